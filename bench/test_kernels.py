@@ -1,0 +1,113 @@
+"""Kernels under pytest-benchmark, for those who compare by ``pytest bench --benchmark-compare``.
+
+The product's own figures come from ``python -m hub.bench``; this is for a day of work on one kernel. All on one thread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+import hub
+from hub import _core
+from hub.authorise import authorise
+from hub.bench.log import pension_inquiry
+from hub.bench.towns import towns_of
+
+ROWS = 200_000
+ROUNDS = 10
+
+
+@pytest.fixture(scope="module")
+def random() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def codes() -> npt.NDArray[np.int64]:
+    return 99_000_000_000 + np.arange(ROWS, dtype=np.int64)
+
+
+@pytest.fixture(scope="module")
+def filled(
+    tmp_path_factory: pytest.TempPathFactory, codes: npt.NDArray[np.int64]
+) -> Iterator[tuple[hub.Hub, npt.NDArray[np.uint8]]]:
+    """A hub in which two bodies know everybody, and the first one's aliases."""
+    with hub.open(tmp_path_factory.mktemp("kernels") / "hub", create=True, threads=1) as h:
+        aliases = h.acquire("nenkin", codes).aliases
+        h.acquire("portal", codes)
+        h.check_blocks()
+        yield h, aliases
+
+
+def pedantic(benchmark: Any, call: Callable[[], object]) -> None:
+    benchmark.extra_info["rows"] = ROWS
+    benchmark.pedantic(call, rounds=ROUNDS, warmup_rounds=1)
+
+
+def test_resolve_hits(benchmark: Any, filled: tuple[hub.Hub, Any], random: np.random.Generator) -> None:
+    h, aliases = filled
+    batch = aliases[random.permutation(ROWS)]
+    pedantic(benchmark, lambda: h.resolve("nenkin", "portal", batch))
+
+
+def test_resolve_misses(benchmark: Any, filled: tuple[hub.Hub, Any], random: np.random.Generator) -> None:
+    h, _ = filled
+    batch = random.integers(0, 256, (ROWS, 16), dtype=np.uint8)
+    pedantic(benchmark, lambda: h.resolve("nenkin", "portal", batch))
+
+
+def test_acquire_known(benchmark: Any, filled: tuple[hub.Hub, Any], codes: npt.NDArray[np.int64]) -> None:
+    h, _ = filled
+    pedantic(benchmark, lambda: h.acquire("nenkin", codes))
+
+
+def test_acquire_new(benchmark: Any, tmp_path: Path, codes: npt.NDArray[np.int64]) -> None:
+    bodies = iter(hub.Catalog.japan().institutions("市町村長"))
+    with hub.open(tmp_path / "hub", create=True, threads=1) as h:
+        h.acquire("nenkin", codes)
+        pedantic(benchmark, lambda: h.acquire(next(bodies).code, codes))
+
+
+def test_authorise(benchmark: Any, random: np.random.Generator) -> None:
+    catalog = hub.Catalog.japan()
+    numbers = np.array([body.number for body in towns_of(catalog)], dtype=np.uint32)
+    providers = numbers[random.integers(0, len(numbers), ROWS)]
+    inquiry, at = pension_inquiry("kernels"), time.time()
+    pedantic(benchmark, lambda: authorise(catalog, inquiry, providers, at))
+
+
+def test_order_by_key(benchmark: Any, random: np.random.Generator) -> None:
+    keys = random.integers(0, (1 << 64) - 1, ROWS, dtype=np.uint64)
+    pedantic(benchmark, lambda: _core.order_by_key(keys))
+
+
+def test_first_rows(benchmark: Any, random: np.random.Generator) -> None:
+    keys = random.integers(0, 256, (ROWS, 16), dtype=np.uint8)
+    pedantic(benchmark, lambda: _core.first_rows(keys))
+
+
+def test_code_blocks(benchmark: Any, codes: npt.NDArray[np.int64]) -> None:
+    pedantic(benchmark, lambda: _core.code_blocks(codes, 10**11))
+
+
+def test_hex_encode(benchmark: Any, random: np.random.Generator) -> None:
+    aliases = random.integers(0, 256, (ROWS, 16), dtype=np.uint8)
+    pedantic(benchmark, lambda: _core.hex_encode(aliases))
+
+
+def test_hex_decode(benchmark: Any, random: np.random.Generator) -> None:
+    texts = _core.hex_encode(random.integers(0, 256, (ROWS, 16), dtype=np.uint8))
+    pedantic(benchmark, lambda: _core.hex_decode(texts))
+
+
+def test_fetch_limit(benchmark: Any, random: np.random.Generator) -> None:
+    memory = np.ones(64 << 20, dtype=np.uint8)
+    order = random.integers(0, (1 << 64) - 1, ROWS, dtype=np.uint64)
+    pedantic(benchmark, lambda: _core.fetch_limit(memory, order, 1, 1))

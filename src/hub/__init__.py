@@ -1,0 +1,48 @@
+"""The information-linkage hub: administrative bodies ask each other about a person without a shared number.
+
+Open a folder with :func:`open`, then see :class:`Hub`.
+"""
+
+from hub import errors
+from hub.catalog import Catalog, Decision, Institution, Procedure, Rule
+from hub.hub import Hub, RequestStatus, open
+from hub.messages import (
+    Acquired,
+    Acquisition,
+    Answer,
+    Flag,
+    History,
+    Inquiry,
+    Kind,
+    Reason,
+    Receipt,
+    Record,
+    Resolved,
+    Status,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Acquired",
+    "Acquisition",
+    "Answer",
+    "Catalog",
+    "Decision",
+    "Flag",
+    "History",
+    "Hub",
+    "Inquiry",
+    "Institution",
+    "Kind",
+    "Procedure",
+    "Reason",
+    "Receipt",
+    "Record",
+    "RequestStatus",
+    "Resolved",
+    "Rule",
+    "Status",
+    "errors",
+    "open",
+]

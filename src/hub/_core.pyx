@@ -1,0 +1,1220 @@
+"""Native core: alias blocks (look up, build), records (order, pack), text columns.
+
+No LMDB call is made here. Kernels run without the GIL on raw memory, take sizes, and trust nothing that
+comes from the map: page counts come from the stored length, bucket counts are clipped. One crossing a batch.
+"""
+
+from cpython.buffer cimport PyBUF_READ
+from cpython.list cimport PyList_GET_ITEM
+from cpython.memoryview cimport PyMemoryView_FromMemory
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy, memset
+
+import numpy as np
+
+from hub.errors import StorageError
+
+cdef extern from *:
+    """
+    #ifndef HUB_BUILD
+    #define HUB_BUILD "unknown"
+    #endif
+    /* Which of a bucket's three entries match: bit i for entry i. In vector form, since the compiler turns the plain
+       form into branches, and a wrong guess costs as much as a fetch. */
+    #if defined(__SSE4_1__)
+    #include <smmintrin.h>
+    static inline int hub_match_u64(const void *lo, uint64_t key) {
+        const __m128i k = _mm_set1_epi64x((long long)key), *at = (const __m128i *)lo;
+        return _mm_movemask_pd(_mm_castsi128_pd(_mm_cmpeq_epi64(_mm_load_si128(at), k)))
+             | (_mm_movemask_pd(_mm_castsi128_pd(_mm_cmpeq_epi64(_mm_load_si128(at + 1), k))) & 1) << 2;
+    }
+    static inline int hub_match_u32(const void *person, uint32_t key) {
+        const __m128i k = _mm_set1_epi32((int)key);
+        return _mm_movemask_ps(_mm_castsi128_ps(_mm_cmpeq_epi32(_mm_load_si128((const __m128i *)person), k))) & 7;
+    }
+    #else
+    static inline int hub_match_u64(const void *lo, uint64_t key) {
+        const uint64_t *at = (const uint64_t *)lo;
+        return (at[0] == key) | (at[1] == key) << 1 | (at[2] == key) << 2;
+    }
+    static inline int hub_match_u32(const void *person, uint32_t key) {
+        const uint32_t *at = (const uint32_t *)person;
+        return (at[0] == key) | (at[1] == key) << 1 | (at[2] == key) << 2;
+    }
+    #endif
+    static const void *hub_empty_bucket(void) {
+        static const uint64_t zeros[8] __attribute__((aligned(64))) = {0};
+        return zeros;
+    }
+    #define hub_prefetch(p) __builtin_prefetch((const void *)(p), 0, 3)
+    """
+    const char* HUB_BUILD
+    int hub_match_u64(const void* lo, uint64_t key) noexcept nogil
+    int hub_match_u32(const void* person, uint32_t key) noexcept nogil
+    const void* hub_empty_bucket() noexcept nogil
+    void hub_prefetch(const void* p) noexcept nogil
+
+BUILD = HUB_BUILD.decode()
+
+MAGIC = 0x31424148              # "HAB1"
+CHECKED_BIT = 32
+NOBODY = 0xFFFFFFFF
+
+cdef enum:
+    CHECKED = 32
+    PAGES_MASK = 31
+    U32_NONE = 0xFFFFFFFF
+    C_MAGIC = 0x31424148
+    FLAG_REVOKED = 0x80
+    # Fill limit of a block, in 1/256: 0.78. At the mean of 0.72 that follows 15 % do not end in their first bucket.
+    FILL = 200
+
+    ROW_OK = 0
+    ROW_UNKNOWN = 1
+    ROW_REVOKED = 2
+    ROW_NO_ALIAS = 3
+    ROW_UNCHECKED = 250         # a block of the row has not been checked yet in this process
+    ROW_NOT_LOADED = 251        # the provider's directory is not in the map yet
+
+
+# ---------------------------------------------------------------------------------------------- small parts
+
+cdef inline uint64_t mix_person(uint32_t person) noexcept nogil:
+    """Spread a person number over 64 bits: a bijection, so that persons differ wherever they are stored."""
+    cdef uint64_t x = <uint64_t>person * 0x9E3779B97F4A7C15ULL
+    x ^= x >> 32
+    x *= 0xD6E8FEB86659FD93ULL
+    x ^= x >> 29
+    return x
+
+
+cdef inline uint32_t home_bucket(uint64_t h, uint32_t buckets) noexcept nogil:
+    # The low half of the hash: the directory uses at most DEPTH_MAX bits of the high half, so that no look-up
+    # has to read a block's head to know its depth.
+    return <uint32_t>((<uint64_t><uint32_t>h * buckets) >> 32)
+
+
+cdef inline uint32_t bucket_count(uint64_t slot) noexcept nogil:
+    return <uint32_t>(slot & PAGES_MASK) * (PAGE_BYTES // BUCKET_BYTES) - 1
+
+
+cdef inline const uint8_t* first_bucket(uint64_t slot) noexcept nogil:
+    return <const uint8_t*>(slot & ~<uint64_t>(PAGE_BYTES - 1)) + BUCKET_BYTES
+
+
+cdef inline uint32_t block_capacity(int pages) noexcept nogil:
+    return (<uint32_t>pages * (PAGE_BYTES // BUCKET_BYTES) - 1) * BUCKET_ENTRIES * FILL // 256
+
+
+cdef inline int match_alias(const Bucket* b, uint64_t lo) noexcept nogil:
+    """Bit i is set where entry i begins with lo. Buckets lie on 64 bytes, so their first field does on 16."""
+    return hub_match_u64(b, lo) & ((1 << (b.meta & 3)) - 1)
+
+
+cdef inline int match_person(const Bucket* b, uint32_t person) noexcept nogil:
+    """Bit i is set where entry i is the person's."""
+    return hub_match_u32(<const uint8_t*>b + PERSON_AT, person) & ((1 << (b.meta & 3)) - 1)
+
+
+cdef inline int entry_of(int matches) noexcept nogil:
+    """The highest entry of a set of matches, 0 of none; a table of two-bit numbers in one word."""
+    return (0xAA50 >> (2 * matches)) & 3
+
+
+# ---------------------------------------------------------------------------------------------- directories
+
+cdef class Directory:
+    """Where the blocks of one table are: uint64[2**depth], by the first bits of the key's hash."""
+
+    def __init__(self, uint32_t table, slots, uint32_t blocks, uint32_t unchecked):
+        cdef uint64_t[::1] view = slots
+        self.slots_array = slots
+        self.slots = &view[0]
+        self.depth = len(slots).bit_length() - 1
+        self.table = table
+        self.blocks = blocks
+        self.unchecked = unchecked
+
+    def __repr__(self):
+        return f"Directory(table={self.table}, depth={self.depth}, blocks={self.blocks})"
+
+
+cdef class DirectoryMap:
+    """Directories of the by-person tables, by institution number; filled before it is shared, then read only."""
+
+    def __init__(self, int size):
+        self.size = size
+        self.lookup_array = np.zeros((size, 2), dtype=np.uint64)
+        cdef uint64_t[:, ::1] view = self.lookup_array
+        self.lookup = &view[0, 0]
+        self.kept = {}
+
+    def set(self, uint32_t institution, Directory directory):
+        """Enter an institution's directory; only before kernels use the map."""
+        if institution >= <uint32_t>self.size:
+            raise IndexError("institution number beyond the map")
+        self.kept[institution] = directory
+        self.lookup[2 * institution + 1] = directory.depth
+        self.lookup[2 * institution] = <uint64_t>directory.slots
+
+    def copy(self, int size):
+        cdef DirectoryMap other = DirectoryMap(max(size, self.size))
+        for institution, directory in list(self.kept.items()):
+            other.set(institution, directory)
+        return other
+
+    def loaded(self):
+        return self.kept
+
+
+def load_directory(uint32_t table, found):
+    """Build a table's directory from where its blocks are.
+
+    Args:
+        table: the table's number.
+        found: uint64[N, 2] of every block in key order: key (u32 table, u32 prefix), slot (address | pages); as
+            ``Pages.blocks`` tells them.
+
+    Raises:
+        StorageError: the blocks leave a gap or overlap.
+    """
+    cdef int depth
+    if not len(found):
+        return Directory(table, np.zeros(1, dtype=np.uint64), 0, 0)
+    prefixes = (found[:, 0] & np.uint64(0xFFFFFFFF)).astype(np.int64)
+    if prefixes[0] != 0:
+        raise StorageError(f"table {table:08x}: expected a block at prefix 0, got none")
+    spans = np.diff(prefixes, append=1 << 32)
+    if (spans <= 0).any() or (spans & (spans - 1)).any() or (prefixes % spans).any():
+        raise StorageError(f"table {table:08x}: expected blocks without gap or overlap, got a torn directory")
+    depth = 32 - (int(spans.min()).bit_length() - 1)
+    if depth > DEPTH_MAX:
+        raise StorageError(f"table {table:08x}: expected a depth of at most {DEPTH_MAX}, got {depth}")
+    # Each block stands in all the slots whose first bits are its prefix.
+    slots = np.repeat(found[:, 1], spans >> (32 - depth))
+    return Directory(table, slots, len(prefixes), len(prefixes))
+
+
+def patch_directory(Directory old, changed):
+    """A new directory from an older one and the blocks that a commit changed.
+
+    Args:
+        changed: list of (prefix, depth, slot) of every block written, in prefix order.
+    """
+    cdef int depth = max([old.depth] + [d for _, d, _ in changed])
+    if depth > DEPTH_MAX:
+        raise StorageError(f"table {old.table:08x}: expected a depth of at most {DEPTH_MAX}, got {depth}")
+    slots = np.repeat(old.slots_array, 1 << (depth - old.depth)) if depth > old.depth else old.slots_array.copy()
+    cdef uint64_t[::1] view = slots
+    cdef uint64_t slot, first, i, count
+    cdef int d
+    for prefix, d, slot in changed:
+        first = <uint64_t>prefix >> (32 - depth)
+        count = 1 << (depth - d)
+        for i in range(first, first + count):
+            view[i] = slot
+    return Directory(old.table, slots, _distinct(slots), len(changed))
+
+
+def _distinct(slots):
+    return int(np.count_nonzero(slots[1:] != slots[: len(slots) - 1])) + int(slots[0] != 0)
+
+
+def slot_block(uint64_t slot):
+    """The whole block of a slot as a read-only view of the map, valid as long as its snapshot."""
+    return PyMemoryView_FromMemory(<char*>(slot & ~<uint64_t>(PAGE_BYTES - 1)) + PAGE_HEAD_BYTES,
+                                   <Py_ssize_t>(slot & PAGES_MASK) * PAGE_BYTES - PAGE_HEAD_BYTES, PyBUF_READ)
+
+
+def unchecked_blocks(Directory directory, const uint32_t[::1] numbers):
+    """The blocks not checked yet that stand at these places of the directory.
+
+    Returns:
+        A list of (slot, prefix, depth), each block once; prefix and depth as the directory has them.
+    """
+    cdef Py_ssize_t i
+    cdef uint64_t slot, first, end, size = <uint64_t>1 << directory.depth
+    cdef int depth
+    cdef set seen = set()
+    cdef list out = []
+    for i in range(numbers.shape[0]):
+        if numbers[i] >= size:
+            raise IndexError("place beyond the directory")
+        slot = directory.slots[numbers[i]]
+        if slot == 0 or slot & CHECKED:
+            continue
+        # A block fills an aligned run of places; look at its ends only where it was not seen yet.
+        if slot in seen:
+            continue
+        seen.add(slot)
+        first = end = numbers[i]
+        while first > 0 and directory.slots[first - 1] == slot:
+            first -= 1
+        while end + 1 < size and directory.slots[end + 1] == slot:
+            end += 1
+        depth = directory.depth
+        while (<uint64_t>1 << (directory.depth - depth)) < end + 1 - first:
+            depth -= 1
+        out.append((slot, (first << (32 - directory.depth)) if directory.depth else 0, depth))
+    return out
+
+
+def is_block_of(uint64_t slot, uint32_t table, uint32_t prefix, int depth):
+    """Whether a block's head says what its place in the directory says."""
+    cdef const BlockHead* head = block_head(slot)
+    return head.magic == C_MAGIC and head.table == table and head.kind == (table & 1) and head.prefix == prefix \
+        and head.depth == depth and head.pages == (slot & PAGES_MASK)
+
+
+def mark_checked(Directory directory, uint64_t slot, uint32_t prefix, int depth):
+    """Note in every place of the directory that this block's checksum was right.
+
+    Safe beside running kernels: one aligned word changes from unchecked to checked.
+    """
+    cdef uint64_t i, first = (<uint64_t>prefix >> (32 - directory.depth)) if directory.depth else 0
+    for i in range(first, first + (<uint64_t>1 << (directory.depth - depth))):
+        if directory.slots[i] == slot:
+            directory.slots[i] = slot | CHECKED
+
+
+def slots_of(Directory directory, const uint8_t[:, ::1] aliases):
+    """The places of the directory that these aliases (uint8[N, 16]) fall in, ascending, each once: uint32[M]."""
+    cdef Py_ssize_t i, n = aliases.shape[0]
+    touched = np.zeros(1 << directory.depth, dtype=np.bool_)
+    cdef uint8_t[::1] view = touched.view(np.uint8)
+    cdef uint64_t lo
+    with nogil:
+        for i in range(n):
+            memcpy(&lo, &aliases[i, 0], 8)
+            view[lo >> (64 - directory.depth) if directory.depth else 0] = 1
+    return np.flatnonzero(touched).astype(np.uint32)
+
+
+def slots_of_persons(Directory directory, const uint32_t[::1] persons):
+    """The places of the directory that these persons fall in, ascending, each once: uint32[M]."""
+    cdef Py_ssize_t i, n = persons.shape[0]
+    touched = np.zeros(1 << directory.depth, dtype=np.bool_)
+    cdef uint8_t[::1] view = touched.view(np.uint8)
+    with nogil:
+        for i in range(n):
+            view[mix_person(persons[i]) >> (64 - directory.depth) if directory.depth else 0] = 1
+    return np.flatnonzero(touched).astype(np.uint32)
+
+
+# ------------------------------------------------------------------------------------------------- look up
+
+cdef inline const Bucket* next_bucket(const Bucket* b, uint64_t slot) noexcept nogil:
+    """The bucket behind b in its block, the first behind the last."""
+    return <const Bucket*>first_bucket(slot) if b + 1 == <const Bucket*>first_bucket(slot) + bucket_count(slot) \
+        else b + 1
+
+
+cdef inline int find_alias(const Bucket* b, uint64_t slot, uint64_t lo, uint64_t hi, uint32_t* person,
+                           uint8_t* flags) noexcept nogil:
+    """Probe a by-alias block from bucket b on: 1 and the entry, or 0."""
+    cdef uint32_t tried = 0
+    cdef int i
+    while tried < bucket_count(slot):
+        for i in range(b.meta & 3):
+            if b.lo[i] == lo and b.hi[i] == hi:
+                person[0] = b.person[i]
+                flags[0] = b.flags[i]
+                return 1
+        if b.meta < 4:
+            return 0
+        b = next_bucket(b, slot)
+        tried += 1
+    return 0
+
+
+cdef inline int find_person(const Bucket* b, uint64_t slot, uint32_t person, uint8_t* alias) noexcept nogil:
+    """Probe a by-person block from bucket b on: 1 and the alias, or 0."""
+    cdef uint32_t tried = 0
+    cdef int i
+    while tried < bucket_count(slot):
+        for i in range(b.meta & 3):
+            if b.person[i] == person:
+                memcpy(alias, &b.lo[i], 8)
+                memcpy(alias + 8, &b.hi[i], 8)
+                return 1
+        if b.meta < 4:
+            return 0
+        b = next_bucket(b, slot)
+        tried += 1
+    return 0
+
+
+cdef inline uint8_t aim_at_person(Group* g, int i, const uint64_t* slots, int depth) noexcept nogil:
+    """Point row i at its bucket of a by-person table; returns ROW_OK, or why there is none."""
+    cdef uint64_t h = mix_person(g.person[i])
+    cdef uint64_t slot = slots[h >> (64 - depth)] if depth else slots[0]
+    if slot == 0:
+        return ROW_NO_ALIAS
+    if not slot & CHECKED:
+        return ROW_UNCHECKED
+    g.slot[i] = slot
+    g.at[i] = <const Bucket*>first_bucket(slot) + home_bucket(h, bucket_count(slot))
+    hub_prefetch(g.at[i])
+    return ROW_OK
+
+
+# A bucket with nothing in it: where rows stand that have no block to look in.
+cdef const Bucket* EMPTY_BUCKET = <const Bucket*>hub_empty_bucket()
+
+
+cdef struct Batch:
+    # The columns of one call, as in resolve_batch.
+    const uint8_t* aliases
+    const uint32_t* providers
+    int64_t provider_step
+    int64_t n
+    const uint64_t* slots
+    int depth
+    const uint64_t* lookup
+    uint32_t lookup_size
+    const uint8_t* wanted
+    uint32_t* persons
+    uint8_t* flags
+    uint8_t* out
+    uint8_t* status
+
+
+cdef inline void found_person(Batch* t, Group* g, int i, uint8_t flag) noexcept nogil:
+    """Row i has its person (g.person[i]): note it and point at the provider's bucket."""
+    cdef int64_t row = g.start + i
+    cdef uint32_t provider
+    cdef uint8_t code
+    t.persons[row] = g.person[i]
+    t.flags[row] = flag
+    t.status[row] = ROW_REVOKED if flag & FLAG_REVOKED else ROW_OK
+    if t.out == NULL or flag & FLAG_REVOKED or (t.wanted != NULL and not t.wanted[row]):
+        return
+    provider = t.providers[row * t.provider_step]
+    if provider >= t.lookup_size or t.lookup[2 * <uint64_t>provider] == 0:
+        t.status[row] = ROW_NOT_LOADED
+        return
+    code = aim_at_person(g, i, <const uint64_t*>t.lookup[2 * <uint64_t>provider],
+                         <int>t.lookup[2 * <uint64_t>provider + 1])
+    t.status[row] = code
+    g.act[g.active] = <uint8_t>i
+    g.active += code == ROW_OK
+
+
+cdef inline void step_aim(Batch* t, Group* g) noexcept nogil:
+    """Step 1: point each row at its bucket of the requester's table."""
+    cdef int i
+    cdef uint64_t lo, slot
+    for i in range(g.rows):
+        memcpy(&lo, t.aliases + 16 * (g.start + i), 8)
+        slot = t.slots[lo >> (64 - t.depth)] if t.depth else t.slots[0]
+        g.before[i] = ROW_UNKNOWN
+        g.slot[i] = slot
+        if slot & CHECKED:
+            g.at[i] = <const Bucket*>first_bucket(slot) + home_bucket(lo, bucket_count(slot))
+            hub_prefetch(g.at[i])
+        else:
+            g.at[i] = EMPTY_BUCKET
+            if slot:
+                g.before[i] = ROW_UNCHECKED
+
+
+cdef inline void step_person(Batch* t, Group* g) noexcept nogil:
+    """Step 2: read the buckets. Rows that end here go on to the provider, the rest move to their next bucket."""
+    cdef int i, j, m, ok, late = 0, hits = 0
+    cdef uint64_t lo, hi
+    cdef const Bucket* b
+    cdef uint8_t flag[GROUP_ROWS]
+    cdef uint8_t hit[GROUP_ROWS + 1]
+    # No branch depends on what was found: a wrong guess would cost as much as the fetch.
+    for i in range(g.rows):
+        memcpy(&lo, t.aliases + 16 * (g.start + i), 8)
+        memcpy(&hi, t.aliases + 16 * (g.start + i) + 8, 8)
+        b = g.at[i]
+        m = match_alias(b, lo)
+        j = entry_of(m)
+        ok = (m != 0) & (b.hi[j] == hi)
+        g.person[i] = b.person[j] | (<uint32_t>ok - 1)
+        flag[i] = b.flags[j]
+        t.persons[g.start + i] = U32_NONE
+        t.flags[g.start + i] = 0
+        t.status[g.start + i] = g.before[i]
+        hit[hits] = <uint8_t>i
+        hits += ok
+        g.first[late] = <uint8_t>i
+        # Also where two aliases share a first half: the full comparison follows.
+        late += (1 - ok) & ((b.meta >= 4) | (m != 0))
+    if t.out != NULL:
+        memset(t.out + 16 * g.start, 0, 16 * g.rows)
+    g.late_first = late
+    g.active = 0
+    for j in range(late):
+        i = g.first[j]
+        b = next_bucket(g.at[i], g.slot[i])
+        hub_prefetch(b)
+        hub_prefetch(b + 1)
+    for j in range(hits):
+        found_person(t, g, hit[j], flag[hit[j]])
+
+
+cdef inline void step_person_late(Batch* t, Group* g) noexcept nogil:
+    """Step 3: the rows whose entry, if any, stands behind its first bucket; nearly all end in the second."""
+    cdef int i, j, k, m, ok, rest = 0, hits = 0
+    cdef uint64_t lo, hi
+    cdef const Bucket* b
+    cdef uint8_t flag[GROUP_ROWS]
+    cdef uint8_t hit[GROUP_ROWS + 1]
+    cdef uint8_t later[GROUP_ROWS + 1]
+    for k in range(g.late_first):
+        i = g.first[k]
+        memcpy(&lo, t.aliases + 16 * (g.start + i), 8)
+        memcpy(&hi, t.aliases + 16 * (g.start + i) + 8, 8)
+        b = next_bucket(g.at[i], g.slot[i])
+        m = match_alias(b, lo)
+        j = entry_of(m)
+        ok = (m != 0) & (b.hi[j] == hi)
+        g.person[i] = b.person[j] | (<uint32_t>ok - 1)
+        flag[i] = b.flags[j]
+        hit[hits] = <uint8_t>i
+        hits += ok
+        later[rest] = <uint8_t>i
+        rest += (1 - ok) & ((b.meta >= 4) | (m != 0) | (match_alias(g.at[i], lo) != 0))
+    for k in range(hits):
+        found_person(t, g, hit[k], flag[hit[k]])
+    for k in range(rest):
+        i = later[k]
+        memcpy(&lo, t.aliases + 16 * (g.start + i), 8)
+        memcpy(&hi, t.aliases + 16 * (g.start + i) + 8, 8)
+        if find_alias(g.at[i], g.slot[i], lo, hi, &g.person[i], &flag[0]):
+            found_person(t, g, i, flag[0])
+
+
+cdef inline void step_alias(Batch* t, Group* g) noexcept nogil:
+    """Step 4: read the providers' buckets."""
+    cdef int i, k, late = 0
+    for k in range(g.active):
+        i = g.act[k]
+        g.second[late] = <uint8_t>i
+        late += take_alias(t, g, i, g.at[i])
+    g.late_second = late
+    for k in range(late):
+        i = g.second[k]
+        g.at[i] = next_bucket(g.at[i], g.slot[i])
+        hub_prefetch(g.at[i])
+        hub_prefetch(g.at[i] + 1)
+
+
+cdef inline void step_alias_late(Batch* t, Group* g) noexcept nogil:
+    """Step 5: the providers' entries behind their first bucket; nearly all end in the second."""
+    cdef int i, k, rest = 0
+    cdef uint8_t later[GROUP_ROWS + 1]
+    for k in range(g.late_second):
+        i = g.second[k]
+        later[rest] = <uint8_t>i
+        rest += take_alias(t, g, i, g.at[i])
+    for k in range(rest):
+        i = later[k]
+        if find_person(g.at[i], g.slot[i], g.person[i], t.out + 16 * (g.start + i)):
+            t.status[g.start + i] = ROW_OK
+
+
+cdef inline int take_alias(Batch* t, Group* g, int i, const Bucket* b) noexcept nogil:
+    """Take row i's alias from a provider's bucket, zeros if it is not there; returns whether to look further."""
+    cdef int m = match_person(b, g.person[i]), j = entry_of(m)
+    cdef uint64_t mask = <uint64_t>0 - <uint64_t>(m != 0)
+    cdef uint64_t lo = b.lo[j] & mask, hi = b.hi[j] & mask
+    memcpy(t.out + 16 * (g.start + i), &lo, 8)
+    memcpy(t.out + 16 * (g.start + i) + 8, &hi, 8)
+    t.status[g.start + i] = <uint8_t>(ROW_NO_ALIAS * (m == 0))
+    return (m == 0) & (b.meta >= 4)
+
+
+cdef int64_t resolve_rows(Batch* t) noexcept nogil:
+    """Alias -> person -> the provider's alias; returns how many rows have to be done again.
+
+    Five groups of 16 rows are under way, each one step behind the next, so that the fetches of one group
+    travel while the others compute.
+    """
+    cdef Group ring[8]
+    cdef int64_t groups = (t.n + GROUP_ROWS - 1) // GROUP_ROWS, g, row, again = 0
+    cdef Group* at
+    for g in range(groups + 4):
+        if g < groups:
+            at = &ring[g & 7]
+            at.start = g * GROUP_ROWS
+            at.rows = GROUP_ROWS if t.n - at.start > GROUP_ROWS else <int>(t.n - at.start)
+            step_aim(t, at)
+        if 1 <= g <= groups:
+            step_person(t, &ring[(g - 1) & 7])
+        if 2 <= g <= groups + 1:
+            step_person_late(t, &ring[(g - 2) & 7])
+        if t.out != NULL:
+            if 3 <= g <= groups + 2:
+                step_alias(t, &ring[(g - 3) & 7])
+            if 4 <= g:
+                step_alias_late(t, &ring[(g - 4) & 7])
+    for row in range(t.n):
+        again += t.status[row] >= ROW_UNCHECKED
+    return again
+
+
+def resolve_batch(const uint8_t[:, ::1] aliases, const uint32_t[::1] providers, Directory directory,
+                  DirectoryMap lookup, uint32_t[::1] persons, uint8_t[::1] flags, uint8_t[:, ::1] out_aliases,
+                  uint8_t[::1] status, wanted=None):
+    """Translate a requester's aliases into persons and the providers' aliases, without the GIL.
+
+    Args:
+        aliases: uint8[N, 16], untrusted. providers: uint32[N], or uint32[1] for all rows.
+        directory: the requester's by-alias table. lookup: the providers' by-person tables.
+        persons, flags, out_aliases, status: written, one entry a row.
+        wanted: uint8[N] or None; the provider's alias is looked up only where it is not 0.
+
+    Returns:
+        How many rows have to be done again: status 250 (a block is not checked yet) or 251 (a provider's
+        directory is not loaded yet). Other statuses: 0 found, 1 no such alias, 2 revoked, 3 no alias there.
+    """
+    cdef int64_t n = aliases.shape[0], again
+    cdef const uint8_t[::1] wanted_view
+    cdef Batch t
+    t.wanted = NULL
+    if n == 0:
+        return 0
+    if aliases.shape[1] != ALIAS_BYTES or out_aliases.shape[1] != ALIAS_BYTES \
+            or (providers.shape[0] != 1 and providers.shape[0] != n) or persons.shape[0] != n \
+            or flags.shape[0] != n or out_aliases.shape[0] != n or status.shape[0] != n:
+        raise ValueError("columns: expected one length")
+    if wanted is not None:
+        wanted_view = wanted
+        if wanted_view.shape[0] != n:
+            raise ValueError("columns: expected one length")
+        t.wanted = &wanted_view[0]
+    t.aliases = &aliases[0, 0]
+    t.providers = &providers[0]
+    t.provider_step = 0 if providers.shape[0] == 1 else 1
+    t.n = n
+    t.slots = directory.slots
+    t.depth = directory.depth
+    t.lookup = lookup.lookup
+    t.lookup_size = lookup.size
+    t.persons = &persons[0]
+    t.flags = &flags[0]
+    t.out = &out_aliases[0, 0]
+    t.status = &status[0]
+    with nogil:
+        again = resolve_rows(&t)
+    return again
+
+
+def find_persons(const uint8_t[:, ::1] aliases, Directory directory, uint32_t[::1] persons, uint8_t[::1] flags,
+                 uint8_t[::1] status):
+    """Alias -> person in one table; persons are 0xFFFFFFFF where none. Returns the rows to do again."""
+    cdef int64_t n = aliases.shape[0], again
+    cdef Batch t
+    if n == 0:
+        return 0
+    if aliases.shape[1] != ALIAS_BYTES or persons.shape[0] != n or flags.shape[0] != n or status.shape[0] != n:
+        raise ValueError("columns: expected one length")
+    memset(&t, 0, sizeof(Batch))
+    t.aliases = &aliases[0, 0]
+    t.n = n
+    t.slots = directory.slots
+    t.depth = directory.depth
+    t.persons = &persons[0]
+    t.flags = &flags[0]
+    t.status = &status[0]
+    with nogil:
+        again = resolve_rows(&t)
+    return again
+
+
+def find_aliases(const uint32_t[::1] persons, Directory directory, uint8_t[:, ::1] aliases, uint8_t[::1] status):
+    """Person -> alias in one table, zeros where none. Returns the rows to do again (status 250)."""
+    cdef int64_t n = persons.shape[0], groups = (n + GROUP_ROWS - 1) // GROUP_ROWS, k, row, again = 0
+    cdef Group ring[2]
+    cdef Group* g
+    cdef int i
+    if aliases.shape[0] != n or status.shape[0] != n or aliases.shape[1] != ALIAS_BYTES:
+        raise ValueError("columns: expected one length")
+    with nogil:
+        for k in range(groups + 1):
+            if k < groups:
+                g = &ring[k & 1]
+                g.start = k * GROUP_ROWS
+                g.rows = GROUP_ROWS if n - g.start > GROUP_ROWS else <int>(n - g.start)
+                for i in range(g.rows):
+                    row = g.start + i
+                    g.person[i] = persons[row]
+                    status[row] = aim_at_person(g, i, directory.slots, directory.depth)
+            if k:
+                g = &ring[(k - 1) & 1]
+                for i in range(g.rows):
+                    row = g.start + i
+                    if status[row] == ROW_OK and find_person(g.at[i], g.slot[i], g.person[i], &aliases[row, 0]):
+                        continue
+                    if status[row] == ROW_OK:
+                        status[row] = ROW_NO_ALIAS
+                    again += status[row] == ROW_UNCHECKED
+                    memset(&aliases[row, 0], 0, 16)
+    return again
+
+
+# -------------------------------------------------------------------------------------------- build blocks
+
+cdef inline uint64_t entry_hash(const Entry* e, int kind) noexcept nogil:
+    return e.lo if kind == BY_ALIAS else mix_person(e.person)
+
+
+cdef inline void insert_entry(uint8_t* base, uint32_t buckets, int kind, const Entry* e) noexcept nogil:
+    """Put one entry into a block that has room. base: its first bucket."""
+    cdef Bucket* first = <Bucket*>base
+    cdef Bucket* b = first + home_bucket(entry_hash(e, kind), buckets)
+    cdef int n
+    while True:
+        n = b.meta & 3
+        if n < BUCKET_ENTRIES:
+            b.lo[n] = e.lo
+            b.hi[n] = e.hi
+            b.person[n] = e.person
+            b.flags[n] = <uint8_t>e.flags
+            b.meta += 1
+            return
+        if b.meta < 252:
+            b.meta += 4
+        b += 1
+        if b == first + buckets:
+            b = first
+
+
+cdef int64_t read_block(uint64_t slot, int kind, uint32_t prefix, int depth, Entry* out) noexcept nogil:
+    """Copy out a block's entries whose hash begins with the prefix; returns their number."""
+    cdef uint32_t k
+    cdef const Bucket* b = <const Bucket*>first_bucket(slot)
+    cdef int i
+    cdef int64_t count = 0
+    cdef Entry* e
+    for k in range(bucket_count(slot)):
+        for i in range(b[k].meta & 3):
+            e = out + count
+            e.lo = b[k].lo[i]
+            e.hi = b[k].hi[i]
+            e.person = b[k].person[i]
+            e.flags = b[k].flags[i]
+            if depth == 0 or (entry_hash(e, kind) >> (64 - depth)) == (<uint64_t>prefix >> (32 - depth)):
+                count += 1
+    return count
+
+
+cdef void write_head(uint8_t* value, uint32_t table, int kind, uint32_t prefix, int depth, int pages,
+                     uint64_t generation, uint32_t entries) noexcept nogil:
+    cdef BlockHead* head = <BlockHead*>value
+    memset(head, 0, sizeof(BlockHead))
+    head.magic = C_MAGIC
+    head.table = table
+    head.prefix = prefix
+    head.depth = <uint8_t>depth
+    head.pages = <uint8_t>pages
+    head.kind = <uint8_t>kind
+    head.generation = generation
+    head.entries = entries
+
+
+cdef class TableBuild:
+    """New entries on their way into one table, sorted by the part of the table that they belong to.
+
+    ``build`` turns units (a block, or a part of one that splits) into finished blocks in the caller's
+    staging memory; two threads may build different units at the same time.
+    """
+
+    def __cinit__(self):
+        self.entries = NULL
+        self.starts = NULL
+        self.units = NULL
+
+    def __dealloc__(self):
+        free(self.entries)
+        free(self.starts)
+        free(self.units)
+
+    def __init__(self, Directory directory, int kind, uint64_t generation, int64_t entries_before,
+                 const uint8_t[:, ::1] aliases, const uint32_t[::1] persons):
+        """Sort N new entries (aliases uint8[N, 16], persons uint32[N]) by the directory's partitions.
+
+        Every block of the directory that they fall in must have been checked. entries_before only guides how
+        far the table is split at once.
+        """
+        cdef int64_t n = aliases.shape[0], i, p
+        cdef int bits = directory.depth
+        cdef uint32_t cap = block_capacity(PAGES_MAX)
+        cdef uint64_t* at
+        cdef Entry* e
+        if persons.shape[0] != n or (n and aliases.shape[1] != ALIAS_BYTES):
+            raise ValueError("columns: expected one length")
+        self.directory = directory
+        self.table = directory.table
+        self.kind = kind
+        self.generation = generation
+        while bits < DEPTH_MAX and (<int64_t>cap << bits) < entries_before + n and (n >> bits) > cap // 4:
+            bits += 1
+        self.partition_bits = bits
+        self.entries = <Entry*>malloc(max(n, 1) * sizeof(Entry))
+        self.starts = <uint64_t*>calloc((<uint64_t>1 << bits) + 2, 8)
+        if self.entries == NULL or self.starts == NULL:
+            raise MemoryError
+        with nogil:
+            # Counting sort; starts is shifted by one so that it ends up as first indexes.
+            at = self.starts + 1
+            for i in range(n):
+                at[partition_of(&aliases[i, 0], persons[i], kind, bits) + 1] += 1
+            for i in range(<int64_t>1 << bits):
+                at[i + 1] += at[i]
+            for i in range(n):
+                p = partition_of(&aliases[i, 0], persons[i], kind, bits)
+                e = self.entries + at[p]
+                at[p] += 1
+                memcpy(&e.lo, &aliases[i, 0], 8)
+                memcpy(&e.hi, &aliases[i, 8], 8)
+                e.person = persons[i]
+                e.flags = 0
+            # at[p] is now the end of partition p, which is starts[p + 1]; starts[0] is 0.
+        self._plan(cap)
+
+    cdef int _plan(self, uint32_t cap) except -1:
+        """Cut the touched blocks into units."""
+        cdef int bits = self.partition_bits, depth
+        cdef uint64_t slot, first, span, count, partitions, i, done = 0, total = <uint64_t>1 << bits
+        cdef uint64_t* u
+        self.units = <uint64_t*>malloc((total + 1) * 32)
+        if self.units == NULL:
+            raise MemoryError
+        self.unit_count = 0
+        while done < total:
+            # A block's depth is told by how many places of the directory it fills.
+            first = done >> (bits - self.directory.depth)
+            slot = self.directory.slots[first] & ~<uint64_t>CHECKED
+            span = 1
+            while first + span < <uint64_t>1 << self.directory.depth and \
+                    (self.directory.slots[first + span] & ~<uint64_t>CHECKED) == slot:
+                span += 1
+            depth = self.directory.depth
+            while <uint64_t>1 << (self.directory.depth - depth) < span:
+                depth -= 1
+            partitions = <uint64_t>1 << (bits - depth)
+            count = self.starts[done + partitions] - self.starts[done]
+            if count:
+                if count + (block_head(slot).entries if slot else 0) <= cap:
+                    u = self.units + 4 * self.unit_count
+                    u[0] = ((done << (32 - bits)) if bits else 0) | <uint64_t>depth << 32
+                    u[1] = self.starts[done]
+                    u[2] = count
+                    u[3] = slot
+                    self.unit_count += 1
+                else:
+                    # The block splits: one unit for each partition, also those with no new entry.
+                    for i in range(partitions):
+                        u = self.units + 4 * self.unit_count
+                        u[0] = (((done + i) << (32 - bits)) if bits else 0) | <uint64_t>bits << 32
+                        u[1] = self.starts[done + i]
+                        u[2] = self.starts[done + i + 1] - self.starts[done + i]
+                        u[3] = slot
+                        self.unit_count += 1
+            done += partitions
+        return 0
+
+    def staging_bytes(self, int64_t first, int64_t end, int64_t most):
+        """How much staging memory is of use for these units: as much as they need, but no more than ``most``.
+
+        It may be more where a single unit needs it.
+        """
+        cdef int64_t i, one, largest = 0, total = 0
+        for i in range(first, end):
+            one = self._staging_need(i)
+            total += one
+            largest = max(largest, one)
+        return max(largest, min(total, most))
+
+    cdef int64_t _staging_need(self, int64_t unit) noexcept nogil:
+        # Blocks are split until they fit, so each but the last holds a third of a full one or more.
+        cdef uint64_t* u = self.units + 4 * unit
+        cdef int64_t n = <int64_t>u[2] + (bucket_count(u[3]) * BUCKET_ENTRIES if u[3] else 0)
+        return (n // (block_capacity(PAGES_MAX) // 3) + 2) * PAGES_MAX * PAGE_BYTES
+
+    def windows(self, int64_t bytes_max):
+        """Cut the units into runs of about so many bytes that may be written one after the other.
+
+        The units of one splitting block stay together: a table with some of its new blocks has a gap.
+
+        Returns:
+            A list of (first unit, end).
+        """
+        cdef int64_t i, first = 0, size = 0
+        cdef uint64_t* u
+        cdef list out = []
+        for i in range(self.unit_count):
+            u = self.units + 4 * i
+            if size >= bytes_max and u[3] != self.units[4 * (i - 1) + 3]:
+                out.append((first, i))
+                first, size = i, 0
+            size += u[2] * 30 + (u[3] & PAGES_MASK) * PAGE_BYTES
+        if first < self.unit_count:
+            out.append((first, self.unit_count))
+        return out
+
+    def build(self, int64_t unit, int64_t end, uint8_t[::1] staging, uint64_t[:, ::1] blocks):
+        """Build blocks of units [unit, end) until the staging memory or the list is full; without the GIL.
+
+        Args:
+            staging: where the values of the new blocks are written, one behind the other, 16-byte aligned.
+            blocks: uint64[M, 4], written: prefix, depth, offset in staging, bytes; one row a block.
+
+        Returns:
+            (next unit, blocks written); next unit < end: call again with empty staging.
+        """
+        cdef int64_t room = staging.shape[0], used = 0, need, n
+        cdef int64_t written = 0, most = blocks.shape[0]
+        cdef uint64_t* u
+        cdef Entry* scratch = NULL
+        cdef int64_t scratch_size = 0
+        cdef int64_t failed = 0
+        cdef uint32_t old
+        with nogil:
+            while unit < end:
+                u = self.units + 4 * unit
+                old = bucket_count(u[3]) * BUCKET_ENTRIES if u[3] else 0
+                n = <int64_t>u[2] + old
+                need = self._staging_need(unit)
+                if used + need > room or written + need // (PAGES_MAX * PAGE_BYTES) > most:
+                    if written == 0:
+                        failed = need
+                    break
+                if 2 * n > scratch_size:
+                    free(scratch)
+                    scratch_size = 2 * n
+                    scratch = <Entry*>malloc(scratch_size * sizeof(Entry))
+                    if scratch == NULL:
+                        failed = -1
+                        break
+                build_unit(self, u, scratch, &staging[0], &used, &blocks[0, 0], &written)
+                unit += 1
+            free(scratch)
+        if failed == -1:
+            raise MemoryError
+        if failed:
+            raise ValueError(f"staging: expected at least {failed} bytes, got {room}")
+        return unit, written
+
+
+cdef inline const BlockHead* block_head(uint64_t slot) noexcept nogil:
+    return <const BlockHead*>((slot & ~<uint64_t>(PAGE_BYTES - 1)) + PAGE_HEAD_BYTES)
+
+
+cdef inline int64_t partition_of(const uint8_t* alias, uint32_t person, int kind, int bits) noexcept nogil:
+    cdef uint64_t h
+    if bits == 0:
+        return 0
+    if kind == BY_ALIAS:
+        memcpy(&h, alias, 8)
+    else:
+        h = mix_person(person)
+    return <int64_t>(h >> (64 - bits))
+
+
+cdef void build_unit(TableBuild t, const uint64_t* u, Entry* scratch, uint8_t* staging, int64_t* used,
+                     uint64_t* blocks, int64_t* written) noexcept nogil:
+    """One unit: its old entries and its new ones, in as many blocks as they need."""
+    cdef uint32_t prefix = <uint32_t>u[0]
+    cdef int depth = <int>(u[0] >> 32), pages
+    cdef int64_t n = 0, i, count = <int64_t>u[2]
+    cdef uint64_t slot = u[3]
+    cdef uint8_t* value
+    cdef const BlockHead* head
+    if slot:
+        head = block_head(slot)
+        pages = <int>(slot & PAGES_MASK)
+        if head.depth == depth and head.entries + count <= block_capacity(pages):
+            # It fits as it is: copy the block, add the new entries.
+            value = staging + used[0]
+            memcpy(value, <const void*>head, <uint64_t>pages * PAGE_BYTES - PAGE_HEAD_BYTES)
+            write_head(value, t.table, t.kind, prefix, depth, pages, t.generation,
+                       <uint32_t>(head.entries + count))
+            for i in range(count):
+                insert_entry(value + HEAD_BYTES, bucket_count(slot), t.kind, t.entries + u[1] + i)
+            note_block(blocks, written, prefix, depth, used, pages)
+            return
+        n = read_block(slot, t.kind, prefix, depth, scratch)
+    memcpy(scratch + n, t.entries + u[1], count * sizeof(Entry))
+    emit_blocks(t, scratch, scratch + n + count, n + count, prefix, depth, staging, used, blocks, written)
+
+
+cdef inline void note_block(uint64_t* blocks, int64_t* written, uint32_t prefix, int depth, int64_t* used,
+                            int pages) noexcept nogil:
+    cdef uint64_t* b = blocks + 4 * written[0]
+    b[0] = prefix
+    b[1] = depth
+    b[2] = used[0]
+    b[3] = pages * PAGE_BYTES - PAGE_HEAD_BYTES
+    used[0] += pages * PAGE_BYTES          # the 16 bytes between keep the next value aligned
+    written[0] += 1
+
+
+cdef void emit_blocks(TableBuild t, Entry* entries, Entry* spare, int64_t n, uint32_t prefix, int depth,
+                      uint8_t* staging, int64_t* used, uint64_t* blocks, int64_t* written) noexcept nogil:
+    """Write n entries as one block, or halve them by the next bit of their hash until they fit."""
+    cdef int pages = 1
+    cdef int64_t i, low = 0, high = 0
+    cdef uint8_t* value
+    cdef uint64_t bit
+    if n > block_capacity(PAGES_MAX) and depth < DEPTH_MAX:
+        bit = <uint64_t>1 << (63 - depth)
+        for i in range(n):
+            if entry_hash(entries + i, t.kind) & bit:
+                spare[high] = entries[i]
+                high += 1
+            else:
+                entries[low] = entries[i]
+                low += 1
+        memcpy(entries + low, spare, high * sizeof(Entry))
+        emit_blocks(t, entries, spare, low, prefix, depth + 1, staging, used, blocks, written)
+        emit_blocks(t, entries + low, spare, high, prefix | <uint32_t>(bit >> 32), depth + 1, staging, used,
+                    blocks, written)
+        return
+    while pages < PAGES_MAX and n > block_capacity(pages):
+        pages += 1
+    value = staging + used[0]
+    memset(value, 0, pages * PAGE_BYTES - PAGE_HEAD_BYTES)
+    write_head(value, t.table, t.kind, prefix, depth, pages, t.generation, <uint32_t>n)
+    for i in range(n):
+        insert_entry(value + HEAD_BYTES, bucket_count(pages), t.kind, entries + i)
+    note_block(blocks, written, prefix, depth, used, pages)
+
+
+# ------------------------------------------------------------------------------------------------- acquire
+
+def first_rows(const uint8_t[:, ::1] keys):
+    """For each 16-byte key the row of its first occurrence: uint32[N]. Keys are uniform (AES output)."""
+    cdef int64_t n = keys.shape[0], i
+    cdef uint64_t size = 64, at, lo
+    cdef uint32_t* table
+    out = np.empty(n, dtype=np.uint32)
+    cdef uint32_t[::1] view = out
+    while size < <uint64_t>(2 * n):
+        size *= 2
+    table = <uint32_t*>malloc(size * 4)
+    if table == NULL:
+        raise MemoryError
+    with nogil:
+        memset(table, 0xFF, size * 4)
+        for i in range(n):
+            memcpy(&lo, &keys[i, 0], 8)
+            at = lo & (size - 1)
+            while table[at] != U32_NONE and not same_key(&keys[table[at], 0], &keys[i, 0]):
+                at = (at + 1) & (size - 1)
+            if table[at] == U32_NONE:
+                table[at] = <uint32_t>i
+            view[i] = table[at]
+        free(table)
+    return out
+
+
+cdef inline bint same_key(const uint8_t* a, const uint8_t* b) noexcept nogil:
+    cdef uint64_t x[2]
+    cdef uint64_t y[2]
+    memcpy(x, a, 16)
+    memcpy(y, b, 16)
+    return x[0] == y[0] and x[1] == y[1]
+
+
+def code_blocks(const int64_t[::1] codes, int64_t above):
+    """Resident record codes as length-tagged 16-byte blocks: u8 11, eleven digits, four zeros.
+
+    Returns:
+        (uint8[N, 16], row of the first code outside 0 <= code < above, or -1).
+    """
+    cdef int64_t n = codes.shape[0], i, value, bad = -1
+    cdef int digit
+    out = np.zeros((n, 16), dtype=np.uint8)
+    cdef uint8_t[:, ::1] view = out
+    with nogil:
+        for i in range(n):
+            value = codes[i]
+            if value < 0 or value >= above:
+                bad = i
+                break
+            view[i, 0] = 11
+            for digit in range(11, 0, -1):
+                view[i, digit] = <uint8_t>(48 + value % 10)
+                value //= 10
+    return out, bad
+
+
+def parse_codes(list codes):
+    """Eleven-digit strings as int64[N]; (codes, row of the first that is not eleven digits, or -1)."""
+    cdef Py_ssize_t n = len(codes), i
+    out = np.empty(n, dtype=np.int64)
+    cdef int64_t[::1] view = out
+    cdef object item
+    cdef bytes raw
+    cdef const uint8_t* at
+    cdef int64_t value
+    cdef int k
+    for i in range(n):
+        item = <object>PyList_GET_ITEM(codes, i)
+        if type(item) is not str or len(<str>item) != 11 or not (<str>item).isascii():
+            return out, i
+        raw = (<str>item).encode("ascii")
+        at = <const uint8_t*><const char*>raw
+        value = 0
+        for k in range(11):
+            if at[k] < 48 or at[k] > 57:
+                return out, i
+            value = 10 * value + at[k] - 48
+        view[i] = value
+    return out, -1
+
+
+# ------------------------------------------------------------------------------------------------- records
+
+def order_by_key(const uint64_t[::1] keys):
+    """The rows in ascending order of uniform 64-bit keys: uint32[N] (counting sort, then insertion)."""
+    cdef int64_t n = keys.shape[0], i, j
+    cdef int bits = 1, shift
+    cdef uint32_t* starts
+    cdef uint32_t row
+    cdef uint64_t key
+    out = np.empty(n, dtype=np.uint32)
+    if n == 0:
+        return out
+    cdef uint32_t[::1] view = out
+    while (<int64_t>1 << bits) < n and bits < 20:
+        bits += 1
+    shift = 64 - bits
+    starts = <uint32_t*>calloc((<uint64_t>1 << bits) + 1, 4)
+    if starts == NULL:
+        raise MemoryError
+    with nogil:
+        for i in range(n):
+            starts[(keys[i] >> shift) + 1] += 1
+        for i in range(<int64_t>1 << bits):
+            starts[i + 1] += starts[i]
+        for i in range(n):
+            view[starts[keys[i] >> shift]] = <uint32_t>i
+            starts[keys[i] >> shift] += 1
+        for i in range(1, n):
+            row = view[i]
+            key = keys[row]
+            j = i
+            while j > 0 and keys[view[j - 1]] > key:
+                view[j] = view[j - 1]
+                j -= 1
+            view[j] = row
+        free(starts)
+    return out
+
+
+# ---------------------------------------------------------------------------------------------------- text
+
+cdef uint8_t HEX_VALUE[256]
+cdef const char* HEX_DIGITS = b"0123456789abcdef"
+memset(HEX_VALUE, 255, 256)
+for _i in range(16):
+    HEX_VALUE[<uint8_t>HEX_DIGITS[_i]] = _i
+    HEX_VALUE[ord("%X" % _i)] = _i
+
+
+def hex_decode(list texts):
+    """Aliases as text (str or bytes of 32 hex digits) to (uint8[N, 16], bool[N] well formed)."""
+    cdef Py_ssize_t n = len(texts), i
+    cdef int k
+    cdef const uint8_t* at
+    cdef uint8_t high, low, wrong
+    cdef object item
+    cdef bytes raw
+    out = np.zeros((n, 16), dtype=np.uint8)
+    good = np.zeros(n, dtype=np.bool_)
+    cdef uint8_t[:, ::1] view = out
+    cdef uint8_t[::1] ok = good.view(np.uint8)
+    for i in range(n):
+        item = <object>PyList_GET_ITEM(texts, i)
+        if type(item) is str:
+            if len(<str>item) != 32 or not (<str>item).isascii():
+                continue
+            raw = (<str>item).encode("ascii")
+        elif type(item) is bytes and len(<bytes>item) == 32:
+            raw = <bytes>item
+        else:
+            continue
+        at = <const uint8_t*><const char*>raw
+        wrong = 0
+        for k in range(16):
+            high = HEX_VALUE[at[2 * k]]
+            low = HEX_VALUE[at[2 * k + 1]]
+            wrong |= high | low
+            view[i, k] = <uint8_t>(high << 4 | (low & 15))
+        if wrong & 0xF0:
+            for k in range(16):
+                view[i, k] = 0
+        else:
+            ok[i] = 1
+    return out, good
+
+
+def hex_encode(const uint8_t[:, ::1] aliases):
+    """uint8[N, 16] to a list of N strings of 32 lower-case hex digits."""
+    cdef Py_ssize_t n = aliases.shape[0], i
+    cdef int k
+    cdef char text[32]
+    cdef list out = [None] * n
+    if n and aliases.shape[1] != ALIAS_BYTES:
+        raise ValueError("columns: expected 16 bytes a row")
+    for i in range(n):
+        for k in range(16):
+            text[2 * k] = HEX_DIGITS[aliases[i, k] >> 4]
+            text[2 * k + 1] = HEX_DIGITS[aliases[i, k] & 15]
+        out[i] = text[:32].decode("ascii")
+    return out
+
+
+# --------------------------------------------------------------------------------------------------- limit
+
+def fetch_limit(const uint8_t[::1] memory, const uint64_t[::1] order, int lines_first, int lines_second):
+    """The machine's limit for a resolve: two dependent random fetches a row, with prefetch, nothing else.
+
+    Args:
+        memory: the footprint. order: uint64[N], random; where each row's first place is (modulo the footprint, in
+            pairs of lines); where its second is depends on what the first fetch brings.
+        lines_first, lines_second: cache lines (1 or 2) read at each place; the look-up itself needs 1 and 1.
+
+    Returns:
+        A sum over what was read, so that nothing is optimised away.
+    """
+    cdef int64_t n = order.shape[0], i, row
+    cdef uint64_t pairs = <uint64_t>memory.shape[0] // 128, total = 0, word
+    cdef const uint8_t* base = &memory[0]
+    cdef const uint8_t* first[64]
+    cdef const uint8_t* second[64]
+    if pairs == 0:
+        raise ValueError("memory: expected at least 128 bytes")
+    with nogil:
+        for i in range(n + 32):
+            if i < n:
+                first[i & 63] = base + ((order[i] >> 32) * pairs >> 32) * 128
+                hub_prefetch(first[i & 63])
+                if lines_first > 1:
+                    hub_prefetch(first[i & 63] + 64)
+            row = i - 16
+            if 0 <= row < n:
+                memcpy(&word, first[row & 63], 8)
+                second[row & 63] = base + ((mix_person(<uint32_t>(word ^ order[row])) >> 32) * pairs >> 32) * 128
+                if lines_first > 1:
+                    memcpy(&word, first[row & 63] + 64, 8)
+                total += word
+                hub_prefetch(second[row & 63])
+                if lines_second > 1:
+                    hub_prefetch(second[row & 63] + 64)
+            row = i - 32
+            if 0 <= row:
+                memcpy(&word, second[row & 63], 8)
+                total += word
+                if lines_second > 1:
+                    memcpy(&word, second[row & 63] + 64, 8)
+                    total += word
+    return total

@@ -1,0 +1,101 @@
+"""The results of a run: one line a metric, and the ratios between cases of one size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from hub.bench.measure import Timing, percentiles_us
+
+UNITS = {
+    "rows_per_s": "rows/s",
+    "ns_per_row": "ns",
+    "p50_us": "us",
+    "p99_us": "us",
+    "bytes_per_row": "bytes",
+    "ratio_to_best_peer": "x",
+    "share_of_limit": "1",
+}
+
+
+class Result(msgspec.Struct, omit_defaults=True):
+    """One metric of one case. ``low`` and ``high`` are the extremes of ``repeats`` repeats, ``value`` their median."""
+
+    stage: str
+    case: str
+    metric: str
+    value: float
+    unit: str
+    low: float | None = None
+    high: float | None = None
+    repeats: int | None = None
+
+
+class Results:
+    """What was measured so far, in the order of measuring."""
+
+    def __init__(self) -> None:
+        self.rows: list[Result] = []
+
+    def add(self, case: str, metric: str, value: float) -> None:
+        """Enter a metric. A case is ``<stage>: <size and variant>``."""
+        self.rows.append(Result(stage_of(case), case, metric, float(value), UNITS[metric]))
+
+    def add_timing(self, case: str, timing: Timing) -> None:
+        """Enter rows/s and ns/row of a case."""
+        middle, low, high = timing.rates()
+        n = len(timing.seconds)
+        stage = stage_of(case)
+        self.rows.append(Result(stage, case, "rows_per_s", middle, UNITS["rows_per_s"], low, high, n))
+        self.rows.append(Result(stage, case, "ns_per_row", 1e9 / middle, UNITS["ns_per_row"], 1e9 / high, 1e9 / low, n))
+
+    def add_latency(self, case: str, seconds: list[float]) -> None:
+        """Enter p50 and p99 of a case."""
+        p50, p99 = percentiles_us(seconds)
+        for metric, value in (("p50_us", p50), ("p99_us", p99)):
+            self.rows.append(Result(stage_of(case), case, metric, value, UNITS[metric], repeats=len(seconds)))
+
+    def find(self, case: str, metric: str) -> float | None:
+        return next((r.value for r in self.rows if r.case == case and r.metric == metric), None)
+
+    def compare(self, case: str, *, peers: Iterable[str] = (), limit: str | None = None) -> None:
+        """Enter the ratio of a case to the best of these peers' cases, and its share of the limit's.
+
+        The caller names cases of the same rows and the same size; there is no ratio without them.
+        """
+        rate = self.find(case, "rows_per_s")
+        if rate is None:
+            return
+        rates = [found for peer in peers if (found := self.find(peer, "rows_per_s")) is not None]
+        if rates:
+            self.add(case, "ratio_to_best_peer", rate / max(rates))
+        bound = self.find(limit, "rows_per_s") if limit else None
+        if bound:
+            self.add(case, "share_of_limit", rate / bound)
+
+    def cases(self) -> Iterator[tuple[str, dict[str, Result]]]:
+        """Each case with its metrics, in the order of measuring."""
+        names = dict.fromkeys(result.case for result in self.rows)
+        for name in names:
+            yield name, {result.metric: result for result in self.rows if result.case == name}
+
+
+def stage_of(case: str) -> str:
+    return case.partition(":")[0]
+
+
+def size_name(rows: int) -> str:
+    """A size as the cases spell it: 10M, 1.5M, 200k, 70."""
+    for unit, letter in ((1_000_000, "M"), (1_000, "k")):
+        # From 999,500 on three places would read 1,000k.
+        if rows >= unit - unit // 2_000:
+            return f"{rows / unit:.3g}{letter}"
+    return str(rows)
+
+
+def spread(result: Result) -> float | None:
+    """Half the distance between the extremes, as a share of the median."""
+    if result.low is None or result.high is None or result.repeats == 1:
+        return None
+    return (result.high - result.low) / 2 / result.value

@@ -1,0 +1,61 @@
+"""Days in Japan and the moments at which they begin: law changes at midnight in Tokyo, whatever the clock's zone."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import re
+
+JAPAN = dt.timezone(dt.timedelta(hours=9), "JST")
+"""Japan has one zone and no summer time; a fixed offset needs no zone data on the machine."""
+
+_DAY = re.compile(r"(\d{4})[-/](\d{1,2})[-/](\d{1,2})")
+
+
+def day_starts(day: dt.date) -> float:
+    """Seconds since 1970 at which a day begins in Japan."""
+    return dt.datetime(day.year, day.month, day.day, tzinfo=JAPAN).timestamp()
+
+
+def starts_at(valid_from: dt.date | None) -> float:
+    """The first second of a period; a period without a first day has always run."""
+    return -math.inf if valid_from is None else day_starts(valid_from)
+
+
+def ends_at(valid_to: dt.date | None) -> float:
+    """The first second after a period whose last day is ``valid_to``; without one it runs on."""
+    if valid_to is None or valid_to == dt.date.max:
+        return math.inf
+    return day_starts(valid_to + dt.timedelta(days=1))
+
+
+def seconds_of(at: dt.datetime | dt.date | float) -> float:
+    """Seconds since 1970 of a moment.
+
+    Args:
+        at: a datetime (without a zone it is Japan's time), a date (the beginning of that day in Japan) or seconds.
+    """
+    if isinstance(at, dt.datetime):
+        return (at if at.tzinfo is not None else at.replace(tzinfo=JAPAN)).timestamp()
+    if isinstance(at, dt.date):
+        return day_starts(at)
+    return float(at)
+
+
+def day_of(text: str) -> dt.date | None:
+    """Read ``2026-06-26`` (or ``2026/6/26``, as spreadsheets write it); empty is None.
+
+    Raises:
+        ValueError: the text is no day.
+    """
+    if not text:
+        return None
+    found = _DAY.fullmatch(text)
+    try:
+        return dt.date(*map(int, found.groups())) if found else _refuse(text)
+    except (ValueError, OverflowError):
+        return _refuse(text)
+
+
+def _refuse(text: str) -> dt.date:
+    raise ValueError(f"date: expected YYYY-MM-DD, got {text[:20]!r}")

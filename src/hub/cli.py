@@ -1,0 +1,104 @@
+"""The command line: ``hub COMMAND``; each command is a module of ``hub.commands``.
+
+Exit status: 0 done; 1 done, and there was something to see (lines rejected, rows denied, nothing found, problems);
+2 the request or the command line is wrong, nothing was changed; 3 disk or stored data failed; 130 stopped by Ctrl-C.
+An error is one line on the standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import NoReturn
+
+from hub.commands import acquire, catalog, history, inquire, keep
+from hub.errors import HubError, StorageError
+
+EXIT_DONE, EXIT_FOUND, EXIT_REQUEST, EXIT_STORAGE, EXIT_STOPPED = 0, 1, 2, 3, 130
+
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}
+
+DESCRIPTION = """\
+Administrative bodies ask each other about a person without a shared number: every row of an
+inquiry is checked against the law, translated, recorded durably and answered, and the person
+can read who asked.
+"""
+
+EPILOG = """\
+A day with the hub:
+  hub init linkage                                        make a hub in the folder linkage
+  hub catalog search 児童手当                             find the procedure that allows a question
+  hub acquire linkage nenkin codes.csv --out aliases.csv  give an institution its aliases
+  hub inquire linkage ask.csv --requester nenkin --procedure 19-8/73/75.3 --item 市町村民税 \\
+      --role 納付義務者 --section 年金給付課 --id tax-2026 --out answers.csv
+  hub history linkage --alias 8d0c...                     what a citizen sees
+
+The folder is the first argument, or --folder, or the variable HUB_FOLDER.
+Exit status: 0 done; 1 done, with lines rejected, rows denied, nothing found or problems;
+2 wrong request or command line, nothing changed; 3 disk or stored data failed; 130 Ctrl-C.
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with one-line errors and texts that keep their lines."""
+
+    def __init__(self, **options: object) -> None:
+        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(**options)  # type: ignore[arg-type]
+
+    def error(self, message: str) -> NoReturn:
+        # argparse repeats what was typed, and that may be an alias; a column of errors may be kept somewhere.
+        if message.startswith("unrecognized arguments"):
+            message = "arguments that it does not know"
+        self.exit(EXIT_REQUEST, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = Parser(prog="hub", description=DESCRIPTION, epilog=EPILOG)
+    parser.add_argument("--version", action="version", version=f"hub {_version()}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
+    for module in (keep, catalog, acquire, inquire, history):
+        module.add_commands(commands)
+    return parser
+
+
+def _version() -> str:
+    try:
+        return version("hub")
+    except PackageNotFoundError:
+        return "(not installed)"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    arguments = make_parser().parse_args(argv)
+    arguments.argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        status: int = arguments.run(arguments)
+        sys.stdout.flush()
+        return status
+    except KeyboardInterrupt as stop:
+        print("\n".join(map(str, stop.args)) or "stopped", file=sys.stderr)
+        return EXIT_STOPPED
+    except BrokenPipeError:
+        # Whoever read our output (head, less) has gone; the interpreter must not complain when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FOUND
+    except StorageError as error:
+        print(f"hub: {error}" + ("; the same command may be given again" if error.retry_safe else ""), file=sys.stderr)
+        return EXIT_STORAGE
+    except HubError as error:
+        print(f"hub: {error}", file=sys.stderr)
+        return EXIT_REQUEST
+    except OSError as error:
+        print(f"hub: {error.filename or 'input or output'}: {error.strerror or error}", file=sys.stderr)
+        return EXIT_STORAGE if error.errno in _DISK_ERRORS else EXIT_REQUEST
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+"""``hub history``: what a citizen sees: who asked whom about them, for what, on which legal basis."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import msgspec
+
+import hub
+from hub.commands.options import add_folder, spell_moment, take_alias, take_folder, take_moment
+from hub.commands.words import STATUS_WORDS
+from hub.limits import HISTORY_LIMIT, HISTORY_LIMIT_MAX
+from hub.messages import Record
+from hub.tables import TableWriter
+
+EPILOG = """\
+The alias is the person's alias at the disclosure portal, 32 hex digits; with --alias - it is read
+from the standard input, so that it stands in no list of processes and in no shell's history.
+The newest records come first. Where there are more, the last line names the --cursor to go on.
+
+Examples:
+  hub history linkage --alias 8d0c4f...
+  hub history linkage --alias - --since 2026-04-01 --institution nenkin < alias.txt
+  hub history linkage --alias 8d0c4f... --json | jq '.records[].requester'
+  hub history linkage --alias 8d0c4f... --out history.csv --out-encoding utf-8-sig    for Excel
+
+Exit status: 0 done; 1 no record; 2 wrong request, such as an unknown alias; 3 disk.
+"""
+
+COLUMNS = (
+    "requested_at", "requester", "requester_name", "on_behalf_of", "provider", "provider_name", "procedure",
+    "procedure_label", "items", "role", "section", "legal_basis", "outcome", "provided_at", "inquiry",
+)  # fmt: skip
+
+
+def add_commands(commands: Any) -> None:
+    """Add ``history``."""
+    parser = commands.add_parser("history", help="what a citizen sees: who asked whom, and why", epilog=EPILOG)
+    parser.description = "Show a person's history: who asked whom about them, for what, on which legal basis."
+    add_folder(parser)
+    parser.add_argument("--alias", required=True, metavar="HEX", help="the person's portal alias, or - for stdin")
+    parser.add_argument("--since", metavar="DATE", help="from this day or moment on (Japan's time)")
+    parser.add_argument("--until", metavar="DATE", help="until this day, or before this moment")
+    parser.add_argument("--institution", metavar="CODE", help="only where this institution asked or was asked")
+    parser.add_argument("--procedure", metavar="ID", help="only this procedure")
+    limit = f"records, at most {HISTORY_LIMIT_MAX} (default: {HISTORY_LIMIT})"
+    parser.add_argument("--limit", type=int, default=HISTORY_LIMIT, help=limit)
+    parser.add_argument("--cursor", help="go on behind an earlier page")
+    parser.add_argument("--json", action="store_true", help="one JSON document")
+    parser.add_argument("--out", metavar="FILE", help="write a table (.csv, .parquet, .arrow)")
+    parser.add_argument("--out-encoding", choices=("utf-8", "utf-8-sig", "cp932"), default="utf-8", help="of a CSV")
+    parser.set_defaults(run=run_history)
+
+
+def run_history(arguments: argparse.Namespace) -> int:
+    """Print a page of a person's records."""
+    folder, _ = take_folder(arguments)
+    alias = take_alias(arguments.alias)
+    with hub.open(folder, readonly=True) as h:
+        history = h.history(
+            alias,
+            since=take_moment("--since", arguments.since),
+            until=take_moment("--until", arguments.until),
+            institution=arguments.institution,
+            procedure=arguments.procedure,
+            limit=arguments.limit,
+            cursor=arguments.cursor,
+        )
+        names = Speller(h.catalog)
+    if arguments.json:
+        page = {"records": history.records, "cursor": history.cursor}
+        print(msgspec.json.format(msgspec.json.encode(page, enc_hook=str), indent=2).decode())
+    elif arguments.out:
+        with TableWriter(arguments.out, COLUMNS, encoding=arguments.out_encoding) as writer:
+            writer.write([list(column) for column in zip(*map(names.cells, history.records), strict=True)] or
+                         [[] for _ in COLUMNS])  # fmt: skip
+        print(f"{arguments.out}: {len(history):,} records")
+    else:
+        for record in history.records:
+            print(names.spell_record(record), end="\n\n")
+        print(f"{len(history)} records" + (", more to come" if history.cursor else ""))
+    if history.cursor and not arguments.json:
+        print(f"go on with --cursor {history.cursor}")
+    return 0 if history.records else 1
+
+
+class Speller:
+    """Records in words: names from the catalog where it has them."""
+
+    def __init__(self, catalog: hub.Catalog) -> None:
+        self._names = {institution.code: institution.name for institution in catalog.institutions()}
+        self._labels = {procedure.id: procedure.label for procedure in catalog.procedures()}
+
+    def name(self, code: str) -> str:
+        """An institution's name; its code where the catalog has none."""
+        return self._names.get(code, code)
+
+    def label(self, procedure: str) -> str:
+        """What a procedure is called."""
+        return self._labels.get(procedure, procedure)
+
+    def spell_record(self, record: Record) -> str:
+        """A record in five lines."""
+        asked = self.name(record.requester) + (f" (on behalf of {record.on_behalf_of})" if record.on_behalf_of else "")
+        lines = [
+            f"{spell_moment(record.requested_at)}  {asked} asked {self.name(record.provider)}",
+            f"  about    {'、'.join(record.items)}, of the {record.role}",
+            f"  for      {self.label(record.procedure)}, by {record.section}",
+            f"  basis    {record.legal_basis}",
+            f"  outcome  {STATUS_WORDS[record.outcome]}",
+        ]
+        if record.provided_at is not None:
+            lines[-1] += f", {spell_moment(record.provided_at)}"
+        return "\n".join(lines)
+
+    def cells(self, record: Record) -> tuple[str, ...]:
+        """A record as a line of a table, in the order of ``COLUMNS``."""
+        return (
+            record.requested_at.isoformat(), record.requester, self.name(record.requester), record.on_behalf_of or "",
+            record.provider, self.name(record.provider), record.procedure, self.label(record.procedure),
+            ";".join(record.items), record.role, record.section, record.legal_basis, record.outcome.name,
+            record.provided_at.isoformat() if record.provided_at else "", record.inquiry,
+        )  # fmt: skip

@@ -1,0 +1,100 @@
+"""What several commands share: the folder, dates, aliases from the command line, tables of text."""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import os
+import sys
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from hub.catalog.moments import JAPAN
+from hub.columns import cells_of_texts, decode_aliases
+from hub.errors import RequestError
+from hub.messages import Aliases
+
+
+def add_folder(parser: argparse.ArgumentParser, *words: str, optional: bool = False) -> None:
+    """Let a command take ``[FOLDER] WORDS...``; :func:`take_words` sorts them out."""
+    folder = "[FOLDER]" if optional else "FOLDER"
+    parser.set_defaults(word_names=words)
+    parser.add_argument("words", nargs="*", metavar=" ".join((folder, *words)), help=argparse.SUPPRESS)
+    parser.add_argument("--folder", metavar="FOLDER", help="the hub's folder, where it is not the first argument")
+    parser.usage = f"{parser.prog} {' '.join((folder, *words))} [options]"
+
+
+def take_words(arguments: argparse.Namespace, *, optional: bool = False) -> tuple[str | None, list[str]]:
+    """The folder and the other words: from the arguments, ``--folder`` or HUB_FOLDER.
+
+    Raises:
+        RequestError: too few or too many words; no folder named and not ``optional``.
+    """
+    names: Sequence[str] = arguments.word_names
+    words: list[str] = arguments.words
+    folder = arguments.folder or os.environ.get("HUB_FOLDER") or None
+    if len(words) == len(names) + 1 and arguments.folder is None:
+        return words[0], words[1:]
+    if len(words) == len(names) and (folder is not None or optional):
+        return folder, words
+    expected = " ".join(("FOLDER", *names))
+    raise RequestError(f"arguments: expected {expected}, got {len(words)} (FOLDER may be --folder or HUB_FOLDER)")
+
+
+def take_folder(arguments: argparse.Namespace) -> tuple[str, list[str]]:
+    """As :func:`take_words`, for commands that need a folder."""
+    folder, words = take_words(arguments)
+    assert folder is not None
+    return folder, words
+
+
+def take_alias(text: str) -> Aliases:
+    """One alias in 32 hex digits, or ``-`` for a line of the standard input -> uint8[16]."""
+    if text == "-":
+        text = sys.stdin.readline().strip()
+    alias, ok = decode_aliases(cells_of_texts([text]))
+    if not ok[0]:
+        raise RequestError("alias: expected 32 hex digits, got something else")
+    return alias[0]
+
+
+def take_moment(name: str, text: str | None) -> dt.datetime | dt.date | None:
+    """An ISO date, a day in Japan; or date and time, in Japan where it names no zone."""
+    if text is None:
+        return None
+    try:
+        if len(text) <= len("2026-04-01"):
+            return dt.date.fromisoformat(text)
+        moment = dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise RequestError(f"{name}: expected a date such as 2026-04-01 or 2026-04-01T09:00, got {text}") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=JAPAN)
+
+
+def spell_moment(moment: dt.datetime) -> str:
+    """A moment for people, in Japan's time."""
+    return moment.astimezone(JAPAN).strftime("%Y-%m-%d %H:%M:%S JST")
+
+
+def moment_of(seconds: float) -> dt.datetime:
+    """Seconds since 1970 -> UTC."""
+    return dt.datetime.fromtimestamp(seconds, dt.UTC)
+
+
+def text_width(text: str) -> int:
+    """Columns of a terminal that a text takes: kanji and kana take two."""
+    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
+
+
+def print_table(rows: Iterable[Sequence[object]], *, right: Sequence[int] = (), indent: int = 2) -> None:
+    """Print rows in aligned columns; ``right`` lists the columns of numbers."""
+    texts = [[f"{cell:,}" if isinstance(cell, int | np.integer) else str(cell) for cell in row] for row in rows]
+    widths = [max(map(text_width, column)) for column in zip(*texts, strict=True)]
+    for row in texts:
+        cells = []
+        for i, (cell, width) in enumerate(zip(row, widths, strict=True)):
+            gap = " " * (width - text_width(cell))
+            cells.append(gap + cell if i in right else cell + gap)
+        print((" " * indent + "  ".join(cells)).rstrip())

@@ -1,0 +1,44 @@
+"""Statuses and reasons in words, for terminals and summaries."""
+
+from __future__ import annotations
+
+from hub.messages import Reason, Status
+
+STATUS_WORDS = {
+    Status.OK: "permitted",
+    Status.UNKNOWN_ALIAS: "the requester has no such alias",
+    Status.REVOKED: "the alias was revoked",
+    Status.NO_ALIAS_AT_PROVIDER: "the provider has no alias of this person",
+    Status.DENIED: "denied: no rule of law allows the question",
+    Status.DENIED_ASSESSMENT: "denied: an assessment (Art. 28) is not published",
+    Status.DENIED_CONSENT: "denied: consent lacks",
+    Status.DENIED_LIMITED: "denied: too many bodies asked about one person",
+    Status.PENDING: "waiting for the provider",
+    Status.PROVIDED: "provided",
+    Status.EMPTY: "answered: nothing to provide",
+    Status.NO_RECORD: "answered: no record of this person",
+    Status.REFUSED: "refused by the provider",
+    Status.LAPSED: "lapsed unanswered",
+    Status.SUSPENDED: "the provider has stopped linkage",
+    Status.MULTIPLE: "several persons fit",
+    Status.HELD: "held",
+    Status.MANUAL: "waiting for the provider",
+}
+"""MANUAL reads as PENDING: that a clerk must decide by hand would betray a protected person."""
+
+REASON_WORDS = {
+    Reason.NONE: "",
+    Reason.REQUESTER: "the requester is not of the class that may ask",
+    Reason.PROVIDER: "the provider is not of a class that may be asked for this item",
+    Reason.ITEM: "the procedure does not list the item",
+    Reason.ROLE: "the item is not listed for this role",
+    Reason.NOT_YET: "the rule is not in force yet",
+    Reason.EXPIRED: "the rule is no longer in force",
+    Reason.REQUESTER_ASSESSMENT: "the requester has published no assessment",
+    Reason.PROVIDER_ASSESSMENT: "the provider has published no assessment",
+    Reason.SAME_INSTITUTION: "use inside one body is no linkage",
+    Reason.NARROWED: "the procedure is open only to some of these requesters",
+}
+
+DENIALS = (Status.DENIED, Status.DENIED_ASSESSMENT, Status.DENIED_CONSENT, Status.DENIED_LIMITED)
+"""What makes ``hub inquire`` end with status 1."""

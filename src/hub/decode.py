@@ -1,0 +1,192 @@
+"""Stage 1 of 6: what the caller hands in -> a batch of checked columns.
+
+Columns are taken as they are, without a copy, where their shape, type and order are right; anything else is refused.
+What is checked here is form alone; whether procedure, items and role exist is the catalog's to say (stage 2).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from hub import _core
+from hub.catalog import Catalog
+from hub.errors import RequestError
+from hub.limits import (
+    CASE_CHARS_MAX,
+    INSTITUTION_CODE_CHARS_MAX,
+    ITEMS_PER_INQUIRY_MAX,
+    OPERATOR_CHARS_MAX,
+    REQUEST_ID_CHARS_MAX,
+    ROWS_PER_BATCH_MAX,
+    SECTION_CHARS_MAX,
+)
+from hub.messages import Aliases, Inquiry
+
+CODES_ABOVE = 10**11
+"""A resident record code (住民票コード) has eleven digits."""
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """One inquiry, checked.
+
+    Attributes:
+        inquiry: with its items as a tuple.
+        requester: the requester's institution number.
+        aliases: uint8[N, 16]. providers: uint32[N] institution numbers.
+        cases: a case number a row, or None.
+        digest: SHA-256 of all of the above: the same request id must come with the same.
+    """
+
+    inquiry: Inquiry
+    requester: int
+    aliases: Any
+    providers: Any
+    cases: list[str | None] | None
+    digest: bytes
+
+    def __len__(self) -> int:
+        return len(self.aliases)
+
+    def __repr__(self) -> str:
+        return f"Batch(rows={len(self)})"
+
+
+def decode_inquiry(
+    catalog: Catalog, inquiry: Inquiry, aliases: Any, providers: Any, cases: Sequence[str | None] | None
+) -> Batch:
+    """Check one inquiry.
+
+    Raises:
+        RequestError: something has not the form that ``Hub.inquire`` asks for; the message names it.
+    """
+    inquiry = _check_inquiry(inquiry)
+    requester = catalog.institution(inquiry.requester).number
+    rows = decode_aliases(aliases)
+    numbers = decode_providers(catalog, providers, len(rows))
+    listed = None if cases is None else _check_cases(cases, len(rows))
+    digest = hashlib.sha256(b"hub/request/1")
+    digest.update(msgspec.msgpack.encode((inquiry, listed)))
+    digest.update(len(rows).to_bytes(8, "little"))
+    digest.update(rows.data)
+    digest.update(numbers.data)
+    return Batch(inquiry, requester, rows, numbers, listed, digest.digest())
+
+
+def decode_aliases(aliases: Any) -> Aliases:
+    """Check an aliases column: uint8[N, 16], C-contiguous, at most ``ROWS_PER_BATCH_MAX`` rows."""
+    if not isinstance(aliases, np.ndarray):
+        raise RequestError(f"aliases: expected a numpy array uint8[N, 16], got {type(aliases).__name__}")
+    if aliases.dtype != np.uint8 or aliases.ndim != 2 or aliases.shape[1] != 16:
+        raise RequestError(f"aliases: expected uint8[N, 16], got {aliases.dtype}{list(aliases.shape)}")
+    if not aliases.flags.c_contiguous:
+        raise RequestError("aliases: expected rows one behind the other (C-contiguous), got another layout")
+    _check_rows(len(aliases))
+    return aliases
+
+
+def decode_alias(alias: Any) -> Aliases:
+    """Check one alias, as 16 bytes, 32 hex digits or uint8[16]; returns uint8[1, 16]."""
+    if isinstance(alias, str):
+        try:
+            alias = bytes.fromhex(alias) if len(alias) == 32 and " " not in alias else b""
+        except ValueError:
+            alias = b""
+    elif isinstance(alias, np.ndarray):
+        alias = alias.tobytes() if alias.dtype == np.uint8 and alias.shape in ((16,), (1, 16)) else b""
+    if not isinstance(alias, bytes | bytearray) or len(alias) != 16:
+        raise RequestError("alias: expected 16 bytes or 32 hex digits, got something else")
+    return np.frombuffer(bytes(alias), dtype=np.uint8).reshape(1, 16)
+
+
+def decode_providers(catalog: Catalog, providers: Any, rows: int) -> npt.NDArray[np.uint32]:
+    """Check the providers of a batch: a code for all rows, a list of codes, or uint32[N] numbers."""
+    if isinstance(providers, str):
+        return np.full(rows, catalog.institution(providers).number, dtype=np.uint32)
+    if isinstance(providers, np.ndarray):
+        if providers.dtype != np.uint32 or providers.shape != (rows,):
+            raise RequestError(f"providers: expected uint32[{rows}], got {providers.dtype}{list(providers.shape)}")
+        return np.ascontiguousarray(providers)
+    if not isinstance(providers, list | tuple):
+        raise RequestError(f"providers: expected a code, a list of codes or uint32[N], got {type(providers).__name__}")
+    if len(providers) != rows:
+        raise RequestError(f"providers: expected {rows} rows, got {len(providers)}")
+    numbers: dict[str, int] = {}
+    for code in set(providers):
+        if not isinstance(code, str):
+            raise RequestError(f"providers: expected codes as text, got {type(code).__name__}")
+        numbers[code] = catalog.institution(code).number
+    return np.fromiter(map(numbers.__getitem__, providers), dtype=np.uint32, count=rows)
+
+
+def decode_codes(codes: Any) -> npt.NDArray[np.int64]:
+    """Check resident record codes (list of 11-digit strings or int64[N]): int64[N], each 0 to under CODES_ABOVE."""
+    if isinstance(codes, np.ndarray):
+        if codes.dtype != np.int64 or codes.ndim != 1:
+            raise RequestError(f"codes: expected int64[N], got {codes.dtype}{list(codes.shape)}")
+        numbers = np.ascontiguousarray(codes)
+        _check_rows(len(numbers))
+    elif isinstance(codes, list | tuple):
+        _check_rows(len(codes))
+        numbers, bad = _core.parse_codes(list(codes))
+        if bad >= 0:
+            raise RequestError(f"codes: expected 11 digits in every row, got something else in row {bad}")
+    else:
+        raise RequestError(f"codes: expected a list of strings or int64[N], got {type(codes).__name__}")
+    wrong = np.flatnonzero((numbers < 0) | (numbers >= CODES_ABOVE))
+    if len(wrong):
+        raise RequestError(f"codes: expected 11 digits in every row, got something else in row {wrong[0]}")
+    return numbers
+
+
+def _check_rows(rows: int) -> None:
+    if rows > ROWS_PER_BATCH_MAX:
+        raise RequestError(f"batch: expected at most {ROWS_PER_BATCH_MAX} rows, got {rows}")
+
+
+def _check_inquiry(inquiry: Inquiry) -> Inquiry:
+    if not isinstance(inquiry, Inquiry):
+        raise RequestError(f"inquiry: expected hub.Inquiry, got {type(inquiry).__name__}")
+    _check_text("requester", inquiry.requester, INSTITUTION_CODE_CHARS_MAX)
+    _check_text("procedure", inquiry.procedure, 100)
+    _check_text("section", inquiry.section, SECTION_CHARS_MAX)
+    _check_text("request_id", inquiry.request_id, REQUEST_ID_CHARS_MAX)
+    if inquiry.operator is not None:
+        _check_text("operator", inquiry.operator, OPERATOR_CHARS_MAX)
+    if inquiry.role is not None:
+        _check_text("role", inquiry.role, 100)
+    if inquiry.reference_date is not None and (
+        not isinstance(inquiry.reference_date, dt.date) or isinstance(inquiry.reference_date, dt.datetime)
+    ):
+        raise RequestError(f"reference_date: expected a date, got {type(inquiry.reference_date).__name__}")
+    if isinstance(inquiry.items, str) or not isinstance(inquiry.items, list | tuple):
+        raise RequestError(f"items: expected a tuple of names, got {type(inquiry.items).__name__}")
+    if not 1 <= len(inquiry.items) <= ITEMS_PER_INQUIRY_MAX:
+        raise RequestError(f"items: expected 1 to {ITEMS_PER_INQUIRY_MAX}, got {len(inquiry.items)}")
+    for item in inquiry.items:
+        _check_text("items", item, 200)
+    return inquiry if isinstance(inquiry.items, tuple) else msgspec.structs.replace(inquiry, items=tuple(inquiry.items))
+
+
+def _check_text(name: str, text: Any, most: int) -> None:
+    if not isinstance(text, str):
+        raise RequestError(f"{name}: expected text, got {type(text).__name__}")
+    if not 1 <= len(text) <= most or not text.strip():
+        raise RequestError(f"{name}: expected 1 to {most} characters, got {len(text.strip())}")
+    if not text.isprintable():
+        raise RequestError(f"{name}: expected printable characters, got a control character")
+
+
+def _check_cases(cases: Sequence[str | None], rows: int) -> list[str | None]:
+    if isinstance(cases, str) or len(cases) != rows:
+        raise RequestError(f"cases: expected {rows} rows, got {len(cases)}")
+    for case in cases:
+        if case is not None and (not isinstance(case, str) or len(case) > CASE_CHARS_MAX):
+            raise RequestError(f"cases: expected None or at most {CASE_CHARS_MAX} characters in every row")
+    return list(cases)

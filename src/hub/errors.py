@@ -1,0 +1,64 @@
+"""Everything the hub raises, by whose fault it is and whether asking again is safe.
+
+``RequestError``  the caller's mistake; nothing was changed.
+``BusyError``     the hub is full or the folder is held elsewhere; ask again later.
+``CatalogError``  the legal basis as loaded contradicts itself or lacks what was named.
+``StorageError``  our failure: disk, format, checksum.
+``TamperError``   the log contradicts itself; nothing is served until somebody has looked.
+
+No message holds an alias, a person, a resident record code or an answer.
+"""
+
+from __future__ import annotations
+
+
+class HubError(Exception):
+    """Base of all errors. ``code`` is stable and is what travels over the wire.
+
+    Attributes:
+        code: a short word in lower case, the same in every release.
+        retry_safe: whether the same call may be made again and may then succeed.
+    """
+
+    code = "error"
+    retry_safe = False
+
+    def __init__(self, message: str, *, retry_safe: bool | None = None) -> None:
+        super().__init__(message)
+        if retry_safe is not None:
+            self.retry_safe = retry_safe
+
+
+class RequestError(HubError):
+    """The request is not well formed or names what does not exist; nothing was changed."""
+
+    code = "request"
+
+
+class BusyError(RequestError):
+    """The hub cannot take the request now; the same request may be sent after ``retry_after_s``."""
+
+    code = "busy"
+    retry_safe = True
+
+    def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class StorageError(HubError):
+    """Stored bytes could not be read, checked or written. What was acknowledged before stays acknowledged."""
+
+    code = "storage"
+
+
+class TamperError(StorageError):
+    """The record log contradicts itself or its head; the service stops."""
+
+    code = "tamper"
+
+
+class CatalogError(HubError):
+    """The legal basis is not consistent, or a table of it cannot be read."""
+
+    code = "catalog"

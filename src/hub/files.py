@@ -1,0 +1,213 @@
+"""What the files of acquisitions and inquiries mean: columns, rows, parts of bounded size, rejected lines.
+
+An **acquisition file** has the one column ``code``: a resident record code of 11 digits. An **inquiry file** has
+``alias`` (32 hex digits), ``provider`` (an institution's code) and, where wanted, ``case`` (the requester's own
+case number). The first line of a CSV names the columns, in any order.
+
+A row's number counts from 1, the header left out, blank lines counted but skipped. A row of the wrong shape becomes
+a rejected line with its cause; no cause repeats what the line holds.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from hub.columns import Choices, CodeTable, decode_aliases, decode_digits, decode_texts
+from hub.errors import RequestError
+from hub.limits import CASE_CHARS_MAX
+from hub.messages import Aliases
+from hub.tables import Block, Table, TableWriter, open_table
+
+PART_ROWS = 1 << 20
+"""Rows of one part: 1,048,576 rows of an inquiry take about 150 MiB between file and answer."""
+
+PARTS_MAX = 10_000
+"""A part's number has four digits in its request id."""
+
+CODE_DIGITS = 11
+
+CAUSES = (
+    "wrong number of columns",
+    "code: expected 11 digits",
+    "alias: expected 32 hex digits",
+    "provider: no institution of the catalog has this code",
+    f"case: expected text of at most {CASE_CHARS_MAX} characters",
+)
+"""Why a line was rejected, numbered from 0."""
+COLUMNS, CODE, ALIAS, PROVIDER, CASE = range(5)
+
+
+class Rejected(NamedTuple):
+    """Lines that were left out: int64[K] line numbers (a CSV's header is line 1), uint8[K] numbers of ``CAUSES``."""
+
+    line: npt.NDArray[np.int64]
+    cause: npt.NDArray[np.uint8]
+
+    def __repr__(self) -> str:
+        return f"Rejected(rows={len(self.line)})"
+
+
+class CodePart(NamedTuple):
+    """Rows of an acquisition file: row numbers, codes as int64[N], rejected lines, rows read in all."""
+
+    number: int
+    row: npt.NDArray[np.int64]
+    codes: npt.NDArray[np.int64]
+    rejected: Rejected
+    rows_read: int
+
+    def __repr__(self) -> str:
+        return f"CodePart({self.number}, rows={len(self.row)}, rejected={len(self.rejected.line)})"
+
+
+class InquiryPart(NamedTuple):
+    """Rows of an inquiry file: row numbers, aliases, uint32[N] providers, cases or None, rejected lines, rows read."""
+
+    number: int
+    row: npt.NDArray[np.int64]
+    aliases: Aliases
+    providers: npt.NDArray[np.uint32]
+    cases: list[str] | None
+    rejected: Rejected
+    rows_read: int
+
+    def __repr__(self) -> str:
+        return f"InquiryPart({self.number}, rows={len(self.row)}, rejected={len(self.rejected.line)})"
+
+
+def read_codes(path: str | os.PathLike[str], *, encoding: str = "auto", rows: int = PART_ROWS) -> CodeFile:
+    """Open an acquisition file.
+
+    Args:
+        encoding: one of ``ENCODINGS``; auto takes UTF-8 where the whole file is UTF-8, else CP932.
+        rows: rows of a part.
+
+    Raises:
+        RequestError: not a regular file, no such column, mixed encodings, broken quotes; nothing was done.
+    """
+    return CodeFile(open_table(path, ("code",), (), encoding), rows)
+
+
+def read_inquiry(
+    path: str | os.PathLike[str], numbers: Mapping[str, int], *, encoding: str = "auto", rows: int = PART_ROWS
+) -> InquiryFile:
+    """Open an inquiry file; ``numbers`` gives the institutions' numbers by code. Else as :func:`read_codes`."""
+    return InquiryFile(open_table(path, ("alias", "provider"), ("case",), encoding), CodeTable(numbers), rows)
+
+
+class CodeFile:
+    """An acquisition file; iterate over its parts. ``rows_max``: no more rows than that."""
+
+    def __init__(self, table: Table, rows: int) -> None:
+        self.rows_max = table.rows_max
+        self._table, self._rows = table, rows
+
+    def __iter__(self) -> Iterator[CodePart]:
+        first = 1
+        for number, blocks in enumerate(_in_parts(self._table.blocks(), self._rows)):
+            codes, oks = zip(*(decode_digits(b.columns["code"], CODE_DIGITS) for b in blocks), strict=True)
+            row, keep, rejected, read = _judge(blocks, first, [(np.concatenate(oks), CODE)])
+            yield CodePart(number, row, np.concatenate(codes)[keep], rejected, read)
+            first += read
+
+
+class InquiryFile:
+    """An inquiry file; iterate over its parts. ``rows_max``: no more rows than that."""
+
+    def __init__(self, table: Table, codes: CodeTable, rows: int) -> None:
+        self.rows_max = table.rows_max
+        self._table, self._codes, self._rows = table, codes, rows
+
+    def __iter__(self) -> Iterator[InquiryPart]:
+        first = 1
+        for number, blocks in enumerate(_in_parts(self._table.blocks(), self._rows)):
+            if number == PARTS_MAX:
+                raise RequestError(f"inquiry file: expected at most {PARTS_MAX * self._rows:,} rows")
+            aliases, alias_ok = _concatenate(decode_aliases(b.columns["alias"]) for b in blocks)
+            providers, provider_ok = _concatenate(self._codes.decode(b.columns["provider"]) for b in blocks)
+            checks = [(alias_ok, ALIAS), (provider_ok, PROVIDER)]
+            cases: list[str] | None = None
+            if "case" in blocks[0].columns:
+                texts = [decode_texts(b.columns["case"], CASE_CHARS_MAX) for b in blocks]
+                cases = [case for part, _ in texts for case in part]
+                checks.append((np.concatenate([ok for _, ok in texts]), CASE))
+            row, keep, rejected, read = _judge(blocks, first, checks)
+            if cases is not None and not keep.all():
+                cases = [case for case, kept in zip(cases, keep.tolist(), strict=True) if kept]
+            if not keep.all():
+                aliases, providers = aliases[keep], providers[keep]
+            yield InquiryPart(number, row, aliases, providers, cases, rejected, read)
+            first += read
+
+
+def _concatenate(pairs: Iterator[tuple[Any, Any]]) -> tuple[Any, Any]:
+    values, oks = zip(*pairs, strict=True)
+    return np.concatenate(values), np.concatenate(oks)
+
+
+def _judge(
+    blocks: list[Block], first: int, checks: list[tuple[npt.NDArray[np.bool_], int]]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_], Rejected, int]:
+    """Row numbers of the accepted rows, which rows those are, the rejected ones with their first cause, rows read."""
+    line = np.concatenate([b.line for b in blocks])
+    blank = np.concatenate([b.blank for b in blocks])
+    cause = np.full(len(line), 255, np.uint8)
+    for ok, number in reversed([(np.concatenate([b.whole for b in blocks]), COLUMNS), *checks]):
+        cause[~ok] = number
+    keep = cause == 255
+    bad = ~keep & ~blank
+    row = np.flatnonzero(keep) + first
+    return row, keep, Rejected(line[bad], cause[bad]), len(line)
+
+
+def _in_parts(blocks: Iterator[Block], rows: int) -> Iterator[list[Block]]:
+    """Gather blocks to parts of exactly ``rows`` rows, the last one shorter: the same for every way of reading."""
+    held: list[Block] = []
+    count = 0
+    for block in blocks:
+        at, length = 0, len(block.line)
+        while at < length:
+            take = min(rows - count, length - at)
+            held.append(block.part(at, at + take))
+            at, count = at + take, count + take
+            if count == rows:
+                yield held
+                held, count = [], 0
+    if held:
+        yield held
+
+
+class RejectedWriter:
+    """``<name>.rejected.csv`` beside a result: written when a first line is rejected, else an old one is removed."""
+
+    def __init__(self, source: str | os.PathLike[str], result: str | os.PathLike[str]) -> None:
+        self.path = Path(result).parent / f"{Path(source).stem}.rejected.csv"
+        self.counts = np.zeros(len(CAUSES), np.int64)
+        self._writer: TableWriter | None = None
+
+    def __enter__(self) -> RejectedWriter:
+        return self
+
+    def write(self, rejected: Rejected) -> None:
+        """Append rejected lines."""
+        if len(rejected.line) == 0:
+            return
+        if self._writer is None:
+            self._writer = TableWriter(self.path, ("line", "cause")).__enter__()
+        self._writer.write([rejected.line, Choices(rejected.cause, CAUSES)])
+        self.counts += np.bincount(rejected.cause, minlength=len(CAUSES))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._writer is not None:
+            self._writer.__exit__(kind, error, trace)
+        elif kind is None:
+            self.path.unlink(missing_ok=True)

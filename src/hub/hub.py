@@ -1,0 +1,483 @@
+"""The Hub: the order of the stages, and nothing else. Read this first.
+
+A row of an inquiry goes through decode -> authorise -> resolve -> record -> respond; a citizen's question
+through disclose. Each stage is a file of that name.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from hub.acquire import acquire
+from hub.additions import complete_pending
+from hub.aliases import (
+    RESIDENT_CODES,
+    check_table,
+    count_aliases,
+    find_persons,
+    table_numbers,
+)
+from hub.authorise import Decided, authorise
+from hub.catalog import Catalog
+from hub.decode import CODES_ABOVE, Batch, decode_alias, decode_aliases, decode_codes, decode_inquiry, decode_providers
+from hub.disclose import disclose_history
+from hub.errors import BusyError, RequestError, StorageError
+from hub.history import Chunks
+from hub.limits import HISTORY_LIMIT
+from hub.messages import Acquired, Answer, History, Inquiry, Resolved, Status
+from hub.record import (
+    Prepared,
+    Request,
+    check_request,
+    chunks_done,
+    find_request,
+    forget_old_requests,
+    new_request,
+    prepare_chunk,
+    request_key,
+    rows_of,
+    write_chunk,
+)
+from hub.resolve import resolve_aliases
+from hub.respond import respond, respond_empty
+from hub.sealed import seal, unseal
+from hub.store import Store
+from hub.workers import Workers
+
+CHUNKS_AHEAD = 3
+"""Chunks that are resolved while one is being written; each holds about 6 MB."""
+
+_DAY_S = 86_400
+
+
+class RequestStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a request has come.
+
+    Attributes:
+        rows: of the whole request. chunks, chunks_done: durable transactions it has and that are done.
+        received_at: seconds since 1970. complete: whether its answer can be had.
+    """
+
+    rows: int
+    chunks: int
+    chunks_done: int
+    received_at: int
+    complete: bool
+
+
+class Hub:
+    """An open hub folder. Made by :func:`open`; a context manager; may be used from several threads."""
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        create: bool,
+        readonly: bool,
+        threads: int | None,
+        clock: Callable[[], float],
+    ) -> None:
+        self._clock = clock
+        self._store = Store(Path(folder), create=create, readonly=readonly, now=int(clock()))
+        self._workers = Workers(threads)
+        self._catalogs: dict[str, Catalog] = {}
+        self._under_way: dict[bytes, threading.Thread] = {}
+        self._checked_chunks: dict[int, int] = {}
+        self._last_day = -1
+        try:
+            self._catalog_digest = self._find_catalog()
+            if not readonly:
+                complete_pending(self._store, self._workers)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Hub:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Hub({str(self._store.folder)!r}, {'closed' if self._store.closed else 'open'})"
+
+    def close(self) -> None:
+        """Let go of the folder; may be called again."""
+        self._workers.close()
+        self._store.close()
+
+    # -- catalog
+
+    @property
+    def catalog(self) -> Catalog:
+        """The legal basis in force in this folder."""
+        if self._store.readonly:
+            self._catalog_digest = self._find_catalog()
+        return self.catalog_of(self._catalog_digest)
+
+    def catalog_of(self, digest: str) -> Catalog:
+        """The catalog with this digest, as it was in force when a record was made.
+
+        Raises:
+            RequestError: this folder never had it in force.
+        """
+        found = self._catalogs.get(digest)
+        if found is None:
+            found = Catalog.japan()
+            if found.digest != digest:
+                key = bytes.fromhex(digest)
+                with self._store.snapshot() as snapshot:
+                    value = snapshot.get("catalogs", key)
+                    if value is None:
+                        raise RequestError("catalog: expected one that was in force here, got another")
+                    found = Catalog.load(unseal("catalogs", key, value))
+            self._catalogs[digest] = found
+        return found
+
+    def load_catalog(self, catalog: Catalog) -> None:
+        """Put a catalog in force in this folder from now on; earlier ones stay for the records made under them.
+
+        Raises:
+            RequestError: an institution that the catalog before has is missing or has another number.
+        """
+        if self._catalog_digest:
+            for institution in self.catalog.institutions():
+                if catalog.institution(institution.code).number != institution.number:
+                    raise RequestError(f"catalog: expected the number of {institution.code} to stay, got another")
+        key = bytes.fromhex(catalog.digest)
+        with self._store.commit() as commit:
+            commit.put("catalogs", key, seal("catalogs", key, catalog.dump()))
+            commit.put_sealed("meta", b"catalog", catalog.digest.encode())
+        self._catalogs[catalog.digest] = catalog
+        self._catalog_digest = catalog.digest
+
+    def _find_catalog(self) -> str:
+        with self._store.snapshot() as snapshot:
+            value = snapshot.get("meta", b"catalog")
+            if value is not None:
+                return unseal("meta", b"catalog", value).decode()
+        if self._store.readonly:
+            raise StorageError("open: its making was not finished; open it once for writing")
+        self._catalog_digest = ""
+        self.load_catalog(Catalog.japan())
+        return self._catalog_digest
+
+    # -- aliases
+
+    def acquire(self, institution: str, codes: Any) -> Acquired:
+        """Give an institution aliases of the persons with these resident record codes (the embedded shortcut).
+
+        Idempotent: who has an alias there keeps it. Durable when it returns; after an error the same call again
+        completes what is missing.
+
+        Args:
+            codes: list of 11-digit strings, or int64[N].
+
+        Raises:
+            RequestError: a code is not 11 digits or the institution is unknown; nothing was changed.
+            StorageError: the disk is full or failed; what was done before stands.
+        """
+        number = self.catalog.institution(institution).number
+        numbers = decode_codes(codes)
+        return acquire(self._store, self._store.keys, number, numbers, self._workers, CODES_ABOVE)
+
+    def resolve(self, requester: str, providers: Any, aliases: Any) -> Resolved:
+        """Translate a requester's aliases into the providers'; for bench and tests only.
+
+        It tells what no caller may know, two aliases of one person, and records nothing.
+
+        Args:
+            requester: institution code. providers: a code, list[str] or uint32[N]. aliases: uint8[N, 16].
+
+        Raises:
+            RequestError: the folder was served to others, ever; or an argument has the wrong form.
+        """
+        catalog = self.catalog
+        number = catalog.institution(requester).number
+        rows = decode_aliases(aliases)
+        numbers = decode_providers(catalog, providers, len(rows))
+        with self._store.snapshot() as snapshot:
+            if snapshot.get("meta", b"served") is not None:
+                raise RequestError("resolve: expected a folder that was never served, got one that was")
+            found = resolve_aliases(snapshot, number, numbers, rows, self._workers)
+        return Resolved(found.aliases, found.status)
+
+    # -- inquiries
+
+    def inquire(
+        self,
+        inquiry: Inquiry,
+        aliases: Any,
+        providers: Any,
+        *,
+        cases: Sequence[str | None] | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> Answer:
+        """Ask about many persons: authorise, resolve, record, answer, in the caller's order.
+
+        When it returns, every row is durable. The same request id with the same rows gives the same answer and
+        records nothing again; after a crash or an exception it goes on at the first chunk that is missing.
+
+        Args:
+            aliases: uint8[N, 16], the requester's. providers: a code, list[str] or uint32[N] numbers.
+            cases: a case number a row, kept for supervisors.
+            progress: called with the rows done after each durable chunk; an exception from it stops there.
+
+        Raises:
+            RequestError: not well formed, unknown words, or the request id was used with other rows.
+            BusyError: the same request is under way in another thread.
+            StorageError: the disk failed or is full, or a block is damaged; the chunks before it stand.
+        """
+        batch = decode_inquiry(self.catalog, inquiry, aliases, providers, cases)
+        key = request_key(inquiry.requester, inquiry.request_id)
+        own = threading.current_thread()
+        owner = self._under_way.setdefault(key, own)
+        # A thread may meet a request of its own here: an interrupt kept it from taking its name off.
+        if owner is not own and owner.is_alive():
+            raise BusyError("request_id: this request is under way")
+        self._under_way[key] = own
+        try:
+            return self._inquire(batch, key, progress)
+        finally:
+            self._under_way.pop(key, None)
+
+    def _inquire(self, batch: Batch, key: bytes, progress: Callable[[int], None] | None) -> Answer:
+        now = self._now()
+        found = find_request(self._store, key, now)
+        if found is not None:
+            name, request = found
+            check_request(request, batch)
+            catalog = self.catalog_of(request.catalog)
+            decided = authorise(catalog, batch.inquiry, batch.providers, request.received_at)
+        else:
+            catalog = self.catalog
+            decided = authorise(catalog, batch.inquiry, batch.providers, now)
+            if not len(batch):
+                return respond_empty(batch.inquiry.request_id, now)
+            request = new_request(batch, decided.table, now, catalog.digest)
+            name = self._day(now)
+        with self._store.snapshot() as snapshot:
+            done = chunks_done(snapshot, name, key, request)
+        if not all(done):
+            self._record_chunks(batch, request, decided, name, key, done, progress)
+        with self._store.snapshot() as snapshot:
+            return respond(snapshot, name, key, request, batch.inquiry.request_id)
+
+    def _record_chunks(
+        self,
+        batch: Batch,
+        request: Request,
+        decided: Decided,
+        name: str,
+        key: bytes,
+        done: list[bool],
+        progress: Callable[[int], None] | None,
+    ) -> None:
+        """Resolve the missing chunks on the workers, a few ahead, and write them in order from this thread."""
+        missing = [chunk for chunk, is_done in enumerate(done) if not is_done]
+        recorded = sum(_rows_in(request, chunk) for chunk, is_done in enumerate(done) if is_done)
+        if len(missing) == 1:
+            self._write(batch, request, decided, self._prepare(batch, request, decided, missing[0]), name, key)
+            if progress is not None:
+                progress(request.rows)
+            return
+        ahead: deque[Future[Prepared]] = deque()
+        waiting = iter(missing)
+        try:
+            for chunk in missing:
+                while len(ahead) < CHUNKS_AHEAD and (following := next(waiting, None)) is not None:
+                    ahead.append(self._workers.submit(self._prepare, batch, request, decided, following))
+                self._write(batch, request, decided, ahead.popleft().result(), name, key)
+                recorded += _rows_in(request, chunk)
+                if progress is not None:
+                    progress(recorded)
+        finally:
+            for future in ahead:
+                future.cancel()
+
+    def _prepare(self, batch: Batch, request: Request, decided: Decided, chunk: int) -> Prepared:
+        rows = rows_of(request, chunk)
+        wanted = (decided.table.status == Status.OK).astype(np.uint8).take(decided.decision[rows])
+        with self._store.snapshot() as snapshot:
+            resolution = resolve_aliases(
+                snapshot, batch.requester, batch.providers[rows], batch.aliases[rows], _ALONE, wanted=wanted
+            )
+        return prepare_chunk(batch, request, decided, resolution, chunk, self._store.keys)
+
+    def _write(self, batch: Batch, request: Request, decided: Decided, chunk: Prepared, name: str, key: bytes) -> None:
+        with self._store.commit() as commit:
+            if commit.state.tables_commit != chunk.tables_commit:
+                # Aliases were acquired since it was resolved. Under the writer's lock nothing moves any more.
+                chunk = self._prepare(batch, request, decided, chunk.number)
+            write_chunk(commit, name, key, request, chunk)
+
+    def _now(self) -> int:
+        """Seconds since 1970; a clock that was set back does not take the log with it."""
+        with self._store.snapshot() as snapshot:
+            return max(int(self._clock()), snapshot.state.time)
+
+    def _day(self, now: int) -> str:
+        """The database of today's request ids; the first request of a day drops those that have expired."""
+        day = now // _DAY_S
+        with self._store.writer:
+            name = self._store.request_database(day, create=True)
+            if day != self._last_day:
+                forget_old_requests(self._store, now)
+                self._last_day = day
+        if name is None:
+            raise RequestError("write: expected a hub opened for writing, got a read-only one")
+        return name
+
+    def status(self, requester: str, request_id: str) -> RequestStatus:
+        """How far a request of the last 30 days has come.
+
+        Raises:
+            RequestError: this requester has no request of this id.
+        """
+        key = request_key(requester, request_id)
+        found = find_request(self._store, key, self._now())
+        if found is None:
+            raise RequestError("request_id: expected one of the last 30 days, got an unknown one")
+        name, request = found
+        with self._store.snapshot() as snapshot:
+            done = sum(chunks_done(snapshot, name, key, request))
+        return RequestStatus(
+            rows=request.rows,
+            chunks=request.chunks,
+            chunks_done=done,
+            received_at=request.received_at,
+            complete=done == request.chunks,
+        )
+
+    # -- histories
+
+    def history(
+        self,
+        portal_alias: Any,
+        *,
+        since: dt.datetime | dt.date | None = None,
+        until: dt.datetime | dt.date | None = None,
+        institution: str | None = None,
+        procedure: str | None = None,
+        limit: int = HISTORY_LIMIT,
+        cursor: str | None = None,
+    ) -> History:
+        """Who asked whom about a person, when, for what, on which basis, and what came of it; newest first.
+
+        Args:
+            portal_alias: the person's alias at ``portal``: 16 bytes, 32 hex digits or uint8[16].
+            since, until: a date (a day in Japan, ``until`` inclusive) or an aware datetime (``until`` exclusive).
+            institution: only records in which it asked or was asked. procedure: only this one.
+            limit: 1 to 1,000 records. cursor: of the page before.
+
+        Raises:
+            RequestError: the alias is not one of the portal's, or a filter has the wrong form.
+        """
+        alias = decode_alias(portal_alias)
+        catalog = self.catalog
+        number = catalog.institution("portal").number
+        with self._store.snapshot() as snapshot:
+            persons, _, status = find_persons(snapshot, number, alias, _ALONE)
+            if status[0] != Status.OK:
+                raise RequestError("alias: expected one of the portal's, got another")
+            return disclose_history(
+                Chunks(snapshot, self._checked_chunks),
+                catalog,
+                self._store.keys,
+                self._store.keys.person_keys(persons)[0, :12].tobytes(),
+                since=since,
+                until=until,
+                institution=institution,
+                procedure=procedure,
+                limit=limit,
+                cursor=cursor,
+            )
+
+    # -- the folder
+
+    def stats(self) -> dict[str, Any]:
+        """Counts and sizes: persons, records, aliases by institution, bytes on disk, live and by kind."""
+        catalog = self.catalog
+        with self._store.snapshot() as snapshot:
+            numbers = {table >> 1 for table in table_numbers(snapshot)}
+            live = {name: self._live_bytes(snapshot.txn, name) for name in list(self._store.databases)}
+            return {
+                "folder": str(self._store.folder),
+                "persons": snapshot.state.persons,
+                "resident_codes": count_aliases(snapshot, RESIDENT_CODES),
+                "records": snapshot.state.records,
+                "commits": snapshot.state.commit,
+                "aliases": {
+                    catalog.institution_by_number(number).code: count_aliases(snapshot, number)
+                    for number in sorted(numbers)
+                    if number < RESIDENT_CODES
+                },
+                "bytes_on_disk": self._store.bytes_on_disk(),
+                "live_bytes": sum(live.values()),
+                "tables_bytes": live["tables"],
+                "records_bytes": live["records"] + live["bulk"] + live["points"],
+                "requests_bytes": sum(size for name, size in live.items() if name.startswith("requests.")),
+                "catalog": catalog.digest,
+            }
+
+    def _live_bytes(self, txn: Any, name: str) -> int:
+        stat = txn.stat(self._store.databases[name])
+        return int(stat["psize"] * (stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]))
+
+    def check_blocks(self) -> int:
+        """Check every block of every alias table that was not checked yet; returns how many blocks there are.
+
+        Raises:
+            StorageError: a block is damaged; it is named.
+        """
+        with self._store.snapshot() as snapshot:
+            tables = table_numbers(snapshot)
+        # A snapshot each: a long reader would keep every rewritten block alive.
+        blocks = 0
+        for table in tables:
+            with self._store.snapshot() as snapshot:
+                blocks += check_table(snapshot, table)
+        return blocks
+
+
+_ALONE = Workers(1)
+
+
+def _rows_in(request: Request, chunk: int) -> int:
+    rows = rows_of(request, chunk)
+    return rows.stop - rows.start
+
+
+def open(
+    folder: str | os.PathLike[str],
+    *,
+    create: bool = False,
+    readonly: bool = False,
+    threads: int | None = None,
+    clock: Callable[[], float] = time.time,
+) -> Hub:
+    """Open a hub folder.
+
+    Args:
+        create: make it if it is not there; an empty folder is accepted.
+        readonly: any number of processes may read while one writes.
+        threads: for bulk work; default: the processors this process may use.
+        clock: seconds since 1970; the hub's own clock decides which law is in force.
+
+    Raises:
+        RequestError: no hub there, or other files are.
+        BusyError: another process has it open for writing; it is named.
+        StorageError: damaged, of a newer format, without its keys, or the disk failed.
+    """
+    return Hub(folder, create=create, readonly=readonly, threads=threads, clock=clock)

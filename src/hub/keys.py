@@ -1,0 +1,126 @@
+"""The hub's secret keys: made at init, kept beside the environment in ``keys/`` (0700), one file each (0600).
+
+| file | bytes | what for |
+|---|---|---|
+| ``identifiers.key`` | 32 | AES-256: resident record codes to keyed pseudonyms; each namespace's key comes from it |
+| ``records.key`` | 32 | AES-256: person numbers to the person keys that records carry |
+| ``cursors.key`` | 32 | HMAC-SHA-256: history cursors, so that nobody makes one up |
+
+Who holds the keys and the environment can read identifiers back; a backup of the environment alone cannot.
+A lost key cannot be made again: a folder with data and without its keys is refused, never given new ones.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import hmac
+import os
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+from hub.errors import StorageError
+from hub.messages import Aliases
+
+KEY_BYTES = 32
+NAMES = ("identifiers", "records", "cursors")
+
+
+class Keys:
+    """The keys of one folder. Never printed, never logged."""
+
+    def __init__(self, identifiers: bytes, records: bytes, cursors: bytes) -> None:
+        self._records = Cipher(algorithms.AES(records), modes.ECB())
+        self._cursors = cursors
+        namespace = hmac.digest(identifiers, b"hub/namespace/resident-record-code", "sha256")
+        self._resident_codes = Cipher(algorithms.AES(namespace), modes.ECB())
+        self.fingerprint = hashlib.sha256(b"hub/keys/1" + identifiers + records + cursors).digest()[:16]
+        """Stored in the environment, so that keys of another folder are noticed."""
+
+    def __repr__(self) -> str:
+        return "Keys()"
+
+    def pseudonyms(self, blocks: Aliases) -> Aliases:
+        """Resident record codes as length-tagged blocks (uint8[N, 16]) to keyed pseudonyms (uint8[N, 16])."""
+        return _encrypt(self._resident_codes, blocks)
+
+    def person_keys(self, persons: npt.NDArray[np.uint32]) -> Aliases:
+        """Person numbers (uint32[N]) to the 16 bytes by which records know them (uint8[N, 16])."""
+        blocks = np.zeros((len(persons), 4), dtype=np.uint32)
+        blocks[:, 0] = persons
+        return _encrypt(self._records, blocks.view(np.uint8))
+
+    def cursor_tag(self, text: bytes) -> bytes:
+        """Eight bytes that only this hub can put under a cursor."""
+        return hmac.digest(self._cursors, text, "sha256")[:8]
+
+
+def _encrypt(cipher: Cipher[modes.ECB], blocks: Aliases) -> Aliases:
+    # Every block is another person: the equal-blocks weakness of ECB is the determinism that is wanted here.
+    # The library asks for room for one block more than it writes.
+    out = np.empty(blocks.size + 15, dtype=np.uint8)
+    cipher.encryptor().update_into(blocks.data.cast("B") if blocks.size else b"", out.data)
+    return out[: blocks.size].reshape(-1, 16)
+
+
+def make_keys(folder: Path) -> None:
+    """Make the keys that are not there yet; what exists is never overwritten.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        for name in NAMES:
+            path = folder / f"{name}.key"
+            if path.exists():
+                continue
+            fresh = folder / f".{name}.new"
+            fresh.unlink(missing_ok=True)
+            handle = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+            try:
+                if os.write(handle, os.urandom(KEY_BYTES)) != KEY_BYTES:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+            # Synced before it gets its name: a key file is whole or it is not there.
+            fresh.rename(path)
+        sync_folder(folder)
+        sync_folder(folder.parent)
+    except OSError as error:
+        raise StorageError(f"make keys: {error.strerror}", retry_safe=True) from error
+
+
+def load_keys(folder: Path) -> Keys:
+    """Read the keys of a hub.
+
+    Raises:
+        StorageError: one is missing, has the wrong length, or can be read by others.
+    """
+    found = []
+    for name in NAMES:
+        path = folder / f"{name}.key"
+        try:
+            mode = path.stat().st_mode & 0o777
+            content = path.read_bytes()
+        except OSError as error:
+            raise StorageError(f"read {name}.key: {error.strerror}") from error
+        if mode & 0o077:
+            raise StorageError(f"{name}.key: expected mode 0600, got {mode:04o}")
+        if len(content) != KEY_BYTES:
+            raise StorageError(f"{name}.key: expected {KEY_BYTES} bytes, got {len(content)}")
+        found.append(content)
+    return Keys(*found)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

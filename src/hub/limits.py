@@ -1,0 +1,62 @@
+"""Every bound of the hub, with its unit and its reason."""
+
+from __future__ import annotations
+
+ALIAS_BYTES = 16
+"""An alias is 128 random bits: nobody guesses one of 1.2e9 in use."""
+
+PERSONS_MAX = 2**32 - 2
+"""Persons are numbered in 32 bits; 0xFFFFFFFF means nobody."""
+
+INSTITUTIONS_MAX = 65_535
+"""Institution numbers, 1 to this; they fit 16 bits in a stored row."""
+
+INSTITUTION_CODE_CHARS_MAX = 32
+
+ROWS_PER_BATCH_MAX = 1 << 24
+"""Rows of one call: 16.7 million keep the caller's columns and the answer under half a GiB."""
+
+ROWS_PER_CHUNK = 65_536
+"""Rows of one durable transaction of records: LMDB keeps a transaction's dirty pages in memory, and
+between two chunks a waiting single inquiry is served (a chunk takes about 20 ms)."""
+
+ROWS_PER_ACQUIRE_CHUNK = 4_194_304
+"""Rows of one durable transaction of aliases. Keys are random, so a chunk rewrites most blocks of its tables:
+few large chunks write less than many small ones. The dirty pages of 4 M new persons take 500 MB."""
+
+ITEMS_PER_INQUIRY_MAX = 64
+SECTION_CHARS_MAX = 100
+OPERATOR_CHARS_MAX = 100
+CASE_CHARS_MAX = 100
+REQUEST_ID_CHARS_MAX = 100
+
+REQUEST_DAYS = 30
+"""Request ids are kept this many days; afterwards the same id is a new request."""
+
+HISTORY_LIMIT_MAX = 1_000
+HISTORY_LIMIT = 100
+
+MAP_BYTES = 1 << 42
+"""The LMDB map is reserved once, sparse, so that it never has to be resized under a reader."""
+
+SUB_DATABASES_MAX = 256
+
+CHANGES_KEPT = 256
+"""Commits whose list of changed blocks is kept for other processes; an older snapshot rebuilds its directories."""
+
+DECISION_TABLES_MAX = 4_096
+DECISION_TABLES_BYTES_MAX = 1 << 25
+"""Compiled decision tables that a catalog keeps, whichever is less: one takes two bytes an institution, so 4,096
+for the nation's 2,000 bodies (17 MB) and 256 where all institution numbers are used."""
+
+CATALOG_BYTES_MAX = 1 << 26
+"""A stored catalog, unpacked. The shipped one with all municipalities takes 1 MB: a larger one is damage, not law."""
+
+CATALOG_FILE_BYTES_MAX = 1 << 26
+"""One CSV file of the catalog; the whole Order takes half a megabyte."""
+
+CATALOG_FIELD_CHARS_MAX = 400
+"""One field of a catalog file; the longest shipped one has 153 characters."""
+
+CATALOG_ERRORS_SHOWN = 10
+"""Broken lines of one file that an error lists; the rest is counted."""

@@ -1,0 +1,267 @@
+"""The values that go in and out of the hub: inquiries, statuses, reasons, receipts, answers, records.
+
+Numbers of enums are stored and sent; they are never reused. A result's ``repr`` shows counts only.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from enum import IntEnum, IntFlag
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+Aliases = npt.NDArray[np.uint8]
+"""uint8[N, 16], C-contiguous."""
+
+
+class Status(IntEnum):
+    """What became of one row of an inquiry. OK = 0 = permitted."""
+
+    OK = 0
+    UNKNOWN_ALIAS = 1
+    REVOKED = 2
+    NO_ALIAS_AT_PROVIDER = 3
+    DENIED = 4
+    DENIED_ASSESSMENT = 5
+    DENIED_CONSENT = 6
+    DENIED_LIMITED = 7
+    PENDING = 8
+    PROVIDED = 9
+    EMPTY = 10
+    NO_RECORD = 11
+    REFUSED = 12
+    LAPSED = 13
+    SUSPENDED = 14
+    MULTIPLE = 15
+    HELD = 16
+    MANUAL = 17
+    """The provider's side only: everybody else reads PENDING."""
+
+
+class Reason(IntEnum):
+    """Why a row was denied: what did not fit of the nearest rule."""
+
+    NONE = 0
+    REQUESTER = 1
+    """No class of the requester, and no delegation to it, is named by the procedure's row."""
+    PROVIDER = 2
+    """The provider belongs to no class that the rule names for the item."""
+    ITEM = 3
+    """The procedure does not list the item."""
+    ROLE = 4
+    """The item is not listed for this role of the person asked about."""
+    NOT_YET = 5
+    """The rule comes into force later than the hub received the inquiry."""
+    EXPIRED = 6
+    """The rule was no longer in force when the hub received the inquiry."""
+    REQUESTER_ASSESSMENT = 7
+    """The requester has published no assessment (Art. 28 of the Act) for the row."""
+    PROVIDER_ASSESSMENT = 8
+    """The provider has published no assessment (Art. 28 of the Act) for the row."""
+    SAME_INSTITUTION = 9
+    """Use inside one body is not information linkage."""
+    NARROWED = 10
+    """The procedure is open only to some of the requesters that its row names (Art. 60 by paragraph, Art. 100)."""
+
+
+class Acquisition(IntEnum):
+    """What became of one row of an acquisition."""
+
+    NONE = 0
+    CREATED = 1
+    ALREADY = 2
+    WAITING = 3
+    HELD = 4
+
+
+class Flag(IntFlag):
+    """Marks of a person at one institution."""
+
+    NONE = 0
+    MANUAL = 1
+    """自動応答不可: a clerk decides."""
+    WITHHELD = 2
+    """不開示: the default mark of this person's new records."""
+    NO_SELF = 4
+    """自己情報提供不可: own data and agents find nothing."""
+
+
+class Kind(IntEnum):
+    """What a record is about."""
+
+    INQUIRY = 1
+
+
+class Inquiry(msgspec.Struct, frozen=True, kw_only=True):
+    """One question about many persons: the fields that all its rows share.
+
+    Attributes:
+        requester: institution code of the body that asks.
+        procedure: ``19-8/<row>/<article>.<number>``.
+        items: kinds (地方税) or details (市町村民税); all of them are asked together or not at all.
+        role: the Order's exact word for the person asked about; None only if all items share one sole role.
+        section: the section in charge, shown to the citizen.
+        request_id: the requester's own id; the same id and rows give the same answer, once recorded.
+        operator: the clerk or platform; kept for supervisors, never shown to the citizen.
+        reference_date: selects data (the municipality of 1 January), never law.
+    """
+
+    requester: str
+    procedure: str
+    items: Sequence[str]
+    section: str
+    request_id: str
+    role: str | None = None
+    operator: str | None = None
+    reference_date: dt.date | None = None
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+    """The hub's word that every row is durable. It holds no range of record numbers.
+
+    Attributes:
+        request_id: the requester's own.
+        rows: rows of the batch, recorded and durable.
+        received_at: seconds since 1970 at which the hub received the batch, by its own clock.
+    """
+
+    request_id: str
+    rows: int
+    received_at: int
+
+
+def count_names(values: npt.NDArray[np.uint8], names: type[IntEnum]) -> dict[str, int]:
+    """Count a uint8 column by the enum's names, most frequent numbers not sorted; zero counts left out."""
+    counts = np.bincount(values, minlength=1)
+    return {names(int(i)).name: int(counts[i]) for i in np.flatnonzero(counts)}
+
+
+class _Columns:
+    """Equal-length result columns whose ``repr`` gives counts only."""
+
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        return len(self.status)  # type: ignore[attr-defined]
+
+    def __reduce__(self) -> Any:
+        raise TypeError(f"{type(self).__name__} is not pickled: it holds aliases or answers")
+
+
+class Acquired(_Columns):
+    """Aliases of an acquisition, in the caller's order.
+
+    Attributes:
+        aliases: uint8[N, 16]; zeros where status is WAITING, NONE or HELD.
+        status: uint8[N] of :class:`Acquisition`.
+    """
+
+    __slots__ = ("aliases", "status")
+
+    def __init__(self, aliases: Aliases, status: npt.NDArray[np.uint8]) -> None:
+        self.aliases = aliases
+        self.status = status
+
+    def __repr__(self) -> str:
+        return f"Acquired(rows={len(self)}, {count_names(self.status, Acquisition)})"
+
+
+class Answer(_Columns):
+    """What became of each row of an inquiry, in the caller's order.
+
+    Attributes:
+        status: uint8[N] of :class:`Status`.
+        rule: uint32[N], the rule that allowed the row, or for a refusal the nearest one; 0 = none.
+        reason: uint8[N] of :class:`Reason`.
+        receipt: given when every row is durable.
+    """
+
+    __slots__ = ("reason", "receipt", "rule", "status")
+
+    def __init__(
+        self,
+        status: npt.NDArray[np.uint8],
+        rule: npt.NDArray[np.uint32],
+        reason: npt.NDArray[np.uint8],
+        receipt: Receipt,
+    ) -> None:
+        self.status = status
+        self.rule = rule
+        self.reason = reason
+        self.receipt = receipt
+
+    def __repr__(self) -> str:
+        return f"Answer(rows={len(self)}, {count_names(self.status, Status)})"
+
+
+class Resolved(_Columns):
+    """Providers' aliases of a requester's aliases; never leaves the hub but for bench and tests.
+
+    Attributes:
+        aliases: uint8[N, 16]; zeros where status is not OK.
+        status: uint8[N] of :class:`Status`.
+    """
+
+    __slots__ = ("aliases", "status")
+
+    def __init__(self, aliases: Aliases, status: npt.NDArray[np.uint8]) -> None:
+        self.aliases = aliases
+        self.status = status
+
+    def __repr__(self) -> str:
+        return f"Resolved(rows={len(self)}, {count_names(self.status, Status)})"
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of 情報提供等記録 as the citizen reads it: who asked whom for what, when, on what basis.
+
+    Attributes:
+        kind: :class:`Kind`.
+        requested_at, provided_at: UTC, whole seconds; provided_at is None while nothing was provided.
+        requester, provider: institution codes; on_behalf_of: the principal's class under a delegation.
+        procedure: its id; items: details; role, section: as stated by the requester.
+        legal_basis: the article, for people to read.
+        outcome: :class:`Status` as everybody but the provider sees it.
+        inquiry: an opaque name of the inquiry, the same in every record of it; not the request id.
+        index: position in the log, counted from 0; only the portal sees it.
+    """
+
+    kind: Kind
+    requested_at: dt.datetime
+    provided_at: dt.datetime | None
+    requester: str
+    on_behalf_of: str | None
+    provider: str
+    procedure: str
+    items: tuple[str, ...]
+    role: str
+    section: str
+    legal_basis: str
+    outcome: Status
+    inquiry: str
+    index: int
+
+
+class History:
+    """A citizen's records, newest first.
+
+    Attributes:
+        records: list of :class:`Record`.
+        cursor: hand it to the next call to go on; None at the end.
+    """
+
+    __slots__ = ("cursor", "records")
+
+    def __init__(self, records: list[Record], cursor: str | None) -> None:
+        self.records = records
+        self.cursor = cursor
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __repr__(self) -> str:
+        return f"History(records={len(self.records)}, more={self.cursor is not None})"

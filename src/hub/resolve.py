@@ -1,0 +1,122 @@
+"""Stage 3 of 6: a requester's aliases -> persons, flags and, of allowed rows, the providers' aliases.
+
+Reads one snapshot. A block's checksum is checked before the first row is answered from it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from hub import _core
+from hub.aliases import (
+    BY_ALIAS,
+    NOBODY,
+    NOT_LOADED,
+    UNCHECKED,
+    check_slots,
+    directory,
+    provider_map,
+    table_number,
+)
+from hub.errors import StorageError
+from hub.messages import Aliases
+from hub.snapshot import Snapshot
+from hub.workers import Workers
+
+ROUNDS_MAX = 5
+"""Requester's blocks, providers' directories, providers' blocks, the answer; and one more."""
+
+
+class Resolution:
+    """What a chunk's aliases stand for; never leaves the hub.
+
+    Attributes:
+        persons: uint32[N], NOBODY where the alias is unknown.
+        flags: uint8[N], of the requester's entry.
+        aliases: uint8[N, 16], the providers'; zeros where status is not OK or the row was not wanted.
+        status: uint8[N]: 0 OK, 1 UNKNOWN_ALIAS, 2 REVOKED, 3 NO_ALIAS_AT_PROVIDER (numbers of ``Status``).
+        tables_commit: the state of the alias tables that this is true of.
+    """
+
+    __slots__ = ("aliases", "flags", "persons", "status", "tables_commit")
+
+    def __init__(self, rows: int, tables_commit: int) -> None:
+        self.persons = np.empty(rows, dtype=np.uint32)
+        self.flags = np.empty(rows, dtype=np.uint8)
+        self.aliases: Aliases = np.empty((rows, 16), dtype=np.uint8)
+        self.status = np.empty(rows, dtype=np.uint8)
+        self.tables_commit = tables_commit
+
+    def __len__(self) -> int:
+        return len(self.status)
+
+    def __repr__(self) -> str:
+        return f"Resolution(rows={len(self)})"
+
+
+def resolve_aliases(
+    snapshot: Snapshot,
+    requester: int,
+    providers: npt.NDArray[np.uint32],
+    aliases: Aliases,
+    workers: Workers,
+    *,
+    wanted: npt.NDArray[np.uint8] | None = None,
+) -> Resolution:
+    """Translate a requester's aliases into persons and the providers' aliases.
+
+    Args:
+        snapshot: held by the caller until it is done with the result's meaning.
+        requester: institution number. providers: uint32[N] institution numbers.
+        aliases: uint8[N, 16], any order, duplicates allowed, untrusted.
+        wanted: uint8[N] or None; the provider's alias is looked up where it is not 0.
+
+    Raises:
+        StorageError: a block is damaged; nothing is answered.
+    """
+    found = directory(snapshot, table_number(requester, BY_ALIAS))
+    result = Resolution(len(aliases), snapshot.state.tables_commit)
+
+    def run(rows: slice) -> int:
+        return _core.resolve_batch(
+            aliases[rows],
+            providers[rows],
+            found,
+            snapshot.providers,
+            result.persons[rows],
+            result.flags[rows],
+            result.aliases[rows],
+            result.status[rows],
+            None if wanted is None else wanted[rows],
+        )
+
+    for _ in range(ROUNDS_MAX):
+        if not sum(workers.over_slices(len(aliases), run)):
+            return result
+        _prepare(snapshot, found, providers, aliases, result)
+    raise StorageError("resolve: expected every block to be checked by now, got some that are not", retry_safe=True)
+
+
+def _prepare(
+    snapshot: Snapshot,
+    found: _core.Directory,
+    providers: npt.NDArray[np.uint32],
+    aliases: Aliases,
+    result: Resolution,
+) -> None:
+    """Load the directories and check the blocks that rows could not be looked up in yet."""
+    missing = providers[result.status == NOT_LOADED]
+    if len(missing):
+        provider_map(snapshot, np.unique(missing).tolist())
+    unchecked = result.status == UNCHECKED
+    at_requester = unchecked & (result.persons == NOBODY)
+    if at_requester.any():
+        check_slots(found, _core.slots_of(found, aliases[at_requester]))
+    rows = np.flatnonzero(unchecked & ~at_requester)
+    if len(rows):
+        rows = rows[np.argsort(providers[rows], kind="stable")]
+        numbers, starts = np.unique(providers[rows], return_index=True)
+        for number, part in zip(numbers.tolist(), np.split(rows, starts[1:]), strict=True):
+            table = snapshot.providers.loaded()[number]
+            check_slots(table, _core.slots_of_persons(table, result.persons[part]))

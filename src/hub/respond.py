@@ -1,0 +1,48 @@
+"""Stage 5 of 6: the stored state of a request -> the answer, in the caller's order.
+
+An answer is always put together from what is stored, also the first time's: who asks again gets the same.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hub.errors import StorageError
+from hub.messages import Answer, Receipt
+from hub.record import NO_RECORD_BIT, Request, chunk_state
+from hub.snapshot import Snapshot
+
+
+def respond(snapshot: Snapshot, name: str, key: bytes, request: Request, request_id: str) -> Answer:
+    """Put together the answer of a request whose chunks are all durable.
+
+    Raises:
+        StorageError: a chunk is missing or damaged; nothing is answered.
+    """
+    status = np.empty(request.rows, dtype=np.uint8)
+    decision = np.empty(request.rows, dtype=np.uint16)
+    for chunk in range(request.chunks):
+        state = chunk_state(snapshot, name, key, request, chunk)
+        if state is None:
+            raise StorageError(f"request: expected {request.chunks} chunks, chunk {chunk} is missing", retry_safe=True)
+        start, rows = chunk * request.chunk_rows, len(state) // 5
+        status[start : start + rows] = np.frombuffer(state, np.uint8, rows) & (0xFF ^ NO_RECORD_BIT)
+        decision[start : start + rows] = np.frombuffer(state, np.uint16, rows, rows)
+    if len(decision) and int(decision.max()) >= len(request.rule):
+        raise StorageError("request: expected decisions of its table, got others")
+    return Answer(
+        status=status,
+        rule=np.array(request.rule, dtype=np.uint32).take(decision),
+        reason=np.array(request.reason, dtype=np.uint8).take(decision),
+        receipt=Receipt(request_id=request_id, rows=request.rows, received_at=request.received_at),
+    )
+
+
+def respond_empty(request_id: str, received_at: int) -> Answer:
+    """The answer to a batch without rows: nothing was recorded."""
+    return Answer(
+        status=np.empty(0, np.uint8),
+        rule=np.empty(0, np.uint32),
+        reason=np.empty(0, np.uint8),
+        receipt=Receipt(request_id=request_id, rows=0, received_at=received_at),
+    )

@@ -1,0 +1,126 @@
+"""One state of the hub to read from, and one transaction to write with."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import lmdb
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from hub import _core
+from hub._pages import Pages
+from hub.sealed import seal
+
+
+class State(msgspec.Struct):
+    """Counters that move with every commit.
+
+    Attributes:
+        commit: number of the last commit of ours.
+        tables_commit: number of the last commit that wrote a block of an alias table.
+        persons: persons so far; the next one gets this number.
+        records: records so far; the next one gets this index.
+        time: hub time of the last record, so that time never runs backwards in the log.
+    """
+
+    commit: int = 0
+    tables_commit: int = 0
+    persons: int = 0
+    records: int = 0
+    time: int = 0
+
+
+class Snapshot:
+    """One state of the hub: a read transaction and the directories of the tables as they were then.
+
+    Immutable but for directories that are loaded when first needed. Counted: it closes when it has been
+    superseded and the last user has left.
+    """
+
+    def __init__(self, databases: dict[str, Any], txn: lmdb.Transaction, state: State, pages: Pages) -> None:
+        self.databases = databases
+        self.txn = txn
+        self.state = state
+        self.pages = pages
+        self.directories: dict[int, _core.Directory] = {}
+        self.providers = _core.DirectoryMap(1)
+        self.lock = threading.Lock()
+        """Held while ``directories`` or ``providers`` is changed; taken before ``reading``."""
+        self.reading = threading.RLock()
+        """Held around every use of ``txn``: LMDB lets one thread at a time into a transaction."""
+        self._users = 0
+        self._superseded = False
+
+    def __repr__(self) -> str:
+        return f"Snapshot(commit={self.state.commit})"
+
+    def get(self, name: str, key: bytes) -> Any:
+        """A raw value of this state, or None; valid as long as the snapshot is held."""
+        with self.reading:
+            return self.txn.get(key, db=self.databases[name])
+
+    def items(
+        self, name: str, first: bytes, below: bytes | None = None, *, limit: int | None = None
+    ) -> list[tuple[bytes, Any]]:
+        """Entries in key order from ``first`` on, to before ``below``; values as in :meth:`get`."""
+        found: list[tuple[bytes, Any]] = []
+        with self.reading, self.txn.cursor(db=self.databases[name]) as cursor:
+            more = cursor.set_range(first)
+            while more and (limit is None or len(found) < limit):
+                key = bytes(cursor.key())
+                if below is not None and key >= below:
+                    break
+                found.append((key, cursor.value()))
+                more = cursor.next()
+        return found
+
+    def blocks(self, first: int, last: int) -> npt.NDArray[np.uint64]:
+        """Keys and slots of the alias tables' blocks with a key in this range, see ``Pages.blocks``.
+
+        Raises:
+            StorageError: the environment's pages are damaged.
+        """
+        return self.pages.blocks(b"tables", first, last)
+
+    def _enter(self) -> None:
+        self._users += 1
+
+    def _leave(self) -> None:
+        self._users -= 1
+        self._close_if_done()
+
+    def _supersede(self) -> None:
+        self._superseded = True
+        self._close_if_done()
+
+    def _close_if_done(self) -> None:
+        if self._superseded and self._users == 0:
+            self.txn.abort()
+
+
+class Commit:
+    """A write transaction under way, with the state that it will leave."""
+
+    def __init__(self, databases: dict[str, Any], txn: lmdb.Transaction, state: State) -> None:
+        self.databases = databases
+        self.txn = txn
+        self.state = state
+        self.changed: list[tuple[int, int, int]] = []
+        self.bytes_put = 0
+
+    def put(self, name: str, key: bytes, value: Any) -> None:
+        """Write one raw value."""
+        self.txn.put(key, value, db=self.databases[name])
+
+    def put_sealed(self, name: str, key: bytes, body: bytes) -> None:
+        """Write one value under its checksum."""
+        self.txn.put(key, seal(name, key, body), db=self.databases[name])
+
+    def put_block(self, table: int, prefix: int, depth: int, value: Any) -> None:
+        """Write one block of an alias table and note it for the snapshots."""
+        self.txn.put(table.to_bytes(4, "big") + prefix.to_bytes(4, "big"), value, db=self.databases["tables"])
+        self.changed.append((table, prefix, depth))
+        self.bytes_put += len(value)

@@ -1,0 +1,536 @@
+"""The LMDB environment of a hub: open, snapshot, commit.
+
+Folder:
+
+| name | what |
+|---|---|
+| ``env/`` | the LMDB environment (``data.mdb``, ``lock.mdb``) |
+| ``keys/`` | secret keys, see ``keys.py``; not part of a backup of ``env/`` |
+| ``hub.lock`` | held with ``flock`` by the one writing process; says its number |
+
+Sub-databases of the environment; numbers in keys are big endian:
+
+| name | key | value |
+|---|---|---|
+| ``meta`` | a name | sealed MessagePack |
+| ``tables`` | u32 table, u32 prefix | block, see ``aliases.py`` |
+| ``changes`` | u64 commit | sealed: (u32 table, u32 prefix, u32 depth) of every block that the commit wrote |
+| ``pending`` | u32 addition, u32 part | sealed, see ``additions.py`` |
+| ``records`` | u64 index of the first record | chunk of records, see ``record.py`` |
+| ``bulk`` | u64 index of the first record | sealed u32: rows of a chunk that histories search by its own columns |
+| ``points`` | 12 bytes of person key, u64 index | empty: records of small chunks, one by one |
+| ``catalogs`` | SHA-256 | sealed: a catalog as it was in force |
+| ``requests.<day>`` | 16 bytes of SHA-256 of requester and id, u32 part | sealed, see ``record.py`` |
+
+What "sealed" means stands in ``sealed.py``.
+
+Crash order: LMDB writes the pages of a transaction, syncs, writes the meta page, syncs; a process that dies
+before the last step leaves the transaction before. ``state`` in ``meta`` is written in the transaction that it counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import threading
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import msgspec
+
+from hub import _core
+from hub._pages import Pages
+from hub.errors import BusyError, HubError, RequestError, StorageError
+from hub.keys import Keys, load_keys, make_keys, sync_folder
+from hub.limits import CHANGES_KEPT, MAP_BYTES, SUB_DATABASES_MAX
+from hub.sealed import seal, storage_error, unseal
+from hub.snapshot import Commit, Snapshot, State
+
+FORMAT = 1
+READERS_MAX = 1024
+LOCK_FILE_BYTES = READERS_MAX * 64 + 8192
+FULL_BELOW_BYTES = 1 << 20
+BEGIN_TRIES = 100
+FEW_BLOCKS = 64
+NAMES = ("meta", "tables", "changes", "pending", "records", "bulk", "points", "catalogs")
+
+
+class Format(msgspec.Struct, array_like=True, frozen=True):
+    """What ``meta`` says about the folder itself: the first field is the same in every format to come."""
+
+    format: int
+    made_at: int
+    keys: bytes
+
+
+class Store:
+    """An open environment. One a process and folder; not to be used after a fork."""
+
+    def __init__(self, folder: Path, *, create: bool, readonly: bool, now: int) -> None:
+        self.folder = folder
+        self.readonly = readonly
+        self.closed = False
+        self.broken: str | None = None
+        self._pid = os.getpid()
+        self._lock_file: int | None = None
+        self.env: lmdb.Environment | None = None
+        self.databases: dict[str, Any] = {}
+        self.keys: Keys
+        self.writer = threading.RLock()
+        self.acquiring = threading.Lock()
+        """Held by whoever writes alias tables, over several commits; taken before ``writer``."""
+        self._snapshots = threading.RLock()
+        self._current: Snapshot | None = None
+        self._renew = False
+        self._base = -1
+        self._request_days: set[int] | None = None
+        try:
+            self._open(create=create, now=now)
+        except lmdb.Error as error:
+            self.close()
+            raise storage_error(f"open {folder}", error) from error
+        except OSError as error:
+            self.close()
+            raise storage_error(f"open {folder}", error) from error
+        except BaseException:
+            self.close()
+            raise
+        _open_stores.add(self)
+
+    def __repr__(self) -> str:
+        return f"Store({str(self.folder)!r})"
+
+    # -- opening and closing
+
+    def _open(self, *, create: bool, now: int) -> None:
+        exists = (self.folder / "env" / "data.mdb").exists()
+        if not exists:
+            self._check_new(create)
+        if not self.readonly:
+            if create:
+                self._make_folder()
+            self._take_lock()
+        if any(store.folder.resolve() == self.folder.resolve() and not store.closed for store in _open_stores):
+            # LMDB allows one environment a folder and process; the open hub can be used from all threads.
+            raise RequestError(f"open {self.folder}: already open in this process")
+        if not exists:
+            # Keys first: an environment without its keys would be useless, keys without one do no harm.
+            make_keys(self.folder / "keys")
+            self._make_environment(load_keys(self.folder / "keys"), now)
+        self.env = self._open_environment(self.folder / "env")
+        if self.env.stat()["psize"] != 4096:
+            raise StorageError(f"environment: expected pages of 4096 bytes, got {self.env.stat()['psize']}")
+        self._check_length(self.env)
+        self.env.reader_check()
+        self.databases = self._open_databases(self.env, create=False)
+        found = self._read_format()
+        if found.format != FORMAT:
+            raise StorageError(f"open {self.folder}: expected format {FORMAT}, got {found.format}: made by a newer hub")
+        self.keys = load_keys(self.folder / "keys")
+        if found.keys != self.keys.fingerprint:
+            raise StorageError(f"open {self.folder}: expected the keys it was made with, got others")
+
+    def _check_length(self, env: lmdb.Environment) -> None:
+        """Refuse a file that ends before its last page: reading behind its end would end the process."""
+        length, needed = self.bytes_on_disk(), (env.info()["last_pgno"] + 1) * env.stat()["psize"]
+        if length < needed:
+            raise StorageError(f"open {self.folder}: expected at least {needed} bytes of data.mdb, got {length}")
+
+    def _open_environment(self, path: Path) -> lmdb.Environment:
+        if not self.readonly:
+            _reserve_lock_file(path / "lock.mdb")
+        return lmdb.open(
+            str(path),
+            # LMDB 0.9's format, whatever the library would choose for a new file: ``_pages`` reads it.
+            lib_version=0,
+            map_size=MAP_BYTES,
+            max_dbs=SUB_DATABASES_MAX,
+            max_readers=READERS_MAX,
+            readonly=self.readonly,
+            writemap=False,
+            sync=True,
+            metasync=True,
+            readahead=False,
+            create=not self.readonly,
+            mode=0o600,
+        )
+
+    def _make_environment(self, keys: Keys, now: int) -> None:
+        """Make a new environment under another name and give it its own when it is whole and durable."""
+        fresh = self.folder / "env.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir()
+        env = self._open_environment(fresh)
+        try:
+            databases = self._open_databases(env, create=True)
+            values = {
+                b"format": msgspec.msgpack.encode(Format(FORMAT, now, keys.fingerprint)),
+                b"state": msgspec.msgpack.encode(State()),
+            }
+            with env.begin(write=True) as txn:
+                for key, body in values.items():
+                    txn.put(key, seal("meta", key, body), db=databases["meta"])
+        finally:
+            env.close()
+        sync_folder(fresh)
+        fresh.rename(self.folder / "env")
+        sync_folder(self.folder)
+
+    def _check_new(self, create: bool) -> None:
+        if self.folder.exists() and not self.folder.is_dir():
+            raise RequestError(f"open {self.folder}: expected a folder, got a file")
+        ours = {"env", "env.new", "keys", "hub.lock"}
+        others = self.folder.exists() and any(entry.name not in ours for entry in self.folder.iterdir())
+        if not create or self.readonly:
+            raise RequestError(f"open {self.folder}: expected a hub, found none here")
+        if others:
+            raise RequestError(f"open {self.folder}: expected a hub or an empty folder, got other files")
+
+    def _make_folder(self) -> None:
+        """Make the folder and those above it, each name durable: a folder that is lost takes the hub with it."""
+        made = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
+        for path in reversed(made):
+            path.mkdir(exist_ok=True)
+            sync_folder(path.parent)
+
+    def _take_lock(self) -> None:
+        path = self.folder / "hub.lock"
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(handle, 100, 0).decode("utf-8", "replace").strip() or "another process"
+            os.close(handle)
+            raise BusyError(f"open {self.folder}: open for writing by {holder}") from None
+        except BaseException:
+            os.close(handle)
+            raise
+        self._lock_file = handle
+        # The name is a courtesy: a full disk keeps nobody from opening.
+        with contextlib.suppress(OSError):
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"process {os.getpid()}\n".encode(), 0)
+
+    def _open_databases(self, env: lmdb.Environment, *, create: bool) -> dict[str, Any]:
+        try:
+            return {name: env.open_db(name.encode(), create=create) for name in NAMES}
+        except lmdb.NotFoundError as error:
+            raise StorageError(f"open {self.folder}: expected a hub, a database is missing") from error
+
+    def _read_format(self) -> Format:
+        assert self.env is not None
+        with self.env.begin(db=self.databases["meta"]) as txn:
+            value = txn.get(b"format")
+        try:
+            return msgspec.msgpack.decode(unseal("meta", b"format", value or b""), type=Format)
+        except msgspec.DecodeError as error:
+            raise StorageError(f"open {self.folder}: expected a hub's format, got something else") from error
+
+    def close(self) -> None:
+        """Let go of everything; may be called again."""
+        if self.closed:
+            return
+        self.closed = True
+        if self._pid == os.getpid():
+            current, self._current = self._current, None
+            if current is not None:
+                with self._snapshots:
+                    current._supersede()
+            if self.env is not None:
+                self.env.close()
+        if self._lock_file is not None:
+            os.close(self._lock_file)
+            self._lock_file = None
+
+    def _check_usable(self) -> lmdb.Environment:
+        if self._pid != os.getpid():
+            raise StorageError("hub: expected the process that opened it, got a fork of it: open it again here")
+        if self.closed or self.env is None:
+            raise RequestError("hub: expected an open hub, got a closed one")
+        return self.env
+
+    # -- reading
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[Snapshot]:
+        """The newest state, held until the block ends."""
+        with self._snapshots:
+            snapshot = self._newest()
+            snapshot._enter()
+        try:
+            yield snapshot
+        except lmdb.Error as error:
+            raise storage_error("read", error) from error
+        finally:
+            with self._snapshots:
+                snapshot._leave()
+
+    def _newest(self) -> Snapshot:
+        """The current snapshot, made anew where another process or a commit has gone on since."""
+        env = self._check_usable()
+        current = self._current
+        if current is not None and not self.readonly and not self._renew:
+            return current
+        renew, self._renew = self._renew, False
+        try:
+            txn, pages = self._begin(env)
+            state = self._state_of(txn)
+            if current is not None and current.state.commit == state.commit and not renew:
+                txn.abort()
+                return current
+            fresh = Snapshot(self.databases, txn, state, pages)
+            if current is not None:
+                self._carry_over(current, fresh)
+        except BaseException as error:
+            self._renew = renew or self._renew
+            if isinstance(error, lmdb.Error):
+                raise storage_error("read", error) from error
+            raise
+        # In this order: an interrupt in between leaves a transaction to the collector, never a closed one in use.
+        self._current = fresh
+        if current is not None:
+            current._supersede()
+        return fresh
+
+    def _begin(self, env: lmdb.Environment) -> tuple[lmdb.Transaction, Pages]:
+        """A read transaction and its pages."""
+        for _ in range(BEGIN_TRIES):
+            txn = env.begin(buffers=True)
+            try:
+                if self._base < 0:
+                    # LMDB maps the file once for as long as the environment is open.
+                    self._base = _map_base(self.folder / "env" / "data.mdb")
+                return txn, Pages(self._base, self.bytes_on_disk(), txn.id())
+            except LookupError:
+                # The writing process made two commits between the two lines: the next transaction is newer.
+                txn.abort()
+            except BaseException:
+                txn.abort()
+                raise
+        raise StorageError("read: expected a transaction that stands still, got too many commits", retry_safe=True)
+
+    def _state_of(self, txn: lmdb.Transaction) -> State:
+        value = txn.get(b"state", db=self.databases["meta"])
+        if value is None:
+            raise StorageError(f"{self.folder}: expected a state, got none")
+        return msgspec.msgpack.decode(unseal("meta", b"state", value), type=State)
+
+    def _carry_over(self, old: Snapshot, fresh: Snapshot) -> None:
+        """Take the directories of the snapshot before, with the blocks that were written since."""
+        # Under the old snapshot's lock: its directories and its map must be taken over as they belong together.
+        with old.lock:
+            fresh.providers = old.providers
+            if old.state.tables_commit == fresh.state.tables_commit:
+                fresh.directories, fresh.lock = old.directories, old.lock
+                return
+            directories = dict(old.directories)
+        changed = self._changes_between(old, fresh)
+        if changed is None:
+            fresh.providers = _core.DirectoryMap(1)
+            return
+        for table, directory in directories.items():
+            blocks = changed.get(table)
+            if blocks:
+                directory = _core.patch_directory(directory, self._find_blocks(fresh, table, sorted(blocks.items())))
+            fresh.directories[table] = directory
+        moved = [table >> 1 for table in changed if table & 1 and table >> 1 in fresh.providers.loaded()]
+        if moved:
+            fresh.providers = fresh.providers.copy(fresh.providers.size)
+            for institution in moved:
+                fresh.providers.set(institution, fresh.directories[(institution << 1) | 1])
+
+    def _find_blocks(self, snapshot: Snapshot, table: int, blocks: list[tuple[int, int]]) -> list[tuple[int, int, int]]:
+        """(prefix, depth) of blocks of a table, in order, to (prefix, depth, slot)."""
+        first, last = blocks[0][0], blocks[-1][0]
+        # One walk over the range where most of it changed, a descent a block where little did.
+        if len(blocks) > FEW_BLOCKS:
+            slots = dict(snapshot.blocks(table << 32 | first, table << 32 | last).tolist())
+        else:
+            keys = [table << 32 | prefix for prefix, _ in blocks]
+            slots = {key: slot for one in keys for key, slot in snapshot.blocks(one, one).tolist()}
+        found = []
+        for prefix, depth in blocks:
+            slot = slots.get(table << 32 | prefix)
+            if slot is None:
+                raise StorageError(f"block {table:08x}/{prefix:08x}: expected a block, got none")
+            found.append((prefix, depth, slot))
+        return found
+
+    def _changes_between(self, old: Snapshot, fresh: Snapshot) -> dict[int, dict[int, int]] | None:
+        """Table -> prefix -> depth of all blocks written since, or None where the lists do not reach back."""
+        first, last = old.state.commit + 1, fresh.state.commit
+        if fresh.state.tables_commit - old.state.commit > CHANGES_KEPT:
+            return None
+        changed: dict[int, dict[int, int]] = {}
+        for key, value in fresh.items("changes", first.to_bytes(8, "big"), (last + 1).to_bytes(8, "big")):
+            for table, prefix, depth in msgspec.msgpack.decode(unseal("changes", bytes(key), value)):
+                changed.setdefault(table, {})[prefix] = depth
+        return changed
+
+    # -- writing
+
+    @contextlib.contextmanager
+    def commit(self) -> Iterator[Commit]:
+        """A durable transaction: what the block writes is on disk when the block has ended.
+
+        Raises:
+            StorageError: it was not kept; ``retry_safe`` says whether the same may be tried again.
+        """
+        env = self._check_usable()
+        if self.readonly:
+            raise RequestError("write: expected a hub opened for writing, got a read-only one")
+        with self.writer:
+            if self.broken:
+                raise StorageError(f"write: stopped after an earlier failure ({self.broken}); open the hub again")
+            try:
+                txn = env.begin(write=True, buffers=True)
+            except lmdb.Error as error:
+                raise storage_error("write", error) from error
+            try:
+                commit = Commit(self.databases, txn, self._state_of(txn))
+                commit.state.commit += 1
+                yield commit
+                self._finish(commit)
+                with self._snapshots:
+                    self._advance()
+            except lmdb.Error as error:
+                self._renew = True
+                txn.abort()
+                raise self._failed(error) from error
+            except BaseException:
+                # It may be durable all the same: an interrupt can arrive right behind the commit.
+                self._renew = True
+                txn.abort()
+                raise
+
+    def _finish(self, commit: Commit) -> None:
+        state = commit.state
+        if commit.changed:
+            state.tables_commit = state.commit
+            commit.put_sealed("changes", state.commit.to_bytes(8, "big"), msgspec.msgpack.encode(commit.changed))
+            self._forget_changes(commit)
+        commit.put_sealed("meta", b"state", msgspec.msgpack.encode(state))
+        # Before it is durable: an exception that arrives right behind it must not leave the old snapshot in use.
+        self._renew = True
+        commit.txn.commit()
+
+    def _forget_changes(self, commit: Commit) -> None:
+        below = commit.state.commit - CHANGES_KEPT
+        with commit.txn.cursor(db=self.databases["changes"]) as cursor:
+            while cursor.first() and int.from_bytes(bytes(cursor.key()), "big") < below:
+                cursor.delete()
+
+    def _failed(self, error: lmdb.Error) -> HubError:
+        failure = storage_error("write", error)
+        if not failure.retry_safe and self._is_full():
+            # LMDB reports a write that was cut short by a full disk as an input/output error.
+            failure = StorageError("write: no space left, nothing of this step was kept", retry_safe=True)
+        try:
+            self._check_usable().begin(write=True).abort()
+        except lmdb.Error:
+            # The meta page itself was hit: LMDB has given up this environment.
+            failure = StorageError(f"write: {error}")
+        if not failure.retry_safe:
+            # After a failed sync nobody knows which pages reached the disk: no more writing until reopened.
+            self.broken = str(error)
+        return failure
+
+    def _is_full(self) -> bool:
+        found = os.statvfs(self.folder)
+        return found.f_bavail * found.f_frsize < FULL_BELOW_BYTES
+
+    def _advance(self) -> None:
+        """Make the snapshot of what was just committed, if there was one before."""
+        if self._current is not None:
+            self._renew = True
+            self._newest()
+
+    def bytes_on_disk(self) -> int:
+        """What the environment's file takes, free pages included."""
+        return os.stat(self.folder / "env" / "data.mdb").st_size
+
+    def request_database(self, day: int, *, create: bool) -> str | None:
+        """The name of a day's database of request ids, opened; None where it does not exist.
+
+        To be called before the snapshot or transaction in which it is used.
+        """
+        name = f"requests.{day}"
+        if name in self.databases:
+            return name
+        env = self._check_usable()
+        with self._snapshots:
+            try:
+                self.databases[name] = env.open_db(name.encode(), create=create and not self.readonly)
+            except (lmdb.NotFoundError, lmdb.ReadonlyError):
+                return None
+            except lmdb.Error as error:
+                raise storage_error("open requests", error) from error
+            # LMDB knows a database in those transactions only that began after it was opened.
+            self._renew = True
+            self.request_days().add(day)
+        return name
+
+    def request_days(self) -> set[int]:
+        """The days that have a database of request ids."""
+        # Only the writing process makes them: there the set is kept, elsewhere it is read each time.
+        if self._request_days is None or self.readonly:
+            with self.snapshot() as snapshot, snapshot.txn.cursor() as cursor:
+                names = [bytes(key).decode() for key in cursor.iternext(values=False)]
+            self._request_days = {int(name[9:]) for name in names if name.startswith("requests.")}
+        return self._request_days
+
+    def drop_request_database(self, day: int) -> None:
+        """Forget all request ids of a day."""
+        name = self.request_database(day, create=False)
+        if name is not None:
+            with self.commit() as commit:
+                commit.txn.drop(self.databases[name], delete=True)
+            del self.databases[name]
+            self.request_days().discard(day)
+
+
+def _reserve_lock_file(path: Path) -> None:
+    """Give LMDB's lock file its room: LMDB maps it and stores into it, which on a full disk would end the process."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        if os.fstat(handle).st_size < LOCK_FILE_BYTES:
+            os.posix_fallocate(handle, 0, LOCK_FILE_BYTES)
+    finally:
+        os.close(handle)
+
+
+def _map_base(path: Path) -> int:
+    """Where a file's first page is mapped in this process (Linux: /proc/self/maps).
+
+    Raises:
+        StorageError: the system does not tell.
+    """
+    found = os.stat(path)
+    wanted = (f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}", str(found.st_ino))
+    with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as lines:
+        for line in lines:
+            fields = line.split(maxsplit=5)
+            if len(fields) > 4 and (fields[3], fields[4]) == wanted and int(fields[2], 16) == 0:
+                return int(fields[0].split("-")[0], 16)
+    raise StorageError("environment: expected its map in /proc/self/maps, found none")
+
+
+_open_stores: weakref.WeakSet[Store] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    # The child must not keep the parent's lock alive, nor touch its environment.
+    for store in list(_open_stores):
+        if store._lock_file is not None:
+            os.close(store._lock_file)
+            store._lock_file = None
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

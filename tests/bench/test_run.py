@@ -1,0 +1,235 @@
+"""The bench as a program: every stage at a tiny size, its JSON, its hash, what it says when something is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import hub
+from hub.bench.__main__ import FOUND, INTERRUPTED, OK, USAGE, main
+from hub.bench.results import UNITS
+from hub.bench.stages import STAGES
+
+PERSONS = 2_000
+
+# Children run in a folder of their own: a relative PYTHONPATH would lead them nowhere.
+ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(hub.__file__).parents[1]), *sys.path])}
+
+
+def run_bench(folder: Path, *arguments: str, persons: int = PERSONS) -> tuple[subprocess.CompletedProcess[str], Any]:
+    """Run the bench as a user does; returns the process and the JSON that it wrote."""
+    file = folder / f"{len(list(folder.iterdir()))}.json"
+    command = [sys.executable, "-m", "hub.bench", *arguments, "--persons", str(persons), "--json", str(file)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, env=ENVIRONMENT)
+    return done, json.loads(file.read_text()) if file.exists() else None
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedProcess[str], Any]:
+    """One run of all stages."""
+    return run_bench(tmp_path_factory.mktemp("whole"), "--quick")
+
+
+def rows_of(content: Any, stage: str) -> list[dict[str, Any]]:
+    return [row for row in content["results"] if row["stage"] == stage]
+
+
+def test_all_stages_run_and_every_answer_is_the_models(whole: Any) -> None:
+    done, content = whole
+    assert done.returncode == OK, done.stderr
+    assert content["complete"] is True
+    assert content["problems"] == []
+    assert {row["stage"] for row in content["results"]} == set(STAGES)
+    assert "all as the model's" in done.stdout
+
+
+def test_the_json_has_the_fixed_shape(whole: Any) -> None:
+    _, content = whole
+    assert {"machine", "commit", "seed", "answers", "results"} <= set(content)
+    assert content["seed"] == 0
+    assert re.fullmatch(r"[0-9a-f]{64}", content["answers"])
+    for row in content["results"]:
+        assert {"stage", "case", "metric", "value", "unit"} <= set(row)
+        assert row["metric"] in UNITS
+        assert row["case"].startswith(row["stage"] + ": ")
+        assert row["value"] > 0, row
+    keys = [(row["case"], row["metric"]) for row in content["results"]]
+    assert len(keys) == len(set(keys))
+
+
+def test_the_fixed_cases_are_there(whole: Any) -> None:
+    _, content = whole
+    cases = {row["case"] for row in content["results"]}
+    assert {"resolve: 2k hits 1 thread", "resolve: 2k misses 1 thread", "inquiry: whole"} <= cases
+    assert [case for case in cases if re.fullmatch(r"history: [\d.]+M records warm", case)]
+
+
+def test_peers_and_limit_stand_beside_the_hub(whole: Any) -> None:
+    _, content = whole
+    cases = {row["case"] for row in rows_of(content, "resolve")}
+    for peer in ("lmdb", "lmdb-getmulti", "dict", "sqlite3"):
+        assert f"resolve: 2k hits peer:{peer}" in cases
+    hits = {row["metric"]: row["value"] for row in content["results"] if row["case"] == "resolve: 2k hits 1 thread"}
+    rates = [
+        row["value"] for row in content["results"]
+        if row["case"].startswith("resolve: 2k hits peer:") and row["metric"] == "rows_per_s"
+    ]  # fmt: skip
+    assert hits["ratio_to_best_peer"] == pytest.approx(hits["rows_per_s"] / max(rates))
+    assert 0 < hits["share_of_limit"] < 1.5
+
+
+def test_the_machine_is_named(whole: Any) -> None:
+    done, content = whole
+    machine = content["machine"]
+    for key in ("cpu", "cores", "memory_bytes", "kernel", "python", "numpy", "lmdb", "flags", "filesystem", "fsync_us"):
+        assert machine[key], key
+    assert {"governor", "commit", "dirty", "warnings"} <= set(machine)
+    assert machine["cpu"] in done.stdout
+
+
+def test_the_table_fits_a_terminal(whole: Any) -> None:
+    done, _ = whole
+    table = [line for line in done.stdout.splitlines() if not line.startswith(("machine", "software", "WARNING"))]
+    assert max(map(len, table)) <= 100
+
+
+def test_temporary_folders_are_gone(tmp_path: Path) -> None:
+    done, content = run_bench(tmp_path, "authorise", "--quick")
+    assert done.returncode == OK, done.stderr
+    assert [path.suffix for path in tmp_path.iterdir()] == [".json"]
+    assert {row["stage"] for row in content["results"]} == {"authorise"}
+
+
+@pytest.mark.parametrize("stage", ["resolve", "history"])
+def test_a_stage_alone_fills_its_own_hub(stage: str, tmp_path: Path) -> None:
+    done, content = run_bench(tmp_path, stage, "--quick", "--threads", "1")
+    assert done.returncode == OK, done.stderr
+    assert {row["stage"] for row in content["results"]} == {stage}
+
+
+def test_the_same_seed_gives_the_same_hash_and_another_seed_another(tmp_path: Path) -> None:
+    hashes = []
+    for seed in ("3", "3", "4"):
+        done, content = run_bench(tmp_path, "resolve", "inquiry", "history", "--quick", "--seed", seed)
+        assert done.returncode == OK, done.stderr
+        hashes.append(content["answers"])
+    assert hashes[0] == hashes[1]
+    assert hashes[0] != hashes[2]
+
+
+def test_an_unknown_stage_is_one_line_and_status_2(tmp_path: Path) -> None:
+    done, content = run_bench(tmp_path, "resolv")
+    assert done.returncode == USAGE
+    assert done.stderr.splitlines() == [
+        "bench: stage: expected one of acquire, resolve, authorise, inquiry, history or list, got resolv"
+    ]
+    assert content is None
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("arguments", [("--persons", "999"), ("--threads", "0"), ("--folder", "/nowhere/at/all")])
+def test_a_wrong_option_is_one_line_and_status_2(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "hub.bench", *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, env=ENVIRONMENT)
+    assert done.returncode == USAGE
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+def test_list_names_every_stage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list"]) == OK
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(STAGES)
+
+
+def test_a_resolver_that_swaps_two_answers_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    honest = hub.Hub.resolve
+
+    def lying(self: hub.Hub, *arguments: Any) -> hub.Resolved:
+        found = honest(self, *arguments)
+        found.aliases[[0, 1]] = found.aliases[[1, 0]]
+        return found
+
+    arguments = ["resolve", "--quick", "--persons", str(PERSONS), "--folder", str(tmp_path)]
+    assert main([*arguments, "--json", str(tmp_path / "honest.json")]) == OK
+    monkeypatch.setattr(hub.Hub, "resolve", lying)
+    assert main([*arguments, "--json", str(tmp_path / "lying.json")]) == FOUND
+    shown = capsys.readouterr()
+    assert "WRONG     resolve: 2k hits 1 thread: aliases" in shown.err
+    truth, lie = (json.loads((tmp_path / name).read_text()) for name in ("honest.json", "lying.json"))
+    assert truth["answers"] != lie["answers"]
+    assert lie["problems"]
+    assert not truth["problems"]
+
+
+def test_an_inquiry_that_allows_too_much_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = hub.Hub.inquire
+
+    def lying(self: hub.Hub, *arguments: Any) -> hub.Answer:
+        answer = honest(self, *arguments)
+        answer.status[np.flatnonzero(answer.status == hub.Status.DENIED)] = hub.Status.OK
+        return answer
+
+    monkeypatch.setattr(hub.Hub, "inquire", lying)
+    assert main(["inquiry", "--quick", "--persons", str(PERSONS), "--folder", str(tmp_path)]) == FOUND
+
+
+def test_a_history_that_drops_a_record_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = hub.Hub.history
+
+    def forgetful(self: hub.Hub, *arguments: Any, **options: Any) -> hub.History:
+        found = honest(self, *arguments, **options)
+        del found.records[-1:]
+        return found
+
+    monkeypatch.setattr(hub.Hub, "history", forgetful)
+    assert main(["history", "--quick", "--persons", str(PERSONS), "--folder", str(tmp_path)]) == FOUND
+
+
+def test_a_full_disk_ends_with_one_line_and_no_folder(tmp_path: Path) -> None:
+    def allow_small_files() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4 << 20, 4 << 20))
+
+    command = [sys.executable, "-m", "hub.bench", "acquire", "--persons", "100000"]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=120, env=ENVIRONMENT,
+        preexec_fn=allow_small_files,
+    )  # fmt: skip
+    assert done.returncode == FOUND
+    lines = [line for line in done.stderr.splitlines() if line.startswith("bench:")]
+    assert len(lines) == 1
+    assert lines[0].startswith("bench: stopped: ")
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_keeps_its_results_and_removes_its_folder(number: int, tmp_path: Path) -> None:
+    file = tmp_path / "partial.json"
+    command = [sys.executable, "-m", "hub.bench", "authorise", "resolve", "--persons", "400000", "--json", str(file)]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=ENVIRONMENT | {"PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    # The hub's own folder appears when the stages are under way.
+    while not list(tmp_path.glob("hub-bench-*/hub-*/env")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == INTERRUPTED, stderr
+    assert "bench: interrupted" in stderr
+    assert not list(tmp_path.glob("hub-bench-*"))
+    content = json.loads(file.read_text())
+    assert content["complete"] is False

@@ -1,0 +1,30 @@
+"""What several tests need: an open hub in a new folder, a town, some codes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import hub
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[hub.Hub]:
+    """A new hub, open for writing."""
+    with hub.open(tmp_path / "hub", create=True) as h:
+        yield h
+
+
+@pytest.fixture
+def town(opened: hub.Hub) -> str:
+    """The code of some municipality."""
+    return opened.catalog.institutions("市町村長")[0].code
+
+
+@pytest.fixture
+def codes() -> np.ndarray:
+    """A hundred resident record codes."""
+    return np.arange(100, dtype=np.int64) + 10**9

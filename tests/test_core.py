@@ -1,0 +1,243 @@
+"""The native core against plain Python: blocks that grow and split, look-ups, sorting, text."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import hub
+from hub import _core
+from hub.errors import StorageError
+
+PAGE = 4096
+
+
+def slot_of(value: np.ndarray) -> int:
+    """Where a block is: the address of its first page, and how many pages it has."""
+    return int(value.ctypes.data) - 16 | (len(value) + 16) // PAGE
+
+
+class Memory:
+    """A table in plain memory: blocks lie as LMDB would lay them, 16 bytes into whole pages."""
+
+    def __init__(self, kind: int, table: int = 6) -> None:
+        self.kind, self.table = kind, table | kind
+        self.directory = _core.Directory(self.table, np.zeros(1, np.uint64), 0, 0)
+        self.kept: list[np.ndarray] = []
+        self.blocks: dict[int, tuple[int, np.ndarray]] = {}
+        self.count = 0
+
+    def insert(self, aliases: np.ndarray, persons: np.ndarray, room: int = 1 << 22) -> None:
+        build = _core.TableBuild(self.directory, self.kind, 1, self.count, aliases, persons)
+        staging, blocks, unit, changed = np.empty(room, np.uint8), np.empty((64, 4), np.uint64), 0, []
+        while unit < build.unit_count:
+            unit, written = build.build(unit, build.unit_count, staging, blocks)
+            for prefix, depth, offset, size in blocks[:written].tolist():
+                raw = np.empty(size + 16 + PAGE, np.uint8)
+                start = -raw.ctypes.data % PAGE
+                value = raw[start + 16 : start + 16 + size]
+                value[:] = staging[offset : offset + size]
+                self.kept.append(raw)
+                changed.append((prefix, depth, slot_of(value)))
+                self.blocks[prefix] = (depth, value)
+        self.directory = _core.patch_directory(self.directory, sorted(changed))
+        slots = np.asarray(self.directory.slots_array)
+        slots |= np.uint64(_core.CHECKED_BIT)
+        self.count += len(persons)
+
+    def persons_of(self, aliases: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        n = len(aliases)
+        persons, flags, status = np.empty(n, np.uint32), np.empty(n, np.uint8), np.empty(n, np.uint8)
+        assert _core.find_persons(aliases, self.directory, persons, flags, status) == 0
+        return persons, status
+
+    def aliases_of(self, persons: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        aliases, status = np.empty((len(persons), 16), np.uint8), np.empty(len(persons), np.uint8)
+        assert _core.find_aliases(persons, self.directory, aliases, status) == 0
+        return aliases, status
+
+
+def random_rows(seed: int, n: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 256, (n, 16), dtype=np.uint8), rng.permutation(n * 2)[:n].astype(np.uint32)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32), sizes=st.lists(st.integers(1, 6000), min_size=1, max_size=6))
+def test_tables_that_grew_in_any_steps_find_all_and_nothing_else(seed: int, sizes: list[int]) -> None:
+    aliases, persons = random_rows(seed, sum(sizes))
+    by_alias, by_person, at = Memory(0), Memory(1), 0
+    for size in sizes:
+        by_alias.insert(aliases[at : at + size], persons[at : at + size])
+        by_person.insert(aliases[at : at + size], persons[at : at + size])
+        at += size
+    found, status = by_alias.persons_of(aliases)
+    assert not status.any()
+    assert (found == persons).all()
+    back, status = by_person.aliases_of(persons)
+    assert not status.any()
+    assert (back == aliases).all()
+    strangers, _ = random_rows(seed + 1, 500)
+    assert (by_alias.persons_of(strangers)[1] == 1).all()
+    absent = np.setdiff1d(np.arange(2 * len(persons) + 10, dtype=np.uint32), persons)
+    assert (by_person.aliases_of(absent)[1] == 3).all()
+
+
+def test_an_alias_that_shares_its_first_half_with_another_is_not_that_one() -> None:
+    aliases, persons = random_rows(3, 400)
+    twin = aliases.copy()
+    twin[:, 15] ^= 1
+    table = Memory(0)
+    table.insert(aliases, persons)
+    assert (table.persons_of(twin)[1] == 1).all()
+    table.insert(twin, persons + 1000)
+    assert (table.persons_of(aliases)[0] == persons).all()
+    assert (table.persons_of(twin)[0] == persons + 1000).all()
+
+
+def test_an_empty_table_holds_nothing() -> None:
+    table = Memory(0)
+    found, status = table.persons_of(random_rows(1, 33)[0])
+    assert (status == 1).all()
+    assert (found == _core.NOBODY).all()
+
+
+def test_blocks_grow_by_a_page_and_split_when_eight_are_full() -> None:
+    aliases, persons = random_rows(5, 40_000)
+    table, sizes = Memory(0), []
+    for start in range(0, 3000, 50):
+        table.insert(aliases[start : start + 50], persons[start : start + 50])
+        sizes.append(len(table.blocks) == 1 and (len(table.blocks[0][1]) + 16) // PAGE)
+    steps = [size for i, size in enumerate(sizes) if i == 0 or sizes[i - 1] != size]
+    assert steps[:9] == [1, 2, 3, 4, 5, 6, 7, 8, False]
+    table.insert(aliases[3000:], persons[3000:])
+    sizes_now = [(len(value) + 16) // PAGE for _, value in table.blocks.values()]
+    assert max(sizes_now) <= 8
+    assert sum(sizes_now) * PAGE / 40_000 < 36
+
+
+def test_blocks_are_the_same_whatever_the_staging_memory() -> None:
+    aliases, persons = random_rows(6, 20_000)
+    small, large = Memory(1), Memory(1)
+    small.insert(aliases, persons, room=2_000_000)
+    large.insert(aliases, persons, room=1 << 24)
+    one, other = ({p: v.tobytes() for p, (_, v) in table.blocks.items()} for table in (small, large))
+    assert one == other
+
+
+def test_staging_memory_that_cannot_hold_one_unit_is_refused() -> None:
+    aliases, persons = random_rows(6, 1000)
+    build = _core.TableBuild(_core.Directory(0, np.zeros(1, np.uint64), 0, 0), 0, 1, 0, aliases, persons)
+    with pytest.raises(ValueError, match="staging"):
+        build.build(0, build.unit_count, np.empty(4096, np.uint8), np.empty((9, 4), np.uint64))
+
+
+def empty_columns(n: int) -> tuple[np.ndarray, ...]:
+    """Persons, flags, aliases, status."""
+    return np.empty(n, np.uint32), np.empty(n, np.uint8), np.empty((n, 16), np.uint8), np.empty(n, np.uint8)
+
+
+def test_resolve_needs_checked_blocks_and_loaded_directories() -> None:
+    aliases, persons = random_rows(8, 1000)
+    table = Memory(0)
+    table.insert(aliases, persons)
+    slots = np.asarray(table.directory.slots_array)
+    slots &= ~np.uint64(_core.CHECKED_BIT)
+    columns = empty_columns(1000)
+    providers = np.array([7], np.uint32)
+    assert _core.resolve_batch(aliases, providers, table.directory, _core.DirectoryMap(3), *columns) == 1000
+    assert (columns[3] == 250).all()
+    slots |= np.uint64(_core.CHECKED_BIT)
+    assert _core.resolve_batch(aliases, providers, table.directory, _core.DirectoryMap(3), *columns) == 1000
+    assert (columns[3] == 251).all()
+    assert (columns[0] == persons).all()
+
+
+def test_unequal_columns_are_refused() -> None:
+    aliases, _ = random_rows(8, 10)
+    table = Memory(0)
+    columns = (*empty_columns(10)[:2], *empty_columns(9)[2:])
+    with pytest.raises(ValueError, match="one length"):
+        _core.resolve_batch(aliases, np.array([1], np.uint32), table.directory, _core.DirectoryMap(3), *columns)
+
+
+def page_value(pages: int, at: int = 16) -> np.ndarray:
+    raw = np.zeros((pages + 1) * PAGE, np.uint8)
+    start = -raw.ctypes.data % PAGE
+    return raw[start + at : start + at + pages * PAGE - 16]
+
+
+@pytest.mark.parametrize(
+    ("prefixes", "words"), [([1 << 31], "prefix 0"), ([0, 1 << 30], "gap"), ([0, 3], "gap"), ([0, 0], "gap")]
+)
+def test_a_directory_with_gaps_or_overlaps_is_refused(prefixes: list[int], words: str) -> None:
+    with pytest.raises(StorageError, match=words):
+        _core.load_directory(0, np.array([(prefix, 0) for prefix in prefixes], np.uint64))
+
+
+@given(st.lists(st.integers(0, 5), max_size=200))
+def test_first_rows_finds_the_first_of_equal_keys(picks: list[int]) -> None:
+    pool, _ = random_rows(9, 6)
+    pool[1, :8] = pool[0, :8]
+    keys = np.ascontiguousarray(pool[picks]) if picks else np.empty((0, 16), np.uint8)
+    assert _core.first_rows(keys).tolist() == [picks.index(pick) for pick in picks]
+
+
+@given(st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 40), max_size=300))
+def test_order_by_key_is_a_stable_order(keys: list[int]) -> None:
+    order = _core.order_by_key(np.array(keys, np.uint64)).tolist()
+    assert order == sorted(range(len(keys)), key=lambda row: keys[row])
+
+
+@given(st.lists(st.integers(0, 10**11 - 1), max_size=50))
+def test_codes_as_text_and_as_numbers_make_the_same_blocks(codes: list[int]) -> None:
+    numbers, bad = _core.parse_codes([f"{code:011d}" for code in codes])
+    assert bad == -1
+    assert numbers.tolist() == codes
+    blocks, bad = _core.code_blocks(numbers, 10**11)
+    assert bad == -1
+    assert [bytes(block) for block in blocks] == [b"\x0b" + f"{code:011d}".encode() + bytes(4) for code in codes]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "1234567890", "123456789012", "1234567890a", "\uff11" * 11, " 1234567890", 12345678901, None, "-1234567890"],
+)
+def test_what_is_not_eleven_digits_is_named_by_its_row(text: object) -> None:
+    assert _core.parse_codes(["00000000001", text])[1] == 1  # type: ignore[list-item]
+
+
+@given(st.binary(min_size=0, max_size=160))
+def test_hex_goes_there_and_back(raw: bytes) -> None:
+    aliases = np.frombuffer(raw[: len(raw) // 16 * 16], np.uint8).reshape(-1, 16)
+    texts = _core.hex_encode(aliases)
+    assert texts == [bytes(alias).hex() for alias in aliases]
+    for form in (texts, [text.upper() for text in texts], [text.encode() for text in texts]):
+        back, good = _core.hex_decode(form)
+        assert good.all()
+        assert (back == aliases).all()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "0" * 31, "0" * 33, "g" + "0" * 31, " " + "0" * 31, "\uff10" * 32, None, 5, "0" * 31 + "\n"]
+)
+def test_what_is_not_hex_is_marked_and_zero(text: object) -> None:
+    aliases, good = _core.hex_decode([text, "f" * 32])  # type: ignore[list-item]
+    assert good.tolist() == [False, True]
+    assert not aliases[0].any()
+
+
+def test_the_stub_names_what_the_core_has() -> None:
+    stub = Path(hub.__file__).with_name("_core.pyi").read_text()
+    named = set(re.findall(r"^(?:def|class) (\w+)|^(\w+):", stub, re.M))
+    names = {a or b for a, b in named}
+    missing = {name for name in names if not hasattr(_core, name)}
+    assert not missing
+    source = Path(hub.__file__).with_name("_core.pyx").read_text()
+    public = set(re.findall(r"^def ([a-z]\w+)\(", source, re.M))
+    assert public <= names

@@ -1,0 +1,70 @@
+"""Imports point down the layers, and no stage imports another stage's work but through what it is handed."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import hub
+
+SOURCE = Path(hub.__file__).parent
+
+LAYERS = [
+    {"errors", "limits"},
+    {"messages", "_core", "_pages", "keys", "workers"},
+    {"sealed"},
+    {"snapshot"},
+    {"store"},
+    {"aliases", "catalog"},
+    {"additions"},
+    {"acquire"},
+    {"decode", "authorise", "resolve", "record", "respond", "history", "disclose"},
+    {"hub"},
+    {"files", "tables", "columns"},
+    {"commands", "cli", "demo", "bench", "__main__"},
+]
+
+
+def layer_of(name: str) -> int:
+    for number, names in enumerate(LAYERS):
+        if name in names:
+            return number
+    raise AssertionError(f"module {name} has no layer: enter it in LAYERS")
+
+
+def imports_of(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: expected absolute imports"
+            if node.module == "hub":
+                found |= {alias.name for alias in node.names}
+            elif node.module and node.module.startswith("hub."):
+                found.add(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("hub.")}
+    return found
+
+
+def modules() -> list[Path]:
+    return [path for path in sorted(SOURCE.rglob("*.py")) if path.parent != SOURCE or path.name != "__init__.py"]
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_point_down(path: Path) -> None:
+    own = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+    for name in imports_of(path):
+        known = any(name in names for names in LAYERS)
+        if not known:
+            # A public name of the package, as callers use it: only above the hub itself.
+            assert layer_of(own) > layer_of("hub"), f"{own} imports hub.{name}"
+        elif name != own:
+            assert layer_of(name) <= layer_of(own), f"{own} imports {name}"
+
+
+def test_every_stage_says_which_it_is() -> None:
+    stages = ["decode", "authorise", "resolve", "record", "respond", "disclose"]
+    for number, stage in enumerate(stages, 1):
+        assert (SOURCE / f"{stage}.py").read_text(encoding="utf-8").startswith(f'"""Stage {number} of 6: ')

@@ -1,0 +1,113 @@
+"""The page reader against LMDB itself, and on damaged files: an error or places inside the file, never a signal."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import lmdb
+import numpy as np
+import pytest
+
+from hub._pages import Pages
+from hub.errors import StorageError
+
+PAGE = 4096
+SEED = int(os.environ.get("HUB_FAULT_SEED", "0")) or random.SystemRandom().randrange(1, 2**31)
+EVERYTHING = (0, (1 << 64) - 1)
+
+
+class File:
+    """A small environment of LMDB's, copied into memory that ends where the file ends."""
+
+    def __init__(self, folder: Path, blocks: int) -> None:
+        rng = random.Random(7)
+        self.keys = sorted(rng.sample(range(1 << 62), blocks))
+        self.sizes = {key: rng.choice((1, 1, 1, 2, 8)) * PAGE - 16 for key in self.keys}
+        env = lmdb.open(str(folder), map_size=1 << 30, max_dbs=8, lib_version=0)
+        with env:
+            for name in (b"meta", b"tables", b"zoo"):
+                tree = env.open_db(name)
+                # Two commits, so that pages of the first stand about.
+                for half in (self.keys[::2], self.keys[1::2]):
+                    with env.begin(write=True, db=tree) as txn:
+                        for key in half if name == b"tables" else half[:3]:
+                            txn.put(key.to_bytes(8, "big"), bytes(self.sizes[key]))
+            with env.begin() as txn:
+                self.transaction = txn.id()
+        self.data = (folder / "data.mdb").read_bytes()
+
+    def pages(self, data: bytes | bytearray) -> tuple[np.ndarray, Pages]:
+        memory = np.empty(len(data) + PAGE, np.uint8)
+        start = -memory.ctypes.data % PAGE
+        memory = memory[start : start + len(data)]
+        memory[:] = np.frombuffer(data, np.uint8)
+        return memory, Pages(memory.ctypes.data, len(data), self.transaction)
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> File:
+    return File(tmp_path_factory.mktemp("pages"), blocks=600)
+
+
+def test_every_block_is_found_in_order_with_its_pages(file: File) -> None:
+    memory, pages = file.pages(file.data)
+    found = pages.blocks(b"tables", *EVERYTHING)
+    assert found[:, 0].tolist() == file.keys
+    for key, slot in found.tolist():
+        at = (slot & ~(PAGE - 1)) - memory.ctypes.data
+        assert (slot & 31) * PAGE - 16 == file.sizes[key]
+        assert int.from_bytes(memory[at : at + 8].tobytes(), "little") * PAGE == at
+
+
+@pytest.mark.parametrize("ends", [(0, 0), (0, 299), (299, 299), (1, 2), (100, 598), (599, 599)])
+def test_a_range_has_both_its_ends_and_nothing_else(file: File, ends: tuple[int, int]) -> None:
+    memory, pages = file.pages(file.data)
+    first, last = file.keys[ends[0]], file.keys[ends[1]]
+    expected = file.keys[ends[0] : ends[1] + 1]
+    assert pages.blocks(b"tables", first, last)[:, 0].tolist() == expected
+    assert pages.blocks(b"tables", first + 1, last - 1)[:, 0].tolist() == expected[1:-1]
+    assert memory.size
+
+
+def test_an_unknown_database_is_an_error(file: File) -> None:
+    memory, pages = file.pages(file.data)
+    for name in (b"table", b"tablesx", b"a", b"zzz", b""):
+        with pytest.raises(StorageError, match="damaged tree"):
+            pages.blocks(name, *EVERYTHING)
+    assert memory.size
+
+
+def test_another_transaction_s_meta_page_is_told_apart(file: File) -> None:
+    memory, _ = file.pages(file.data)
+    with pytest.raises(LookupError):
+        Pages(memory.ctypes.data, len(memory), file.transaction + 2)
+    memory[16 : 16 + 4] = memory[PAGE + 16 : PAGE + 20] = 0
+    with pytest.raises(StorageError, match="LMDB"):
+        Pages(memory.ctypes.data, len(memory), file.transaction)
+
+
+def test_damage_leads_nowhere_outside_the_file(file: File) -> None:
+    print(f"HUB_FAULT_SEED={SEED}")
+    rng = random.Random(SEED)
+    # The pages of the trees: those that are no part of a block.
+    inner = [at for at in range(0, len(file.data), PAGE) if file.data[at + 10] & 0x03 or at < 2 * PAGE]
+    refused = 0
+    for number in range(3_000):
+        data = bytearray(file.data)
+        if number % 10 == 0:
+            del data[rng.randrange(2, len(data) // PAGE) * PAGE + rng.randrange(PAGE) :]
+        for _ in range(rng.randint(1, 3)):
+            at = rng.choice(inner) + (rng.randrange(16) if number % 3 else rng.randrange(PAGE))
+            if at + 2 <= len(data):
+                data[at : at + 2] = rng.choice([b"\xff\xff", b"\0\0", bytes([rng.randrange(256), data[at + 1]])])
+        try:
+            memory, pages = file.pages(data)
+            found = pages.blocks(b"tables", *EVERYTHING)
+        except (StorageError, LookupError):
+            refused += 1
+            continue
+        at = (found[:, 1] & ~np.uint64(PAGE - 1)) - np.uint64(memory.ctypes.data)
+        assert (at + (found[:, 1] & np.uint64(31)) * np.uint64(PAGE) <= len(memory)).all()
+    assert 300 < refused < 3_000
