@@ -13,7 +13,7 @@ SOURCE = Path(hub.__file__).parent
 
 LAYERS = [
     {"errors", "limits"},
-    {"messages", "_core", "_pages", "keys", "workers"},
+    {"messages", "_core", "_pages", "_hash", "keys", "workers"},
     {"sealed"},
     {"snapshot"},
     {"store"},

@@ -71,6 +71,21 @@ def test_a_range_has_both_its_ends_and_nothing_else(file: File, ends: tuple[int,
     assert memory.size
 
 
+def test_the_largest_key_not_above_is_found_with_its_value(file: File) -> None:
+    memory, pages = file.pages(file.data)
+    for number, key in enumerate(file.keys):
+        for wanted, place in ((key, number), (key + 1, number), (key - 1, number - 1)):
+            found = pages.at_or_before(b"tables", wanted.to_bytes(8, "big"))
+            if place < 0:
+                assert found is None
+                continue
+            assert found is not None
+            assert int.from_bytes(found[0], "big") == file.keys[place]
+            assert len(found[1]) == file.sizes[file.keys[place]]
+    assert pages.at_or_before(b"tables", b"") is None
+    assert memory.size
+
+
 def test_an_unknown_database_is_an_error(file: File) -> None:
     memory, pages = file.pages(file.data)
     for name in (b"table", b"tablesx", b"a", b"zzz", b""):
@@ -104,6 +119,9 @@ def test_damage_leads_nowhere_outside_the_file(file: File) -> None:
                 data[at : at + 2] = rng.choice([b"\xff\xff", b"\0\0", bytes([rng.randrange(256), data[at + 1]])])
         try:
             memory, pages = file.pages(data)
+            for key in (file.keys[number % 600], rng.randrange(1 << 62)):
+                value = pages.at_or_before(b"tables", key.to_bytes(8, "big"))
+                assert value is None or not any(value[1][::PAGE])
             found = pages.blocks(b"tables", *EVERYTHING)
         except (StorageError, LookupError):
             refused += 1

@@ -63,7 +63,16 @@ cdef struct Search:
     uint64_t bad_page           # where the tree is damaged
     uint64_t bad_key            # the key whose value is damaged
 
+# A key to be found with its value: the largest one that is not above what was asked for.
+cdef struct Found:
+    const uint8_t* key
+    uint16_t key_bytes
+    const uint8_t* value
+    uint64_t value_bytes
+    uint64_t bad_page
+
 cdef class Pages:
+    cdef dict trees             # name -> Tree as bytes, as looked up in this transaction
     cdef const uint8_t* base    # address of page 0 in the map
     cdef uint64_t pages         # whole pages of the file
     cdef Meta meta
@@ -71,4 +80,7 @@ cdef class Pages:
     cdef const Node* node(self, const PageHead* page, int at, int is_leaf) noexcept nogil
     cdef int find_tree(self, const char* name, size_t name_bytes, Tree* tree) noexcept nogil
     cdef int walk(self, Search* search, uint64_t number, int depth) noexcept nogil
+    cdef int floor(self, Found* found, uint64_t number, int depth, const uint8_t* key, size_t key_bytes) noexcept nogil
+    cdef int locate(self, Found* found, const Node* node) noexcept nogil
+    cdef int tree_of(self, bytes name, Tree* tree) except -1
     cdef int take(self, Search* search, const Node* node, uint64_t key) noexcept nogil

@@ -9,6 +9,8 @@ Format: LMDB 0.9, 64 bit, native byte order; the structs stand in ``_pages.pxd``
 whose pages nobody changes.
 """
 
+from cpython.buffer cimport PyBUF_READ
+from cpython.memoryview cimport PyMemoryView_FromMemory
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, memcpy
@@ -32,6 +34,12 @@ cdef inline uint64_t big_endian(const uint8_t* at) noexcept nogil:
     for i in range(8):
         x = x << 8 | at[i]
     return x
+
+
+cdef inline int compare(const uint8_t* a, size_t a_bytes, const uint8_t* b, size_t b_bytes) noexcept nogil:
+    """LMDB's order of keys: byte by byte, a shorter one before its extensions."""
+    cdef int order = memcmp(a, b, min(a_bytes, b_bytes))
+    return order if order else (a_bytes > b_bytes) - (a_bytes < b_bytes)
 
 
 cdef inline const uint8_t* key_of(const Node* node) noexcept nogil:
@@ -63,6 +71,7 @@ cdef class Pages:
         if meta.transaction != transaction:
             raise LookupError("meta page of a later transaction")
         self.meta = meta
+        self.trees = {}
 
     def __repr__(self):
         return f"Pages(transaction={self.meta.transaction}, pages={self.pages})"
@@ -106,7 +115,6 @@ cdef class Pages:
         cdef int _level, at, chosen, count, order
         cdef const PageHead* page
         cdef const Node* node
-        cdef size_t common
         for _level in range(LEVELS_MAX):
             page = self.page(number, P_BRANCH | P_LEAF)
             if page == NULL:
@@ -117,10 +125,7 @@ cdef class Pages:
                 node = self.node(page, at, page.flags & P_LEAF)
                 if node == NULL:
                     return BAD_TREE
-                common = min(name_bytes, <size_t>node.key_bytes)
-                order = memcmp(key_of(node), name, common)
-                if order == 0:
-                    order = (node.key_bytes > name_bytes) - (node.key_bytes < name_bytes)
+                order = compare(key_of(node), node.key_bytes, <const uint8_t*>name, name_bytes)
                 # The first key of a branch page is empty: it stands for everything below the second.
                 if order <= 0 or (at == 0 and page.flags & P_BRANCH):
                     chosen = at
@@ -200,6 +205,104 @@ cdef class Pages:
                 return code
         return GOOD
 
+    cdef int locate(self, Found* found, const Node* node) noexcept nogil:
+        """Where a leaf's value is; its pages are compared with the file's length, not touched."""
+        cdef uint64_t number, size = <uint32_t>node.high << 16 | node.low
+        cdef const PageHead* page
+        found.key = key_of(node)
+        found.key_bytes = node.key_bytes
+        found.value_bytes = size
+        if not node.flags & F_BIGDATA:
+            found.value = found.key + node.key_bytes
+            return GOOD
+        memcpy(&number, found.key + node.key_bytes, 8)
+        page = self.page(number, P_OVERFLOW)
+        if page == NULL or (size + PAGE_HEAD + PAGE - 1) // PAGE > self.pages - number \
+                or (page.lower | <uint32_t>page.upper << 16) < (size + PAGE_HEAD + PAGE - 1) // PAGE:
+            return BAD_VALUE
+        found.value = <const uint8_t*>page + PAGE_HEAD
+        return GOOD
+
+    cdef int floor(self, Found* found, uint64_t number, int depth, const uint8_t* key, size_t key_bytes) noexcept nogil:
+        """The largest key not above this one in the tree below a page."""
+        cdef const PageHead* page = self.page(number, P_BRANCH if depth > 1 else P_LEAF)
+        cdef const Node* node
+        cdef int low = 0, high, middle, code
+        found.bad_page = number
+        if page == NULL or depth < 1:
+            return BAD_TREE
+        # low: the first node above the key; the first of a branch page stands for everything below the second.
+        high = (page.lower - PAGE_HEAD) >> 1
+        if depth > 1:
+            low = 1
+        while low < high:
+            middle = (low + high) // 2
+            node = self.node(page, middle, depth == 1)
+            if node == NULL:
+                return BAD_TREE
+            if compare(key_of(node), node.key_bytes, key, key_bytes) <= 0:
+                low = middle + 1
+            else:
+                high = middle
+        while low > 0:
+            low -= 1
+            node = self.node(page, low, depth == 1)
+            if node == NULL:
+                return BAD_TREE
+            if depth == 1:
+                return self.locate(found, node)
+            # A subtree may begin behind its branch's key: then the one before has it.
+            code = self.floor(found, node.low | <uint64_t>node.high << 16 | <uint64_t>node.flags << 32, depth - 1,
+                              key, key_bytes)
+            if code != NOT_THERE:
+                return code
+        return NOT_THERE
+
+    cdef int tree_of(self, bytes name, Tree* tree) except -1:
+        """The root of a named database, looked up once."""
+        cdef int code
+        cdef const char* text = name
+        cdef size_t name_bytes = len(name)
+        known = self.trees.get(name)
+        if known is None:
+            code = self.find_tree(text, name_bytes, tree)
+            if code != GOOD or tree.depth > LEVELS_MAX:
+                raise StorageError(f"environment: expected the database {name.decode()}, got a damaged tree")
+            self.trees[name] = (<char*>tree)[:sizeof(Tree)]
+        else:
+            memcpy(tree, <const char*>known, sizeof(Tree))
+        return 0
+
+    def at_or_before(self, bytes name not None, bytes key not None):
+        """The entry of a database with the largest key that is not above this one.
+
+        Args:
+            name: of the database. key: any bytes.
+
+        Returns:
+            (key, value) or None; the value is a view of the map, none of whose pages was touched, valid as long as
+            the snapshot.
+
+        Raises:
+            StorageError: a page, length or number on the way leads outside the file.
+        """
+        cdef Found found
+        cdef Tree tree
+        cdef const uint8_t* wanted = key
+        cdef size_t key_bytes = len(key)
+        cdef int code
+        self.tree_of(name, &tree)
+        if tree.root == 0xFFFFFFFFFFFFFFFFULL:
+            return None
+        code = self.floor(&found, tree.root, tree.depth, wanted, key_bytes)
+        if code == NOT_THERE:
+            return None
+        if code != GOOD:
+            raise StorageError(f"environment: expected the pages of {name.decode()}, got a damaged tree "
+                               f"at page {found.bad_page}")
+        return ((<const char*>found.key)[:found.key_bytes],
+                PyMemoryView_FromMemory(<char*>found.value, <Py_ssize_t>found.value_bytes, PyBUF_READ))
+
     def blocks(self, bytes name not None, uint64_t first, uint64_t last):
         """Where the values of a named database are, whose keys are 8 bytes and whose values fill 1 to 8 whole pages.
 
@@ -215,16 +318,15 @@ cdef class Pages:
         cdef Search search
         cdef Tree tree
         cdef int code
-        cdef size_t name_bytes = len(name)
-        cdef const char* text = name
         search.first, search.last = first, last
         search.found = NULL
         search.count = search.room = 0
         search.bad_page = search.bad_key = 0
+        self.tree_of(name, &tree)
         with nogil:
-            code = self.find_tree(text, name_bytes, &tree)
-            if code == GOOD and tree.root != 0xFFFFFFFFFFFFFFFFULL:
-                code = self.walk(&search, tree.root, tree.depth) if tree.depth <= LEVELS_MAX else BAD_TREE
+            code = GOOD
+            if tree.root != 0xFFFFFFFFFFFFFFFFULL:
+                code = self.walk(&search, tree.root, tree.depth)
         try:
             if code == NO_MEMORY:
                 raise MemoryError
