@@ -7,8 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 import hub
+
+# No test depends on the clock; a failing example is printed so that it can be run again.
+settings.register_profile("hub", deadline=None, print_blob=True)
+settings.load_profile("hub")
 
 
 @pytest.fixture

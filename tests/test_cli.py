@@ -199,6 +199,57 @@ def test_the_same_id_with_another_file_is_refused_and_leaves_the_result(desk: De
     assert (desk.folder / "answers.csv").read_bytes() == first
 
 
+def test_the_same_id_with_a_longer_file_is_refused_and_records_nothing(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.commands.inquire.PART_ROWS", 10)
+    rows = [f"{alias},{CITY}" for alias in desk.aliases[:20]]
+    assert desk.inquire(desk.ask(rows[:10]))[0] == 0
+    before = desk.run("stats", desk.hub, "--json")[1]
+    # Its first part is the same as before.
+    status, _, err = desk.inquire(desk.ask(rows))
+    assert (status, err.count("\n")) == (2, 1)
+    assert "request_id" in err
+    assert desk.run("stats", desk.hub, "--json")[1] == before
+    assert desk.inquire(desk.ask(rows[:10]))[0] == 0
+
+
+def test_the_list_of_rejected_lines_is_never_written_over(desk: Desk) -> None:
+    source = desk.ask([f"{desk.aliases[0]},{CITY}", "no alias,131016"])
+    codes = desk.folder / "codes.csv"
+    codes.write_text("code\n00010000001\nx\n")
+    for words in (("acquire", desk.hub, "nenkin", codes), ("inquire", desk.hub, source, *QUESTION, "--section", "課")):
+        name = f"{Path(words[3] if words[0] == 'acquire' else words[2]).stem}.rejected.csv"
+        status, _, err = desk.run(*words, "--out", desk.folder / name)
+        assert (status, err.count("\n")) == (2, 1)
+        assert name in err
+        assert not (desk.folder / name).exists()
+
+
+def test_an_empty_id_is_refused(desk: Desk) -> None:
+    assert desk.inquire(desk.ask([f"{desk.aliases[0]},{CITY}"]), "")[0] == 2
+
+
+def test_status_finds_whose_request_it_is(desk: Desk) -> None:
+    assert desk.inquire(desk.ask([f"{desk.aliases[0]},{CITY}"]), "mine")[0] == 0
+    status, told, _ = desk.run("status", desk.hub, "mine")
+    assert status == 0
+    assert "request mine of nenkin" in told
+    assert "1 of 1 chunks durable: complete" in told
+    assert desk.run("status", desk.hub, "mine", "--requester", "131016")[0] == 2
+
+
+def test_stats_count_the_request_ids(desk: Desk) -> None:
+    desk.inquire(desk.ask([f"{alias},{CITY}" for alias in desk.aliases]))
+    assert json.loads(desk.run("stats", desk.hub, "--json")[1])["requests_bytes"] > 0
+
+
+def test_hub_bench_is_the_bench(desk: Desk) -> None:
+    status, told, _ = desk.run("bench", "list")
+    assert status == 0
+    assert "resolve" in told
+
+
 def test_an_id_is_made_up_and_printed_where_none_is_given(desk: Desk) -> None:
     source = desk.ask([f"{desk.aliases[0]},{CITY}"])
     out = desk.folder / "answers.csv"
@@ -282,7 +333,8 @@ def test_ctrl_c_stops_at_a_durable_chunk_and_the_printed_command_goes_on(desk: D
     assert command == ["hub", *words]
 
     status, told, _ = desk.run("status", desk.hub, "stop")
-    assert status == 0, "every part that was begun is complete"
+    assert status == 1
+    assert "not complete, send it again to go on" in told
     done = len(re.findall(r"stop\.\d{4}", told))
     assert 3 <= done < count // 500
     # The rest, in the same parts.
@@ -317,7 +369,7 @@ def test_ctrl_c_inside_a_part_stops_between_two_chunks(desk: Desk, monkeypatch: 
     assert "this command goes on where it stopped" in err
     status, told, _ = desk.run("status", desk.hub, "stop")
     assert status == 1
-    assert "2 of 4 chunks durable: not complete, send it again to go on" in told
+    assert "2 of at most 4 chunks durable: not complete, send it again to go on" in told
     assert desk.inquire(source, "stop")[0] == 0
     assert len(read(desk.folder / "answers.csv")) == count
     assert desk.run("status", desk.hub, "stop")[0] == 0

@@ -10,11 +10,12 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 import hub
-from hub import limits, record
+from hub import limits, requests
 from hub.errors import BusyError, RequestError, StorageError
 from hub.messages import Acquisition, Status
 from inquiries import tax_inquiry
@@ -276,7 +277,7 @@ def test_duplicate_aliases_are_separate_rows_with_separate_records(
 
 
 def test_many_chunks_answer_like_one(opened: hub.Hub, town: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(record, "ROWS_PER_CHUNK", 64)
+    monkeypatch.setattr(requests, "ROWS_PER_CHUNK", 64)
     codes = np.arange(1000, dtype=np.int64)
     aliases = opened.acquire("nenkin", codes).aliases
     opened.acquire(town, codes[::2].copy())
@@ -290,7 +291,7 @@ def test_many_chunks_answer_like_one(opened: hub.Hub, town: str, monkeypatch: py
 def test_an_interrupted_inquiry_goes_on_at_the_first_missing_chunk(
     opened: hub.Hub, town: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(record, "ROWS_PER_CHUNK", 64)
+    monkeypatch.setattr(requests, "ROWS_PER_CHUNK", 64)
     codes = np.arange(1000, dtype=np.int64)
     aliases = opened.acquire("nenkin", codes).aliases
 
@@ -633,3 +634,87 @@ def test_a_past_decision_is_replayed_with_the_catalog_of_its_day(opened: hub.Hub
     assert opened.catalog_of(old.digest).decide(tax_inquiry(), town).rule == answer.rule[0]
     again = opened.inquire(tax_inquiry(), aliases, town)
     assert (again.rule == answer.rule).all()
+
+
+# Arguments that are no such thing at all
+
+
+BAD_ROWS = {
+    "providers of lists": {"providers": [["131016"]] * 3},
+    "a provider that is none": {"providers": ["131016", None, "131016"]},
+    "cases that have no length": {"cases": 5},
+    "cases of another type": {"cases": np.array(["c"] * 3)},
+    "cases as one text": {"cases": "abc"},
+    "a case that is no text": {"cases": ["c", 1, "c"]},
+    "a case with a line break": {"cases": ["c", "c\nd", "c"]},
+    "a case that no encoding has": {"cases": ["c", "\ud800", "c"]},
+    "a mark": {"withhold": "ground"},
+}
+
+
+@pytest.mark.parametrize("name", BAD_ROWS)
+def test_columns_of_another_kind_are_refused(opened: hub.Hub, town: str, codes: np.ndarray, name: str) -> None:
+    aliases = opened.acquire("nenkin", codes[:3]).aliases
+    words = {"providers": town, **BAD_ROWS[name]}
+    with pytest.raises(RequestError):
+        opened.inquire(tax_inquiry(), aliases, words.pop("providers"), **words)
+    assert opened.stats()["records"] == 0
+    assert opened.inquire(tax_inquiry(), aliases, town, withhold=None).receipt.rows == 3
+
+
+@pytest.mark.parametrize("at", ["2026-07-01", float("nan"), float("inf"), True, [1]])
+def test_a_moment_that_is_none_is_refused(opened: hub.Hub, town: str, at: object) -> None:
+    with pytest.raises(RequestError, match="at: expected"):
+        opened.catalog.decide(tax_inquiry(), town, at=at)  # type: ignore[arg-type]
+
+
+def test_a_history_may_ask_until_the_last_day_there_is(opened: hub.Hub, town: str, codes: np.ndarray) -> None:
+    opened.inquire(tax_inquiry(), opened.acquire("nenkin", codes[:1]).aliases, town)
+    alias = opened.acquire("portal", codes[:1]).aliases
+    assert len(opened.history(alias, since=dt.date.min, until=dt.date.max)) == 1
+
+
+@pytest.mark.parametrize("number", [[1], "1", None, 1.5, -1, 10**9])
+def test_a_rule_that_is_none_is_refused(opened: hub.Hub, number: object) -> None:
+    with pytest.raises(RequestError, match="rule"):
+        opened.catalog.rule(number)  # type: ignore[arg-type]
+
+
+def test_a_request_id_that_is_no_text_is_refused(opened: hub.Hub) -> None:
+    with pytest.raises(RequestError, match="request_id: expected text"):
+        opened.status("nenkin", 3)  # type: ignore[arg-type]
+
+
+def test_an_ideographic_space_is_a_space(opened: hub.Hub, town: str, codes: np.ndarray) -> None:
+    aliases = opened.acquire("nenkin", codes[:1]).aliases
+    section = "国民年金部\u3000保険料課"
+    opened.inquire(msgspec.structs.replace(tax_inquiry(), section=section), aliases, town)
+    assert opened.history(opened.acquire("portal", codes[:1]).aliases).records[0].section == section
+
+
+def test_the_catalog_of_a_hub_goes_by_the_hub_s_clock(tmp_path: Path) -> None:
+    before = dt.datetime(2026, 6, 25, tzinfo=dt.UTC).timestamp()
+    with hub.open(tmp_path / "h", create=True, clock=lambda: before) as h:
+        town = h.catalog.institutions("市町村長")[0].code
+        aliases = h.acquire("nenkin", ["00000000017"]).aliases
+        assert not h.catalog.decide(tax_inquiry(), town).allowed
+        assert h.inquire(tax_inquiry(), aliases, town).status[0] == Status.DENIED
+        assert h.catalog.decide(tax_inquiry(), town, at=before + 10 * 86_400).allowed
+
+
+def test_a_file_s_id_stands_for_one_file(opened: hub.Hub) -> None:
+    opened.begin_file("nenkin", "file", bytes(32), 1_000)
+    opened.begin_file("nenkin", "file", bytes(32), 1_000)
+    with pytest.raises(RequestError, match="first used with"):
+        opened.begin_file("nenkin", "file", b"\1" * 32, 1_000)
+    opened.begin_file("131016", "file", b"\1" * 32, 1_000)
+    found = opened.find_file("nenkin", "file")
+    assert found is not None
+    assert (found.complete, found.rows_max) == (False, 1_000)
+    assert sorted(opened.requesters_of("file")) == ["131016", "nenkin"]
+    opened.end_file("nenkin", "file", 990)
+    found = opened.find_file("nenkin", "file")
+    assert found is not None
+    assert (found.complete, found.rows_max) == (True, 990)
+    with pytest.raises(RequestError, match="begun"):
+        opened.end_file("nenkin", "other", 1)

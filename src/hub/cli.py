@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import NoReturn
 
-from hub.commands import acquire, catalog, history, inquire, keep
-from hub.errors import HubError, StorageError
+from hub.commands import acquire, bench, catalog, history, inquire, keep
+from hub.errors import HubError, StorageError, TamperError
 
 EXIT_DONE, EXIT_FOUND, EXIT_REQUEST, EXIT_STORAGE, EXIT_STOPPED = 0, 1, 2, 3, 130
 
@@ -62,7 +62,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="hub", description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("--version", action="version", version=f"hub {_version()}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
-    for module in (keep, catalog, acquire, inquire, history):
+    for module in (keep, catalog, acquire, inquire, history, bench):
         module.add_commands(commands)
     return parser
 
@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read our output (head, less) has gone; the interpreter must not complain when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FOUND
-    except StorageError as error:
+    except (StorageError, TamperError) as error:
         print(f"hub: {error}" + ("; the same command may be given again" if error.retry_safe else ""), file=sys.stderr)
         return EXIT_STORAGE
     except HubError as error:

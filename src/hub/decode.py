@@ -16,7 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from hub import _core
+from hub.batch import Batch
 from hub.catalog import Catalog
+from hub.catalog.words import is_plain
 from hub.errors import RequestError
 from hub.limits import (
     CASE_CHARS_MAX,
@@ -31,31 +33,6 @@ from hub.messages import Aliases, Inquiry
 
 CODES_ABOVE = 10**11
 """A resident record code (住民票コード) has eleven digits."""
-
-
-class Batch(msgspec.Struct, frozen=True):
-    """One inquiry, checked.
-
-    Attributes:
-        inquiry: with its items as a tuple.
-        requester: the requester's institution number.
-        aliases: uint8[N, 16]. providers: uint32[N] institution numbers.
-        cases: a case number a row, or None.
-        digest: SHA-256 of all of the above: the same request id must come with the same.
-    """
-
-    inquiry: Inquiry
-    requester: int
-    aliases: Any
-    providers: Any
-    cases: list[str | None] | None
-    digest: bytes
-
-    def __len__(self) -> int:
-        return len(self.aliases)
-
-    def __repr__(self) -> str:
-        return f"Batch(rows={len(self)})"
 
 
 def decode_inquiry(
@@ -118,9 +95,11 @@ def decode_providers(catalog: Catalog, providers: Any, rows: int) -> npt.NDArray
     if len(providers) != rows:
         raise RequestError(f"providers: expected {rows} rows, got {len(providers)}")
     numbers: dict[str, int] = {}
+    # Types first: what cannot be hashed has no place in a set.
+    other = next((code for code in providers if type(code) is not str), None)
+    if other is not None or None in providers:
+        raise RequestError(f"providers: expected codes as text, got {type(other).__name__}")
     for code in set(providers):
-        if not isinstance(code, str):
-            raise RequestError(f"providers: expected codes as text, got {type(code).__name__}")
         numbers[code] = catalog.institution(code).number
     return np.fromiter(map(numbers.__getitem__, providers), dtype=np.uint32, count=rows)
 
@@ -179,14 +158,16 @@ def _check_text(name: str, text: Any, most: int) -> None:
         raise RequestError(f"{name}: expected text, got {type(text).__name__}")
     if not 1 <= len(text) <= most or not text.strip():
         raise RequestError(f"{name}: expected 1 to {most} characters, got {len(text.strip())}")
-    if not text.isprintable():
+    if not is_plain(text):
         raise RequestError(f"{name}: expected printable characters, got a control character")
 
 
-def _check_cases(cases: Sequence[str | None], rows: int) -> list[str | None]:
-    if isinstance(cases, str) or len(cases) != rows:
+def _check_cases(cases: Any, rows: int) -> list[str | None]:
+    if not isinstance(cases, list | tuple):
+        raise RequestError(f"cases: expected a list, got {type(cases).__name__}")
+    if len(cases) != rows:
         raise RequestError(f"cases: expected {rows} rows, got {len(cases)}")
     for case in cases:
-        if case is not None and (not isinstance(case, str) or len(case) > CASE_CHARS_MAX):
-            raise RequestError(f"cases: expected None or at most {CASE_CHARS_MAX} characters in every row")
+        if case is not None and not (type(case) is str and len(case) <= CASE_CHARS_MAX and is_plain(case)):
+            raise RequestError(f"cases: expected None or at most {CASE_CHARS_MAX} printable characters in every row")
     return list(cases)

@@ -119,6 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             say(f"\nKept in {folder}: the hub (try: hub stats {folder}/hub), and its files in in/ and out/.")
         else:
             shutil.rmtree(folder, ignore_errors=True)
+            say(f"\n{folder} was removed again; with --keep (make demo ARGS=--keep) it stays for a look around.")
 
 
 def tell(folder: Path, residents: int, random: np.random.Generator) -> int:
@@ -142,7 +143,7 @@ def tell(folder: Path, residents: int, random: np.random.Generator) -> int:
         local = acquire_at_home(h, country, folder, watch)
         equal = np.intersect1d(agency.view("<u8")[:, 0], local.view("<u8")[:, 0]).size
         say(f"   {len(homes)} municipalities: one file each. Aliases equal to one of the agency's: {equal}.")
-        say(f"   One resident: {agency[0].tobytes().hex()} at the agency, {local[0].tobytes().hex()} at home.\n")
+        say(f"   One resident at the agency: {agency[0].tobytes().hex()}; at home, the hub alone knows.\n")
 
         as_invented, citizen = ask_about_everybody(h, country, agency, folder, watch, random)
         ok = equal == 0 and as_invented

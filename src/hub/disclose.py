@@ -5,15 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import hmac
 
+from hub.bodies import Chunk, Chunks
 from hub.catalog import Catalog
+from hub.catalog.moments import day_starts, ends_at
 from hub.errors import RequestError
-from hub.history import Chunk, Chunks, find_records
+from hub.history import find_records
 from hub.keys import Keys
 from hub.limits import HISTORY_LIMIT_MAX
 from hub.messages import History, Kind, Record, Status
-
-JAPAN_TIME = dt.timezone(dt.timedelta(hours=9), "JST")
-"""A date without a time is a day in Japan."""
 
 _FIRST = 1 << 63
 
@@ -42,8 +41,10 @@ def disclose_history(
     Raises:
         RequestError: limit, cursor, institution or procedure is not of this history or catalog.
     """
-    if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= HISTORY_LIMIT_MAX:
-        raise RequestError(f"limit: expected 1 to {HISTORY_LIMIT_MAX}, got {limit}")
+    if isinstance(limit, bool) or not isinstance(limit, int):
+        raise RequestError(f"limit: expected 1 to {HISTORY_LIMIT_MAX}, got {type(limit).__name__}")
+    if not 1 <= limit <= HISTORY_LIMIT_MAX:
+        raise RequestError(f"limit: expected 1 to {HISTORY_LIMIT_MAX}, got another number")
     first, end = _moment(since, end_of_day=False), _moment(until, end_of_day=True)
     number = None if institution is None else catalog.institution(institution).number
     if procedure is not None:
@@ -75,8 +76,7 @@ def _moment(value: dt.datetime | dt.date | None, *, end_of_day: bool) -> float |
         return value.timestamp()
     if not isinstance(value, dt.date):
         raise RequestError(f"since, until: expected a date or datetime, got {type(value).__name__}")
-    day = dt.datetime(value.year, value.month, value.day, tzinfo=JAPAN_TIME)
-    return (day + dt.timedelta(days=1 if end_of_day else 0)).timestamp()
+    return ends_at(value) if end_of_day else day_starts(value)
 
 
 def _record(catalog: Catalog, chunk: Chunk, position: int) -> Record:

@@ -52,7 +52,7 @@ class StorageError(HubError):
     code = "storage"
 
 
-class TamperError(StorageError):
+class TamperError(HubError):
     """The record log contradicts itself or its head; the service stops."""
 
     code = "tamper"

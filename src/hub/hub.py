@@ -28,26 +28,29 @@ from hub.aliases import (
     find_persons,
     table_numbers,
 )
-from hub.authorise import Decided, authorise
+from hub.authorise import authorise
+from hub.batch import Batch, Decided
+from hub.bodies import Chunks
 from hub.catalog import Catalog
-from hub.decode import CODES_ABOVE, Batch, decode_alias, decode_aliases, decode_codes, decode_inquiry, decode_providers
+from hub.decode import CODES_ABOVE, decode_alias, decode_aliases, decode_codes, decode_inquiry, decode_providers
 from hub.disclose import disclose_history
 from hub.errors import BusyError, RequestError, StorageError
-from hub.history import Chunks
 from hub.limits import HISTORY_LIMIT
 from hub.messages import Acquired, Answer, History, Inquiry, Resolved, Status
-from hub.record import (
-    Prepared,
+from hub.record import Prepared, prepare_chunk, write_chunk
+from hub.requests import (
+    File,
     Request,
     check_request,
     chunks_done,
+    find_file,
+    find_keys,
     find_request,
     forget_old_requests,
     new_request,
-    prepare_chunk,
+    put_file,
     request_key,
     rows_of,
-    write_chunk,
 )
 from hub.resolve import resolve_aliases
 from hub.respond import respond, respond_empty
@@ -142,7 +145,7 @@ class Hub:
                     if value is None:
                         raise RequestError("catalog: expected one that was in force here, got another")
                     found = Catalog.load(unseal("catalogs", key, value))
-            self._catalogs[digest] = found
+            found = self._catalogs[digest] = found.by_clock(self._now)
         return found
 
     def load_catalog(self, catalog: Catalog) -> None:
@@ -159,7 +162,7 @@ class Hub:
         with self._store.commit() as commit:
             commit.put("catalogs", key, seal("catalogs", key, catalog.dump()))
             commit.put_sealed("meta", b"catalog", catalog.digest.encode())
-        self._catalogs[catalog.digest] = catalog
+        self._catalogs[catalog.digest] = catalog.by_clock(self._now)
         self._catalog_digest = catalog.digest
 
     def _find_catalog(self) -> str:
@@ -222,6 +225,7 @@ class Hub:
         providers: Any,
         *,
         cases: Sequence[str | None] | None = None,
+        withhold: None = None,
         progress: Callable[[int], None] | None = None,
     ) -> Answer:
         """Ask about many persons: authorise, resolve, record, answer, in the caller's order.
@@ -232,6 +236,7 @@ class Hub:
         Args:
             aliases: uint8[N, 16], the requester's. providers: a code, list[str] or uint32[N] numbers.
             cases: a case number a row, kept for supervisors.
+            withhold: None; marks (不開示) are not built yet.
             progress: called with the rows done after each durable chunk; an exception from it stops there.
 
         Raises:
@@ -239,6 +244,8 @@ class Hub:
             BusyError: the same request is under way in another thread.
             StorageError: the disk failed or is full, or a block is damaged; the chunks before it stand.
         """
+        if withhold is not None:
+            raise RequestError("withhold: expected None, marks cannot be set yet")
         batch = decode_inquiry(self.catalog, inquiry, aliases, providers, cases)
         key = request_key(inquiry.requester, inquiry.request_id)
         own = threading.current_thread()
@@ -345,7 +352,7 @@ class Hub:
         Raises:
             RequestError: this requester has no request of this id.
         """
-        key = request_key(requester, request_id)
+        key = _request_key(requester, request_id)
         found = find_request(self._store, key, self._now())
         if found is None:
             raise RequestError("request_id: expected one of the last 30 days, got an unknown one")
@@ -359,6 +366,50 @@ class Hub:
             received_at=request.received_at,
             complete=done == request.chunks,
         )
+
+    def begin_file(self, requester: str, request_id: str, digest: bytes, rows_max: int) -> None:
+        """Say that a file will be sent in parts under ids that begin with this one.
+
+        Args:
+            digest: SHA-256 of the question and the file. rows_max: it has no more rows than that.
+
+        Raises:
+            RequestError: another file was sent under this id in the last 30 days; nothing was changed.
+        """
+        key, now = _request_key(requester, request_id), self._now()
+        found = find_file(self._store, key, now)
+        if found is not None:
+            if found[1].digest != digest:
+                raise RequestError("request_id: expected the question and file that it was first used with, got others")
+            return
+        name = self._day(now)
+        with self._store.commit() as commit:
+            put_file(commit, name, key, File(digest, rows_max, now, False))
+
+    def end_file(self, requester: str, request_id: str, rows: int) -> None:
+        """Say that all parts of a file are durable, and how many rows they had.
+
+        Raises:
+            RequestError: no such file was begun.
+        """
+        key = _request_key(requester, request_id)
+        found = find_file(self._store, key, self._now())
+        if found is None:
+            raise RequestError("request_id: expected a file that was begun, got an unknown one")
+        name, file = found
+        if not file.complete:
+            with self._store.commit() as commit:
+                put_file(commit, name, key, msgspec.structs.replace(file, rows_max=rows, complete=True))
+
+    def find_file(self, requester: str, request_id: str) -> File | None:
+        """What is known of a file that was sent under this id in the last 30 days."""
+        found = find_file(self._store, _request_key(requester, request_id), self._now())
+        return None if found is None else found[1]
+
+    def requesters_of(self, request_id: str) -> list[str]:
+        """The institutions that sent a request or a file under this id in the last 30 days."""
+        keys = {_request_key(body.code, request_id): body.code for body in self.catalog.institutions()}
+        return [keys[key] for key in find_keys(self._store, list(keys), self._now())]
 
     # -- histories
 
@@ -409,6 +460,8 @@ class Hub:
     def stats(self) -> dict[str, Any]:
         """Counts and sizes: persons, records, aliases by institution, bytes on disk, live and by kind."""
         catalog = self.catalog
+        for day in self._store.request_days():
+            self._store.request_database(day, create=False)
         with self._store.snapshot() as snapshot:
             numbers = {table >> 1 for table in table_numbers(snapshot)}
             live = {name: self._live_bytes(snapshot.txn, name) for name in list(self._store.databases)}
@@ -452,6 +505,13 @@ class Hub:
 
 
 _ALONE = Workers(1)
+
+
+def _request_key(requester: str, request_id: str) -> bytes:
+    for name, text in (("requester", requester), ("request_id", request_id)):
+        if not isinstance(text, str):
+            raise RequestError(f"{name}: expected text, got {type(text).__name__}")
+    return request_key(requester, request_id)
 
 
 def _rows_in(request: Request, chunk: int) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 
 from hub.errors import StorageError
 from hub.messages import Answer, Receipt
-from hub.record import NO_RECORD_BIT, Request, chunk_state
+from hub.requests import NO_RECORD_BIT, Request, chunk_state
 from hub.snapshot import Snapshot
 
 

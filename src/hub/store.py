@@ -16,11 +16,11 @@ Sub-databases of the environment; numbers in keys are big endian:
 | ``tables`` | u32 table, u32 prefix | block, see ``aliases.py`` |
 | ``changes`` | u64 commit | sealed: (u32 table, u32 prefix, u32 depth) of every block that the commit wrote |
 | ``pending`` | u32 addition, u32 part | sealed, see ``additions.py`` |
-| ``records`` | u64 index of the first record | chunk of records, see ``record.py`` |
+| ``records`` | u64 index of the first record | chunk of records, see ``bodies.py`` |
 | ``bulk`` | u64 index of the first record | sealed u32: rows of a chunk that histories search by its own columns |
 | ``points`` | 12 bytes of person key, u64 index | empty: records of small chunks, one by one |
 | ``catalogs`` | SHA-256 | sealed: a catalog as it was in force |
-| ``requests.<day>`` | 16 bytes of SHA-256 of requester and id, u32 part | sealed, see ``record.py`` |
+| ``requests.<day>`` | 16 bytes of SHA-256 of requester and id, u32 part | sealed, see ``requests.py`` |
 
 What "sealed" means stands in ``sealed.py``.
 

@@ -12,7 +12,6 @@ import csv
 import io
 import os
 import re
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -72,7 +71,7 @@ def open_table(
     path = Path(path)
     if not path.is_file():
         raise RequestError(f"{path}: expected a file" + ("" if path.exists() else ", found nothing"))
-    if path.suffix in ARROW_SUFFIXES:
+    if path.suffix.lower() in ARROW_SUFFIXES:
         return ArrowTable(path, required, optional)
     if encoding not in ENCODINGS:
         raise RequestError(f"encoding: expected one of {', '.join(ENCODINGS)}, got {encoding}")
@@ -299,7 +298,7 @@ class ArrowTable(Table):
         self.path = path
         self._arrow = _pyarrow()
         try:
-            if path.suffix == ".parquet":
+            if path.suffix.lower() == ".parquet":
                 self._file = self._arrow.parquet.ParquetFile(path)
                 schema, self.rows_max = self._file.schema_arrow, self._file.metadata.num_rows
             else:
@@ -327,7 +326,7 @@ class ArrowTable(Table):
 
     def _batches(self) -> Iterator[Any]:
         try:
-            if self.path.suffix == ".parquet":
+            if self.path.suffix.lower() == ".parquet":
                 yield from self._file.iter_batches(ROWS_PER_BLOCK)
             else:
                 for i in range(self._file.num_record_batches):
@@ -357,14 +356,18 @@ class TableWriter:
         self.path = Path(path)
         self._names = list(names)
         self._arrow_writer: Any = None
-        self._arrow = _pyarrow() if self.path.suffix in ARROW_SUFFIXES else None
+        self._arrow = _pyarrow() if self.path.suffix.lower() in ARROW_SUFFIXES else None
         self._encoding = "utf-8" if encoding in ("auto", "utf-8-sig") else encoding
         self._mark = encoding == "utf-8-sig"
         self._file: IO[bytes]
+        self._temporary: Path
 
     def __enter__(self) -> TableWriter:
         try:
-            handle, self._temporary = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent or ".")
+            # One name for each result: what a killed run left behind is written over by the next.
+            self._temporary = self.path.with_name(f".{self.path.name}.part")
+            self._temporary.unlink(missing_ok=True)
+            handle = os.open(self._temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         except FileNotFoundError:
             raise RequestError(f"{self.path}: expected the folder to exist") from None
         except OSError as error:
@@ -397,7 +400,7 @@ class TableWriter:
         arrays = [_arrow_array(self._arrow, column) for column in columns]
         table = self._arrow.Table.from_arrays(arrays, self._names)  # type: ignore[union-attr]
         if self._arrow_writer is None:
-            if self.path.suffix == ".parquet":
+            if self.path.suffix.lower() == ".parquet":
                 self._arrow_writer = self._arrow.parquet.ParquetWriter(self._file, table.schema)  # type: ignore[union-attr]
             else:
                 self._arrow_writer = self._arrow.ipc.new_file(self._file, table.schema)  # type: ignore[union-attr]

@@ -118,6 +118,16 @@ def test_article_60_is_narrowed_paragraph_by_paragraph(catalog, paragraph, reque
             assert f"60条{other}項" in decision.explanation
 
 
+def test_who_is_narrowed_out_for_itself_may_still_act_for_another(catalog):
+    line = "delegate,principal,law,article,rows,side,valid_from,valid_to\n"
+    acting = catalog.import_table(line + "kkr,厚生労働大臣,例示法,1条,58,requester,2020-01-01,\n")
+    for paragraph, on_behalf_of in ((1, "厚生労働大臣"), (2, None)):
+        decision = ask(acting, "kkr", f"19-8/58/60.{paragraph}項2", "市町村民税", "131016", "申請等に係る者")
+        assert decision.allowed, decision.explanation
+        assert decision.on_behalf_of == on_behalf_of
+    refused(ask(acting, "kkr", "19-8/58/60.3項2", "市町村民税", "131016", "申請等に係る者"), Reason.NARROWED)
+
+
 def test_article_100_is_for_governors(catalog):
     assert ask(catalog, "130001", "19-8/98/100", "道府県民税", "131016", "申請者").allowed
     refused(ask(catalog, "mhlw", "19-8/98/100", "道府県民税", "131016", "申請者"), Reason.NARROWED)

@@ -155,7 +155,7 @@ def test_many_broken_lines_are_counted(catalog):
     ("content", "words"),
     [
         (b"code,kind,name\n1,city,x\n", "expected the columns code,kind,prefecture,name,kana"),
-        (HEADER.replace("kana", "furigana").encode(), "furigana"),
+        (HEADER.replace("kana", "furigana").encode(), "expected the columns code,kind,prefecture,name,kana"),
         (b"code,code,kind,prefecture,name\n", "every column once"),
         (HEADER.encode() + b"\x81\x20\n", "expected UTF-8 or CP932"),
         (HEADER.encode() + b'"131016,city\n', "line 2"),
@@ -165,6 +165,18 @@ def test_many_broken_lines_are_counted(catalog):
 def test_a_broken_file_is_refused(catalog, content, words):
     with pytest.raises(CatalogError, match=words):
         catalog.import_institutions(content)
+
+
+@pytest.mark.parametrize("line", ["00000000017", "7,96b62a50203c9ae1e8352e5a48eeb369,CREATED"])
+def test_a_file_without_a_head_line_is_not_repeated(catalog, line):
+    for call in (catalog.import_institutions, catalog.import_table):
+        with pytest.raises(CatalogError) as caught:
+            call(f"{line}\n{line}\n".encode())
+        assert not any(part in str(caught.value) for part in line.split(","))
+
+
+def test_a_name_with_an_ideographic_space_is_accepted(catalog):
+    assert "x" in catalog.import_institutions((HEADER + "x,body,,国民\u3000年金,\n").encode()).codes
 
 
 def test_a_missing_file_is_named_without_its_folder(catalog, tmp_path):

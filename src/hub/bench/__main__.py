@@ -7,6 +7,7 @@ Exit status: 0 all measured and every answer right; 1 an answer differed from th
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import shutil
 import signal
@@ -49,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def read_arguments(argv: Sequence[str] | None) -> tuple[Options | None, Path | None]:
     """Options and the JSON file's path; no options where only a list was asked for."""
-    parser = argparse.ArgumentParser(prog="python -m hub.bench", description=(__doc__ or "").partition("\n")[0])
+    about = "Measure the hub on this machine, beside its peers and the machine's limits."
+    parser = argparse.ArgumentParser(prog="python -m hub.bench", description=about)
     parser.add_argument("stages", nargs="*", metavar="STAGE", help=f"{', '.join(STAGES)}; list; default: all stages")
     parser.add_argument("--quick", action="store_true", help=f"a few seconds: {PERSONS_QUICK:,} persons")
     parser.add_argument("--persons", type=int, metavar="N", help=f"size of the larger hub (default {PERSONS:,})")
@@ -102,6 +104,8 @@ def measure(options: Options, folder: Path, json_file: Path | None) -> int:
         print(f"WARNING   {disturbed}")
     machine["warnings"] = warnings
     print(table(bench.results))
+    if importlib.util.find_spec("duckdb") is None:
+        bench.leave_out("peer:duckdb: not installed (the extra bench)")
     for reason in bench.left_out:
         print(f"left out  {reason}")
     print_truth(bench, complete=status in (OK, FOUND))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import functools
 import hashlib
 import time
 from bisect import bisect_right
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -67,6 +68,7 @@ class Catalog:
         self._boundaries = boundaries_of(tables)
         self._compiler = Compiler(self, self._boundaries)
         self._provider_numbers = functools.lru_cache(None)(self._list_members)
+        self._clock: Callable[[], float] = time.time
 
     def __repr__(self) -> str:
         return f"Catalog({', '.join(f'{name}={count}' for name, count in self.counts.items())})"
@@ -80,6 +82,12 @@ class Catalog:
             CatalogError: a shipped file is broken.
         """
         return Catalog(read_japan())
+
+    def by_clock(self, clock: Callable[[], float]) -> Catalog:
+        """The same catalog with another clock for ``decide``: a hub's catalog goes by the hub's own."""
+        bound = copy.copy(self)
+        bound._clock = clock
+        return bound
 
     # Reading
 
@@ -183,7 +191,7 @@ class Catalog:
         Raises:
             RequestError: there is none.
         """
-        rule = self._by_rule.get(number)
+        rule = self._by_rule.get(number) if isinstance(number, int) else None
         if rule is None:
             raise RequestError(f"rule: expected the number of a rule, got {quote(str(number))}")
         return rule
@@ -224,12 +232,13 @@ class Catalog:
         Args:
             inquiry: its reference date never matters.
             provider: institution code.
-            at: when the hub receives it; without it, now. A moment in the past replays a decision by this catalog.
+            at: when the hub receives it; without it, now by the hub's clock. A moment in the past replays a decision
+                by this catalog.
 
         Raises:
             RequestError: a word of the inquiry is not known, or it is not well formed.
         """
-        table = self.table(inquiry, time.time() if at is None else at)
+        table = self.table(inquiry, self._clock() if at is None else at)
         asked = self.institution(provider)
         entry = table.of_institution.item(asked.number)
         status, reason = Status(table.status.item(entry)), Reason(table.reason.item(entry))

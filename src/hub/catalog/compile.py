@@ -135,13 +135,16 @@ class Compiler:
         """Which rules a requester may use: a body that belongs to the class asks for itself, else as a delegate."""
         catalog, row_id = self._catalog, rules[0].row_id
         assessed = catalog.assessments.published_at(number, row_id, "requester") <= at
+        narrowing = catalog.narrowed_to(rules[0].procedure)
+        narrowed_out = None
         for bodies, principal in catalog.acting_as(number, row_id, "requester", at):
             open_rules = frozenset(rule.rule for rule in rules if bodies <= catalog.members_of(rule.requester))
-            if open_rules:
-                narrowing = catalog.narrowed_to(rules[0].procedure)
-                fits = narrowing is None or bodies <= narrowing
-                return _Standing(open_rules, open_rules if fits else frozenset(), principal, assessed)
-        return _Standing(frozenset(), frozenset(), None, assessed)
+            if open_rules and (narrowing is None or bodies <= narrowing):
+                return _Standing(open_rules, open_rules, principal, assessed)
+            if open_rules and narrowed_out is None:
+                # Narrowed out for itself, it may still act for somebody to whom the procedure is open.
+                narrowed_out = _Standing(open_rules, frozenset(), principal, assessed)
+        return narrowed_out or _Standing(frozenset(), frozenset(), None, assessed)
 
     def _judge_all(
         self, procedure_id: str, items: tuple[str, ...], role: str | None, epoch: int, standing: _Standing

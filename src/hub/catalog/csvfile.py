@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from hub.catalog.words import is_plain
 from hub.errors import CatalogError
 from hub.limits import CATALOG_ERRORS_SHOWN, CATALOG_FIELD_CHARS_MAX, CATALOG_FILE_BYTES_MAX
 
@@ -32,7 +33,7 @@ class CsvFile:
         header = next(records, (0, []))[1]
         self.columns = tuple(header)
         if len(set(self.columns)) != len(self.columns):
-            raise CatalogError(f"{self.name}: expected every column once, got {', '.join(self.columns)}")
+            raise CatalogError(f"{self.name}: expected every column once, got one twice")
         self._records = list(records)
 
     def parse(
@@ -51,8 +52,8 @@ class CsvFile:
         missing = [name for name in required if name not in self.columns]
         unknown = [name for name in self.columns if name not in known]
         if missing or unknown:
-            got = ",".join(self.columns)[:200]
-            raise CatalogError(f"{self.name}: expected the columns {','.join(known)}, got {got}")
+            # A file without a head line may be one of aliases or codes: its first line is not repeated.
+            raise CatalogError(f"{self.name}: expected the columns {','.join(known)}, got others")
         values: list[T] = []
         broken: list[str] = []
         for line, fields in self._records:
@@ -89,7 +90,7 @@ def _clean(field: str) -> str:
     field = field.strip()
     if len(field) > CATALOG_FIELD_CHARS_MAX:
         raise ValueError(f"field: expected at most {CATALOG_FIELD_CHARS_MAX} characters, got {len(field)}")
-    if not field.isprintable():
+    if not is_plain(field):
         raise ValueError("field: expected printable characters, got a control character")
     return field
 

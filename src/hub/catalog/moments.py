@@ -6,6 +6,8 @@ import datetime as dt
 import math
 import re
 
+from hub.errors import RequestError
+
 JAPAN = dt.timezone(dt.timedelta(hours=9), "JST")
 """Japan has one zone and no summer time; a fixed offset needs no zone data on the machine."""
 
@@ -34,11 +36,16 @@ def seconds_of(at: dt.datetime | dt.date | float) -> float:
 
     Args:
         at: a datetime (without a zone it is Japan's time), a date (the beginning of that day in Japan) or seconds.
+
+    Raises:
+        RequestError: it is none of them.
     """
     if isinstance(at, dt.datetime):
         return (at if at.tzinfo is not None else at.replace(tzinfo=JAPAN)).timestamp()
     if isinstance(at, dt.date):
         return day_starts(at)
+    if isinstance(at, bool) or not isinstance(at, int | float) or not math.isfinite(at):
+        raise RequestError(f"at: expected a datetime, a date or seconds since 1970, got {type(at).__name__}")
     return float(at)
 
 

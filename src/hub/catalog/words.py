@@ -28,6 +28,11 @@ def quote(value: object) -> str:
     return repr(value[:40] + "…" if len(value) > 40 else value)
 
 
+def is_plain(text: str) -> bool:
+    """Whether a text can be shown as it is: printable characters, the ideographic space (U+3000) among them."""
+    return text.isprintable() or text.replace("\u3000", "").isprintable()
+
+
 def unknown_word(what: str, value: object, known: Iterable[str]) -> str:
     """The message for a word that appears nowhere in the catalog, with up to three that look like it."""
     near: list[str] = []

@@ -84,7 +84,10 @@ STATUS_NAMES = [Acquisition(i).name for i in range(len(Acquisition))]
 
 
 def check_result(source: str, result: str) -> None:
-    """Refuse a result that would overwrite what it is made from."""
+    """Refuse a result that would overwrite what it is made from, or the list of rejected lines beside it."""
+    rejected = RejectedWriter(source, result).path
+    if os.path.realpath(rejected) in (os.path.realpath(result), os.path.realpath(source)):
+        raise RequestError(f"{result}: expected another name than that of the rejected lines, {rejected.name}")
     if os.path.exists(result) and os.path.samefile(source, result):
         raise RequestError(f"{result}: expected a result other than the file that is read")
 

@@ -105,7 +105,7 @@ class Speller:
         asked = self.name(record.requester) + (f" (on behalf of {record.on_behalf_of})" if record.on_behalf_of else "")
         lines = [
             f"{spell_moment(record.requested_at)}  {asked} asked {self.name(record.provider)}",
-            f"  about    {'、'.join(record.items)}, of the {record.role}",
+            f"  about    {'、'.join(record.items)}" + (f", of the {record.role}" if record.role else ""),
             f"  for      {self.label(record.procedure)}, by {record.section}",
             f"  basis    {record.legal_basis}",
             f"  outcome  {STATUS_WORDS[record.outcome]}",

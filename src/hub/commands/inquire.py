@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+import hashlib
 import secrets
 import shlex
 import sys
@@ -11,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
 import numpy as np
 
 import hub
@@ -111,6 +113,8 @@ def run_inquire(arguments: argparse.Namespace) -> int:
     for name in ("section", "out"):
         if not getattr(arguments, name):
             raise RequestError(f"--{name}: expected with every inquiry that is sent (without it: --check)")
+    if arguments.id == "":
+        raise RequestError("--id: expected a name, got nothing (without --id: a new one)")
     request_id = arguments.id or f"{dt.datetime.now(dt.UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
     if len(request_id) > ID_CHARS_MAX:
         raise RequestError(f"--id: expected at most {ID_CHARS_MAX} characters, got {len(request_id)}")
@@ -136,6 +140,8 @@ def run_inquire(arguments: argparse.Namespace) -> int:
                     progress(done + rows_done)
                     stopping.check()
 
+                question = make_inquiry(arguments, request_id)
+                h.begin_file(arguments.requester, request_id, digest_of(question, source), rows.rows_max)
                 for part in rows:
                     rejected.write(part.rejected)
                     if len(part.row):
@@ -145,6 +151,7 @@ def run_inquire(arguments: argparse.Namespace) -> int:
                         counts.update(count_statuses(answer))
                     done += part.rows_read
                     chunk_done(0)
+                h.end_file(arguments.requester, request_id, counts.total())
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             "stopped; what is durable stays, no result was written; this command goes on where it stopped:",
@@ -154,6 +161,14 @@ def run_inquire(arguments: argparse.Namespace) -> int:
     print_statuses(counts)
     status = report_rejected(rejected)
     return 1 if any(counts[denial] for denial in DENIALS) else status
+
+
+def digest_of(question: Inquiry, source: str) -> bytes:
+    """SHA-256 of a question and its file: an id stands for one file, and for one question about it."""
+    digest = hashlib.sha256(b"hub/file/1" + msgspec.msgpack.encode(question))
+    with open(source, "rb") as file:
+        digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.digest()
 
 
 def send_part(h: hub.Hub, inquiry: Inquiry, part: InquiryPart, progress: Callable[[int], None]) -> Answer:
@@ -205,6 +220,8 @@ def print_statuses(counts: Mapping[int, int], *, indent: int = 2) -> None:
 def run_check(arguments: argparse.Namespace) -> int:
     """Judge a file against the law: the catalog only, no alias, no record."""
     folder, (source,) = take_words(arguments, optional=True)
+    if arguments.out:
+        raise RequestError("--out: expected none with --check, which prints counts")
     if folder is None:
         catalog = hub.Catalog.japan()
     else:

@@ -9,9 +9,11 @@ from typing import Any
 import msgspec
 
 import hub
+from hub.catalog.words import quote
 from hub.commands.options import add_folder, moment_of, print_table, spell_moment, take_folder
 from hub.errors import RequestError
 from hub.files import PARTS_MAX
+from hub.limits import ROWS_PER_CHUNK
 
 INIT_EPILOG = """\
 The folder is made if it does not exist; one that exists must be empty. It gets the keys of the
@@ -26,7 +28,8 @@ Exit status: 0 done; 2 the folder holds something else; 3 disk.
 
 STATUS_EPILOG = """\
 REQUEST_ID is the ID of hub inquire; its parts ID.0000, ID.0001 ... are shown together. A part is
-known from its first durable chunk on. A whole id (ID.0003, or one sent by a program) is found too.
+known from its first durable chunk on; how many rows the whole file has at most is known from the
+beginning. A whole id (ID.0003, or one sent by a program) is found too.
 Ids are kept 30 days.
 
 Examples:
@@ -80,7 +83,7 @@ PARTS_SKIPPED_MAX = 16
 """A part of a file is never sent when all its lines were rejected; the search for later ones goes on this far."""
 
 
-def find_parts(h: hub.Hub, requester: str, name: str, skipped_max: int) -> list[tuple[str, hub.RequestStatus]]:
+def find_parts(h: hub.Hub, requester: str, name: str) -> list[tuple[str, hub.RequestStatus]]:
     """The request of this id and the parts of it that are known."""
     found = []
     missed = 0
@@ -90,31 +93,22 @@ def find_parts(h: hub.Hub, requester: str, name: str, skipped_max: int) -> list[
             missed = 0
         except RequestError:
             missed += 1
-            if missed > skipped_max:
+            if missed > PARTS_SKIPPED_MAX:
                 break
     return found
-
-
-def find_requests(h: hub.Hub, requester: str | None, name: str) -> dict[str, list[tuple[str, hub.RequestStatus]]]:
-    """By requester, the requests of this id and their parts; of any requester where none is named."""
-    if requester:
-        requesters = [h.catalog.institution(requester).code]
-    else:
-        codes = [institution.code for institution in h.catalog.institutions()]
-        # Hundreds of institutions: look for the first part first, for all of them only where nobody has that.
-        requesters = [code for code in codes if find_parts(h, code, name, 1)] or codes
-    return {code: parts for code in requesters if (parts := find_parts(h, code, name, PARTS_SKIPPED_MAX))}
 
 
 def run_status(arguments: argparse.Namespace) -> int:
     """Chunks done, by part and in all."""
     folder, (name,) = take_folder(arguments)
-    with hub.open(folder, readonly=True) as h:
-        found = find_requests(h, arguments.requester, name)
-    if not found:
-        raise RequestError(f"request {name}: expected one of the last 30 days, found none")
     complete = True
-    for requester, parts in found.items():
+    with hub.open(folder, readonly=True) as h:
+        asked = arguments.requester
+        requesters = [h.catalog.institution(asked).code] if asked else h.requesters_of(name)
+        found = [(code, h.find_file(code, name), find_parts(h, code, name)) for code in requesters]
+    if not any(file or parts for _, file, parts in found):
+        raise RequestError(f"request {quote(name)}: expected one of the last 30 days, found none")
+    for requester, file, parts in found:
         print(f"request {name} of {requester}")
         rows = [("id", "rows", "chunks done", "received")]
         for i, s in parts:
@@ -122,9 +116,11 @@ def run_status(arguments: argparse.Namespace) -> int:
         print_table(rows, right=(1,))
         done, chunks = sum(s.chunks_done for _, s in parts), sum(s.chunks for _, s in parts)
         whole = all(s.complete for _, s in parts)
-        print(
-            f"  {done} of {chunks} chunks durable: " + ("complete" if whole else "not complete, send it again to go on")
-        )
+        of = f"{chunks}"
+        if file is not None and not file.complete:
+            whole = False
+            of = f"at most {-(-file.rows_max // ROWS_PER_CHUNK)}"
+        print(f"  {done} of {of} chunks durable: " + ("complete" if whole else "not complete, send it again to go on"))
         complete &= whole
     return 0 if complete else 1
 

@@ -68,7 +68,7 @@ class Progress:
 
 
 class Stopping:
-    """Turns the first Ctrl-C into a question asked between two chunks; a second one stops at once.
+    """Turns the first Ctrl-C (or SIGTERM) into a question asked between two chunks; a second one stops at once.
 
     Either is safe: what is durable stays, the rest is done when the command is given again.
     """
@@ -78,7 +78,7 @@ class Stopping:
         self._asked = False
 
     def __enter__(self) -> Stopping:
-        self._before = signal.signal(signal.SIGINT, self._handle)
+        self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
@@ -95,4 +95,5 @@ class Stopping:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        signal.signal(signal.SIGINT, self._before)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)

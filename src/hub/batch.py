@@ -1,0 +1,120 @@
+"""What one stage hands to the next: a batch, its decisions, its resolution. Never leaves the hub."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from hub.catalog import DecisionTable
+from hub.messages import Aliases, Inquiry, Status, count_names
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """One inquiry, checked.
+
+    Attributes:
+        inquiry: with its items as a tuple.
+        requester: the requester's institution number.
+        aliases: uint8[N, 16]. providers: uint32[N] institution numbers.
+        cases: a case number a row, or None.
+        digest: SHA-256 of all of the above: the same request id must come with the same.
+    """
+
+    inquiry: Inquiry
+    requester: int
+    aliases: Any
+    providers: Any
+    cases: list[str | None] | None
+    digest: bytes
+
+    def __len__(self) -> int:
+        return len(self.aliases)
+
+    def __repr__(self) -> str:
+        return f"Batch(rows={len(self)})"
+
+
+class Decided:
+    """The decisions of a batch: for each row an entry of the table.
+
+    Attributes:
+        decision: uint16[N], row -> entry of ``table``; read-only.
+        table: the decisions that occur for this inquiry.
+    """
+
+    __slots__ = ("decision", "table")
+
+    def __init__(self, decision: npt.NDArray[np.uint16], table: DecisionTable) -> None:
+        self.decision = decision
+        self.table = table
+
+    def __len__(self) -> int:
+        return len(self.decision)
+
+    def __repr__(self) -> str:
+        return f"Decided(rows={len(self)}, {count_names(self.status, Status)})"
+
+    @property
+    def items(self) -> tuple[str, ...]:
+        """The details that every row's record stores."""
+        return self.table.items
+
+    @property
+    def role(self) -> str:
+        """The role that every row's record stores; empty if none was stated and the items leave it open."""
+        return self.table.role
+
+    @property
+    def on_behalf_of(self) -> str | None:
+        """The class of the principal where the requester acts under a delegation."""
+        return self.table.on_behalf_of
+
+    @property
+    def allowed(self) -> npt.NDArray[np.bool_]:
+        """bool[N]: whether the row may be resolved and asked."""
+        return self.status == Status.OK
+
+    @property
+    def status(self) -> npt.NDArray[np.uint8]:
+        """uint8[N] of :class:`hub.Status`: OK, DENIED or DENIED_ASSESSMENT."""
+        return self.table.status.take(self.decision)
+
+    @property
+    def rule(self) -> npt.NDArray[np.uint32]:
+        """uint32[N]: the allowing rule, or of a refusal the nearest."""
+        return self.table.rule.take(self.decision)
+
+    @property
+    def reason(self) -> npt.NDArray[np.uint8]:
+        """uint8[N] of :class:`hub.Reason`."""
+        return self.table.reason.take(self.decision)
+
+
+class Resolution:
+    """What a chunk's aliases stand for; never leaves the hub.
+
+    Attributes:
+        persons: uint32[N], NOBODY where the alias is unknown.
+        flags: uint8[N], of the requester's entry.
+        aliases: uint8[N, 16], the providers'; zeros where status is not OK or the row was not wanted.
+        status: uint8[N]: 0 OK, 1 UNKNOWN_ALIAS, 2 REVOKED, 3 NO_ALIAS_AT_PROVIDER (numbers of ``Status``).
+        tables_commit: the state of the alias tables that this is true of.
+    """
+
+    __slots__ = ("aliases", "flags", "persons", "status", "tables_commit")
+
+    def __init__(self, rows: int, tables_commit: int) -> None:
+        self.persons = np.empty(rows, dtype=np.uint32)
+        self.flags = np.empty(rows, dtype=np.uint8)
+        self.aliases: Aliases = np.empty((rows, 16), dtype=np.uint8)
+        self.status = np.empty(rows, dtype=np.uint8)
+        self.tables_commit = tables_commit
+
+    def __len__(self) -> int:
+        return len(self.status)
+
+    def __repr__(self) -> str:
+        return f"Resolution(rows={len(self)})"
