@@ -100,6 +100,28 @@ def test_an_alias_that_shares_its_first_half_with_another_is_not_that_one() -> N
     assert (table.persons_of(twin)[0] == persons + 1000).all()
 
 
+def test_a_block_whose_chains_never_end_is_searched_once_around() -> None:
+    aliases, persons = random_rows(4, 1500)
+    by_alias, by_person = Memory(0), Memory(1)
+    for table in (by_alias, by_person):
+        table.insert(aliases, persons)
+        for _, value in table.blocks.values():
+            # The last byte of each bucket: entries in use, and behind them that others went past, everywhere.
+            value[48:].reshape(-1, 64)[:, 63] |= 0xFC
+    lookup = _core.DirectoryMap(3)
+    lookup.set(2, by_person.directory)
+    strangers, _ = random_rows(5, 1500)
+    asked = np.concatenate((aliases, strangers))[np.random.default_rng(6).permutation(3000)]
+    columns = empty_columns(3000)
+    assert _core.resolve_batch(asked, np.array([2], np.uint32), by_alias.directory, lookup, *columns) == 0
+    known = {alias.tobytes(): person for alias, person in zip(aliases, persons.tolist(), strict=True)}
+    wanted = np.array([known.get(alias.tobytes(), _core.NOBODY) for alias in asked], np.uint32)
+    assert (columns[0] == wanted).all()
+    assert (columns[3] == (wanted == _core.NOBODY)).all()
+    assert (columns[2] == np.where(columns[3][:, None], 0, asked)).all()
+    assert (by_person.aliases_of(np.arange(3000, 5000, dtype=np.uint32))[1] == 3).all()
+
+
 def test_an_empty_table_holds_nothing() -> None:
     table = Memory(0)
     found, status = table.persons_of(random_rows(1, 33)[0])

@@ -16,7 +16,8 @@ cdef enum:
     HEAD_BYTES = 48             # block head; with LMDB's it fills the page's first line
     PAGES_MAX = 8
     DEPTH_MAX = 28
-    GROUP_ROWS = 16             # rows that go from step to step together; up to five groups are under way
+    GROUP_ROWS = 32             # rows that enter a look-up together
+    QUEUE_ROWS = 128            # rows between two steps of a look-up
     BY_ALIAS = 0
     BY_PERSON = 1
 
@@ -48,20 +49,19 @@ cdef struct Entry:
     uint32_t person
     uint32_t flags
 
-# Sixteen rows on their way through a look-up; lives on the kernel's stack.
-cdef struct Group:
-    int64_t start
-    int rows
-    int active                  # rows that look for a provider's alias
-    int late_first              # rows that did not end in their first bucket, by alias and by person
-    int late_second
-    const Bucket* at[16]
-    uint64_t slot[16]
-    uint32_t person[16]
-    uint8_t before[16]          # the row's status if nothing is found
-    uint8_t act[17]
-    uint8_t first[17]
-    uint8_t second[17]
+# A row on its way through a table: the bucket to read next. Queues of them live on the kernel's stack.
+cdef struct Probe:
+    const Bucket* at
+    uint64_t slot               # of at's block
+    int64_t row
+    uint32_t person             # whom to look for, by person
+    uint32_t tried              # buckets including at
+
+# A row whose person is known, until it is pointed at the provider's table.
+cdef struct Found:
+    int64_t row
+    uint32_t person
+    uint32_t flags
 
 cdef class Directory:
     cdef readonly object slots_array    # uint64[2**depth], owns the memory of slots
