@@ -218,8 +218,9 @@ def test_the_list_of_rejected_lines_is_never_written_over(desk: Desk) -> None:
     source = desk.ask([f"{desk.aliases[0]},{CITY}", "no alias,131016"])
     codes = desk.folder / "codes.csv"
     codes.write_text("code\n00010000001\nx\n")
-    for words in (("acquire", desk.hub, "nenkin", codes), ("inquire", desk.hub, source, *QUESTION, "--section", "課")):
-        name = f"{Path(words[3] if words[0] == 'acquire' else words[2]).stem}.rejected.csv"
+    question = (*QUESTION, "--section", "課", "--id", "x")
+    for words in (("acquire", desk.hub, "nenkin", codes), ("inquire", desk.hub, source, *question)):
+        name = "codes.rejected.csv" if words[0] == "acquire" else "ask.rejected.csv"
         status, _, err = desk.run(*words, "--out", desk.folder / name)
         assert (status, err.count("\n")) == (2, 1)
         assert name in err
