@@ -93,6 +93,12 @@ def test_first_rows(benchmark: Any, random: np.random.Generator) -> None:
     pedantic(benchmark, lambda: _core.first_rows(keys))
 
 
+def test_mark_keys(benchmark: Any, random: np.random.Generator) -> None:
+    keys = random.integers(0, 256, (ROWS, 16), dtype=np.uint8)
+    bitmaps = np.zeros((2, 1 << (8 * ROWS - 1).bit_length() >> 6), dtype=np.uint64)
+    pedantic(benchmark, lambda: _core.mark_keys(keys, bitmaps[0], bitmaps[1]))
+
+
 def test_code_blocks(benchmark: Any, codes: npt.NDArray[np.int64]) -> None:
     pedantic(benchmark, lambda: _core.code_blocks(codes, 10**11))
 

@@ -131,3 +131,49 @@ def test_a_damaged_addition_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
             commit.put("pending", key, bytes(value))
     with pytest.raises(StorageError, match="pending"):
         hub.open(tmp_path / "h")
+
+
+def test_a_seed_draws_the_same_aliases_from_any_place_on() -> None:
+    seed, n = additions.fresh_seed(), 70_000
+    whole, rest = np.empty((n, 16), np.uint8), np.empty((n - 40_001, 16), np.uint8)
+    seed.draw(whole)
+    seed.after(40_001).draw(rest)
+    assert (whole[40_001:] == rest).all()
+    assert len(np.unique(whole.view(np.uint64)[:, 0])) == n
+    last = additions.Seed(seed.key, b"\xff" * 16)
+    last.draw(whole[:2])
+    last.after(1).draw(rest[:1])
+    assert (whole[1] == rest[0]).all()
+
+
+def test_what_is_drawn_again_after_a_crash_is_what_was_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes = np.arange(N, dtype=np.int64)
+    with hub.open(tmp_path / "h", create=True) as h:
+        h.acquire("portal", codes[: N // 2])
+        monkeypatch.setattr(additions, "_complete", lambda *_: None)
+        # Half of them known and half new, so that persons are listed in one part of ``pending`` and not in another.
+        answered = h.acquire("nenkin", np.roll(codes, 1_000))
+        monkeypatch.undo()
+    with hub.open(tmp_path / "h") as h:
+        again = h.acquire("nenkin", np.roll(codes, 1_000))
+        assert (again.status == Acquisition.ALREADY).all()
+        assert (again.aliases == answered.aliases).all()
+        assert h.stats()["persons"] == N
+
+
+def test_codes_that_repeat_in_a_large_call_are_created_once(opened: hub.Hub, town: str) -> None:
+    random = np.random.default_rng(5)
+    codes = random.integers(0, N, 2 * N)
+    for who, known in ((town, codes[:0]), ("nenkin", codes[:N])):
+        before = opened.acquire(who, known).aliases
+        acquired = opened.acquire(who, codes)
+        seen, aliases = set(known.tolist()), dict(zip(known.tolist(), before.tolist(), strict=True))
+        for code, alias, status in zip(
+            codes.tolist(), acquired.aliases.tolist(), acquired.status.tolist(), strict=True
+        ):
+            assert status == (Acquisition.ALREADY if code in seen else Acquisition.CREATED)
+            assert aliases.setdefault(code, alias) == alias
+            seen.add(code)
+        assert len({tuple(alias) for alias in aliases.values()}) == len(seen)

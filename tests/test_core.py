@@ -32,8 +32,25 @@ class Memory:
         self.blocks: dict[int, tuple[int, np.ndarray]] = {}
         self.count = 0
 
-    def insert(self, aliases: np.ndarray, persons: np.ndarray, room: int = 1 << 22) -> None:
-        build = _core.TableBuild(self.directory, self.kind, 1, self.count, aliases, persons)
+    def insert(
+        self, aliases: np.ndarray, persons: np.ndarray, room: int = 1 << 22, *, window: int = 0, bits: int = 0
+    ) -> None:
+        rows = None
+        if bits:
+            order, starts = _core.rows_by_window(aliases, persons, self.kind, bits)
+            rows = order[starts[window] : starts[window + 1]]
+            persons_in, persons = persons, persons[rows]
+        build = _core.TableBuild(
+            self.directory,
+            self.kind,
+            1,
+            self.count,
+            aliases,
+            persons_in if bits else persons,
+            window=window,
+            window_bits=bits,
+            rows=rows,
+        )
         staging, blocks, unit, changed = np.empty(room, np.uint8), np.empty((64, 4), np.uint64), 0, []
         while unit < build.unit_count:
             unit, written = build.build(unit, build.unit_count, staging, blocks)
@@ -152,6 +169,49 @@ def test_blocks_are_the_same_whatever_the_staging_memory() -> None:
     assert one == other
 
 
+@pytest.mark.parametrize("kind", [0, 1])
+@pytest.mark.parametrize("before", [0, 500, 20_000])
+def test_windows_one_by_one_make_the_same_table(kind: int, before: int) -> None:
+    aliases, persons = random_rows(12, before + 30_000)
+    table, bits = Memory(kind), 3
+    if before:
+        table.insert(aliases[:before], persons[:before], room=1 << 24)
+    # First without new entries, so that no block reaches over two windows; then each by itself.
+    for new in (slice(0, 0), slice(before, None)):
+        old = table.directory
+        patched = []
+        for window in range(1 << bits):
+            if new == slice(0, 0):
+                # All windows of a split go into one transaction: each reads the table as it was.
+                table.directory = old
+            table.insert(aliases[new], persons[new], room=1 << 24, window=window, bits=bits)
+            patched.append(np.array(table.directory.slots_array))
+        if new == slice(0, 0):
+            depth = max(len(slots) for slots in patched)
+            wide = [np.repeat(slots, depth // len(slots)) for slots in patched]
+            step = depth >> bits
+            slots = np.concatenate([wide[w][w * step : (w + 1) * step] for w in range(1 << bits)])
+            table.directory = _core.Directory(table.table, slots, 1 << bits, 0)
+    if kind == 0:
+        assert (table.persons_of(aliases)[0] == persons).all()
+    else:
+        assert (table.aliases_of(persons)[0] == aliases).all()
+    assert table.count == before + 30_000
+
+
+def test_rows_of_another_window_are_refused() -> None:
+    aliases, persons = random_rows(12, 1000)
+    order, starts = _core.rows_by_window(aliases, persons, 0, 2)
+    assert sorted(order.tolist()) == list(range(1000))
+    assert starts.tolist() == [0, *np.cumsum(np.bincount(aliases[:, 7] >> 6, minlength=4)).tolist()]
+    empty = _core.Directory(0, np.zeros(1, np.uint64), 0, 0)
+    for rows in (order[starts[1] : starts[2]], np.array([1000], np.uint32)):
+        with pytest.raises(ValueError, match="rows"):
+            _core.TableBuild(empty, 0, 1, 0, aliases, persons, window=0, window_bits=2, rows=rows)
+    with pytest.raises(ValueError, match="rows"):
+        _core.TableBuild(empty, 0, 1, 0, aliases, persons, window=0, window_bits=2)
+
+
 def test_staging_memory_that_cannot_hold_one_unit_is_refused() -> None:
     aliases, persons = random_rows(6, 1000)
     build = _core.TableBuild(_core.Directory(0, np.zeros(1, np.uint64), 0, 0), 0, 1, 0, aliases, persons)
@@ -208,6 +268,21 @@ def test_first_rows_finds_the_first_of_equal_keys(picks: list[int]) -> None:
     pool[1, :8] = pool[0, :8]
     keys = np.ascontiguousarray(pool[picks]) if picks else np.empty((0, 16), np.uint8)
     assert _core.first_rows(keys).tolist() == [picks.index(pick) for pick in picks]
+
+
+def test_keys_that_are_marked_twice_are_found() -> None:
+    keys, _ = random_rows(10, 3000)
+    keys = np.concatenate([keys, keys[[5, 2999, 5, 17]]])
+    seen, twice = np.zeros(512, np.uint64), np.zeros(512, np.uint64)
+    assert _core.mark_keys(keys[:3000], seen, twice) + _core.mark_keys(keys[3000:], seen, twice) >= 4
+    rows = _core.marked_rows(keys, twice).tolist()
+    assert rows == sorted(rows)
+    assert {5, 17, 2999, 3000, 3001, 3002, 3003} <= set(rows)
+    assert len(rows) < 1200
+    with pytest.raises(ValueError, match="bitmaps"):
+        _core.mark_keys(keys, np.zeros(3, np.uint64), np.zeros(3, np.uint64))
+    with pytest.raises(ValueError, match="bitmaps"):
+        _core.mark_keys(keys, np.zeros(4, np.uint64), np.zeros(2, np.uint64))
 
 
 @given(st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 40), max_size=300))

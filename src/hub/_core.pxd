@@ -79,13 +79,18 @@ cdef class DirectoryMap:
 
 cdef class TableBuild:
     cdef Directory directory
-    cdef Entry* entries                 # owned; freed with the object
+    cdef readonly object memory         # uint8[M], owns the memory of entries
+    cdef Entry* entries
     cdef uint64_t* starts               # owned; first entry of each partition, then the end
     cdef uint64_t* units                # owned; 4 words a unit: prefix | depth << 32, first, count, slot
     cdef readonly int64_t unit_count
     cdef readonly int partition_bits
+    cdef readonly uint32_t window       # the first window_bits bits of every hash in it
+    cdef readonly int window_bits
     cdef readonly uint32_t table
     cdef readonly int kind
     cdef readonly uint64_t generation
+    cdef bint _sort(self, const uint8_t[:, ::1] aliases, const uint32_t[::1] persons, const uint32_t* rows,
+                    int64_t n) noexcept nogil
     cdef int _plan(self, uint32_t cap) except -1
     cdef int64_t _staging_need(self, int64_t unit) noexcept nogil

@@ -52,6 +52,11 @@ cdef extern from *:
         return (at[0] == key) | (at[1] == key) << 1 | (at[2] == key) << 2;
     }
     #endif
+    /* Set a bit of a bitmap that several threads fill; what it was before. */
+    static inline int hub_set_bit(uint64_t *words, uint64_t at) {
+        const uint64_t bit = 1ULL << (at & 63);
+        return (__atomic_fetch_or(words + (at >> 6), bit, __ATOMIC_RELAXED) & bit) != 0;
+    }
     /* Into the second-level cache only: on Zen 4 the first level has a dozen fetches under way at most, one line in
        12 ns, while the second brings one in 5; the 14 cycles of the later read hide behind the other rows. */
     #define hub_prefetch(p) __builtin_prefetch((const void *)(p), 0, 2)
@@ -59,6 +64,7 @@ cdef extern from *:
     const char* HUB_BUILD
     int hub_match_alias(const void* bucket, const void* alias) noexcept nogil
     int hub_match_u32(const void* person, uint32_t key) noexcept nogil
+    int hub_set_bit(uint64_t* words, uint64_t at) noexcept nogil
     void hub_prefetch(const void* p) noexcept nogil
 
 BUILD = HUB_BUILD.decode()
@@ -73,6 +79,7 @@ cdef enum:
     U32_NONE = 0xFFFFFFFF
     C_MAGIC = 0x31424148
     FLAG_REVOKED = 0x80
+    AHEAD = 32                  # rows by which a loop over random places fetches ahead
     # Fill limit of a block, in 1/256: 0.78. At the mean of 0.72 that follows 15 % do not end in their first bucket.
     FILL = 200
 
@@ -231,6 +238,15 @@ def slot_block(uint64_t slot):
     """The whole block of a slot as a read-only view of the map, valid as long as its snapshot."""
     return PyMemoryView_FromMemory(<char*>(slot & ~<uint64_t>(PAGE_BYTES - 1)) + PAGE_HEAD_BYTES,
                                    <Py_ssize_t>(slot & PAGES_MASK) * PAGE_BYTES - PAGE_HEAD_BYTES, PyBUF_READ)
+
+
+def any_unchecked(Directory directory):
+    """Whether a block of the directory has not been checked yet."""
+    cdef uint64_t i
+    for i in range(<uint64_t>1 << directory.depth):
+        if directory.slots[i] and not directory.slots[i] & CHECKED:
+            return True
+    return False
 
 
 def unchecked_blocks(Directory directory, const uint32_t[::1] numbers):
@@ -653,6 +669,34 @@ cdef void write_head(uint8_t* value, uint32_t table, int kind, uint32_t prefix, 
     head.entries = entries
 
 
+def rows_by_window(const uint8_t[:, ::1] aliases, const uint32_t[::1] persons, int kind, int bits):
+    """The rows in the order of the first 1 to 16 bits of their hash: uint32[N], and where each of the 2**bits begins.
+
+    Returns:
+        (uint32[N], int64[2**bits + 1]).
+    """
+    cdef int64_t n = aliases.shape[0], i, window
+    if persons.shape[0] != n or (n and aliases.shape[1] != ALIAS_BYTES):
+        raise ValueError("columns: expected one length")
+    if not 1 <= bits <= 16:
+        raise ValueError("bits: expected 1 to 16")
+    rows = np.empty(n, dtype=np.uint32)
+    starts = np.zeros((1 << bits) + 2, dtype=np.int64)
+    cdef uint32_t[::1] out = rows
+    cdef int64_t[::1] at = starts
+    with nogil:
+        # Shifted by two, so that it ends up as first indexes.
+        for i in range(n):
+            at[partition_of(&aliases[i, 0], persons[i], kind, bits) + 2] += 1
+        for window in range(1, 1 << bits):
+            at[window + 1] += at[window]
+        for i in range(n):
+            window = partition_of(&aliases[i, 0], persons[i], kind, bits)
+            out[at[window + 1]] = <uint32_t>i
+            at[window + 1] += 1
+    return rows, starts[:-1]
+
+
 cdef class TableBuild:
     """New entries on their way into one table, sorted by the part of the table that they belong to.
 
@@ -661,85 +705,133 @@ cdef class TableBuild:
     """
 
     def __cinit__(self):
-        self.entries = NULL
         self.starts = NULL
         self.units = NULL
 
     def __dealloc__(self):
-        free(self.entries)
         free(self.starts)
         free(self.units)
 
     def __init__(self, Directory directory, int kind, uint64_t generation, int64_t entries_before,
-                 const uint8_t[:, ::1] aliases, const uint32_t[::1] persons):
-        """Sort N new entries (aliases uint8[N, 16], persons uint32[N]) by the directory's partitions.
+                 const uint8_t[:, ::1] aliases, const uint32_t[::1] persons, *, uint32_t window=0, int window_bits=0,
+                 const uint32_t[::1] rows=None, memory=None):
+        """Sort new entries (of aliases uint8[N, 16], persons uint32[N]) by the directory's partitions.
 
         Every block of the directory that they fall in must have been checked. entries_before only guides how
         far the table is split at once.
+
+        rows: uint32[M], which of the N to take, all whose hash begins with the ``window_bits`` bits ``window``; None
+        takes all, for one window. A block that reaches beyond the window is split at its edges: either all windows go
+        into one transaction, or none cuts a block.
+
+        memory: uint8[M], where the entries may lie if there is room: new pages cost more than the sort does.
         """
-        cdef int64_t n = aliases.shape[0], i, p
+        cdef int64_t n = aliases.shape[0]
         cdef int bits = directory.depth
         cdef uint32_t cap = block_capacity(PAGES_MAX)
-        cdef uint64_t* at
-        cdef Entry* e
+        cdef uint8_t[::1] view
+        cdef bint good
         if persons.shape[0] != n or (n and aliases.shape[1] != ALIAS_BYTES):
             raise ValueError("columns: expected one length")
+        if not 0 <= window_bits <= DEPTH_MAX or window >> window_bits:
+            raise ValueError("window: expected one of 2**window_bits")
+        if (rows is None) != (window_bits == 0):
+            raise ValueError("rows: expected those of the window")
         self.directory = directory
         self.table = directory.table
         self.kind = kind
         self.generation = generation
         while bits < DEPTH_MAX and (<int64_t>cap << bits) < entries_before + n and (n >> bits) > cap // 4:
             bits += 1
+        bits = max(bits, window_bits)
         self.partition_bits = bits
-        self.entries = <Entry*>malloc(max(n, 1) * sizeof(Entry))
-        self.starts = <uint64_t*>calloc((<uint64_t>1 << bits) + 2, 8)
-        if self.entries == NULL or self.starts == NULL:
+        self.window = window
+        self.window_bits = window_bits
+        self.starts = <uint64_t*>calloc((<uint64_t>1 << (bits - window_bits)) + 2, 8)
+        if self.starts == NULL:
             raise MemoryError
-        with nogil:
-            # Counting sort; starts is shifted by one so that it ends up as first indexes.
-            at = self.starts + 1
-            for i in range(n):
-                at[partition_of(&aliases[i, 0], persons[i], kind, bits) + 1] += 1
-            for i in range(<int64_t>1 << bits):
-                at[i + 1] += at[i]
-            for i in range(n):
-                p = partition_of(&aliases[i, 0], persons[i], kind, bits)
-                e = self.entries + at[p]
-                at[p] += 1
-                memcpy(&e.lo, &aliases[i, 0], 8)
-                memcpy(&e.hi, &aliases[i, 8], 8)
-                e.person = persons[i]
-                e.flags = 0
-            # at[p] is now the end of partition p, which is starts[p + 1]; starts[0] is 0.
+        if rows is not None:
+            n = rows.shape[0]
+        size = max(n, 1) * sizeof(Entry)
+        if memory is None or len(memory) < size:
+            # Numpy's large arrays lie on huge pages: the entries are written in thousands of places at a time.
+            memory = np.empty(size + size // 16, dtype=np.uint8)
+        self.memory = memory
+        view = memory
+        self.entries = <Entry*>&view[0]
+        if n:
+            with nogil:
+                good = self._sort(aliases, persons, &rows[0] if window_bits else NULL, n)
+            if not good:
+                raise ValueError("rows: expected those of the window")
         self._plan(cap)
+
+    cdef bint _sort(self, const uint8_t[:, ::1] aliases, const uint32_t[::1] persons, const uint32_t* rows,
+                    int64_t n) noexcept nogil:
+        """Counting sort of n rows, those of the list or the first n; False where one is not of the window."""
+        cdef int64_t i, k, p, partitions = <int64_t>1 << (self.partition_bits - self.window_bits)
+        cdef int kind = self.kind, bits = self.partition_bits
+        cdef int64_t first = <int64_t>self.window << (self.partition_bits - self.window_bits)
+        # Shifted by one, so that starts ends up as first indexes.
+        cdef uint64_t* at = self.starts + 1
+        cdef Entry* e
+        for i in range(n):
+            k = rows[i] if rows else i
+            if k >= persons.shape[0]:
+                return False
+            p = partition_of(&aliases[k, 0], persons[k], kind, bits) - first
+            if not 0 <= p < partitions:
+                return False
+            at[p + 1] += 1
+        for i in range(partitions):
+            at[i + 1] += at[i]
+        for i in range(n):
+            k = rows[i] if rows else i
+            p = partition_of(&aliases[k, 0], persons[k], kind, bits) - first
+            e = self.entries + at[p]
+            at[p] += 1
+            memcpy(&e.lo, &aliases[k, 0], 8)
+            memcpy(&e.hi, &aliases[k, 8], 8)
+            e.person = persons[k]
+            e.flags = 0
+        # at[p] is now the end of partition p, which is starts[p + 1]; starts[0] is 0.
+        return True
 
     cdef int _plan(self, uint32_t cap) except -1:
         """Cut the touched blocks into units."""
         cdef int bits = self.partition_bits, depth
-        cdef uint64_t slot, first, span, count, partitions, i, done = 0, total = <uint64_t>1 << bits
+        cdef uint64_t slot, first, last, span, count, partitions, i
+        cdef uint64_t begin = <uint64_t>self.window << (bits - self.window_bits)
+        cdef uint64_t done = begin, total = begin + (<uint64_t>1 << (bits - self.window_bits))
+        cdef const uint64_t* slots = self.directory.slots
+        cdef const uint64_t* starts = self.starts
         cdef uint64_t* u
-        self.units = <uint64_t*>malloc((total + 1) * 32)
+        cdef bint cut
+        self.units = <uint64_t*>malloc((total - begin + 1) * 32)
         if self.units == NULL:
             raise MemoryError
         self.unit_count = 0
         while done < total:
             # A block's depth is told by how many places of the directory it fills.
-            first = done >> (bits - self.directory.depth)
-            slot = self.directory.slots[first] & ~<uint64_t>CHECKED
-            span = 1
-            while first + span < <uint64_t>1 << self.directory.depth and \
-                    (self.directory.slots[first + span] & ~<uint64_t>CHECKED) == slot:
-                span += 1
+            first = last = done >> (bits - self.directory.depth)
+            slot = slots[first] & ~<uint64_t>CHECKED
+            while last + 1 < <uint64_t>1 << self.directory.depth and (slots[last + 1] & ~<uint64_t>CHECKED) == slot:
+                last += 1
+            while first > 0 and (slots[first - 1] & ~<uint64_t>CHECKED) == slot:
+                first -= 1
+            span = last + 1 - first
             depth = self.directory.depth
             while <uint64_t>1 << (self.directory.depth - depth) < span:
                 depth -= 1
-            partitions = <uint64_t>1 << (bits - depth)
-            count = self.starts[done + partitions] - self.starts[done]
-            if count:
-                if count + (block_head(slot).entries if slot else 0) <= cap:
+            cut = depth < self.window_bits
+            partitions = <uint64_t>1 << (bits - max(depth, self.window_bits))
+            count = starts[done - begin + partitions] - starts[done - begin]
+            if cut or count:
+                # Half is enough where a cut block's other half may stay: what does not fit after all splits then.
+                if count <= cap // 2 if cut else count + (block_head(slot).entries if slot else 0) <= cap:
                     u = self.units + 4 * self.unit_count
-                    u[0] = ((done << (32 - bits)) if bits else 0) | <uint64_t>depth << 32
-                    u[1] = self.starts[done]
+                    u[0] = ((done << (32 - bits)) if bits else 0) | <uint64_t>max(depth, self.window_bits) << 32
+                    u[1] = starts[done - begin]
                     u[2] = count
                     u[3] = slot
                     self.unit_count += 1
@@ -747,21 +839,21 @@ cdef class TableBuild:
                     # The block splits: one unit for each partition, also those with no new entry.
                     for i in range(partitions):
                         u = self.units + 4 * self.unit_count
-                        u[0] = (((done + i) << (32 - bits)) if bits else 0) | <uint64_t>bits << 32
-                        u[1] = self.starts[done + i]
-                        u[2] = self.starts[done + i + 1] - self.starts[done + i]
+                        u[0] = ((done + i) << (32 - bits)) | <uint64_t>bits << 32
+                        u[1] = starts[done - begin + i]
+                        u[2] = starts[done - begin + i + 1] - starts[done - begin + i]
                         u[3] = slot
                         self.unit_count += 1
             done += partitions
         return 0
 
-    def staging_bytes(self, int64_t first, int64_t end, int64_t most):
-        """How much staging memory is of use for these units: as much as they need, but no more than ``most``.
+    def staging_bytes(self, int64_t most):
+        """How much staging memory is of use: as much as all units need, but no more than ``most``.
 
         It may be more where a single unit needs it.
         """
         cdef int64_t i, one, largest = 0, total = 0
-        for i in range(first, end):
+        for i in range(self.unit_count):
             one = self._staging_need(i)
             total += one
             largest = max(largest, one)
@@ -772,27 +864,6 @@ cdef class TableBuild:
         cdef uint64_t* u = self.units + 4 * unit
         cdef int64_t n = <int64_t>u[2] + (bucket_count(u[3]) * BUCKET_ENTRIES if u[3] else 0)
         return (n // (block_capacity(PAGES_MAX) // 3) + 2) * PAGES_MAX * PAGE_BYTES
-
-    def windows(self, int64_t bytes_max):
-        """Cut the units into runs of about so many bytes that may be written one after the other.
-
-        The units of one splitting block stay together: a table with some of its new blocks has a gap.
-
-        Returns:
-            A list of (first unit, end).
-        """
-        cdef int64_t i, first = 0, size = 0
-        cdef uint64_t* u
-        cdef list out = []
-        for i in range(self.unit_count):
-            u = self.units + 4 * i
-            if size >= bytes_max and u[3] != self.units[4 * (i - 1) + 3]:
-                out.append((first, i))
-                first, size = i, 0
-            size += u[2] * 30 + (u[3] & PAGES_MASK) * PAGE_BYTES
-        if first < self.unit_count:
-            out.append((first, self.unit_count))
-        return out
 
     def build(self, int64_t unit, int64_t end, uint8_t[::1] staging, uint64_t[:, ::1] blocks):
         """Build blocks of units [unit, end) until the staging memory or the list is full; without the GIL.
@@ -927,27 +998,80 @@ cdef void emit_blocks(TableBuild t, Entry* entries, Entry* spare, int64_t n, uin
 def first_rows(const uint8_t[:, ::1] keys):
     """For each 16-byte key the row of its first occurrence: uint32[N]. Keys are uniform (AES output)."""
     cdef int64_t n = keys.shape[0], i
-    cdef uint64_t size = 64, at, lo
+    cdef uint64_t size = 64 + n + <uint64_t>n // 2, at, lo
     cdef uint32_t* table
     out = np.empty(n, dtype=np.uint32)
     cdef uint32_t[::1] view = out
-    while size < <uint64_t>(2 * n):
-        size *= 2
     table = <uint32_t*>malloc(size * 4)
     if table == NULL:
         raise MemoryError
     with nogil:
         memset(table, 0xFF, size * 4)
         for i in range(n):
+            if i + AHEAD < n:
+                memcpy(&lo, &keys[i + AHEAD, 0], 8)
+                hub_prefetch(table + ((lo >> 32) * size >> 32))
             memcpy(&lo, &keys[i, 0], 8)
-            at = lo & (size - 1)
+            at = (lo >> 32) * size >> 32
             while table[at] != U32_NONE and not same_key(&keys[table[at], 0], &keys[i, 0]):
-                at = (at + 1) & (size - 1)
+                at = at + 1 if at + 1 < size else 0
             if table[at] == U32_NONE:
                 table[at] = <uint32_t>i
             view[i] = table[at]
         free(table)
     return out
+
+
+def mark_keys(const uint8_t[:, ::1] keys, uint64_t[::1] seen, uint64_t[::1] twice):
+    """Mark 16-byte keys in a bitmap, and in another those that were marked already; returns how many were.
+
+    Several threads may mark their own keys in the same bitmaps, of a power of two of words. Keys are uniform (AES
+    output).
+    """
+    cdef int64_t n = keys.shape[0], i, found = 0
+    cdef int shift = bitmap_shift(seen.shape[0])
+    cdef uint64_t lo
+    if twice.shape[0] != seen.shape[0]:
+        raise ValueError("bitmaps: expected one length")
+    with nogil:
+        for i in range(n):
+            if i + AHEAD < n:
+                memcpy(&lo, &keys[i + AHEAD, 0], 8)
+                hub_prefetch(&seen[lo >> shift >> 6])
+            memcpy(&lo, &keys[i, 0], 8)
+            if hub_set_bit(&seen[0], lo >> shift):
+                hub_set_bit(&twice[0], lo >> shift)
+                found += 1
+    return found
+
+
+def marked_rows(const uint8_t[:, ::1] keys, const uint64_t[::1] bitmap):
+    """Rows whose 16-byte key is marked in a bitmap: uint32[M], ascending."""
+    cdef int64_t n = keys.shape[0], i, found = 0
+    cdef int shift = bitmap_shift(bitmap.shape[0])
+    cdef uint64_t lo
+    out = np.empty(n + 1, dtype=np.uint32)
+    cdef uint32_t[::1] view = out
+    with nogil:
+        for i in range(n):
+            if i + AHEAD < n:
+                memcpy(&lo, &keys[i + AHEAD, 0], 8)
+                hub_prefetch(&bitmap[lo >> shift >> 6])
+            memcpy(&lo, &keys[i, 0], 8)
+            lo >>= shift
+            view[found] = <uint32_t>i
+            found += bitmap[lo >> 6] >> (lo & 63) & 1
+    return out[:found]
+
+
+cdef int bitmap_shift(int64_t words) except -1:
+    """By how much a key's first 64 bits are shifted to be a place of the bitmap."""
+    cdef int bits = 6
+    while (<int64_t>1 << (bits - 6)) < words:
+        bits += 1
+    if words < 1 or <int64_t>1 << (bits - 6) != words:
+        raise ValueError("bitmaps: expected a power of two of words")
+    return 64 - bits
 
 
 cdef inline bint same_key(const uint8_t* a, const uint8_t* b) noexcept nogil:

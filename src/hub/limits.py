@@ -20,9 +20,9 @@ ROWS_PER_CHUNK = 65_536
 """Rows of one durable transaction of records: LMDB keeps a transaction's dirty pages in memory, and
 between two chunks a waiting single inquiry is served (a chunk takes about 20 ms)."""
 
-ROWS_PER_ACQUIRE_CHUNK = 4_194_304
-"""Rows of one durable transaction of aliases. Keys are random, so a chunk rewrites most blocks of its tables:
-few large chunks write less than many small ones. The dirty pages of 4 M new persons take 500 MB."""
+ROWS_PER_ACQUIRE_CHUNK = 12_582_912
+"""Rows that one acquisition decides at once. Keys are random, so a chunk rewrites most blocks of its tables: few large
+chunks write less than many small ones. Beside its columns a chunk of new persons takes 600 MB of memory."""
 
 ITEMS_PER_INQUIRY_MAX = 64
 SECTION_CHARS_MAX = 100

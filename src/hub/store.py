@@ -333,11 +333,11 @@ class Store:
         if changed is None:
             fresh.providers = _core.DirectoryMap(1)
             return
-        for table, directory in directories.items():
-            blocks = changed.get(table)
-            if blocks:
-                directory = _core.patch_directory(directory, self._find_blocks(fresh, table, sorted(blocks.items())))
-            fresh.directories[table] = directory
+        fresh.directories.update(directories)
+        for table, blocks in changed.items():
+            if table in directories:
+                found = self._find_blocks(fresh, table, sorted(blocks.items()))
+                fresh.directories[table] = _core.patch_directory(directories[table], found)
         moved = [table >> 1 for table in changed if table & 1 and table >> 1 in fresh.providers.loaded()]
         if moved:
             fresh.providers = fresh.providers.copy(fresh.providers.size)
