@@ -117,6 +117,35 @@ def test_an_alias_that_shares_its_first_half_with_another_is_not_that_one() -> N
     assert (table.persons_of(twin)[0] == persons + 1000).all()
 
 
+@pytest.mark.parametrize("kind", [0, 1])
+def test_every_entry_is_where_the_byte_table_says(kind: int) -> None:
+    aliases, persons = random_rows(9, 30_000)
+    table, found = Memory(kind), 0
+    table.insert(aliases[:20_000], persons[:20_000])
+    table.insert(aliases[20_000:], persons[20_000:])
+    for _, value in table.blocks.values():
+        buckets, passed = value[48:].reshape(-1, 64), np.zeros((len(value) - 48) // 64, np.uint8)
+        for at, bucket in enumerate(buckets):
+            for entry in range(bucket[63] & 3):
+                lo = int(bucket[:24].view("<u8")[entry])
+                h = mix_person(int(bucket[48:60].view("<u4")[entry])) if kind else lo
+                home = (h % (1 << 32)) * len(buckets) >> 32
+                assert at == home or (buckets[at - 1][63] & 3) == 3
+                while home != at:
+                    passed[home] |= 4 << ((h % (1 << 16)) * 6 >> 16)
+                    home = (home + 1) % len(buckets)
+                found += 1
+        assert (passed == buckets[:, 63] & 0xFC).all()
+    assert found == 30_000
+
+
+def mix_person(person: int) -> int:
+    x = person * 0x9E3779B97F4A7C15 % (1 << 64)
+    x ^= x >> 32
+    x = x * 0xD6E8FEB86659FD93 % (1 << 64)
+    return x ^ x >> 29
+
+
 def test_a_block_whose_chains_never_end_is_searched_once_around() -> None:
     aliases, persons = random_rows(4, 1500)
     by_alias, by_person = Memory(0), Memory(1)

@@ -27,7 +27,7 @@ cdef struct Bucket:
     uint64_t hi[3]
     uint32_t person[3]
     uint8_t flags[3]
-    uint8_t meta                # low two bits: entries in use; rest: entries that went past this bucket, 63 sticks
+    uint8_t meta                # low two bits: entries in use; rest: which of six kinds of entry went past this bucket
 
 cdef struct BlockHead:
     uint64_t checksum           # xxh3-64 of the value behind these 8 bytes
@@ -55,7 +55,8 @@ cdef struct Probe:
     uint64_t slot               # of at's block
     int64_t row
     uint32_t person             # whom to look for, by person
-    uint32_t tried              # buckets including at
+    uint16_t tried              # buckets including at
+    uint16_t passed             # the bit of Bucket.meta that says that it may be further on
 
 # A row whose person is known, until it is pointed at the provider's table.
 cdef struct Found:

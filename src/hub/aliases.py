@@ -14,7 +14,7 @@ Block, little endian:
 | at | type | what |
 |---|---|---|
 | 0 | u64 | xxh3-64 of the value from byte 8 to its end |
-| 8 | u32 | magic, "HAB1" |
+| 8 | u32 | magic, "HAB2" |
 | 12 | u32 | table |
 | 16 | u32 | prefix |
 | 20 | u8 | depth |
@@ -34,12 +34,13 @@ Bucket, one cache line, up to three entries:
 | 24 | 3 x u64 | second half |
 | 48 | 3 x u32 | person |
 | 60 | 3 x u8 | flags: 1 MANUAL, 2 WITHHELD, 4 NO_SELF, 128 revoked |
-| 63 | u8 | low two bits: entries in use; rest: how many entries went past this full bucket (63 sticks) |
+| 63 | u8 | low two bits: entries in use; bit 2 + k, k 0 to 5: an entry of kind k went past this full bucket |
 
 The hash is the first half of the alias (aliases and pseudonyms are uniform already), or a mix of the person number:
 x = person * 0x9E3779B97F4A7C15; x ^= x >> 32; x *= 0xD6E8FEB86659FD93; x ^= x >> 29 (modulo 2**64).
 Home bucket = (low 32 bits of the hash * buckets) >> 32; a full bucket passes an entry on to the next, the last to the
-first.
+first. Kind = (low 16 bits of the hash * 6) >> 16: who is not in a bucket is looked for in the next only if one of the
+same kind went past, or the bit of every fourth bucket would send a reader on who finds nothing.
 """
 
 from __future__ import annotations
