@@ -957,7 +957,9 @@ cdef void build_unit(TableBuild t, const uint64_t* u, Entry* scratch, uint8_t* s
             note_block(blocks, written, prefix, depth, used, pages)
             return
         n = read_block(slot, t.kind, prefix, depth, scratch)
-    memcpy(scratch + n, t.entries + u[1], count * sizeof(Entry))
+    # A window may be empty, and then there is no memory to copy to.
+    if count:
+        memcpy(scratch + n, t.entries + u[1], count * sizeof(Entry))
     emit_blocks(t, scratch, scratch + n + count, n + count, prefix, depth, staging, used, blocks, written)
 
 
