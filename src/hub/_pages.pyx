@@ -93,7 +93,7 @@ cdef class Pages:
         cdef const uint16_t* offsets = <const uint16_t*>(<const uint8_t*>page + PAGE_HEAD)
         cdef uint32_t offset = offsets[at], size
         cdef const Node* node
-        if offset < page.lower or offset + NODE_HEAD > PAGE:
+        if offset < page.lower or offset & 1 or offset + NODE_HEAD > PAGE:
             return NULL
         node = <const Node*>(<const uint8_t*>page + offset)
         size = NODE_HEAD + node.key_bytes
