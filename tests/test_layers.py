@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ LAYERS = [
     {"sealed"},
     {"snapshot"},
     {"store"},
-    {"aliases", "catalog"},
+    {"aliases", "catalog", "tlog"},
     {"additions", "batch"},
     {"acquire", "requests", "bodies"},
     {"history"},
@@ -72,3 +73,17 @@ def test_every_stage_says_which_it_is() -> None:
     stages = ["decode", "authorise", "resolve", "record", "respond", "disclose"]
     for number, stage in enumerate(stages, 1):
         assert (SOURCE / f"{stage}.py").read_text(encoding="utf-8").startswith(f'"""Stage {number} of 6: ')
+
+
+def test_an_auditor_needs_nothing_of_the_writer() -> None:
+    allowed = {"verify.py": {"hub.errors", "hub.tlog.entry"}, "entry.py": {"hub.errors"}}
+    outside = {"cryptography", "msgspec"} | sys.stdlib_module_names
+    for name, own in allowed.items():
+        for node in ast.walk(ast.parse((SOURCE / "tlog" / name).read_text(encoding="utf-8"))):
+            modules = []
+            if isinstance(node, ast.ImportFrom):
+                modules = [node.module or ""]
+            elif isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            for module in modules:
+                assert module in own or module.split(".")[0] in outside, f"tlog/{name} imports {module}"

@@ -20,6 +20,7 @@ from hub.messages import (
     Resolved,
     Status,
 )
+from hub.tlog.proof import Proof
 
 __version__ = "0.1.0"
 
@@ -36,6 +37,7 @@ __all__ = [
     "Institution",
     "Kind",
     "Procedure",
+    "Proof",
     "Reason",
     "Receipt",
     "Record",

@@ -2,6 +2,7 @@
 
 ``RequestError``  the caller's mistake; nothing was changed.
 ``BusyError``     the hub is full or the folder is held elsewhere; ask again later.
+``ProofError``    what was to be proved is not: the proof is refused, with the reason.
 ``CatalogError``  the legal basis as loaded contradicts itself or lacks what was named.
 ``StorageError``  our failure: disk, format, checksum.
 ``TamperError``   the log contradicts itself; nothing is served until somebody has looked.
@@ -44,6 +45,12 @@ class BusyError(RequestError):
     def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class ProofError(RequestError):
+    """A proof, a checkpoint or a verifier key does not hold; the message is the reason."""
+
+    code = "proof"
 
 
 class StorageError(HubError):
