@@ -13,10 +13,11 @@ SOURCE = Path(hub.__file__).parent
 
 LAYERS = [
     {"errors", "limits"},
-    {"messages", "_core", "_pages", "keys", "workers"},
+    {"messages", "_core", "_pages", "_runs", "keys", "workers"},
     {"sealed"},
     {"snapshot"},
-    {"store"},
+    {"store", "runs"},
+    {"runmerge"},
     {"aliases", "catalog"},
     {"additions"},
     {"acquire"},
