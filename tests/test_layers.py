@@ -17,7 +17,7 @@ LAYERS = [
     {"sealed"},
     {"snapshot"},
     {"store", "runs"},
-    {"runmerge"},
+    {"runmerge", "runcheck"},
     {"aliases", "catalog"},
     {"additions"},
     {"acquire"},

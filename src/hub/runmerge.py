@@ -40,6 +40,7 @@ from hub.runs import (
     Run,
     base_of,
     block_head,
+    blocks_of,
     key_bytes_for,
     parse_run,
     put_blocks,
@@ -335,7 +336,7 @@ def _merge_blocks(
     for run in merge.inputs:
         blocks = run.blocks or 1
         first_block, last_block = low * blocks >> 64, high * blocks >> 64
-        taken.append((run, first_block, last_block, _blocks_of(snapshot, run, first_block, last_block)))
+        taken.append((run, first_block, last_block, blocks_of(snapshot, run, first_block, last_block)))
         _runs.prefetch(taken[-1][3])
     pairs = _runs.Pairs(merge.records * (end - begin) // merge.blocks * 9 // 8 + 1024)
     for run, first_block, last_block, values in taken:
@@ -361,20 +362,6 @@ def _merge_blocks(
         keys, offsets, begin, end, merge.blocks, merge.key_bytes, merge.offset_bytes, merge.written
     )
     return end, len(keys), packed
-
-
-def _blocks_of(snapshot: Snapshot, run: Run, first_block: int, last_block: int) -> list[memoryview]:
-    """The values of some blocks of a run, both ends included, unchecked."""
-    if not run.blocks:
-        return [memoryview(run.inline)]
-    start, stop = run.head + first_block.to_bytes(4, "big"), run.head + last_block.to_bytes(4, "big")
-    found = snapshot.items("runs", start, stop + b"\0")
-    for number, (key, _) in enumerate(found, first_block):
-        if key != run.head + number.to_bytes(4, "big"):
-            raise StorageError(f"{run.name}: expected block {number}, found it missing")
-    if len(found) != last_block - first_block + 1:
-        raise StorageError(f"{run.name}: expected {run.blocks} blocks, found some missing")
-    return [value for _, value in found]
 
 
 def _write_step(
@@ -498,18 +485,19 @@ class Merger:
         self._failed: set[int] = set()
         self._woken = threading.Event()
         self._closing = threading.Event()
+        self._working = False
         self._thread = threading.Thread(target=self._work, name="hub-runs", daemon=True)
         # A merge may have been under way when the folder was closed.
         self._woken.set()
         self._thread.start()
 
     def __repr__(self) -> str:
-        return f"Merger({'stopped' if not self._thread.is_alive() else 'waiting' if self.idle else 'working'})"
+        return f"Merger({'waiting' if self.idle else 'working' if self._thread.is_alive() else 'stopped'})"
 
     @property
     def idle(self) -> bool:
-        """Whether it has nothing to do, as far as it knows."""
-        return not self._woken.is_set()
+        """Whether it waits to be woken: nothing was due when it last looked, and nothing was added since."""
+        return not self._working and not self._woken.is_set()
 
     def wake(self) -> None:
         """Say that runs were added; to be called after their commit. Takes less than a microsecond."""
@@ -523,13 +511,17 @@ class Merger:
 
     def _work(self) -> None:
         while not self._closing.is_set():
+            self._working = False
             self._woken.wait()
+            # Before the event is cleared: whoever asks in between must not take it for idle.
+            self._working = True
             # The commits of this time are looked at together: reading the directory costs as much as an inquiry.
             if self._closing.wait(DELAY_S):
                 return
             self._woken.clear()
             while not self._closing.is_set() and self._try():
                 pass
+        self._working = False
 
     def _try(self) -> bool:
         """One step; whether another one is worth trying."""

@@ -295,3 +295,17 @@ def _search(
             raise StorageError(f"{run_name(period, first)}: expected {blocks} blocks, found one missing")
         hits += _runs.find_in_block(value, key, person_key, below, key_bytes, offset_bytes, blocks)
     return hits
+
+
+def blocks_of(snapshot: Snapshot, run: Run, first_block: int, last_block: int) -> list[memoryview]:
+    """The values of some blocks of a run, both ends included, unchecked."""
+    if not run.blocks:
+        return [memoryview(run.inline)]
+    start, stop = run.head + first_block.to_bytes(4, "big"), run.head + last_block.to_bytes(4, "big")
+    found = snapshot.items("runs", start, stop + b"\0")
+    for number, (key, _) in enumerate(found, first_block):
+        if key != run.head + number.to_bytes(4, "big"):
+            raise StorageError(f"{run.name}: expected block {number}, found it missing")
+    if len(found) != last_block - first_block + 1:
+        raise StorageError(f"{run.name}: expected {run.blocks} blocks, found some missing")
+    return [value for _, value in found]
