@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hub.errors import StorageError
-from hub.runcheck import check_runs, walk_run
+from hub.runcheck import check_blocks, check_runs, walk_run
 from hub.runmerge import Merger, drop_period, due_runs, merge_once, new_merge, size_class
 from hub.runs import Run, add_run, base_of, find_indexes, key_bytes_for, read_runs
 from hub.store import Store
@@ -79,6 +79,7 @@ class Index:
 
     def check(self, period: int) -> int:
         with self.store.snapshot() as snapshot:
+            check_blocks(snapshot)
             return check_runs(snapshot, period, self.records(period))
 
     def entries(self, name: str) -> int:
@@ -411,6 +412,23 @@ def test_a_record_that_does_not_fit_is_named(index: Index, merged: bool) -> None
         index.check(8104)
 
 
+def test_a_block_that_is_nobodys_and_one_that_is_missing_are_named(index: Index) -> None:
+    index.add(8104, draw(np.random.default_rng(18), 5_000))
+    head = index.runs(8104)[0].head
+    with index.store.snapshot() as snapshot:
+        assert check_blocks(snapshot) == 5
+    with index.store.commit() as commit:
+        commit.put("runs", head + bytes(3) + b"\5", b"")
+    with index.store.snapshot() as snapshot, pytest.raises(StorageError, match="expected 5 blocks, found block 5"):
+        check_blocks(snapshot)
+    with index.store.commit() as commit:
+        commit.txn.delete(head + bytes(3) + b"\5", db=commit.databases["runs"])
+    with index.store.commit() as commit:
+        commit.txn.delete(head + bytes(3) + b"\4", db=commit.databases["runs"])
+    with index.store.snapshot() as snapshot, pytest.raises(StorageError, match="expected 5 blocks, found 4"):
+        check_blocks(snapshot)
+
+
 def test_a_run_is_walked_in_order_of_keys(index: Index) -> None:
     index.add(8104, draw(np.random.default_rng(12), 3_000))
     with index.store.snapshot() as snapshot:
@@ -430,7 +448,7 @@ def test_a_period_is_dropped_step_by_step_and_nothing_of_it_stays(index: Index) 
     assert merge_once(index.store, bytes_max=9_000)
     kept = [chunk for chunk in index.chunks if chunk[0] == 8105]
     steps = 0
-    while drop_period(index.store, 8104, bytes_max=9_000):
+    while drop_period(index.store, 8104, bytes_max=3_000):
         steps += 1
         index.reopen()
         assert index.find({8104: HOT}) == []

@@ -378,26 +378,73 @@ cdef str _damage(bytes head, int64_t number, int code):
     return f"{name}: expected the stored checksum, got a damaged block {number}"
 
 
+cdef inline int64_t split(const uint64_t* left, int64_t left_count, const uint64_t* right, int64_t right_count,
+                          int64_t rank) noexcept nogil:
+    """How many of the first ``rank`` pairs of a merge come from the left."""
+    cdef int64_t low = max(0, rank - right_count), high = min(rank, left_count), middle
+    while low < high:
+        middle = (low + high) >> 1
+        if left[middle] <= right[rank - middle - 1]:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+cdef inline void merge_one(const uint64_t* left, const uint32_t* left_at, const uint64_t* right,
+                           const uint32_t* right_at, uint64_t* keys, uint32_t* offsets,
+                           int64_t* i, int64_t* j) noexcept nogil:
+    # Without a branch on the keys: they are random, and each second guess of the processor would be wrong.
+    cdef uint64_t a = left[i[0]], b = right[j[0]]
+    cdef uint32_t x = left_at[i[0]], y = right_at[j[0]]
+    cdef int64_t take = a <= b, out = i[0] + j[0]
+    keys[out] = b ^ ((a ^ b) & <uint64_t>(-take))
+    offsets[out] = y ^ ((x ^ y) & <uint32_t>(-take))
+    i[0] += take
+    j[0] += 1 - take
+
+
 cdef void merge_two(const uint64_t* left, const uint32_t* left_at, int64_t left_count,
                     const uint64_t* right, const uint32_t* right_at, int64_t right_count,
                     uint64_t* keys, uint32_t* offsets) noexcept nogil:
-    # Without a branch on the keys: they are random, and each second guess of the processor would be wrong (3 x slower).
-    cdef int64_t i = 0, j = 0, out = 0
-    cdef uint64_t a, b
-    cdef int64_t take
-    while i < left_count and j < right_count:
-        a, b = left[i], right[j]
-        take = a <= b
-        keys[out] = a if take else b
-        offsets[out] = left_at[i] if take else right_at[j]
-        i += take
-        j += 1 - take
-        out += 1
-    memcpy(keys + out, left + i, 8 * (left_count - i))
-    memcpy(offsets + out, left_at + i, 4 * (left_count - i))
-    out += left_count - i
-    memcpy(keys + out, right + j, 8 * (right_count - j))
-    memcpy(offsets + out, right_at + j, 4 * (right_count - j))
+    """Merge two sorted sequences; of equal keys the left ones first."""
+    # Each pair waits for the comparison before it. Four parts of the output are merged in turns, so that four such
+    # chains run beside each other (4.5 to 1.6 ns a pair). A part's place in the output is i + j.
+    cdef int64_t i[4]
+    cdef int64_t j[4]
+    cdef int64_t i_end[4]
+    cdef int64_t j_end[4]
+    cdef int64_t total = left_count + right_count, part, steps, i0, i1, i2, i3, j0, j1, j2, j3, _at
+    for part in range(4):
+        i[part] = split(left, left_count, right, right_count, total * part // 4)
+        j[part] = total * part // 4 - i[part]
+    for part in range(4):
+        i_end[part] = i[part + 1] if part < 3 else left_count
+        j_end[part] = j[part + 1] if part < 3 else right_count
+    while True:
+        steps = total
+        for part in range(4):
+            steps = min(steps, min(i_end[part] - i[part], j_end[part] - j[part]))
+        if steps < 4:
+            break
+        i0, i1, i2, i3 = i[0], i[1], i[2], i[3]
+        j0, j1, j2, j3 = j[0], j[1], j[2], j[3]
+        for _at in range(steps):
+            merge_one(left, left_at, right, right_at, keys, offsets, &i0, &j0)
+            merge_one(left, left_at, right, right_at, keys, offsets, &i1, &j1)
+            merge_one(left, left_at, right, right_at, keys, offsets, &i2, &j2)
+            merge_one(left, left_at, right, right_at, keys, offsets, &i3, &j3)
+        i[0], i[1], i[2], i[3] = i0, i1, i2, i3
+        j[0], j[1], j[2], j[3] = j0, j1, j2, j3
+    for part in range(4):
+        while i[part] < i_end[part] and j[part] < j_end[part]:
+            merge_one(left, left_at, right, right_at, keys, offsets, &i[part], &j[part])
+        _at = i[part] + j[part]
+        memcpy(keys + _at, left + i[part], 8 * (i_end[part] - i[part]))
+        memcpy(offsets + _at, left_at + i[part], 4 * (i_end[part] - i[part]))
+        _at += i_end[part] - i[part]
+        memcpy(keys + _at, right + j[part], 8 * (j_end[part] - j[part]))
+        memcpy(offsets + _at, right_at + j[part], 4 * (j_end[part] - j[part]))
 
 
 def pack_blocks(const uint64_t[::1] keys, const uint32_t[::1] offsets, int64_t first_block, int64_t end_block,

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from hub import _runs
 from hub.errors import StorageError
-from hub.runs import INDEX_MAX, Run, blocks_of, read_runs, run_name
+from hub.runmerge import read_directory
+from hub.runs import INDEX_MAX, Run, block_head, blocks_of, read_runs, run_name
 from hub.snapshot import Snapshot
 
 SUMS = 4_096
@@ -53,6 +54,36 @@ def check_runs(snapshot: Snapshot, period: int, records: Records) -> int:
         follows = run.last + 1
     _expect_none(run_name(period, follows), records(follows, INDEX_MAX))
     return checked
+
+
+def check_blocks(snapshot: Snapshot) -> int:
+    """Compare what ``runs`` holds with what ``rundir`` says it should: no block too few, none that is nobody's.
+
+    Returns:
+        the number of blocks.
+
+    Raises:
+        StorageError: the first that does not fit is named.
+    """
+    directory = read_directory(snapshot, {})
+    expected = {run.head: run.blocks for runs in directory.runs.values() for run in runs if run.blocks}
+    expected |= {block_head(m.period, m.first, m.records): m.next_block for m in directory.merges}
+    leaving = set(directory.leftovers)
+    found: dict[bytes, int] = {}
+    with snapshot.reading, snapshot.txn.cursor(db=snapshot.databases["runs"]) as cursor:
+        for key in cursor.iternext(values=False):
+            head, number = bytes(key[:14]), int.from_bytes(key[14:], "big")
+            if head in leaving:
+                continue
+            if len(key) != 18 or number != found.get(head, 0) or number >= expected.get(head, 0):
+                name = run_name(int.from_bytes(head[:2], "big"), int.from_bytes(head[2:10], "big"))
+                raise StorageError(f"{name}: expected {expected.get(head, 0)} blocks, found block {number}")
+            found[head] = number + 1
+    for head, blocks in expected.items():
+        if found.get(head, 0) != blocks:
+            name = run_name(int.from_bytes(head[:2], "big"), int.from_bytes(head[2:10], "big"))
+            raise StorageError(f"{name}: expected {blocks} blocks, found {found.get(head, 0)}")
+    return sum(found.values())
 
 
 def walk_run(snapshot: Snapshot, run: Run) -> Iterator[tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]]:
