@@ -16,10 +16,11 @@ STAGES = {"decode", "authorise", "resolve", "record", "respond", "disclose"}
 
 LAYERS = [
     {"errors", "limits"},
-    {"messages", "_core", "_pages", "_hash", "keys", "workers"},
-    {"sealed"},
+    {"messages", "_core", "_pages", "_hash", "_runs", "keys", "workers"},
+    {"sealed", "periods"},
     {"snapshot"},
-    {"store"},
+    {"store", "runs"},
+    {"runmerge", "runcheck"},
     {"aliases", "catalog", "tlog"},
     {"additions", "batch"},
     {"acquire", "requests", "bodies"},

@@ -19,6 +19,7 @@ Sub-databases of the environment; numbers in keys are big endian:
 | ``records`` | u64 index of the first record | chunk of records, see ``bodies.py`` |
 | ``bulk`` | u64 index of the first record | sealed u32: rows of a chunk that histories search by its own columns |
 | ``points`` | 12 bytes of person key, u64 index | empty: records of small chunks, one by one |
+| ``runs``, ``rundir`` | see ``runs.py`` | which records are about whom |
 | ``catalogs`` | SHA-256 | sealed: a catalog as it was in force |
 | ``requests.<day>`` | 16 bytes of SHA-256 of requester and id, u32 part | sealed, see ``requests.py`` |
 
@@ -57,7 +58,7 @@ LOCK_FILE_BYTES = READERS_MAX * 64 + 8192
 FULL_BELOW_BYTES = 1 << 20
 BEGIN_TRIES = 100
 FEW_BLOCKS = 64
-NAMES = ("meta", "tables", "changes", "pending", "records", "bulk", "points", "catalogs")
+NAMES = ("meta", "tables", "changes", "pending", "records", "bulk", "points", "catalogs", "runs", "rundir")
 
 
 class Format(msgspec.Struct, array_like=True, frozen=True):
