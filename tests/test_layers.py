@@ -23,7 +23,7 @@ LAYERS = [
     {"runmerge", "runcheck"},
     {"aliases", "catalog", "tlog"},
     {"additions", "batch"},
-    {"acquire", "requests", "bodies"},
+    {"acquire", "requests", "bodies", "log"},
     {"history"},
     STAGES,
     {"hub"},

@@ -1,31 +1,45 @@
-"""The bodies of records: how a chunk of them is laid out, checked and read.
+"""The bodies of records: how a chunk of them is laid out, encrypted, checked and read.
 
-Chunk of records: one value in ``records`` under the u64 index (big endian) of its first record, little endian inside:
+A chunk is one value in ``records`` under the u64 index (big endian) of its first record, little endian inside. Keys and
+what they are for stand in docs/log.md; rows and fields are encrypted under the period's.
 
 | at | type | what |
 |---|---|---|
-| 0 | u64 | xxh3-64 of bytes 8 to 64 |
-| 8 | u64 | xxh3-64 of the value from byte 64 on |
-| 16 | u32 | magic, "HRC1" |
-| 20 | u32 | n, records in it, 1 to 65,536 |
-| 24 | u64 | index of the first, the same as the key |
-| 32 | i64 | when the hub received the inquiry, seconds since 1970 |
-| 40 | u32 | s, bytes of the shared fields |
-| 44 | 20 | 0 |
-| 64 | s | shared fields, MessagePack array, see :class:`Shared` |
-| next multiple of 8 | n x u64 | person key, ascending: first half of AES-256(records key, person as u32, zeros) |
-| | n x u32 | person check: the next four bytes of the same |
-| | n x u16 | provider, institution number |
-| | n x u16 | decision: entry of the shared fields' decisions |
-| | n x u8 | outcome, a ``Status`` |
+| 0 | u64 | xxh3-64 of "records", 0, the key and bytes 8 to r |
+| 8 | u32 | magic, "HRC2" |
+| 12 | u32 | n, records in it, 1 to 65,536 |
+| 16 | u64 | index of the first, the same as the key |
+| 24 | u64 | generation: number of the commit that wrote it |
+| 32 | i64 | hub time of that commit, seconds since 1970 |
+| 40 | u32 | s, bytes of the fields |
+| 44 | u16 | period |
+| 46 | u16 | 0 |
+| 48 | 12 | nonce |
+| 60 | u32 | 0 |
+| 64 | s | fields, encrypted: MessagePack array, see :class:`Fields` |
+| next multiple of 8 | ceil(n / 256) x u64 | xxh3-64 of each 256 rows as stored |
+| r | n x 16 | rows, encrypted, in the order of their person keys |
 
-Records of a chunk stand in person-key order: their order says nothing about the requester's rows.
+Row, before it is encrypted (AES-256-CTR, one block a row):
+
+| at | type | what |
+|---|---|---|
+| 0 | u32 | person |
+| 4 | u16 | provider, institution number |
+| 6 | u16 | decision: entry of the fields' decisions |
+| 8 | u8 | outcome, a ``Status`` |
+| 9 | u8 | kind, a ``Kind`` |
+| 10 | u48 | 1 + index of the record that this one follows, 0 = none |
+
+A reader of one record checks the head with the fields and sums, and the 4 KiB of rows that its own stands in.
 """
 
 from __future__ import annotations
 
 import struct
-from typing import Any
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -33,183 +47,286 @@ import numpy.typing as npt
 import xxhash
 
 from hub.errors import StorageError
+from hub.periods import PeriodKey, PeriodKeys, counter, period_name
 from hub.snapshot import Snapshot
+from hub.tlog.entry import Shared, decode_shared, hash_shared
 
-MAGIC = 0x31435248  # "HRC1"
-HEAD = struct.Struct("<QQIIQqI20x")
+MAGIC = 0x32435248  # "HRC2"
+HEAD = struct.Struct("<QIIQQqIHH12sI")
 HEAD_BYTES = 64
-ROW_BYTES = 17
+ROW_BYTES = 16
+ROWS_PER_PIECE = 256
+HEADS_KEPT = 4_096
+"""Chunks whose head and fields a process keeps decoded: about 3 KB each."""
+
+ROW = np.dtype(
+    [
+        ("person", "<u4"),
+        ("provider", "<u2"),
+        ("decision", "<u2"),
+        ("outcome", "u1"),
+        ("kind", "u1"),
+        ("link", "<u2", (3,)),
+    ]
+)
+assert ROW.itemsize == ROW_BYTES
+
+_PREFIX = b"records\0"
 
 
-class Shared(msgspec.Struct, array_like=True, frozen=True):
-    """What all records of a chunk have in common.
-
-    Attributes:
-        kind: ``Kind``. inquiry: 8 random bytes, the same in all chunks of an inquiry.
-        catalog: SHA-256 of the catalog that decided, hex.
-        rule, reason, legal_basis: of each decision.
-        cases: a case number for each record, in record order, or None.
-    """
-
-    kind: int
-    inquiry: bytes
-    requester: str
-    on_behalf_of: str | None
-    procedure: str
-    items: tuple[str, ...]
-    role: str
-    section: str
-    operator: str | None
-    reference_date: str | None
-    catalog: str
-    rule: list[int]
-    reason: list[int]
-    legal_basis: list[str]
-    cases: list[str | None] | None
-
-
-def columns_at(shared_bytes: int) -> int:
-    """Where the columns of a chunk begin."""
-    return HEAD_BYTES + (shared_bytes + 7) // 8 * 8
-
-
-def lay_out(
-    shared: bytes,
-    person_keys: npt.NDArray[np.uint8],
-    providers: npt.NDArray[np.uint32],
-    decision: npt.NDArray[np.uint16],
-    outcome: npt.NDArray[np.uint8],
-) -> npt.NDArray[np.uint8]:
-    """A chunk as it is stored, but for its place in the log and its time.
-
-    Args:
-        shared: the common fields, encoded. person_keys: uint8[N, 16], ascending by their first half.
-        providers, decision, outcome: a column each, in the same order.
-    """
-    n, start = len(person_keys), columns_at(len(shared))
-    value = np.zeros(start + ROW_BYTES * n, dtype=np.uint8)
-    value[HEAD_BYTES : HEAD_BYTES + len(shared)] = np.frombuffer(shared, dtype=np.uint8)
-    words = person_keys.view(np.uint32)
-    value[start : start + 8 * n].view(np.uint64)[:] = person_keys.view(np.uint64)[:, 0]
-    value[start + 8 * n : start + 12 * n].view(np.uint32)[:] = words[:, 2]
-    value[start + 12 * n : start + 14 * n].view(np.uint16)[:] = providers
-    value[start + 14 * n : start + 16 * n].view(np.uint16)[:] = decision
-    value[start + 16 * n :] = outcome
-    body_sum = xxhash.xxh3_64_intdigest(value[HEAD_BYTES:].data)
-    HEAD.pack_into(value.data, 0, 0, body_sum, MAGIC, n, 0, 0, len(shared))
-    return value
-
-
-def set_place(value: npt.NDArray[np.uint8], first: int, received_at: int) -> None:
-    """Enter a chunk's place in the log and its time, and put the checksum over its head."""
-    view = value.data
-    _, body, magic, rows, _, _, shared = HEAD.unpack_from(view)
-    HEAD.pack_into(view, 0, 0, body, magic, rows, first, received_at, shared)
-    struct.pack_into("<Q", view, 0, xxhash.xxh3_64_intdigest(view[8:HEAD_BYTES]))
-
-
-class Chunk:
-    """A chunk of records, checked, over the map; valid as long as its snapshot.
+class Fields(msgspec.Struct, array_like=True, frozen=True):
+    """What the records of a chunk have in common.
 
     Attributes:
-        first: index of its first record. received_at: seconds since 1970. rows: records in it.
-        key: uint64[rows], the first half of each record's person key.
+        shared: of each decision what the citizen may read, encoded, see ``tlog/entry.py``.
+        times: of each decision (requested at, provided at), seconds since 1970, 0 = not.
+        blind: 16 random bytes. supervised: MessagePack (operator, a case number for each record or None): for
+            supervisors; the shared fields commit to SHA-256("hub/supervised/1", blind, supervised).
     """
 
-    __slots__ = ("_raw", "_shared", "_shared_bytes", "_start", "first", "key", "received_at", "rows")
+    shared: list[bytes]
+    times: list[tuple[int, int]]
+    blind: bytes
+    supervised: bytes
 
-    def __init__(self, raw: npt.NDArray[np.uint8], first: int, received_at: int, rows: int, shared_bytes: int) -> None:
-        self.first = first
-        self.received_at = received_at
-        self.rows = rows
-        self._raw = raw
-        self._shared: Shared | None = None
-        self._shared_bytes = shared_bytes
-        self._start = columns_at(shared_bytes)
-        self.key = raw[self._start : self._start + 8 * rows].view(np.uint64)
+
+class Chunk(NamedTuple):
+    """The head of a chunk, checked and decrypted.
+
+    Attributes:
+        first, rows: index of its first record, and how many it has. period, time, nonce: see the byte table.
+        fields: as stored. shared: their decisions, decoded.
+        rows_at: where the rows begin. sums: uint64, of each 256 rows.
+    """
+
+    first: int
+    rows: int
+    period: int
+    time: int
+    nonce: bytes
+    fields: Fields
+    shared: list[Shared]
+    rows_at: int
+    sums: npt.NDArray[np.uint64]
 
     def __repr__(self) -> str:
         return f"Chunk(first={self.first}, rows={self.rows})"
 
     @property
-    def shared(self) -> Shared:
-        """The common fields; decoded when first asked for, since most chunks are only searched."""
-        if self._shared is None:
-            try:
-                fields = self._raw[HEAD_BYTES : HEAD_BYTES + self._shared_bytes].data
-                self._shared = msgspec.msgpack.decode(fields, type=Shared)
-            except msgspec.DecodeError as error:
-                raise StorageError(f"records from {self.first}: expected shared fields, got something else") from error
-        return self._shared
+    def shared_hashes(self) -> npt.NDArray[np.uint8]:
+        """uint8[K, 32]: what the entries of each decision commit to."""
+        return np.frombuffer(b"".join(map(hash_shared, self.fields.shared)), np.uint8).reshape(-1, 32)
 
-    def person_key(self, position: int) -> bytes:
-        """The 12 bytes of person key of one record."""
-        at, check = self._start + 8 * position, self._start + 8 * self.rows + 4 * position
-        return self._raw[at : at + 8].tobytes() + self._raw[check : check + 4].tobytes()
-
-    def provider(self, position: int) -> int:
-        """The provider's institution number of one record."""
-        return self._u16(12, position)
-
-    def decision(self, position: int) -> int:
-        """The entry of the shared fields' decisions of one record."""
-        return self._u16(14, position)
-
-    def outcome(self, position: int) -> int:
-        """The ``Status`` of one record."""
-        return int(self._raw[self._start + 16 * self.rows + position])
-
-    def _u16(self, before: int, position: int) -> int:
-        at = self._start + before * self.rows + 2 * position
-        return int(self._raw[at]) | int(self._raw[at + 1]) << 8
+    @property
+    def times(self) -> npt.NDArray[np.int64]:
+        """int64[K, 2]: requested and provided at, of each decision."""
+        return np.array(self.fields.times, dtype=np.int64).reshape(-1, 2)
 
 
-class Chunks:
-    """Reads chunks of one snapshot.
+class Located:
+    """One record: its index in the log, the chunk it stands in, its position there."""
 
-    ``known`` are the chunks that this process has checked before, by first index and checksum: a chunk is never
-    changed, so its checksum is taken once.
+    __slots__ = ("chunk", "index", "position")
+
+    def __init__(self, chunk: Chunk, position: int) -> None:
+        self.index = chunk.first + position
+        self.chunk = chunk
+        self.position = position
+
+    def __repr__(self) -> str:
+        return f"Located(index={self.index})"
+
+    @property
+    def counter(self) -> bytes:
+        """What its salt and the key stream of its row come from."""
+        return counter(self.chunk.nonce, self.position)
+
+
+def lay_out(key: PeriodKey, nonce: bytes, fields: Fields, rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """A chunk as it is stored, but for its place in the log: uint8.
+
+    Args:
+        rows: uint8[N, 16], in the order of their person keys, not encrypted.
     """
+    n = len(rows)
+    encrypted = key.crypt_fields(nonce, msgspec.msgpack.encode(fields))
+    sums_at = _padded(HEAD_BYTES + len(encrypted))
+    rows_at = sums_at + 8 * -(-n // ROWS_PER_PIECE)
+    value = np.zeros(rows_at + ROW_BYTES * n, dtype=np.uint8)
+    value[HEAD_BYTES : HEAD_BYTES + len(encrypted)] = np.frombuffer(encrypted, dtype=np.uint8)
+    value[rows_at:] = key.crypt_rows(nonce, rows).reshape(-1)
+    step = ROW_BYTES * ROWS_PER_PIECE
+    sums = [xxhash.xxh3_64_intdigest(value[at : at + step].data) for at in range(rows_at, len(value), step)]
+    value[sums_at:rows_at] = np.array(sums, dtype="<u8").view(np.uint8)
+    HEAD.pack_into(value.data, 0, 0, MAGIC, n, 0, 0, 0, len(encrypted), key.period, 0, nonce, 0)
+    return value
 
-    def __init__(self, snapshot: Snapshot, known: dict[int, int]) -> None:
-        self.snapshot = snapshot
-        self.known = known
 
-    def read(self, key: bytes, value: Any) -> Chunk:
-        """Check a chunk and lay its columns open.
+def set_place(value: npt.NDArray[np.uint8], first: int, generation: int, time: int) -> None:
+    """Enter a chunk's place in the log, and put the checksum over its head."""
+    view = value.data
+    _, magic, n, _, _, _, fields_bytes, period, _, nonce, _ = HEAD.unpack_from(view)
+    HEAD.pack_into(view, 0, 0, magic, n, first, generation, time, fields_bytes, period, 0, nonce, 0)
+    struct.pack_into("<Q", view, 0, _head_sum(first.to_bytes(8, "big"), view[8 : _rows_at(n, fields_bytes)]))
+
+
+def _padded(at: int) -> int:
+    return (at + 7) // 8 * 8
+
+
+def _rows_at(rows: int, fields_bytes: int) -> int:
+    return _padded(HEAD_BYTES + fields_bytes) + 8 * -(-rows // ROWS_PER_PIECE)
+
+
+def _head_sum(key: bytes, rest: memoryview) -> int:
+    digest = xxhash.xxh3_64(_PREFIX + key)
+    digest.update(rest)
+    return digest.intdigest()
+
+
+class Heads:
+    """The heads of chunks that a process has read lately; shared by its snapshots, since a chunk never changes."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[int, tuple[int, Chunk]] = OrderedDict()
+
+    def find(self, first: int, head_sum: int) -> Chunk | None:
+        """The chunk with this first index, if what is kept has this checksum."""
+        found = self._kept.get(first)
+        return found[1] if found is not None and found[0] == head_sum else None
+
+    def keep(self, head_sum: int, chunk: Chunk) -> None:
+        """Keep one more, and let the oldest go."""
+        self._kept[chunk.first] = head_sum, chunk
+        while len(self._kept) > HEADS_KEPT:
+            try:
+                self._kept.popitem(last=False)
+            except KeyError:
+                return
+
+
+class Bodies:
+    """Reads the bodies of one snapshot."""
+
+    def __init__(self, snapshot: Snapshot, periods: PeriodKeys, heads: Heads) -> None:
+        self._snapshot = snapshot
+        self._periods = periods
+        self._heads = heads
+
+    def locate(self, index: int) -> Located:
+        """Find the chunk that a record stands in.
 
         Raises:
-            StorageError: it is damaged or belongs elsewhere; nothing is served from it.
+            StorageError: there is none, it is damaged, or its period's key is gone.
         """
-        first = int.from_bytes(key, "big")
-        view = memoryview(value)
-        raw = np.frombuffer(view, dtype=np.uint8)
-        if len(raw) < HEAD_BYTES:
-            raise StorageError(f"records from {first}: expected a chunk, got {len(raw)} bytes")
-        head_sum, body_sum, magic, n, index, received_at, shared_bytes = HEAD.unpack_from(view)
-        start = columns_at(shared_bytes)
-        if (
-            head_sum != xxhash.xxh3_64_intdigest(view[8:HEAD_BYTES])
-            or magic != MAGIC
-            or index != first
-            or len(raw) != start + ROW_BYTES * n
-        ):
-            raise StorageError(f"records from {first}: expected the stored checksum, got a damaged head")
-        if self.known.get(first) != head_sum:
-            if body_sum != xxhash.xxh3_64_intdigest(view[HEAD_BYTES:]):
-                raise StorageError(f"records from {first}: expected the stored checksum, got a damaged chunk")
-            self.known[first] = head_sum
-        return Chunk(raw, first, received_at, n, shared_bytes)
-
-    def holding(self, index: int) -> Chunk:
-        """The chunk that a record stands in."""
-        with self.snapshot.txn.cursor(db=self.snapshot.databases["records"]) as cursor:
-            found = cursor.set_range(index.to_bytes(8, "big"))
-            if (not found or bytes(cursor.key()) != index.to_bytes(8, "big")) and not (
-                cursor.prev() if found else cursor.last()
-            ):
-                raise StorageError(f"record {index}: expected a chunk, got none")
-            chunk = self.read(bytes(cursor.key()), cursor.value())
+        chunk, _ = self._chunk_before(index)
         if not chunk.first <= index < chunk.first + chunk.rows:
             raise StorageError(f"record {index}: expected a chunk that holds it, got none")
-        return chunk
+        return Located(chunk, index - chunk.first)
+
+    def key_of(self, chunk: Chunk) -> PeriodKey:
+        """The key of a chunk's period.
+
+        Raises:
+            StorageError: it is gone.
+        """
+        key = self._periods.of(chunk.period)
+        if key is None:
+            raise StorageError(f"records from {chunk.first}: expected the key of {period_name(chunk.period)}, got none")
+        return key
+
+    def rows(self, located: Sequence[Located]) -> npt.NDArray[np.void]:
+        """The rows of some records, decrypted: ``ROW``[N], in their order.
+
+        Raises:
+            StorageError: the rows around one are damaged.
+        """
+        raw = np.empty((len(located), ROW_BYTES), dtype=np.uint8)
+        for at, one in enumerate(located):
+            raw[at] = np.frombuffer(self._stored_row(one), dtype=np.uint8)
+        plain = self._by_period(located, lambda key, counters, at: key.decrypt_rows_at(counters, raw[at]))
+        return plain.view(ROW)[:, 0]
+
+    def salts(self, located: Sequence[Located]) -> npt.NDArray[np.uint8]:
+        """The salts of some records: uint8[N, 16]."""
+        return self._by_period(located, lambda key, counters, at: key.salts_at(counters))
+
+    def _by_period(
+        self,
+        located: Sequence[Located],
+        call: Callable[[PeriodKey, npt.NDArray[np.uint8], npt.NDArray[np.int64]], npt.NDArray[np.uint8]],
+    ) -> npt.NDArray[np.uint8]:
+        """Call with each period's key, the counters of its records and their places; the results in order."""
+        out = np.empty((len(located), ROW_BYTES), dtype=np.uint8)
+        periods = np.array([one.chunk.period for one in located])
+        counters = np.frombuffer(b"".join(one.counter for one in located), dtype=np.uint8).reshape(-1, 16)
+        for period in np.unique(periods).tolist():
+            at = np.flatnonzero(periods == period)
+            out[at] = call(self.key_of(located[at[0]].chunk), np.ascontiguousarray(counters[at]), at)
+        return out
+
+    def whole(self, first: int) -> tuple[Chunk, npt.NDArray[np.uint8]]:
+        """A chunk and all its rows, decrypted: uint8[N, 16].
+
+        Raises:
+            StorageError: it is damaged.
+        """
+        chunk, value = self._chunk_before(first)
+        if chunk.first != first:
+            raise StorageError(f"records from {first}: expected a chunk, got none")
+        step = ROW_BYTES * ROWS_PER_PIECE
+        for piece, at in enumerate(range(chunk.rows_at, len(value), step)):
+            self._check_piece(chunk, piece, value[at : at + step])
+        rows = np.frombuffer(value[chunk.rows_at :], dtype=np.uint8).reshape(-1, ROW_BYTES)
+        return chunk, self.key_of(chunk).crypt_rows(chunk.nonce, np.ascontiguousarray(rows))
+
+    def _stored_row(self, one: Located) -> memoryview:
+        _, value = self._chunk_before(one.chunk.first)
+        piece, place = divmod(one.position, ROWS_PER_PIECE)
+        at = one.chunk.rows_at + ROW_BYTES * ROWS_PER_PIECE * piece
+        rows = value[at : at + ROW_BYTES * ROWS_PER_PIECE]
+        self._check_piece(one.chunk, piece, rows)
+        return rows[ROW_BYTES * place : ROW_BYTES * (place + 1)]
+
+    def _check_piece(self, chunk: Chunk, piece: int, rows: memoryview) -> None:
+        if xxhash.xxh3_64_intdigest(rows) != int(chunk.sums[piece]):
+            first = chunk.first + piece * ROWS_PER_PIECE
+            raise StorageError(f"records from {chunk.first}: expected the stored checksum, got damaged rows at {first}")
+
+    def _chunk_before(self, index: int) -> tuple[Chunk, memoryview]:
+        """The chunk with the largest first index not above this one, and its value."""
+        found = self._snapshot.pages.at_or_before(b"records", index.to_bytes(8, "big"))
+        if found is None or len(found[0]) != 8:
+            raise StorageError(f"record {index}: expected a chunk, got none")
+        key, value = found
+        first = int.from_bytes(key, "big")
+        if len(value) < HEAD_BYTES:
+            raise StorageError(f"records from {first}: expected a chunk, got {len(value)} bytes")
+        head_sum, magic, n, place, _, time, fields_bytes, period, _, nonce, _ = HEAD.unpack_from(value)
+        kept = self._heads.find(first, head_sum)
+        if kept is not None and kept.rows == n and len(value) == kept.rows_at + ROW_BYTES * n:
+            return kept, value
+        rows_at = _rows_at(n, fields_bytes)
+        if magic != MAGIC or place != first or len(value) != rows_at + ROW_BYTES * n:
+            raise StorageError(f"records from {first}: expected the stored checksum, got a damaged head")
+        if head_sum != _head_sum(key, value[8:rows_at]):
+            raise StorageError(f"records from {first}: expected the stored checksum, got a damaged head")
+        encrypted = bytes(value[HEAD_BYTES : HEAD_BYTES + fields_bytes])
+        chunk = self._decode(first, n, period, time, nonce, encrypted, rows_at)
+        chunk.sums[:] = np.frombuffer(value[_padded(HEAD_BYTES + fields_bytes) : rows_at], dtype="<u8")
+        self._heads.keep(head_sum, chunk)
+        return chunk, value
+
+    def _decode(
+        self, first: int, rows: int, period: int, time: int, nonce: bytes, encrypted: bytes, rows_at: int
+    ) -> Chunk:
+        sums = np.empty(-(-rows // ROWS_PER_PIECE), dtype=np.uint64)
+        key = self._periods.of(period)
+        if key is None:
+            raise StorageError(f"records from {first}: expected the key of {period_name(period)}, got none")
+        try:
+            fields = msgspec.msgpack.decode(key.crypt_fields(nonce, encrypted), type=Fields)
+            shared = [decode_shared(raw) for raw in fields.shared]
+        except msgspec.DecodeError as error:
+            raise StorageError(f"records from {first}: expected shared fields, got something else") from error
+        return Chunk(first, rows, period, time, nonce, fields, shared, rows_at, sums)

@@ -1,27 +1,39 @@
-"""Stage 6 of 6: a person -> their history, newest first. Reads only."""
+"""Stage 6 of 6: a person -> their history, newest first, each record with its proof. Reads only."""
 
 from __future__ import annotations
 
 import datetime as dt
 import hmac
+import struct
+from collections.abc import Callable
 
-from hub.bodies import Chunk, Chunks
+import numpy as np
+
+from hub import _hash
+from hub.bodies import ROW_BYTES, Bodies
 from hub.catalog import Catalog
 from hub.catalog.moments import day_starts, ends_at
 from hub.errors import RequestError
-from hub.history import find_records
+from hub.history import Found, find_records, person_keys
 from hub.keys import Keys
 from hub.limits import HISTORY_LIMIT_MAX
+from hub.log import Log
 from hub.messages import History, Kind, Record, Status
+from hub.periods import PeriodKeys
+from hub.snapshot import Snapshot
+from hub.tlog.proof import Proof
 
-_FIRST = 1 << 63
+_FIRST = (1 << 63) - 1
+_PERSON = struct.Struct(">I")
 
 
 def disclose_history(
-    chunks: Chunks,
+    snapshot: Snapshot,
+    bodies: Bodies,
     catalog: Catalog,
     keys: Keys,
-    person_key: bytes,
+    periods: PeriodKeys,
+    person: int,
     *,
     since: dt.datetime | dt.date | None,
     until: dt.datetime | dt.date | None,
@@ -29,14 +41,16 @@ def disclose_history(
     procedure: str | None,
     limit: int,
     cursor: str | None,
+    prove: Callable[[list[Found], list[Record]], list[Proof]],
 ) -> History:
     """A page of a person's records.
 
     Args:
-        person_key: 12 bytes, see ``Keys.person_keys``.
+        person: their number.
         since, until: since <= requested_at < until; a date means the day in Japan, ``until`` the whole of it.
         institution: only records that it asked for or was asked in. procedure: only this one.
         cursor: of the page before; stays valid while records are added.
+        prove: called when a proof of the page is first asked for.
 
     Raises:
         RequestError: limit, cursor, institution or procedure is not of this history or catalog.
@@ -49,22 +63,89 @@ def disclose_history(
     number = None if institution is None else catalog.institution(institution).number
     if procedure is not None:
         catalog.procedure(procedure)
-    below = _FIRST if cursor is None else _read_cursor(keys, person_key, cursor)
-    records: list[Record] = []
-    with chunks.snapshot.reading:
-        for chunk, position in find_records(chunks, person_key, below):
+    below = _FIRST if cursor is None else _read_cursor(keys, person, cursor)
+    found: list[Found] = []
+    for batch in find_records(
+        snapshot,
+        bodies,
+        person_keys(periods, person),
+        person,
+        below,
+        since=_finite(first),
+        until=_finite(end),
+        batch=limit + 1,
+    ):
+        for one in batch:
+            chunk, row = one.located.chunk, one.row
+            shared = chunk.shared[row["decision"]]
+            requested_at = chunk.fields.times[row["decision"]][0]
             # A resumed inquiry keeps the time of its first chunk, so an older record may stand behind a newer one.
             if (
-                (first is not None and chunk.received_at < first)
-                or (end is not None and chunk.received_at >= end)
-                or (procedure is not None and chunk.shared.procedure != procedure)
-                or (number is not None and chunk.shared.requester != institution and chunk.provider(position) != number)
+                (first is not None and requested_at < first)
+                or (end is not None and requested_at >= end)
+                or (procedure is not None and shared.procedure != procedure)
+                or (number is not None and shared.requester != institution and row["provider"] != number)
             ):
                 continue
-            if len(records) == limit:
-                return History(records, _write_cursor(keys, person_key, records[-1].index))
-            records.append(_record(catalog, chunk, position))
-    return History(records, None)
+            found.append(one)
+        if len(found) > limit:
+            break
+    more, found = len(found) > limit, found[:limit]
+    records = [_record(catalog, one) for one in found]
+    after = _write_cursor(keys, person, records[-1].index) if more else None
+    return History(records, after, lambda: prove(found, records))
+
+
+def prove_records(
+    log: Log, snapshot: Snapshot, bodies: Bodies, keys: Keys, person: int, found: list[Found], records: list[Record]
+) -> list[Proof]:
+    """The proofs of some records of one person, against the latest checkpoint.
+
+    Raises:
+        StorageError: what is stored does not lead to the signed root.
+        BusyError: a record is so new that no checkpoint covers it yet.
+    """
+    if not found:
+        return []
+    located = [one.located for one in found]
+    salts = bodies.salts(located)
+    disclosure = keys.disclosure_keys(np.array([person], dtype=np.uint32))
+    committed, leaves = [], []
+    for one, salt in zip(found, salts, strict=True):
+        chunk = one.located.chunk
+        decision = int(one.row["decision"])
+        row, leaf = np.empty((1, 48), dtype=np.uint8), np.empty((1, 32), dtype=np.uint8)
+        plain = np.array([one.row]).view(np.uint8).reshape(1, ROW_BYTES).copy()
+        plain[0, 6:8] = 0
+        _hash.hash_records(
+            np.ascontiguousarray(salt[None, :]),
+            disclosure,
+            plain,
+            chunk.shared_hashes[decision : decision + 1],
+            chunk.times[decision : decision + 1],
+            committed=row,
+            leaves=leaf,
+        )
+        committed.append(row.tobytes())
+        leaves.append(leaf.tobytes())
+    checkpoint, paths = log.prove(snapshot, [one.index for one in located], leaves)
+    return [
+        Proof(
+            one.located.index,
+            path,
+            checkpoint=checkpoint,
+            record=record,
+            salt=salt.tobytes(),
+            shared=one.located.chunk.fields.shared[one.row["decision"]],
+            row=row,
+        )
+        for one, path, record, salt, row in zip(found, paths, records, salts, committed, strict=True)
+    ]
+
+
+def _finite(moment: float | None) -> float | None:
+    """A moment that a stored time can be compared with."""
+    return None if moment is None else min(max(moment, -(2.0**62)), 2.0**62)
 
 
 def _moment(value: dt.datetime | dt.date | None, *, end_of_day: bool) -> float | None:
@@ -79,36 +160,38 @@ def _moment(value: dt.datetime | dt.date | None, *, end_of_day: bool) -> float |
     return ends_at(value) if end_of_day else day_starts(value)
 
 
-def _record(catalog: Catalog, chunk: Chunk, position: int) -> Record:
-    shared, decision = chunk.shared, chunk.decision(position)
+def _record(catalog: Catalog, found: Found) -> Record:
+    chunk, row = found.located.chunk, found.row
+    shared = chunk.shared[row["decision"]]
+    requested_at, provided_at = chunk.fields.times[row["decision"]]
     return Record(
-        kind=Kind(shared.kind),
-        requested_at=dt.datetime.fromtimestamp(chunk.received_at, dt.UTC),
-        provided_at=None,
+        kind=Kind(row["kind"]),
+        requested_at=dt.datetime.fromtimestamp(requested_at, dt.UTC),
+        provided_at=dt.datetime.fromtimestamp(provided_at, dt.UTC) if provided_at else None,
         requester=shared.requester,
         on_behalf_of=shared.on_behalf_of,
-        provider=catalog.institution_by_number(chunk.provider(position)).code,
+        provider=catalog.institution_by_number(int(row["provider"])).code,
         procedure=shared.procedure,
         items=shared.items,
         role=shared.role,
         section=shared.section,
-        legal_basis=shared.legal_basis[decision],
-        outcome=Status(chunk.outcome(position)),
+        legal_basis=shared.legal_basis,
+        outcome=Status(row["outcome"]),
         inquiry=shared.inquiry.hex(),
-        index=chunk.first + position,
+        index=found.located.index,
     )
 
 
-def _write_cursor(keys: Keys, person_key: bytes, index: int) -> str:
+def _write_cursor(keys: Keys, person: int, index: int) -> str:
     body = index.to_bytes(8, "big")
-    return (body + keys.cursor_tag(person_key + body)).hex()
+    return (body + keys.cursor_tag(_PERSON.pack(person) + body)).hex()
 
 
-def _read_cursor(keys: Keys, person_key: bytes, cursor: str) -> int:
+def _read_cursor(keys: Keys, person: int, cursor: str) -> int:
     try:
         raw = bytes.fromhex(cursor)
     except (ValueError, TypeError):
         raw = b""
-    if len(raw) != 16 or not hmac.compare_digest(keys.cursor_tag(person_key + raw[:8]), raw[8:]):
+    if len(raw) != 16 or not hmac.compare_digest(keys.cursor_tag(_PERSON.pack(person) + raw[:8]), raw[8:]):
         raise RequestError("cursor: expected one that this history gave, got another")
     return int.from_bytes(raw[:8], "big")

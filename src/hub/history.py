@@ -1,60 +1,71 @@
-"""Which records are about whom.
-
-Two ways in, merged newest first: records of small chunks have an entry each in ``points``; a chunk of more than 256
-records is searched by its own person-key column, which is sorted (a few steps a chunk, however many rows it has).
-"""
+"""Which records are about whom: candidates from the index (``runs.py``), made certain by the bodies."""
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterator
+from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from hub.bodies import Chunk, Chunks
-from hub.errors import StorageError
+from hub.bodies import Bodies, Located
+from hub.periods import PeriodKeys
+from hub.runs import find_indexes
+from hub.snapshot import Snapshot
 
 
-def find_records(chunks: Chunks, person_key: bytes, below: int) -> Iterator[tuple[Chunk, int]]:
-    """The records about a person with an index under ``below``, newest first: (chunk, position in it).
+class Found(NamedTuple):
+    """One record about a person: where it stands, and its row (a ``ROW``)."""
+
+    located: Located
+    row: np.void
+
+    def __repr__(self) -> str:
+        return f"Found(index={self.located.index})"
+
+
+def person_keys(periods: PeriodKeys, person: int) -> dict[int, int]:
+    """A person's key in each period that can still be read."""
+    one: npt.NDArray[np.uint32] = np.array([person], dtype=np.uint32)
+    found = {}
+    for period in periods.periods():
+        key = periods.of(period)
+        if key is not None:
+            found[period] = int(key.person_keys(one)[0])
+    return found
+
+
+def find_records(
+    snapshot: Snapshot,
+    bodies: Bodies,
+    keys: dict[int, int],
+    person: int,
+    below: int,
+    *,
+    since: float | None = None,
+    until: float | None = None,
+    batch: int,
+) -> Iterator[list[Found]]:
+    """The records about a person with an index under ``below``, newest first, in batches read together.
 
     Args:
-        person_key: the first 12 of the 16 bytes of ``Keys.person_keys``.
+        keys: of :func:`person_keys`.
+        since, until: runs without a record of this time are skipped; the caller still compares.
+        batch: records that are looked for at a time.
+
+    Raises:
+        StorageError: index or bodies are damaged.
     """
-    both = heapq.merge(
-        _in_points(chunks, person_key, below), _in_bulk(chunks, person_key, below), key=lambda entry: -entry[0]
+    indexes = find_indexes(
+        snapshot,
+        keys,
+        below,
+        since=None if since is None else int(since),
+        until=None if until is None else int(until) + 1,
     )
-    for index, chunk in both:
-        holder = chunk if chunk is not None else chunks.holding(index)
-        position = index - holder.first
-        if holder.person_key(position) != person_key:
-            raise StorageError(f"record {index}: expected the person of the index, got another")
-        yield holder, position
-
-
-def _in_points(chunks: Chunks, person_key: bytes, below: int) -> Iterator[tuple[int, Chunk | None]]:
-    snapshot = chunks.snapshot
-    with snapshot.txn.cursor(db=snapshot.databases["points"]) as cursor:
-        more = cursor.prev() if cursor.set_range(person_key + below.to_bytes(8, "big")) else cursor.last()
-        while more and bytes(cursor.key()[:12]) == person_key:
-            yield int.from_bytes(bytes(cursor.key()[12:]), "big"), None
-            more = cursor.prev()
-
-
-def _in_bulk(chunks: Chunks, person_key: bytes, below: int) -> Iterator[tuple[int, Chunk | None]]:
-    wanted = np.uint64(int.from_bytes(person_key[:8], "little"))
-    snapshot = chunks.snapshot
-    with snapshot.txn.cursor(db=snapshot.databases["bulk"]) as cursor:
-        more = cursor.prev() if cursor.set_range(below.to_bytes(8, "big")) else cursor.last()
-        while more:
-            key = bytes(cursor.key())
-            value = snapshot.get("records", key)
-            if value is None:
-                raise StorageError(f"records from {int.from_bytes(key, 'big')}: expected a chunk, got none")
-            chunk = chunks.read(key, value)
-            for position in range(int(chunk.key.searchsorted(wanted, "right")) - 1, -1, -1):
-                if chunk.key[position] != wanted:
-                    break
-                if chunk.first + position < below and chunk.person_key(position) == person_key:
-                    yield chunk.first + position, chunk
-            more = cursor.prev()
+    while some := list(islice(indexes, batch)):
+        located = [bodies.locate(index) for index in some]
+        rows = bodies.rows(located)
+        # Two persons may share a key of 64 bits.
+        yield [Found(one, row) for one, row in zip(located, rows, strict=True) if row["person"] == person]

@@ -30,14 +30,17 @@ from hub.aliases import (
 )
 from hub.authorise import authorise
 from hub.batch import Batch, Decided
-from hub.bodies import Chunks
+from hub.bodies import Bodies, Heads
 from hub.catalog import Catalog
 from hub.decode import CODES_ABOVE, decode_alias, decode_aliases, decode_codes, decode_inquiry, decode_providers
-from hub.disclose import disclose_history
+from hub.disclose import disclose_history, prove_records
 from hub.errors import BusyError, RequestError, StorageError
+from hub.history import Found
 from hub.limits import HISTORY_LIMIT
-from hub.messages import Acquired, Answer, History, Inquiry, Resolved, Status
-from hub.record import Prepared, prepare_chunk, write_chunk
+from hub.log import Log
+from hub.messages import Acquired, Answer, History, Inquiry, Record, Resolved, Status
+from hub.periods import PeriodKeys, period_of, period_start
+from hub.record import Prepared, must_prepare_again, prepare_chunk, write_chunk
 from hub.requests import (
     File,
     Request,
@@ -54,8 +57,12 @@ from hub.requests import (
 )
 from hub.resolve import resolve_aliases
 from hub.respond import respond, respond_empty
+from hub.runmerge import Merger
 from hub.sealed import seal, unseal
 from hub.store import Store
+from hub.tlog.checkpoint import LogKey
+from hub.tlog.proof import Proof
+from hub.tlog.tiles import Exported, export_tiles
 from hub.workers import Workers
 
 CHUNKS_AHEAD = 3
@@ -90,18 +97,28 @@ class Hub:
         readonly: bool,
         threads: int | None,
         clock: Callable[[], float],
+        head: str | os.PathLike[str] | None,
+        origin: str | None,
     ) -> None:
         self._clock = clock
         self._store = Store(Path(folder), create=create, readonly=readonly, now=int(clock()))
+        self._periods = PeriodKeys(self._store.folder / "keys" / "periods")
+        self._heads = Heads()
+        self._merger: Merger | None = None
+        self._log: Log | None = None
         self._workers = Workers(threads)
         self._catalogs: dict[str, Catalog] = {}
         self._under_way: dict[bytes, threading.Thread] = {}
-        self._checked_chunks: dict[int, int] = {}
         self._last_day = -1
         try:
+            log = self._log = Log(self._store, head=head, origin=self._find_origin(origin))
+            if self._store.made:
+                log.forget_head()
+            log.check_head()
             self._catalog_digest = self._find_catalog()
             if not readonly:
                 complete_pending(self._store, self._workers)
+                self._merger = Merger(self._store)
         except BaseException:
             self.close()
             raise
@@ -117,7 +134,11 @@ class Hub:
 
     def close(self) -> None:
         """Let go of the folder; may be called again."""
+        if self._merger is not None and not self._store.forked:
+            self._merger.close()
         self._workers.close()
+        if self._log is not None:
+            self._log.close()
         self._store.close()
 
     # -- catalog
@@ -278,6 +299,8 @@ class Hub:
             done = chunks_done(snapshot, name, key, request)
         if not all(done):
             self._record_chunks(batch, request, decided, name, key, done, progress)
+        # Also where all chunks were there: the process before may have died between commit and head.
+        self._published().publish()
         with self._store.snapshot() as snapshot:
             return respond(snapshot, name, key, request, batch.inquiry.request_id)
 
@@ -320,14 +343,19 @@ class Hub:
             resolution = resolve_aliases(
                 snapshot, batch.requester, batch.providers[rows], batch.aliases[rows], _ALONE, wanted=wanted
             )
-        return prepare_chunk(batch, request, decided, resolution, chunk, self._store.keys)
+        key = self._periods.make(period_of(self._now()))
+        return prepare_chunk(batch, request, decided, resolution, chunk, self._store.keys, key)
 
     def _write(self, batch: Batch, request: Request, decided: Decided, chunk: Prepared, name: str, key: bytes) -> None:
         with self._store.commit() as commit:
-            if commit.state.tables_commit != chunk.tables_commit:
+            now = max(int(self._clock()), commit.state.time)
+            if must_prepare_again(commit, chunk, now):
                 # Aliases were acquired since it was resolved. Under the writer's lock nothing moves any more.
                 chunk = self._prepare(batch, request, decided, chunk.number)
-            write_chunk(commit, name, key, request, chunk)
+                now = max(now, period_start(chunk.period))
+            write_chunk(commit, name, key, request, chunk, now)
+        if self._merger is not None:
+            self._merger.wake()
 
     def _now(self) -> int:
         """Seconds since 1970; a clock that was set back does not take the log with it."""
@@ -442,18 +470,79 @@ class Hub:
             persons, _, status = find_persons(snapshot, number, alias, _ALONE)
             if status[0] != Status.OK:
                 raise RequestError("alias: expected one of the portal's, got another")
+            person = int(persons[0])
             return disclose_history(
-                Chunks(snapshot, self._checked_chunks),
+                snapshot,
+                Bodies(snapshot, self._periods, self._heads),
                 catalog,
                 self._store.keys,
-                self._store.keys.person_keys(persons)[0, :12].tobytes(),
+                self._periods,
+                person,
                 since=since,
                 until=until,
                 institution=institution,
                 procedure=procedure,
                 limit=limit,
                 cursor=cursor,
+                prove=lambda found, records: self._prove(person, found, records),
             )
+
+    def _prove(self, person: int, found: list[Found], records: list[Record]) -> list[Proof]:
+        with self._store.snapshot() as snapshot:
+            bodies = Bodies(snapshot, self._periods, self._heads)
+            return prove_records(self._published(), snapshot, bodies, self._store.keys, person, found, records)
+
+    # -- the log
+
+    @property
+    def verifier_key(self) -> str:
+        """The log's public key as a C2SP vkey: all that is needed to check a proof."""
+        return self._published().verifier_key
+
+    def checkpoint(self) -> str:
+        """The latest checkpoint, a C2SP signed note; every answered row is in the tree that it names."""
+        return self._published().checkpoint()
+
+    def consistency(self, old_size: int, new_size: int) -> list[bytes]:
+        """The RFC 6962 consistency proof between two sizes of the log.
+
+        Raises:
+            RequestError: not 0 <= old_size <= new_size <= size of the latest checkpoint.
+        """
+        with self._store.snapshot() as snapshot:
+            return self._published().consistency(snapshot, old_size, new_size)
+
+    def export_tiles(
+        self, folder: str | os.PathLike[str], *, progress: Callable[[int], None] | None = None
+    ) -> Exported:
+        """Write the log as static files in the C2SP layout; only what is new since the last time.
+
+        Raises:
+            RequestError: the folder holds another log.
+            StorageError: a file could not be written, or what is stored does not lead to the signed root.
+        """
+        with self._store.snapshot() as snapshot:
+            return export_tiles(self._published().tree(snapshot), folder, progress=progress)
+
+    def _published(self) -> Log:
+        assert self._log is not None
+        return self._log
+
+    def _find_origin(self, origin: str | None) -> str:
+        with self._store.snapshot() as snapshot:
+            value = snapshot.get("meta", b"origin")
+            if value is not None:
+                found = unseal("meta", b"origin", value).decode()
+                if origin not in (None, found):
+                    raise RequestError("origin: expected the one that the log was made with, got another")
+                return found
+        chosen = origin or f"hub-{self._store.keys.fingerprint.hex()[:16]}"
+        if self._store.readonly:
+            raise StorageError("open: its making was not finished; open it once for writing")
+        LogKey(self._store.keys.log_seed, chosen)
+        with self._store.commit() as commit:
+            commit.put_sealed("meta", b"origin", chosen.encode())
+        return chosen
 
     # -- the folder
 
@@ -479,7 +568,7 @@ class Hub:
                 "bytes_on_disk": self._store.bytes_on_disk(),
                 "live_bytes": sum(live.values()),
                 "tables_bytes": live["tables"],
-                "records_bytes": live["records"] + live["bulk"] + live["points"],
+                "records_bytes": sum(live[name] for name in ("records", "entries", "nodes", "runs", "rundir")),
                 "requests_bytes": sum(size for name, size in live.items() if name.startswith("requests.")),
                 "catalog": catalog.digest,
             }
@@ -526,6 +615,8 @@ def open(
     readonly: bool = False,
     threads: int | None = None,
     clock: Callable[[], float] = time.time,
+    head: str | os.PathLike[str] | None = None,
+    origin: str | None = None,
 ) -> Hub:
     """Open a hub folder.
 
@@ -534,10 +625,13 @@ def open(
         readonly: any number of processes may read while one writes.
         threads: for bulk work; default: the processors this process may use.
         clock: seconds since 1970; the hub's own clock decides which law is in force.
+        head: file with the latest checkpoint, outside the folder (default: ``<folder>.head`` beside it).
+        origin: the log's name in its checkpoints, such as ``example.go.jp/log``; chosen when the hub is made.
 
     Raises:
         RequestError: no hub there, or other files are.
         BusyError: another process has it open for writing; it is named.
         StorageError: damaged, of a newer format, without its keys, or the disk failed.
+        TamperError: the record log is shorter than its head or has another root: an older copy was put back.
     """
-    return Hub(folder, create=create, readonly=readonly, threads=threads, clock=clock)
+    return Hub(folder, create=create, readonly=readonly, threads=threads, clock=clock, head=head, origin=origin)

@@ -3,8 +3,10 @@
 | file | bytes | what for |
 |---|---|---|
 | ``identifiers.key`` | 32 | AES-256: resident record codes to keyed pseudonyms; each namespace's key comes from it |
-| ``records.key`` | 32 | AES-256: person numbers to the person keys that records carry |
+| ``disclosure.key`` | 32 | AES-256: person numbers to disclosure keys, by which records say whose they are |
 | ``cursors.key`` | 32 | HMAC-SHA-256: history cursors, so that nobody makes one up |
+| ``log.key`` | 32 | Ed25519: signs checkpoints of the record log |
+| ``periods/`` | | the keys of the record log's periods, see ``periods.py`` |
 
 Who holds the keys and the environment can read identifiers back; a backup of the environment alone cannot.
 A lost key cannot be made again: a folder with data and without its keys is refused, never given new ones.
@@ -26,18 +28,19 @@ from hub.errors import StorageError
 from hub.messages import Aliases
 
 KEY_BYTES = 32
-NAMES = ("identifiers", "records", "cursors")
+NAMES = ("identifiers", "disclosure", "cursors", "log")
 
 
 class Keys:
     """The keys of one folder. Never printed, never logged."""
 
-    def __init__(self, identifiers: bytes, records: bytes, cursors: bytes) -> None:
-        self._records = Cipher(algorithms.AES(records), modes.ECB())
+    def __init__(self, identifiers: bytes, disclosure: bytes, cursors: bytes, log: bytes) -> None:
+        self._disclosure = Cipher(algorithms.AES(disclosure), modes.ECB())
+        self.log_seed = log
         self._cursors = cursors
         namespace = hmac.digest(identifiers, b"hub/namespace/resident-record-code", "sha256")
         self._resident_codes = Cipher(algorithms.AES(namespace), modes.ECB())
-        self.fingerprint = hashlib.sha256(b"hub/keys/1" + identifiers + records + cursors).digest()[:16]
+        self.fingerprint = hashlib.sha256(b"hub/keys/2" + identifiers + disclosure + cursors + log).digest()[:16]
         """Stored in the environment, so that keys of another folder are noticed."""
 
     def __repr__(self) -> str:
@@ -45,20 +48,25 @@ class Keys:
 
     def pseudonyms(self, blocks: Aliases) -> Aliases:
         """Resident record codes as length-tagged blocks (uint8[N, 16]) to keyed pseudonyms (uint8[N, 16])."""
-        return _encrypt(self._resident_codes, blocks)
+        return encrypt_blocks(self._resident_codes, blocks)
 
-    def person_keys(self, persons: npt.NDArray[np.uint32]) -> Aliases:
-        """Person numbers (uint32[N]) to the 16 bytes by which records know them (uint8[N, 16])."""
+    def disclosure_keys(self, persons: npt.NDArray[np.uint32]) -> Aliases:
+        """Person numbers (uint32[N]) to disclosure keys (uint8[N, 16]), the same in all periods.
+
+        Derived and not stored: sixteen bytes a person and a random fetch a record less; nobody without the key can
+        tell them from random ones.
+        """
         blocks = np.zeros((len(persons), 4), dtype=np.uint32)
         blocks[:, 0] = persons
-        return _encrypt(self._records, blocks.view(np.uint8))
+        return encrypt_blocks(self._disclosure, blocks.view(np.uint8))
 
     def cursor_tag(self, text: bytes) -> bytes:
         """Eight bytes that only this hub can put under a cursor."""
         return hmac.digest(self._cursors, text, "sha256")[:8]
 
 
-def _encrypt(cipher: Cipher[modes.ECB], blocks: Aliases) -> Aliases:
+def encrypt_blocks(cipher: Cipher[modes.ECB], blocks: Aliases) -> Aliases:
+    """Encrypt each block of 16 bytes for itself: uint8[N, 16] to the same."""
     # Every block is another person: the equal-blocks weakness of ECB is the determinism that is wanted here.
     # The library asks for room for one block more than it writes.
     out = np.empty(blocks.size + 15, dtype=np.uint8)
@@ -101,20 +109,25 @@ def load_keys(folder: Path) -> Keys:
     Raises:
         StorageError: one is missing, has the wrong length, or can be read by others.
     """
-    found = []
-    for name in NAMES:
-        path = folder / f"{name}.key"
-        try:
-            mode = path.stat().st_mode & 0o777
-            content = path.read_bytes()
-        except OSError as error:
-            raise StorageError(f"read {name}.key: {error.strerror}") from error
-        if mode & 0o077:
-            raise StorageError(f"{name}.key: expected mode 0600, got {mode:04o}")
-        if len(content) != KEY_BYTES:
-            raise StorageError(f"{name}.key: expected {KEY_BYTES} bytes, got {len(content)}")
-        found.append(content)
-    return Keys(*found)
+    return Keys(*(read_key(folder / f"{name}.key") for name in NAMES))
+
+
+def read_key(path: Path) -> bytes:
+    """Read one key file.
+
+    Raises:
+        StorageError: it is missing, has the wrong length, or can be read by others.
+    """
+    try:
+        mode = path.stat().st_mode & 0o777
+        content = path.read_bytes()
+    except OSError as error:
+        raise StorageError(f"read {path.name}: {error.strerror}") from error
+    if mode & 0o077:
+        raise StorageError(f"{path.name}: expected mode 0600, got {mode:04o}")
+    if len(content) != KEY_BYTES:
+        raise StorageError(f"{path.name}: expected {KEY_BYTES} bytes, got {len(content)}")
+    return content
 
 
 def sync_folder(folder: Path) -> None:

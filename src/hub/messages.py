@@ -6,13 +6,15 @@ Numbers of enums are stored and sent; they are never reused. A result's ``repr``
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import IntEnum, IntFlag
 from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+
+from hub.errors import RequestError
 
 Aliases = npt.NDArray[np.uint8]
 """uint8[N, 16], C-contiguous."""
@@ -254,11 +256,28 @@ class History:
         cursor: hand it to the next call to go on; None at the end.
     """
 
-    __slots__ = ("cursor", "records")
+    __slots__ = ("_proofs", "_prove", "cursor", "records")
 
-    def __init__(self, records: list[Record], cursor: str | None) -> None:
+    def __init__(self, records: list[Record], cursor: str | None, prove: Callable[[], list[Any]]) -> None:
         self.records = records
         self.cursor = cursor
+        self._prove = prove
+        self._proofs: list[Any] | None = None
+
+    def proof(self, i: int) -> Any:
+        """The proof that record ``i`` of this page is in the log: :class:`hub.Proof`.
+
+        All proofs of the page are made at the first call, against the checkpoint of that moment.
+
+        Raises:
+            RequestError: the page has no such record.
+            StorageError: what is stored does not lead to the signed root; no proof is given.
+        """
+        if isinstance(i, bool) or not isinstance(i, int) or not 0 <= i < len(self.records):
+            raise RequestError(f"proof: expected one of {len(self.records)} records, counted from 0")
+        if self._proofs is None:
+            self._proofs = self._prove()
+        return self._proofs[i]
 
     def __len__(self) -> int:
         return len(self.records)

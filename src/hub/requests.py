@@ -1,9 +1,10 @@
 """What is kept of each request id for 30 days: what was asked, which chunks are done, the statuses.
 
 Request: in the database of the day (``requests.<day>``) under SHA-256("hub/request-id/1", requester, 0, id)[:16] and
-u32 part. Part 0 is :class:`Request`, MessagePack; part k + 1 is chunk k: n x u8 status, n x u16 decision, n x u16
-position in its chunk of records (little endian). A status has bit 7 set where the row has no record: an unknown alias
-leaves no trace of a person. Part 0xFFFFFFFF is :class:`File`: of a file that is sent in parts, under the whole's id.
+u32 part. Part 0 is :class:`Request`, MessagePack; part k + 1 is chunk k: u64 index of the first record of its chunk of
+records, n x u8 status, n x u16 decision, n x u16 position in that chunk (little endian). A status has bit 7 set where
+the row has no record: an unknown alias leaves no trace of a person. Part 0xFFFFFFFF is :class:`File`: of a file that is
+sent in parts, under the whole's id.
 """
 
 from __future__ import annotations
@@ -150,8 +151,8 @@ def chunk_state(snapshot: Snapshot, name: str, key: bytes, request: Request, chu
         return None
     body = unseal(name, part, value)
     rows = min(request.chunk_rows, request.rows - chunk * request.chunk_rows)
-    if len(body) != 5 * rows:
-        raise StorageError(f"request: expected {5 * rows} bytes in chunk {chunk}, got {len(body)}")
+    if len(body) != 8 + 5 * rows:
+        raise StorageError(f"request: expected {8 + 5 * rows} bytes in chunk {chunk}, got {len(body)}")
     return body
 
 

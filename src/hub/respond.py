@@ -25,9 +25,9 @@ def respond(snapshot: Snapshot, name: str, key: bytes, request: Request, request
         state = chunk_state(snapshot, name, key, request, chunk)
         if state is None:
             raise StorageError(f"request: expected {request.chunks} chunks, chunk {chunk} is missing", retry_safe=True)
-        start, rows = chunk * request.chunk_rows, len(state) // 5
-        status[start : start + rows] = np.frombuffer(state, np.uint8, rows) & (0xFF ^ NO_RECORD_BIT)
-        decision[start : start + rows] = np.frombuffer(state, np.uint16, rows, rows)
+        start, rows = chunk * request.chunk_rows, (len(state) - 8) // 5
+        status[start : start + rows] = np.frombuffer(state, np.uint8, rows, 8) & (0xFF ^ NO_RECORD_BIT)
+        decision[start : start + rows] = np.frombuffer(state, np.uint16, rows, 8 + rows)
     if len(decision) and int(decision.max()) >= len(request.rule):
         raise StorageError("request: expected decisions of its table, got others")
     return Answer(

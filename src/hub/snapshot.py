@@ -24,6 +24,7 @@ class State(msgspec.Struct):
         persons: persons so far; the next one gets this number.
         records: records so far; the next one gets this index.
         time: hub time of the last record, so that time never runs backwards in the log.
+        peaks: roots of the complete subtrees that ``records`` in binary names, largest first, 32 bytes each.
     """
 
     commit: int = 0
@@ -31,6 +32,7 @@ class State(msgspec.Struct):
     persons: int = 0
     records: int = 0
     time: int = 0
+    peaks: list[bytes] = msgspec.field(default_factory=list)
 
 
 class Snapshot:

@@ -17,8 +17,8 @@ Sub-databases of the environment; numbers in keys are big endian:
 | ``changes`` | u64 commit | sealed: (u32 table, u32 prefix, u32 depth) of every block that the commit wrote |
 | ``pending`` | u32 addition, u32 part | sealed, see ``additions.py`` |
 | ``records`` | u64 index of the first record | chunk of records, see ``bodies.py`` |
-| ``bulk`` | u64 index of the first record | sealed u32: rows of a chunk that histories search by its own columns |
-| ``points`` | 12 bytes of person key, u64 index | empty: records of small chunks, one by one |
+| ``entries`` | u64 index of the first record | sealed: n x 32 bytes, entries of the log, see docs/log.md |
+| ``nodes`` | u8 level, u64 number of the first node | sealed: k x 32 bytes, complete nodes of the tree |
 | ``runs``, ``rundir`` | see ``runs.py`` | which records are about whom |
 | ``catalogs`` | SHA-256 | sealed: a catalog as it was in force |
 | ``requests.<day>`` | 16 bytes of SHA-256 of requester and id, u32 part | sealed, see ``requests.py`` |
@@ -52,13 +52,13 @@ from hub.limits import CHANGES_KEPT, MAP_BYTES, SUB_DATABASES_MAX
 from hub.sealed import seal, storage_error, unseal
 from hub.snapshot import Commit, Snapshot, State
 
-FORMAT = 1
+FORMAT = 2
 READERS_MAX = 1024
 LOCK_FILE_BYTES = READERS_MAX * 64 + 8192
 FULL_BELOW_BYTES = 1 << 20
 BEGIN_TRIES = 100
 FEW_BLOCKS = 64
-NAMES = ("meta", "tables", "changes", "pending", "records", "bulk", "points", "catalogs", "runs", "rundir")
+NAMES = ("meta", "tables", "changes", "pending", "records", "entries", "nodes", "catalogs", "runs", "rundir")
 
 
 class Format(msgspec.Struct, array_like=True, frozen=True):
@@ -77,6 +77,8 @@ class Store:
         self.readonly = readonly
         self.closed = False
         self.broken: str | None = None
+        self.made = False
+        """Whether the environment was made by this opening."""
         self._pid = os.getpid()
         self._lock_file: int | None = None
         self.env: lmdb.Environment | None = None
@@ -119,6 +121,7 @@ class Store:
         if any(store.folder.resolve() == self.folder.resolve() and not store.closed for store in _open_stores):
             # LMDB allows one environment a folder and process; the open hub can be used from all threads.
             raise RequestError(f"open {self.folder}: already open in this process")
+        self.made = not exists
         if not exists:
             # Keys first: an environment without its keys would be useless, keys without one do no harm.
             make_keys(self.folder / "keys")
@@ -247,6 +250,11 @@ class Store:
         if self._lock_file is not None:
             os.close(self._lock_file)
             self._lock_file = None
+
+    @property
+    def forked(self) -> bool:
+        """Whether this is another process than the one that opened it."""
+        return self._pid != os.getpid()
 
     def _check_usable(self) -> lmdb.Environment:
         if self._pid != os.getpid():

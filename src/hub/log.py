@@ -1,0 +1,217 @@
+"""The record log of a folder: its tree as it is stored, its checkpoints and head, its proofs.
+
+Order of a commit (docs/log.md): records, entries, nodes, size and peaks are synced -> the checkpoint is signed -> the
+head is synced -> the answer leaves. Only what the head covers is proven: a reader never signs what it finds.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from hub import _hash
+from hub.errors import BusyError, ProofError, RequestError, StorageError, TamperError
+from hub.snapshot import Snapshot
+from hub.store import Store
+from hub.tlog.checkpoint import HeadFile, LogKey
+from hub.tlog.entry import HASH_BYTES
+from hub.tlog.tree import EMPTY_ROOT, consistency_path, inclusion_paths, root, root_from_peaks
+from hub.tlog.verify import Checkpoint, verify_checkpoint, verify_inclusion
+
+logger = logging.getLogger("hub")
+
+SEAL_BYTES = 8
+
+
+class StoredTree:
+    """The tree of one snapshot, as far as one checkpoint goes: what proofs and exports read.
+
+    Values are not checked here: what is made of them is compared with the root of a signed checkpoint before anybody
+    gets it.
+    """
+
+    def __init__(self, snapshot: Snapshot, checkpoint: str, size: int) -> None:
+        self._snapshot = snapshot
+        self.checkpoint = checkpoint
+        self.size = size
+
+    def __repr__(self) -> str:
+        return f"StoredTree(size={self.size})"
+
+    def entries(self, first: int, count: int) -> bytes:
+        """Entries from ``first`` on, count * 32 bytes."""
+        return self._read(b"entries", b"", first, count)
+
+    def leaf_hashes(self, first: int, count: int) -> bytes:
+        """Leaf hashes of the entries from ``first`` on, count * 32 bytes."""
+        entries = np.frombuffer(self.entries(first, count), dtype=np.uint8).reshape(-1, HASH_BYTES)
+        return _hash.hash_leaves(entries).tobytes()
+
+    def nodes(self, level: int, first: int, count: int) -> bytes:
+        """Complete nodes of level 4, 8, 12 ... from number ``first`` on, count * 32 bytes."""
+        return self._read(b"nodes", level.to_bytes(1, "big"), first, count)
+
+    def _read(self, name: bytes, prefix: bytes, first: int, count: int) -> bytes:
+        parts = []
+        while count:
+            found = self._snapshot.pages.at_or_before(name, prefix + first.to_bytes(8, "big"))
+            if found is None or len(found[0]) != len(prefix) + 8 or not found[0].startswith(prefix):
+                raise StorageError(f"{name.decode()} from {first}: expected a value, got none")
+            key, value = found
+            at = SEAL_BYTES + HASH_BYTES * (first - int.from_bytes(key[len(prefix) :], "big"))
+            part = bytes(value[at : at + HASH_BYTES * count])
+            if not part or len(part) % HASH_BYTES:
+                raise StorageError(f"{name.decode()} from {first}: expected whole hashes, got something else")
+            parts.append(part)
+            first += len(part) // HASH_BYTES
+            count -= len(part) // HASH_BYTES
+        return b"".join(parts)
+
+
+def default_head(folder: Path) -> Path:
+    """Where the head lies: beside the folder, so that putting back an older folder does not put back the head."""
+    resolved = folder.resolve()
+    return resolved.with_name(resolved.name + ".head")
+
+
+class Log:
+    """The record log of an open store."""
+
+    def __init__(self, store: Store, *, head: str | os.PathLike[str] | None, origin: str) -> None:
+        self._store = store
+        self._key = LogKey(store.keys.log_seed, origin)
+        self._path = Path(head) if head is not None else default_head(store.folder)
+        self._head = HeadFile(self._path)
+        self._lock = threading.Lock()
+        """Held while the head is read or written."""
+        self.verifier_key = self._key.verifier_key
+        """The log's public key, as a C2SP vkey."""
+
+    def __repr__(self) -> str:
+        return f"Log({self._key.origin!r})"
+
+    def close(self) -> None:
+        """Let go of the head file."""
+        with self._lock:
+            self._head.close()
+
+    def check_head(self) -> None:
+        """Compare the store with its head, when it is opened; a writer then covers what the head does not yet.
+
+        Raises:
+            TamperError: the store is shorter than the head, has another root there, or the head is another log's.
+            StorageError: the head or the tree could not be read.
+        """
+        head = self._read_head()
+        with self._store.snapshot() as snapshot:
+            size = snapshot.state.records
+            if head is None:
+                if size:
+                    logger.warning("head: expected the file %s, found none: nothing vouches for the length", self._path)
+            elif size < head.size:
+                raise TamperError(f"log: expected at least {head.size} records as its head says, got {size}")
+            elif head.size and root(StoredTree(snapshot, "", size), head.size) != head.root:
+                raise TamperError(f"log: expected the root that its head has at {head.size} records, got another")
+            if root_from_peaks(size, snapshot.state.peaks) != root(StoredTree(snapshot, "", size), size):
+                raise TamperError(f"log: expected the root of its peaks at {size} records, got another")
+        if not self._store.readonly and size:
+            self.publish()
+
+    def forget_head(self) -> None:
+        """Remove a head that another hub left where this new one puts its own."""
+        with self._lock:
+            self._head.close()
+            self._path.unlink(missing_ok=True)
+
+    def publish(self) -> None:
+        """Sign a checkpoint over everything that is durable, and make it the head. Called before an answer leaves.
+
+        Raises:
+            StorageError: it could not be written: nothing may be answered.
+            TamperError: the head is ahead of the store.
+        """
+        with self._lock:
+            with self._store.snapshot() as snapshot:
+                size, peaks = snapshot.state.records, snapshot.state.peaks
+            if size and size != self._published:
+                self._head.write(size, self._key.sign(size, root_from_peaks(size, peaks)))
+                self._published = size
+
+    _published = 0
+
+    def checkpoint(self) -> str:
+        """The latest checkpoint that was made durable; of an empty log one over no records."""
+        with self._lock:
+            found = self._head.read()
+        return self._key.sign(0, EMPTY_ROOT) if found is None else found[1]
+
+    def tree(self, snapshot: Snapshot) -> StoredTree:
+        """The tree of a snapshot up to the latest checkpoint that it holds.
+
+        Raises:
+            TamperError: the head is ahead of the store, or not this log's.
+        """
+        head = self._read_head()
+        if head is None:
+            return StoredTree(snapshot, self._key.sign(0, EMPTY_ROOT), 0)
+        if head.size > snapshot.state.records:
+            raise BusyError("log: expected a snapshot that its head covers, got an older one")
+        return StoredTree(snapshot, self.checkpoint(), head.size)
+
+    def prove(
+        self, snapshot: Snapshot, indexes: Sequence[int], leaves: Sequence[bytes]
+    ) -> tuple[str, list[list[bytes]]]:
+        """Paths of some records to the latest checkpoint; each is checked before it is given out.
+
+        Returns:
+            (checkpoint, a path for each index).
+
+        Raises:
+            StorageError: what is stored does not lead to the signed root: a damaged entry or node, it is named.
+            BusyError: a record is so new that no checkpoint covers it yet.
+        """
+        tree = self.tree(snapshot)
+        if indexes and max(indexes) >= tree.size:
+            raise BusyError("proof: expected a record that the checkpoint covers, got a newer one")
+        head = verify_checkpoint(tree.checkpoint, self.verifier_key)
+        paths = inclusion_paths(tree, indexes, tree.size)
+        for index, leaf, path in zip(indexes, leaves, paths, strict=True):
+            try:
+                verify_inclusion(leaf, index, head.size, path, head.root)
+            except ProofError:
+                raise StorageError(f"record {index}: expected a path to the signed root, got a damaged tree") from None
+        return tree.checkpoint, paths
+
+    def consistency(self, snapshot: Snapshot, old_size: int, new_size: int) -> list[bytes]:
+        """RFC 6962 consistency proof between two sizes that the head covers.
+
+        Raises:
+            RequestError: not 0 <= old_size <= new_size <= size.
+        """
+        size = self.tree(snapshot).size
+        for value in (old_size, new_size):
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise RequestError(f"size: expected a number, got {type(value).__name__}")
+        if not 0 <= old_size <= new_size <= size:
+            raise RequestError(f"size: expected 0 <= old <= new <= {size}, got others")
+        if old_size in (0, new_size):
+            return []
+        return consistency_path(StoredTree(snapshot, "", size), old_size, new_size)
+
+    def _read_head(self) -> Checkpoint | None:
+        with self._lock:
+            found = self._head.read()
+            damaged = self._head.damaged
+        if found is None:
+            return None
+        if damaged:
+            logger.warning("head: slot %s is damaged, the other one counts", ", ".join(map(str, damaged)))
+        try:
+            return verify_checkpoint(found[1], self.verifier_key)
+        except ProofError as error:
+            raise TamperError(f"head: expected one of this log, got another ({error})") from None
