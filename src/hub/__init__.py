@@ -21,6 +21,7 @@ from hub.messages import (
     Status,
 )
 from hub.tlog.proof import Proof
+from hub.verify import Report
 
 __version__ = "0.1.0"
 
@@ -41,6 +42,7 @@ __all__ = [
     "Reason",
     "Receipt",
     "Record",
+    "Report",
     "RequestStatus",
     "Resolved",
     "Rule",

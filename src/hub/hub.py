@@ -63,6 +63,7 @@ from hub.store import Store
 from hub.tlog.checkpoint import LogKey
 from hub.tlog.proof import Proof
 from hub.tlog.tiles import Exported, export_tiles
+from hub.verify import Report, Verifier
 from hub.workers import Workers
 
 CHUNKS_AHEAD = 3
@@ -112,8 +113,6 @@ class Hub:
         self._last_day = -1
         try:
             log = self._log = Log(self._store, head=head, origin=self._find_origin(origin))
-            if self._store.made:
-                log.forget_head()
             log.check_head()
             self._catalog_digest = self._find_catalog()
             if not readonly:
@@ -523,6 +522,16 @@ class Hub:
         """
         with self._store.snapshot() as snapshot:
             return export_tiles(self._published().tree(snapshot), folder, progress=progress)
+
+    def verify(self, *, progress: Callable[[int], None] | None = None) -> Report:
+        """Re-derive everything from the stored bytes: checksums, blocks, entries, tree, head, index.
+
+        Other work goes on beside it. ``hub verify FOLDER`` also walks the pages of the environment.
+
+        Args:
+            progress: called with the records that are done.
+        """
+        return Verifier(self._store, self._published(), self._periods, self._workers).run(progress)
 
     def _published(self) -> Log:
         assert self._log is not None

@@ -21,7 +21,7 @@ from hub.store import Store
 from hub.tlog.checkpoint import HeadFile, LogKey
 from hub.tlog.entry import HASH_BYTES
 from hub.tlog.tree import EMPTY_ROOT, consistency_path, inclusion_paths, root, root_from_peaks
-from hub.tlog.verify import Checkpoint, verify_checkpoint, verify_inclusion
+from hub.tlog.verify import Checkpoint, read_checkpoint, verify_checkpoint, verify_inclusion
 
 logger = logging.getLogger("hub")
 
@@ -89,6 +89,7 @@ class Log:
         self._head = HeadFile(self._path)
         self._lock = threading.Lock()
         """Held while the head is read or written."""
+        self._published = 0
         self.verifier_key = self._key.verifier_key
         """The log's public key, as a C2SP vkey."""
 
@@ -107,7 +108,31 @@ class Log:
             TamperError: the store is shorter than the head, has another root there, or the head is another log's.
             StorageError: the head or the tree could not be read.
         """
-        head = self._read_head()
+        with self._store.snapshot() as snapshot:
+            empty = not snapshot.state.records
+        try:
+            head = self._read_head()
+        except TamperError:
+            if not empty:
+                raise
+            # Another hub was removed and left its head, or one of ours lost everything: then it is in our name.
+            self._leave_foreign()
+            head = None
+        self._compare(head)
+        if not self._store.readonly and not empty:
+            self.publish()
+
+    def check_against_head(self) -> None:
+        """Compare the store with its head.
+
+        Raises:
+            TamperError: as :meth:`check_head`. StorageError: a slot of the head is damaged.
+        """
+        self._compare(self._read_head())
+        if self._head.damaged:
+            raise StorageError(f"head: expected whole slots, got slot {self._head.damaged[0]} damaged")
+
+    def _compare(self, head: Checkpoint | None) -> None:
         with self._store.snapshot() as snapshot:
             size = snapshot.state.records
             if head is None:
@@ -119,14 +144,6 @@ class Log:
                 raise TamperError(f"log: expected the root that its head has at {head.size} records, got another")
             if root_from_peaks(size, snapshot.state.peaks) != root(StoredTree(snapshot, "", size), size):
                 raise TamperError(f"log: expected the root of its peaks at {size} records, got another")
-        if not self._store.readonly and size:
-            self.publish()
-
-    def forget_head(self) -> None:
-        """Remove a head that another hub left where this new one puts its own."""
-        with self._lock:
-            self._head.close()
-            self._path.unlink(missing_ok=True)
 
     def publish(self) -> None:
         """Sign a checkpoint over everything that is durable, and make it the head. Called before an answer leaves.
@@ -139,10 +156,14 @@ class Log:
             with self._store.snapshot() as snapshot:
                 size, peaks = snapshot.state.records, snapshot.state.peaks
             if size and size != self._published:
-                self._head.write(size, self._key.sign(size, root_from_peaks(size, peaks)))
+                try:
+                    self._head.write(size, self._key.sign(size, root_from_peaks(size, peaks)))
+                except StorageError as error:
+                    if not error.retry_safe:
+                        # As after a failed sync of the environment: no more writing until it is opened again.
+                        self._store.broken = str(error)
+                    raise
                 self._published = size
-
-    _published = 0
 
     def checkpoint(self) -> str:
         """The latest checkpoint that was made durable; of an empty log one over no records."""
@@ -202,6 +223,21 @@ class Log:
         if old_size in (0, new_size):
             return []
         return consistency_path(StoredTree(snapshot, "", size), old_size, new_size)
+
+    def _leave_foreign(self) -> None:
+        """Put another log's head out of the way of an empty log.
+
+        Raises:
+            TamperError: it names this log, and yet the log is empty.
+        """
+        with self._lock:
+            found = self._head.read()
+            if found is not None and read_checkpoint(found[1]).origin == self._key.origin:
+                raise TamperError("head: expected one of this log, got one in its name with another key")
+            if not self._store.readonly:
+                logger.warning("head: %s was another log's, this one is empty: it makes its own", self._path)
+                self._head.close()
+                self._path.unlink(missing_ok=True)
 
     def _read_head(self) -> Checkpoint | None:
         with self._lock:

@@ -77,8 +77,6 @@ class Store:
         self.readonly = readonly
         self.closed = False
         self.broken: str | None = None
-        self.made = False
-        """Whether the environment was made by this opening."""
         self._pid = os.getpid()
         self._lock_file: int | None = None
         self.env: lmdb.Environment | None = None
@@ -121,7 +119,6 @@ class Store:
         if any(store.folder.resolve() == self.folder.resolve() and not store.closed for store in _open_stores):
             # LMDB allows one environment a folder and process; the open hub can be used from all threads.
             raise RequestError(f"open {self.folder}: already open in this process")
-        self.made = not exists
         if not exists:
             # Keys first: an environment without its keys would be useless, keys without one do no harm.
             make_keys(self.folder / "keys")
@@ -472,7 +469,9 @@ class Store:
         if name in self.databases:
             return name
         env = self._check_usable()
-        with self._snapshots:
+        # ``writer`` before ``_snapshots``, as everywhere. Opening a database begins a write transaction, and py-lmdb
+        # waits for it without letting go of the GIL: with one under way in another thread, both would wait for ever.
+        with self.writer, self._snapshots:
             try:
                 self.databases[name] = env.open_db(name.encode(), create=create and not self.readonly)
             except (lmdb.NotFoundError, lmdb.ReadonlyError):

@@ -26,6 +26,7 @@ from nursery import Nursery, child_environment
 from proof import ITEM, OPENED, PROCEDURE, REQUESTER, ROLE, frame, pick_institutions
 
 import hub
+from hub.log import default_head
 from hub.sealed import seal
 from model import PORTAL
 from reader import Reader, Refused
@@ -133,6 +134,7 @@ class Patient:
     def __init__(self, sound: Sound, reader: Reader, folder: Path, data: bytes, **options: bool) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(sound.folder, folder)
+        shutil.copy(default_head(sound.folder), default_head(folder))
         (folder / "env" / "data.mdb").write_bytes(data)
         self.sound = sound
         self._reader = reader
@@ -327,7 +329,8 @@ def test_a_damaged_chunk_of_records_is_named_and_not_shown(sound: Sound, reader:
     rng = random.Random(SEED + 3_000)
     for key, offset in sound.chunks * 5:
         first = int.from_bytes(key, "big")
-        data = flip(sound.data, offset + rng.randrange(64 + 17 * 100), rng.randrange(8))
+        # The head and the fields, which every reader of the chunk checks.
+        data = flip(sound.data, offset + rng.randrange(64 + 500), rng.randrange(8))
         with Patient(sound, reader, tmp_path / "hub", data) as patient:
             refuse_naming(f"records from {first}", patient, "history", alias=sound.portal[0].tobytes().hex())
 
@@ -411,7 +414,7 @@ def test_a_folder_open_for_writing_elsewhere_is_refused_by_name(
         assert h.stats()["records"] == sound.stats["records"]
 
 
-KEY_FILES = ("identifiers.key", "records.key", "cursors.key")
+KEY_FILES = ("identifiers.key", "disclosure.key", "cursors.key", "log.key")
 
 
 @pytest.mark.parametrize("name", KEY_FILES)

@@ -158,7 +158,7 @@ def test_inquire_on_a_full_disk_changes_nothing(disk: SmallDisk, free_bytes: int
 
 def test_a_disk_that_fills_up_between_two_chunks_keeps_the_first(disk: SmallDisk) -> None:
     past = Past(disk.place / "hub")
-    disk.fill(free_bytes=(2 * 17 + 2 * 5) * ROWS_PER_CHUNK)  # one chunk and what it frees, not four
+    disk.fill(free_bytes=2 * 65 * ROWS_PER_CHUNK)  # of 63 bytes a row and what surrounds them, not four chunks
     rows = 4 * ROWS_PER_CHUNK
     with pytest.raises(hub.errors.StorageError, match="no space left"):
         past.ask("long", rows)

@@ -20,6 +20,7 @@ from proof import COUNTED, DONE, FAILED, FRAME, OPENED, SMALL, STARTED, STOPPED,
 
 import hub
 import iolog
+from hub.log import default_head
 
 pytestmark = pytest.mark.preload
 
@@ -63,6 +64,9 @@ class Bench:
         folder = self.root / "hub"
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(past, folder)
+        default_head(folder).unlink(missing_ok=True)
+        if default_head(past).exists():
+            shutil.copy(default_head(past), default_head(folder))
         return folder, *self.listen(known.twin(), operations, fail, at_open=at_open)
 
     def listen(self, witness: Witness, first: int, fail: str, **words: Any) -> tuple[Witness, list[int], int]:

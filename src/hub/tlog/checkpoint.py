@@ -211,7 +211,7 @@ class HeadFile:
         except OSError as error:
             # The kernel may have dropped the pages and report success the next time: no second try.
             self._failed = True
-            raise storage_error("sync head", error) from error
+            raise StorageError(f"sync head: {error.strerror}") from error
 
     def close(self) -> None:
         """Close the file; further reads and writes open it again. A failed sync stays failed."""

@@ -1,0 +1,208 @@
+"""Re-derive everything that a hub stores from its bytes, and name the first thing that does not fit.
+
+Order: the environment's pages (py-lmdb's own offline walker: page numbers, flags, bounds, free list against reachable
+pages), sealed values, alias blocks; then from the bodies every entry, leaf, node, the root and the head; then the
+index against the bodies.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+
+import lmdb.verify
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from hub import _hash
+from hub.aliases import check_table, table_numbers
+from hub.bodies import ROW, Bodies, Heads
+from hub.errors import StorageError, TamperError
+from hub.log import Log, StoredTree
+from hub.periods import PeriodKeys, period_name
+from hub.runcheck import check_blocks, check_runs
+from hub.sealed import unseal
+from hub.snapshot import Snapshot
+from hub.store import Store
+from hub.tlog.entry import HASH_BYTES
+from hub.workers import Workers
+
+PROBLEMS_MAX = 100
+SEALED_AT_A_TIME = 1_000
+AHEAD = 4
+"""Chunks that are read and hashed on the workers while one is put into the tree."""
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What a verification found.
+
+    Attributes:
+        problems: what does not fit, the first of each part; at most 100.
+        records, blocks: records re-derived and alias blocks checked.
+    """
+
+    problems: tuple[str, ...]
+    records: int
+    blocks: int
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything fits."""
+        return not self.problems
+
+
+def check_pages(folder: Path) -> list[str]:
+    """What is wrong with the pages of an environment that nobody writes to.
+
+    Raises:
+        StorageError: the file cannot be read.
+    """
+    try:
+        return [f"pages: {problem}" for problem in lmdb.verify.verify(str(folder / "env"))[:PROBLEMS_MAX]]
+    except (lmdb.verify.VerifyError, OSError) as error:
+        raise StorageError(f"pages: {error}") from error
+
+
+class Verifier:
+    """One verification of an open store."""
+
+    def __init__(self, store: Store, log: Log, periods: PeriodKeys, workers: Workers) -> None:
+        self._store, self._log, self._periods, self._workers = store, log, periods, workers
+        self._problems: list[str] = []
+        self._heads = Heads()
+        self._records = self._blocks = 0
+
+    def run(self, progress: Callable[[int], None] | None) -> Report:
+        """Check everything; ``progress`` is called with the records done."""
+        with self._store.snapshot() as snapshot:
+            size, peaks = snapshot.state.records, list(snapshot.state.peaks)
+        self._try(self._check_sealed)
+        self._try(self._check_tables)
+        self._try(lambda: self._check_log(size, peaks, progress))
+        self._try(self._log.check_against_head)
+        for period in sorted(set(self._periods.periods())):
+            self._try(lambda period=period: self._check_index(period))  # type: ignore[misc]
+        self._try(self._check_run_blocks)
+        return Report(problems=tuple(self._problems[:PROBLEMS_MAX]), records=self._records, blocks=self._blocks)
+
+    def _try(self, check: Callable[[], object]) -> None:
+        try:
+            check()
+        except (StorageError, TamperError) as error:
+            self._problems.append(str(error))
+
+    def _check_sealed(self) -> None:
+        """The checksums of all small values."""
+        names = ["meta", "changes", "pending", "catalogs", "nodes"]
+        days = (self._store.request_database(day, create=False) for day in sorted(self._store.request_days()))
+        names += [name for name in days if name is not None]
+        for name in names:
+            first = b""
+            while True:
+                # A snapshot each time: a long one would keep every page that is rewritten meanwhile.
+                with self._store.snapshot() as snapshot:
+                    items = snapshot.items(name, first, limit=SEALED_AT_A_TIME)
+                    for key, value in items:
+                        unseal(name, key, value)
+                if len(items) < SEALED_AT_A_TIME:
+                    break
+                first = items[-1][0] + b"\0"
+
+    def _check_tables(self) -> None:
+        with self._store.snapshot() as snapshot:
+            tables = table_numbers(snapshot)
+        for table in tables:
+            with self._store.snapshot() as snapshot:
+                self._blocks += check_table(snapshot, table)
+
+    def _check_log(self, size: int, peaks: list[bytes], progress: Callable[[int], None] | None) -> None:
+        """Every entry from its body, every node from its entries, the peaks from the nodes."""
+        ahead: deque[Future[tuple[int, npt.NDArray[np.uint8]]]] = deque()
+        asked = done = 0
+        found: list[bytes] = []
+        while done < size:
+            while asked < size and len(ahead) < AHEAD:
+                with self._store.snapshot() as snapshot:
+                    rows = self._bodies(snapshot).locate(asked).chunk.rows
+                ahead.append(self._workers.submit(self._derive, asked))
+                asked += rows
+            rows, leaves = ahead.popleft().result()
+            found, complete = _hash.append_leaves(done, found, leaves)
+            with self._store.snapshot() as snapshot:
+                tree = StoredTree(snapshot, "", size)
+                for level, nodes in complete.items():
+                    first = done >> level
+                    stored = np.frombuffer(tree.nodes(level, first, len(nodes)), np.uint8).reshape(-1, HASH_BYTES)
+                    wrong = np.flatnonzero((stored != nodes).any(axis=1))
+                    if len(wrong):
+                        at = (first + int(wrong[0])) << level
+                        raise StorageError(f"record {at}: expected the node of its {1 << level} records, got another")
+            done += rows
+            self._records = done
+            if progress is not None:
+                progress(done)
+        if found != peaks:
+            raise StorageError(f"log: expected the peaks of {size} records, got others")
+
+    def _derive(self, first: int) -> tuple[int, npt.NDArray[np.uint8]]:
+        """The leaves of a chunk from its body, once its stored entries are found to be the same."""
+        with self._store.snapshot() as snapshot:
+            bodies = self._bodies(snapshot)
+            chunk, rows = bodies.whole(first)
+            key = bodies.key_of(chunk)
+            persons = rows.view(ROW)["person"][:, 0]
+            leaves = np.empty((chunk.rows, HASH_BYTES), dtype=np.uint8)
+            try:
+                entries = _hash.hash_records(
+                    key.salts(chunk.nonce, chunk.rows),
+                    self._store.keys.disclosure_keys(np.ascontiguousarray(persons)),
+                    rows,
+                    chunk.shared_hashes,
+                    chunk.times,
+                    leaves=leaves,
+                )
+            except IndexError:
+                raise StorageError(f"records from {first}: expected decisions of the chunk, got another") from None
+            value = snapshot.get("entries", first.to_bytes(8, "big"))
+            stored = unseal("entries", first.to_bytes(8, "big"), value if value is not None else b"")
+            if stored != entries.tobytes():
+                theirs = np.frombuffer(stored, np.uint8)[: entries.size // HASH_BYTES * HASH_BYTES]
+                same = theirs.size == entries.size and (theirs.reshape(-1, HASH_BYTES) == entries).all(axis=1)
+                at = int(np.argmin(same)) if isinstance(same, np.ndarray) else 0
+                raise StorageError(f"record {first + at}: expected the entry of its body, got another")
+        return chunk.rows, leaves
+
+    def _check_index(self, period: int) -> None:
+        """The index of a period against the person keys of its bodies."""
+        key = self._periods.of(period)
+        if key is None:
+            return
+        with self._store.snapshot() as snapshot:
+            bodies = self._bodies(snapshot)
+
+            def records(first: int, last: int) -> Iterator[tuple[int, npt.NDArray[np.uint64]]]:
+                end = min(last + 1, snapshot.state.records)
+                while first < end:
+                    located = bodies.locate(first)
+                    chunk = located.chunk
+                    if chunk.period == period:
+                        persons = bodies.whole(chunk.first)[1].view(ROW)["person"][:, 0]
+                        keys = key.person_keys(np.ascontiguousarray(persons))
+                        stop = min(end - chunk.first, chunk.rows)
+                        yield first, keys[located.position : stop]
+                    first = chunk.first + chunk.rows
+
+            try:
+                check_runs(snapshot, period, records)
+            except StorageError as error:
+                raise StorageError(f"index of {period_name(period)}: {error}") from error
+
+    def _check_run_blocks(self) -> None:
+        with self._store.snapshot() as snapshot:
+            check_blocks(snapshot)
+
+    def _bodies(self, snapshot: Snapshot) -> Bodies:
+        return Bodies(snapshot, self._periods, self._heads)
