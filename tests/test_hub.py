@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import multiprocessing
 import pickle
+import subprocess
+import sys
 import threading
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -718,3 +720,38 @@ def test_a_file_s_id_stands_for_one_file(opened: hub.Hub) -> None:
     assert (found.complete, found.rows_max) == (True, 990)
     with pytest.raises(RequestError, match="begun"):
         opened.end_file("nenkin", "other", 1)
+
+
+CHILD_WITH_A_LONG_TRANSACTION = """
+import pathlib, sys, threading, hub
+
+h = hub.open(sys.argv[1], clock=lambda: 1_800_000_000.0)
+inside, leave = threading.Event(), threading.Event()
+
+def write():
+    with h._store.commit():
+        inside.set()
+        leave.wait(0.5)
+
+writer = threading.Thread(target=write)
+writer.start()
+inside.wait()
+try:
+    h.status("nenkin", "unknown")
+except hub.errors.RequestError:
+    pass
+h._store.request_database(20_833, create=True)
+writer.join()
+h.close()
+print("through")
+"""
+
+
+def test_a_days_database_is_opened_beside_a_transaction_under_way(tmp_path: Path) -> None:
+    # Waiting for the writer with the GIL held would stop every thread of the process: so in a process of its own.
+    folder = tmp_path / "other"
+    hub.open(folder, create=True).close()
+    found = subprocess.run(
+        [sys.executable, "-c", CHILD_WITH_A_LONG_TRANSACTION, str(folder)], capture_output=True, text=True, timeout=60
+    )
+    assert found.stdout == "through\n", found.stderr

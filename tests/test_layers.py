@@ -24,7 +24,7 @@ LAYERS = [
     {"aliases", "catalog", "tlog"},
     {"additions", "batch"},
     {"acquire", "requests", "bodies", "log"},
-    {"history", "verify"},
+    {"append", "history", "verify"},
     STAGES,
     {"hub"},
     {"files", "tables", "columns"},

@@ -550,10 +550,17 @@ def test_a_reading_process_sees_each_merge_whole(index: Index) -> None:
     reader = FORKED.Process(target=read, args=(str(index.folder), theirs))
     reader.start()
     seen = []
-    for _ in range(300):
+    for number in range(300):
         index.add(8104, draw(rng, int(rng.choice([5, 400, 3_000])), 1))
         while merge_once(index.store, bytes_max=30_000):
             while ours.poll():
+                seen.append(ours.recv())
+        if number % 10 == 0:
+            # However late the reader is given a processor: it has looked at this state before the next ones come.
+            with index.store.snapshot() as snapshot:
+                records = snapshot.state.records
+            while not seen or seen[-1][0] < records:
+                assert ours.poll(60)
                 seen.append(ours.recv())
     ours.send("stop")
     while reader.is_alive() or ours.poll():

@@ -36,6 +36,7 @@ A reader of one record checks the head with the fields and sums, and the 4 KiB o
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -80,14 +81,15 @@ class Fields(msgspec.Struct, array_like=True, frozen=True):
     Attributes:
         shared: of each decision what the citizen may read, encoded, see ``tlog/entry.py``.
         times: of each decision (requested at, provided at), seconds since 1970, 0 = not.
-        blind: 16 random bytes. supervised: MessagePack (operator, a case number for each record or None): for
-            supervisors; the shared fields commit to SHA-256("hub/supervised/1", blind, supervised).
+        blind: 16 random bytes.
+        supervised: for supervisors, of each decision or one for all of them: MessagePack (operator, None or a case
+            number for each record that it covers, in their order); shared fields commit to it, see :func:`supervise`.
     """
 
     shared: list[bytes]
     times: list[tuple[int, int]]
     blind: bytes
-    supervised: bytes
+    supervised: list[bytes]
 
 
 class Chunk(NamedTuple):
@@ -140,6 +142,11 @@ class Located:
     def counter(self) -> bytes:
         """What its salt and the key stream of its row come from."""
         return counter(self.chunk.nonce, self.position)
+
+
+def supervise(blind: bytes, supervised: bytes) -> bytes:
+    """What shared fields say of what only supervisors read: nobody can guess it back without the blinding."""
+    return hashlib.sha256(b"hub/supervised/1" + blind + supervised).digest()
 
 
 def lay_out(key: PeriodKey, nonce: bytes, fields: Fields, rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -351,7 +351,7 @@ class Hub:
             if must_prepare_again(commit, chunk, now):
                 # Aliases were acquired since it was resolved. Under the writer's lock nothing moves any more.
                 chunk = self._prepare(batch, request, decided, chunk.number)
-                now = max(now, period_start(chunk.period))
+                now = max(now, period_start(chunk.laid.period))
             write_chunk(commit, name, key, request, chunk, now)
         if self._merger is not None:
             self._merger.wake()

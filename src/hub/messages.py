@@ -96,6 +96,10 @@ class Kind(IntEnum):
     """What a record is about."""
 
     INQUIRY = 1
+    CORRECTION_ASKED = 2
+    CORRECTION = 3
+    CONFIRMATION = 4
+    ERASURE = 5
 
 
 class Inquiry(msgspec.Struct, frozen=True, kw_only=True):

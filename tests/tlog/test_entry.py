@@ -16,11 +16,11 @@ from hub.tlog import entry
 
 def test_shared_fields_are_an_array_in_the_order_of_the_table() -> None:
     fields = msgspec.msgpack.decode(entry.encode_shared(SHARED))
-    assert len(fields) == 14
+    assert len(fields) == 15
     assert fields[0] == 1
     assert fields[1] == SHARED.inquiry
     assert fields[5] == list(SHARED.items)
-    assert fields[13] == SHARED.supervised
+    assert fields[13:] == [SHARED.supervised, None]
 
 
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -39,6 +39,7 @@ shared_fields = st.builds(
     reason=st.integers(0, 255),
     legal_basis=words,
     supervised=st.binary(min_size=32, max_size=32),
+    remark=st.none() | st.text(max_size=50),
 )
 
 
@@ -54,8 +55,8 @@ def test_shared_fields_are_read_back(shared: entry.Shared) -> None:
         ("cut", lambda raw: raw[:-1]),
         ("another version", lambda raw: raw[:1] + b"\x02" + raw[2:]),
         ("a longer spelling of the version", lambda raw: raw[:1] + b"\xcc\x01" + raw[2:]),
-        ("a field less", lambda raw: b"\x9d" + raw[1:-34]),
-        ("a field more", lambda raw: b"\x9f" + raw[1:] + b"\xc0"),
+        ("a field less", lambda raw: b"\x9e" + raw[1:-1]),
+        ("a field more", lambda raw: b"\xdc\x00\x10" + raw[1:] + b"\xc0"),
         ("no array", lambda raw: b"\x80"),
         ("nothing", lambda raw: b""),
         ("broken text", lambda raw: raw.replace("国".encode(), b"\xff\xff\xff", 1)),

@@ -18,6 +18,7 @@
 | 11 reason | int | a ``Reason`` |
 | 12 legal basis | str | the article, for people |
 | 13 supervised | bin 32 | SHA-256 commitment to what only supervisors read |
+| 14 remark | str, nil | what a person wrote: why a record is to be corrected, a decision's reasons and how to appeal |
 
 **row** = 48 bytes:
 
@@ -86,6 +87,7 @@ class Shared(msgspec.Struct, array_like=True, frozen=True, kw_only=True, forbid_
     reason: _U64
     legal_basis: str
     supervised: Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
+    remark: str | None = None
 
 
 class Row(NamedTuple):
@@ -150,7 +152,7 @@ def decode_shared(raw: bytes) -> Shared:
         shared = _shared_decoder.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError):
         # The decoder's own words may quote the value.
-        raise StorageError("shared fields: expected an array of 14 fields, got something else") from None
+        raise StorageError("shared fields: expected an array of 15 fields, got something else") from None
     if shared.version != VERSION:
         raise StorageError(f"shared fields: expected version {VERSION}, got {shared.version}")
     # MessagePack spells one value in several ways; two spellings would be two entries of one record.

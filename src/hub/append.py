@@ -1,0 +1,141 @@
+"""Append records to the log: everything that does not depend on their place in it beforehand, the rest under the lock.
+
+Whatever leaves a record goes through here: an inquiry's chunks (``record.py``), corrections, erasures. Records that are
+appended together stand in the order of their person keys.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from hub import _core, _hash
+from hub.bodies import ROW, ROW_BYTES, Fields, lay_out, set_place, supervise
+from hub.errors import StorageError
+from hub.keys import Keys
+from hub.periods import NONCE_BYTES, PeriodKey, period_of
+from hub.runs import add_run
+from hub.snapshot import Commit
+from hub.tlog.entry import Shared, encode_shared, hash_shared
+
+
+class Laid(NamedTuple):
+    """Records, ready but for their place in the log.
+
+    Attributes:
+        rows: how many. value: the body, its place still empty, or None if there are none.
+        entries, leaves: uint8[rows, 32]. person_keys: uint64[rows], ascending.
+        period: whose keys they are under. requested_at: seconds since 1970, the time by which the index finds them.
+    """
+
+    rows: int
+    value: npt.NDArray[np.uint8] | None
+    entries: npt.NDArray[np.uint8]
+    leaves: npt.NDArray[np.uint8]
+    person_keys: npt.NDArray[np.uint64]
+    period: int
+    requested_at: int
+
+    def __repr__(self) -> str:
+        return f"Laid(rows={self.rows})"
+
+
+_NOTHING = np.empty((0, 32), dtype=np.uint8)
+
+
+def make_fields(shared: list[Shared], times: list[tuple[int, int]], supervised: list[object]) -> Fields:
+    """What records have in common, committed to and encoded.
+
+    Args:
+        shared: of each decision; its own ``supervised`` is replaced.
+        times: of each decision (requested at, provided at), seconds since 1970, 0 = not.
+        supervised: (operator, cases) of each decision, or one for all.
+    """
+    blind = os.urandom(16)
+    encoded = [msgspec.msgpack.encode(one) for one in supervised]
+    commitments = [supervise(blind, one) for one in encoded] * (1 if len(encoded) > 1 else len(shared))
+    return Fields(
+        shared=[
+            encode_shared(msgspec.structs.replace(one, supervised=commitment))
+            for one, commitment in zip(shared, commitments, strict=True)
+        ],
+        times=times,
+        blind=blind,
+        supervised=encoded,
+    )
+
+
+def order_rows(rows: npt.NDArray[np.void], key: PeriodKey) -> tuple[npt.NDArray[np.void], npt.NDArray[np.uint64]]:
+    """Rows (``ROW``[N]) in the order of their person keys, and those keys."""
+    person_keys = key.person_keys(np.ascontiguousarray(rows["person"]))
+    order = _core.order_by_key(person_keys)
+    return rows[order], person_keys[order]
+
+
+def lay_records(
+    fields: Fields,
+    rows: npt.NDArray[np.void],
+    person_keys: npt.NDArray[np.uint64],
+    keys: Keys,
+    key: PeriodKey,
+    requested_at: int,
+) -> Laid:
+    """Commit to records and lay them out. Needs no lock and no transaction.
+
+    Args:
+        rows: ``ROW``[N], at most one chunk, in the order of their person keys.
+        key: of the period in which they will be written.
+    """
+    if not len(rows):
+        return Laid(0, None, _NOTHING, _NOTHING, np.empty(0, np.uint64), key.period, requested_at)
+    plain = np.ascontiguousarray(rows).view(np.uint8).reshape(-1, ROW_BYTES)
+    nonce = os.urandom(NONCE_BYTES)
+    leaves = np.empty((len(rows), 32), dtype=np.uint8)
+    entries = _hash.hash_records(
+        key.salts(nonce, len(rows)),
+        keys.disclosure_keys(np.ascontiguousarray(rows["person"])),
+        plain,
+        np.frombuffer(b"".join(map(hash_shared, fields.shared)), np.uint8).reshape(-1, 32),
+        np.array(fields.times, dtype=np.int64).reshape(-1, 2),
+        leaves=leaves,
+    )
+    value = lay_out(key, nonce, fields, plain)
+    return Laid(len(rows), value, entries, leaves, person_keys, key.period, requested_at)
+
+
+def append_records(commit: Commit, laid: Laid, now: int) -> int:
+    """Put records into the transaction: bodies, entries, nodes, index, the counters.
+
+    Args:
+        now: the hub's clock; the log's time never runs backwards.
+
+    Returns:
+        Index of the first.
+
+    Raises:
+        StorageError: they were laid under another period's key; nothing was written.
+    """
+    state = commit.state
+    index = state.records
+    if laid.value is None:
+        return index
+    time = max(state.time, now)
+    if period_of(time) != laid.period:
+        raise StorageError("records: expected those of the period that has begun, got others", retry_safe=True)
+    state.time = time
+    first = index.to_bytes(8, "big")
+    set_place(laid.value, index, state.commit, state.time)
+    commit.put("records", first, laid.value.data)
+    commit.put_sealed("entries", first, laid.entries.tobytes())
+    peaks, complete = _hash.append_leaves(index, state.peaks, laid.leaves)
+    for level, nodes in complete.items():
+        number = index >> level
+        commit.put_sealed("nodes", level.to_bytes(1, "big") + number.to_bytes(8, "big"), nodes.tobytes())
+    add_run(commit, laid.period, index, laid.person_keys, laid.requested_at)
+    state.peaks = peaks
+    state.records += laid.rows
+    return index
