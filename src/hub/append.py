@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hub import _core, _hash
-from hub.bodies import ROW, ROW_BYTES, Fields, lay_out, set_place, supervise
+from hub.bodies import ROW_BYTES, Fields, lay_out, set_place, supervise
 from hub.errors import StorageError
 from hub.keys import Keys
 from hub.periods import NONCE_BYTES, PeriodKey, period_of
