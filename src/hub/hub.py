@@ -59,6 +59,7 @@ from hub.resolve import resolve_aliases
 from hub.respond import respond, respond_empty
 from hub.runmerge import Merger
 from hub.sealed import seal, unseal
+from hub.snapshot import Snapshot
 from hub.store import Store
 from hub.tlog.checkpoint import LogKey
 from hub.tlog.proof import Proof
@@ -462,18 +463,12 @@ class Hub:
         Raises:
             RequestError: the alias is not one of the portal's, or a filter has the wrong form.
         """
-        alias = decode_alias(portal_alias)
-        catalog = self.catalog
-        number = catalog.institution("portal").number
         with self._store.snapshot() as snapshot:
-            persons, _, status = find_persons(snapshot, number, alias, _ALONE)
-            if status[0] != Status.OK:
-                raise RequestError("alias: expected one of the portal's, got another")
-            person = int(persons[0])
+            person = self._find_citizen(snapshot, portal_alias)
             return disclose_history(
                 snapshot,
                 Bodies(snapshot, self._periods, self._heads),
-                catalog,
+                self.catalog,
                 self._store.keys,
                 self._periods,
                 person,
@@ -485,6 +480,23 @@ class Hub:
                 cursor=cursor,
                 prove=lambda found, records: self._prove(person, found, records),
             )
+
+    def disclosure_key(self, portal_alias: Any) -> bytes:
+        """The 16 bytes by which a proof says whose record it is; for the portal, to hand to that person.
+
+        Raises:
+            RequestError: the alias is not one of the portal's.
+        """
+        with self._store.snapshot() as snapshot:
+            person = self._find_citizen(snapshot, portal_alias)
+        return self._store.keys.disclosure_keys(np.array([person], dtype=np.uint32)).tobytes()
+
+    def _find_citizen(self, snapshot: Snapshot, portal_alias: Any) -> int:
+        number = self.catalog.institution("portal").number
+        persons, _, status = find_persons(snapshot, number, decode_alias(portal_alias), _ALONE)
+        if status[0] != Status.OK:
+            raise RequestError("alias: expected one of the portal's, got another")
+        return int(persons[0])
 
     def _prove(self, person: int, found: list[Found], records: list[Record]) -> list[Proof]:
         with self._store.snapshot() as snapshot:
