@@ -22,7 +22,7 @@ LAYERS = [
     {"store", "runs"},
     {"runmerge", "runcheck"},
     {"aliases", "catalog", "tlog"},
-    {"additions", "batch"},
+    {"additions", "batch", "kept"},
     {"acquire", "requests", "bodies", "log"},
     {"append", "history", "verify"},
     STAGES,

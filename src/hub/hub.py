@@ -36,6 +36,7 @@ from hub.decode import CODES_ABOVE, decode_alias, decode_aliases, decode_codes, 
 from hub.disclose import disclose_history, prove_records
 from hub.errors import BusyError, RequestError, StorageError
 from hub.history import Found
+from hub.kept import note_exported
 from hub.limits import HISTORY_LIMIT
 from hub.log import Log
 from hub.messages import Acquired, Answer, History, Inquiry, Record, Resolved, Status
@@ -514,6 +515,19 @@ class Hub:
         """The latest checkpoint, a C2SP signed note; every answered row is in the tree that it names."""
         return self._published().checkpoint()
 
+    def checkpoints(self) -> list[tuple[dt.datetime | None, str]]:
+        """Checkpoints that are kept, by size: (time of the last record, note); the latest is :meth:`checkpoint`'s.
+
+        One a minute for a day, one an hour for a year, one a day for ever, and each one that was exported (whose time
+        may be None).
+
+        Raises:
+            TamperError: one is not signed by this log's key. StorageError: one is damaged.
+        """
+        with self._store.snapshot() as snapshot:
+            kept = self._published().checkpoints(snapshot)
+        return [(None if time is None else dt.datetime.fromtimestamp(time, dt.UTC), note) for time, note in kept]
+
     def consistency(self, old_size: int, new_size: int) -> list[bytes]:
         """The RFC 6962 consistency proof between two sizes of the log.
 
@@ -533,7 +547,9 @@ class Hub:
             StorageError: a file could not be written, or what is stored does not lead to the signed root.
         """
         with self._store.snapshot() as snapshot:
-            return export_tiles(self._published().tree(snapshot), folder, progress=progress)
+            tree = self._published().tree(snapshot)
+            note_exported(self._published().exported, tree.checkpoint)
+            return export_tiles(tree, folder, progress=progress)
 
     def verify(self, *, progress: Callable[[int], None] | None = None) -> Report:
         """Re-derive everything from the stored bytes: checksums, blocks, entries, tree, head, index.

@@ -16,7 +16,8 @@ import numpy as np
 
 from hub import _hash
 from hub.errors import BusyError, ProofError, RequestError, StorageError, TamperError
-from hub.snapshot import Snapshot
+from hub.kept import MINUTE_S, keep_checkpoint, kept_checkpoints
+from hub.snapshot import Commit, Snapshot
 from hub.store import Store
 from hub.tlog.checkpoint import HeadFile, LogKey
 from hub.tlog.entry import HASH_BYTES
@@ -90,6 +91,11 @@ class Log:
         self._lock = threading.Lock()
         """Held while the head is read or written."""
         self._published = 0
+        self._latest: tuple[str, int] | None = None
+        """Note and time of what this process signed last: durable, so that a commit may keep it."""
+        self._kept_minute = -1
+        if not store.readonly:
+            store.at_commit = self._keep
         self.verifier_key = self._key.verifier_key
         """The log's public key, as a C2SP vkey."""
 
@@ -154,16 +160,52 @@ class Log:
         """
         with self._lock:
             with self._store.snapshot() as snapshot:
-                size, peaks = snapshot.state.records, snapshot.state.peaks
+                size, peaks, time = snapshot.state.records, snapshot.state.peaks, snapshot.state.time
             if size and size != self._published:
+                note = self._key.sign(size, root_from_peaks(size, peaks))
                 try:
-                    self._head.write(size, self._key.sign(size, root_from_peaks(size, peaks)))
+                    self._head.write(size, note)
                 except StorageError as error:
                     if not error.retry_safe:
                         # As after a failed sync of the environment: no more writing until it is opened again.
                         self._store.broken = str(error)
                     raise
                 self._published = size
+                self._latest = note, time
+
+    def _keep(self, commit: Commit) -> None:
+        """Let a commit carry the checkpoint before it, once a minute. Called under the writer's lock."""
+        latest = self._latest
+        if latest is not None and latest[1] // MINUTE_S > self._kept_minute:
+            keep_checkpoint(commit, *latest)
+            # If this commit fails, the next minute's is kept: the head has this one meanwhile.
+            self._kept_minute = latest[1] // MINUTE_S
+
+    @property
+    def exported(self) -> Path:
+        """The file that says which checkpoints were exported."""
+        return self._path.with_name(self._path.name + ".exported")
+
+    def checkpoints(self, snapshot: Snapshot) -> list[tuple[int | None, str]]:
+        """The checkpoints that are kept, by size, each with the time of its last record where that is known.
+
+        Raises:
+            TamperError: one is not signed by this log's key. StorageError: one is damaged.
+        """
+        return kept_checkpoints(snapshot, self.exported, self.verifier_key)
+
+    def check_kept(self) -> None:
+        """Compare every kept checkpoint with the tree.
+
+        Raises:
+            TamperError: the tree does not lead to one. StorageError: one is damaged.
+        """
+        with self._store.snapshot() as snapshot:
+            size = snapshot.state.records
+            for _, note in self.checkpoints(snapshot):
+                kept = read_checkpoint(note)
+                if kept.size > size or root(StoredTree(snapshot, "", size), kept.size) != kept.root:
+                    raise TamperError(f"log: expected the root that was signed at {kept.size} records, got another")
 
     def checkpoint(self) -> str:
         """The latest checkpoint that was made durable; of an empty log one over no records."""
@@ -238,6 +280,7 @@ class Log:
                 logger.warning("head: %s was another log's, this one is empty: it makes its own", self._path)
                 self._head.close()
                 self._path.unlink(missing_ok=True)
+                self.exported.unlink(missing_ok=True)
 
     def _read_head(self) -> Checkpoint | None:
         with self._lock:

@@ -1,8 +1,8 @@
 """Re-derive everything that a hub stores from its bytes, and name the first thing that does not fit.
 
 Order: the environment's pages (py-lmdb's own offline walker: page numbers, flags, bounds, free list against reachable
-pages), sealed values, alias blocks; then from the bodies every entry, leaf, node, the root and the head; then the
-index against the bodies.
+pages), sealed values, alias blocks; then from the bodies every entry, leaf, node, the root, the head and whatever else
+was signed and kept; then the index against the bodies.
 """
 
 from __future__ import annotations
@@ -83,6 +83,7 @@ class Verifier:
         self._try(self._check_tables)
         self._try(lambda: self._check_log(size, peaks, progress))
         self._try(self._log.check_against_head)
+        self._try(self._log.check_kept)
         for period in sorted(set(self._periods.periods())):
             self._try(lambda period=period: self._check_index(period))  # type: ignore[misc]
         self._try(self._check_run_blocks)
@@ -96,7 +97,7 @@ class Verifier:
 
     def _check_sealed(self) -> None:
         """The checksums of all small values."""
-        names = ["meta", "changes", "pending", "catalogs", "nodes"]
+        names = ["meta", "changes", "pending", "catalogs", "nodes", "checkpoints"]
         days = (self._store.request_database(day, create=False) for day in sorted(self._store.request_days()))
         names += [name for name in days if name is not None]
         for name in names:
