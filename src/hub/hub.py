@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from hub.aliases import (
     find_persons,
     table_numbers,
 )
+from hub.append import Grown, grow_tree
 from hub.authorise import authorise
 from hub.batch import Batch, Decided
 from hub.bodies import Bodies, Heads
@@ -60,7 +61,7 @@ from hub.resolve import resolve_aliases
 from hub.respond import respond, respond_empty
 from hub.runmerge import Merger
 from hub.sealed import seal, unseal
-from hub.snapshot import Snapshot
+from hub.snapshot import Snapshot, State
 from hub.store import Store
 from hub.tlog.checkpoint import LogKey
 from hub.tlog.proof import Proof
@@ -315,27 +316,43 @@ class Hub:
         done: list[bool],
         progress: Callable[[int], None] | None,
     ) -> None:
-        """Resolve the missing chunks on the workers, a few ahead, and write them in order from this thread."""
+        """Resolve the missing chunks on the workers, a few ahead, and write them in order from this thread.
+
+        While one is synced, another thread already hashes the tree with the next one in it.
+        """
         missing = [chunk for chunk, is_done in enumerate(done) if not is_done]
         recorded = sum(_rows_in(request, chunk) for chunk, is_done in enumerate(done) if is_done)
         if len(missing) == 1:
-            self._write(batch, request, decided, self._prepare(batch, request, decided, missing[0]), name, key)
+            self._write(batch, request, decided, self._prepare(batch, request, decided, missing[0]), name, key, None)
             if progress is not None:
                 progress(request.rows)
             return
         ahead: deque[Future[Prepared]] = deque()
         waiting = iter(missing)
+        growing = ThreadPoolExecutor(1, "hub-tree")
+        grown: Future[Grown] | None = None
+
+        def grow(size: int, peaks: list[bytes], chunk: Future[Prepared]) -> Grown:
+            return grow_tree(size, peaks, chunk.result().laid.leaves)
+
+        def begin_next(state: State) -> None:
+            nonlocal grown
+            grown = growing.submit(grow, state.records, state.peaks, ahead[0]) if ahead else None
+
         try:
             for chunk in missing:
                 while len(ahead) < CHUNKS_AHEAD and (following := next(waiting, None)) is not None:
                     ahead.append(self._workers.submit(self._prepare, batch, request, decided, following))
-                self._write(batch, request, decided, ahead.popleft().result(), name, key)
+                prepared = ahead.popleft().result()
+                tree = grown.result() if grown is not None else None
+                self._write(batch, request, decided, prepared, name, key, tree, begin_next)
                 recorded += _rows_in(request, chunk)
                 if progress is not None:
                     progress(recorded)
         finally:
             for future in ahead:
                 future.cancel()
+            growing.shutdown(wait=False, cancel_futures=True)
 
     def _prepare(self, batch: Batch, request: Request, decided: Decided, chunk: int) -> Prepared:
         rows = rows_of(request, chunk)
@@ -347,14 +364,26 @@ class Hub:
         key = self._periods.make(period_of(self._now()))
         return prepare_chunk(batch, request, decided, resolution, chunk, self._store.keys, key)
 
-    def _write(self, batch: Batch, request: Request, decided: Decided, chunk: Prepared, name: str, key: bytes) -> None:
+    def _write(
+        self,
+        batch: Batch,
+        request: Request,
+        decided: Decided,
+        chunk: Prepared,
+        name: str,
+        key: bytes,
+        grown: Grown | None,
+        before_commit: Callable[[State], None] | None = None,
+    ) -> None:
         with self._store.commit() as commit:
             now = max(int(self._clock()), commit.state.time)
             if must_prepare_again(commit, chunk, now):
                 # Aliases were acquired since it was resolved. Under the writer's lock nothing moves any more.
                 chunk = self._prepare(batch, request, decided, chunk.number)
                 now = max(now, period_start(chunk.laid.period))
-            write_chunk(commit, name, key, request, chunk, now)
+            write_chunk(commit, name, key, request, chunk, now, grown)
+            if before_commit is not None:
+                before_commit(commit.state)
         if self._merger is not None:
             self._merger.wake()
 
