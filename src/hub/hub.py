@@ -38,6 +38,7 @@ from hub.errors import BusyError, RequestError, StorageError
 from hub.history import Found
 from hub.limits import HISTORY_LIMIT
 from hub.log import Log
+from hub.merger import Merger
 from hub.messages import Acquired, Answer, History, Inquiry, Record, Resolved, Status
 from hub.periods import PeriodKeys, period_of, period_start
 from hub.record import Prepared, must_prepare_again, prepare_chunk, write_chunk
@@ -57,7 +58,6 @@ from hub.requests import (
 )
 from hub.resolve import resolve_aliases
 from hub.respond import respond, respond_empty
-from hub.runmerge import Merger
 from hub.sealed import seal, unseal
 from hub.store import Store
 from hub.tlog.checkpoint import LogKey
