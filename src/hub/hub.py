@@ -7,6 +7,7 @@ through disclose. Each stage is a file of that name.
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import os
 import threading
 import time
@@ -71,6 +72,8 @@ CHUNKS_AHEAD = 3
 
 _DAY_S = 86_400
 
+logger = logging.getLogger("hub")
+
 
 class RequestStatus(msgspec.Struct, frozen=True, kw_only=True):
     """How far a request has come.
@@ -111,6 +114,7 @@ class Hub:
         self._catalogs: dict[str, Catalog] = {}
         self._under_way: dict[bytes, threading.Thread] = {}
         self._last_day = -1
+        self._set_back = False
         try:
             log = self._log = Log(self._store, head=head, origin=self._find_origin(origin))
             log.check_head()
@@ -357,9 +361,14 @@ class Hub:
             self._merger.wake()
 
     def _now(self) -> int:
-        """Seconds since 1970; a clock that was set back does not take the log with it."""
+        """Seconds since 1970; a clock that was set back does not take the log with it, and is warned of once."""
+        now = int(self._clock())
         with self._store.snapshot() as snapshot:
-            return max(int(self._clock()), snapshot.state.time)
+            last = snapshot.state.time
+        if now < last and not self._set_back:
+            logger.warning("clock: expected %d or later, the last record's, got %d: the log waits", last, now)
+        self._set_back = now < last
+        return max(now, last)
 
     def _day(self, now: int) -> str:
         """The database of today's request ids; the first request of a day drops those that have expired."""
