@@ -16,11 +16,14 @@ STAGES = {"decode", "authorise", "resolve", "record", "respond", "disclose"}
 
 LAYERS = [
     {"errors", "limits"},
-    {"messages", "_core", "_pages", "_hash", "_runs", "keys", "workers"},
+    {"messages", "_core", "_pages", "_hash", "_runs", "_proofs", "_walk", "keys", "workers"},
     {"sealed", "periods"},
     {"snapshot"},
     {"store", "runs"},
-    {"runmerge", "runcheck"},
+    {"rundir"},
+    {"rundue", "runcheck"},
+    {"runmerge"},
+    {"merger"},
     {"aliases", "catalog", "tlog"},
     {"additions", "batch", "kept"},
     {"acquire", "requests", "bodies", "log"},

@@ -7,6 +7,7 @@ through disclose. Each stage is a file of that name.
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import os
 import threading
 import time
@@ -40,6 +41,7 @@ from hub.history import Found
 from hub.kept import note_exported
 from hub.limits import HISTORY_LIMIT
 from hub.log import Log
+from hub.merger import Merger
 from hub.messages import Acquired, Answer, History, Inquiry, Record, Resolved, Status
 from hub.periods import PeriodKeys, period_of, period_start
 from hub.record import Prepared, must_prepare_again, prepare_chunk, write_chunk
@@ -59,7 +61,6 @@ from hub.requests import (
 )
 from hub.resolve import resolve_aliases
 from hub.respond import respond, respond_empty
-from hub.runmerge import Merger
 from hub.sealed import seal, unseal
 from hub.snapshot import Snapshot, State
 from hub.store import Store
@@ -73,6 +74,8 @@ CHUNKS_AHEAD = 3
 """Chunks that are resolved while one is being written; each holds about 6 MB."""
 
 _DAY_S = 86_400
+
+logger = logging.getLogger("hub")
 
 
 class RequestStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,6 +117,7 @@ class Hub:
         self._catalogs: dict[str, Catalog] = {}
         self._under_way: dict[bytes, threading.Thread] = {}
         self._last_day = -1
+        self._set_back = False
         try:
             log = self._log = Log(self._store, head=head, origin=self._find_origin(origin))
             log.check_head()
@@ -388,9 +392,14 @@ class Hub:
             self._merger.wake()
 
     def _now(self) -> int:
-        """Seconds since 1970; a clock that was set back does not take the log with it."""
+        """Seconds since 1970; a clock that was set back does not take the log with it, and is warned of once."""
+        now = int(self._clock())
         with self._store.snapshot() as snapshot:
-            return max(int(self._clock()), snapshot.state.time)
+            last = snapshot.state.time
+        if now < last and not self._set_back:
+            logger.warning("clock: expected %d or later, the last record's, got %d: the log waits", last, now)
+        self._set_back = now < last
+        return max(now, last)
 
     def _day(self, now: int) -> str:
         """The database of today's request ids; the first request of a day drops those that have expired."""

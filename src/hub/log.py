@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
-from hub import _hash
+from hub import _hash, _proofs
 from hub.errors import BusyError, ProofError, RequestError, StorageError, TamperError
 from hub.kept import MINUTE_S, keep_checkpoint, kept_checkpoints
 from hub.snapshot import Commit, Snapshot
@@ -74,6 +75,19 @@ class StoredTree:
         return b"".join(parts)
 
 
+def prove_slowly(
+    tree: StoredTree, indexes: Sequence[int], leaves: npt.NDArray[np.uint8], root: bytes
+) -> list[list[bytes]]:
+    """What ``_proofs`` does, where it has no libcrypto."""
+    paths = inclusion_paths(tree, indexes, tree.size)
+    for index, leaf, path in zip(indexes, leaves, paths, strict=True):
+        try:
+            verify_inclusion(leaf.tobytes(), index, tree.size, path, root)
+        except ProofError:
+            raise StorageError(f"record {index}: expected a path to the signed root, got a damaged tree") from None
+    return paths
+
+
 def default_head(folder: Path) -> Path:
     """Where the head lies: beside the folder, so that putting back an older folder does not put back the head."""
     resolved = folder.resolve()
@@ -96,6 +110,7 @@ class Log:
         self._kept_minute = -1
         if not store.readonly:
             store.at_commit = self._keep
+        self._verified: tuple[str, Checkpoint] | None = None
         self.verifier_key = self._key.verifier_key
         """The log's public key, as a C2SP vkey."""
 
@@ -124,7 +139,7 @@ class Log:
             # Another hub was removed and left its head, or one of ours lost everything: then it is in our name.
             self._leave_foreign()
             head = None
-        self._compare(head)
+        self._compare(None if head is None else head[1])
         if not self._store.readonly and not empty:
             self.publish()
 
@@ -134,7 +149,8 @@ class Log:
         Raises:
             TamperError: as :meth:`check_head`. StorageError: a slot of the head is damaged.
         """
-        self._compare(self._read_head())
+        head = self._read_head()
+        self._compare(None if head is None else head[1])
         if self._head.damaged:
             raise StorageError(f"head: expected whole slots, got slot {self._head.damaged[0]} damaged")
 
@@ -222,14 +238,18 @@ class Log:
         head = self._read_head()
         if head is None:
             return StoredTree(snapshot, self._key.sign(0, EMPTY_ROOT), 0)
-        if head.size > snapshot.state.records:
+        note, covered = head
+        if covered.size > snapshot.state.records:
             raise BusyError("log: expected a snapshot that its head covers, got an older one")
-        return StoredTree(snapshot, self.checkpoint(), head.size)
+        return StoredTree(snapshot, note, covered.size)
 
     def prove(
-        self, snapshot: Snapshot, indexes: Sequence[int], leaves: Sequence[bytes]
+        self, snapshot: Snapshot, indexes: Sequence[int], leaves: npt.NDArray[np.uint8]
     ) -> tuple[str, list[list[bytes]]]:
         """Paths of some records to the latest checkpoint; each is checked before it is given out.
+
+        Args:
+            leaves: uint8[N, 32], of the records at ``indexes``.
 
         Returns:
             (checkpoint, a path for each index).
@@ -241,14 +261,11 @@ class Log:
         tree = self.tree(snapshot)
         if indexes and max(indexes) >= tree.size:
             raise BusyError("proof: expected a record that the checkpoint covers, got a newer one")
-        head = verify_checkpoint(tree.checkpoint, self.verifier_key)
-        paths = inclusion_paths(tree, indexes, tree.size)
-        for index, leaf, path in zip(indexes, leaves, paths, strict=True):
-            try:
-                verify_inclusion(leaf, index, head.size, path, head.root)
-            except ProofError:
-                raise StorageError(f"record {index}: expected a path to the signed root, got a damaged tree") from None
-        return tree.checkpoint, paths
+        head = read_checkpoint(tree.checkpoint)
+        if _proofs.NATIVE:
+            paths = _proofs.Paths(snapshot.pages, tree.size)
+            return tree.checkpoint, paths.prove(np.array(indexes, dtype=np.uint64), leaves, head.root)
+        return tree.checkpoint, prove_slowly(tree, indexes, leaves, head.root)
 
     def consistency(self, snapshot: Snapshot, old_size: int, new_size: int) -> list[bytes]:
         """RFC 6962 consistency proof between two sizes that the head covers.
@@ -282,7 +299,8 @@ class Log:
                 self._path.unlink(missing_ok=True)
                 self.exported.unlink(missing_ok=True)
 
-    def _read_head(self) -> Checkpoint | None:
+    def _read_head(self) -> tuple[str, Checkpoint] | None:
+        """The latest checkpoint and what it says."""
         with self._lock:
             found = self._head.read()
             damaged = self._head.damaged
@@ -290,7 +308,11 @@ class Log:
             return None
         if damaged:
             logger.warning("head: slot %s is damaged, the other one counts", ", ".join(map(str, damaged)))
-        try:
-            return verify_checkpoint(found[1], self.verifier_key)
-        except ProofError as error:
-            raise TamperError(f"head: expected one of this log, got another ({error})") from None
+        # Its signature is verified once: every page of a history asks for it.
+        verified = self._verified
+        if verified is None or verified[0] != found[1]:
+            try:
+                verified = self._verified = found[1], verify_checkpoint(found[1], self.verifier_key)
+            except ProofError as error:
+                raise TamperError(f"head: expected one of this log, got another ({error})") from None
+        return verified
