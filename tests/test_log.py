@@ -15,6 +15,7 @@ import pytest
 from metamorphic_log import metamorphic_log as foreign
 
 import hub
+from hub.bodies import Bodies, supervise
 from hub.errors import ProofError, RequestError, StorageError, TamperError
 from hub.log import default_head
 from hub.periods import period_of
@@ -360,3 +361,18 @@ def test_operator_and_case_numbers_are_committed_to_and_never_shown(filled: Fill
         assert len(extra.shared.supervised) == 32
         assert h.verify().ok
     assert b"clerk 7" not in (filled.folder / "env" / "data.mdb").read_bytes()
+
+
+def test_each_decision_of_a_chunk_is_blinded_for_itself(filled: Filled) -> None:
+    with hub.open(filled.folder) as h:
+        blind = bytes(32)
+        first, second = supervise(blind, 0, b"same"), supervise(blind, 1, b"same")
+        assert len({first, second, supervise(bytes([1]) + bytes(31), 0, b"same")}) == 3
+        with h._store.snapshot() as snapshot:
+            bodies = Bodies(snapshot, h._periods, h._heads)
+            chunk = bodies.locate(0).chunk
+        fields = chunk.fields
+        covering = fields.supervised if len(fields.supervised) > 1 else fields.supervised * len(fields.shared)
+        assert [one.supervised for one in chunk.shared] == [
+            supervise(fields.blind, decision, covered) for decision, covered in enumerate(covering)
+        ]

@@ -73,13 +73,13 @@ def make_fields(shared: list[Shared], times: list[tuple[int, int]], supervised: 
         times: of each decision (requested at, provided at), seconds since 1970, 0 = not.
         supervised: (operator, cases) of each decision, or one for all.
     """
-    blind = os.urandom(16)
+    blind = os.urandom(32)
     encoded = [msgspec.msgpack.encode(one) for one in supervised]
-    commitments = [supervise(blind, one) for one in encoded] * (1 if len(encoded) > 1 else len(shared))
+    covering = encoded if len(encoded) > 1 else encoded * len(shared)
     return Fields(
         shared=[
-            encode_shared(msgspec.structs.replace(one, supervised=commitment))
-            for one, commitment in zip(shared, commitments, strict=True)
+            encode_shared(msgspec.structs.replace(one, supervised=supervise(blind, decision, covered)))
+            for decision, (one, covered) in enumerate(zip(shared, covering, strict=True))
         ],
         times=times,
         blind=blind,

@@ -82,7 +82,7 @@ class Fields(msgspec.Struct, array_like=True, frozen=True):
     Attributes:
         shared: of each decision what the citizen may read, encoded, see ``tlog/entry.py``.
         times: of each decision (requested at, provided at), seconds since 1970, 0 = not.
-        blind: 16 random bytes.
+        blind: 32 random bytes, from which each decision's own are made.
         supervised: for supervisors, of each decision or one for all of them: MessagePack (operator, None or a case
             number for each record that it covers, in their order); shared fields commit to it, see :func:`supervise`.
     """
@@ -145,9 +145,13 @@ class Located:
         return counter(self.chunk.nonce, self.position)
 
 
-def supervise(blind: bytes, supervised: bytes) -> bytes:
-    """What shared fields say of what only supervisors read: nobody can guess it back without the blinding."""
-    return hashlib.sha256(b"hub/supervised/1" + blind + supervised).digest()
+def supervise(blind: bytes, decision: int, supervised: bytes) -> bytes:
+    """What shared fields say of what only supervisors read: nobody can guess it back without the blinding.
+
+    Each decision has a blinding of its own: to open one to its requester tells nothing of the others in the chunk.
+    """
+    own = hashlib.sha256(b"hub/blind/1" + blind + decision.to_bytes(4, "little")).digest()
+    return hashlib.sha256(b"hub/supervised/1" + own + supervised).digest()
 
 
 def lay_out(key: PeriodKey, nonce: bytes, fields: Fields, rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
