@@ -280,9 +280,9 @@ def test_three_files_of_the_package_are_all_that_an_auditor_needs(tmp_path: Path
         shutil.copy(source / name, tmp_path / "hub" / name)
     (tmp_path / "proof").write_text(TEXT)
     script = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from hub.tlog.verify import verify_proof; import hub;"
+        "import sys; sys.path.insert(0, sys.argv[1]); from hub.tlog.verify import verify_proof; import hub, pathlib;"
         "assert hub.__file__.startswith(sys.argv[1]);"
-        "print(verify_proof(open(sys.argv[1] + '/proof', 'rb').read(), sys.argv[2]).index)"
+        "print(verify_proof(pathlib.Path(sys.argv[1], 'proof').read_bytes(), sys.argv[2]).index)"
     )
     done = subprocess.run(
         [sys.executable, "-P", "-c", script, str(tmp_path), VKEY], capture_output=True, text=True, check=False
