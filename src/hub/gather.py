@@ -44,8 +44,10 @@ from hub.respond import respond
 from hub.store import Store
 from hub.workers import Workers
 
-THREADS = 2
-"""One forms while another one waits for the disk."""
+THREADS = 1
+"""With two, one forms a group while the other waits for the disk. Where a sync takes as little as here (0.4 ms, beside
+2 ms of work for 64 calls) their groups are smaller and nothing is won: 22,000 inquiries/s with one thread, 20,300 with
+two, 21,100 with three. On a slow disk two are better."""
 
 RETRY_AFTER_S = 0.5
 
@@ -160,7 +162,7 @@ class Gatherer:
         return found
 
     def submit(self, batch: Batch, key: bytes, waiter: Waiter) -> None:
-        """Put a small inquiry into the queue; ``waiter`` gets the answer. The same request twice at a time is done once.
+        """Put a small inquiry into the queue; ``waiter`` gets the answer. The same one twice at a time is done once.
 
         Raises:
             RequestError: the hub is closed, or the request id is under way with other rows.
@@ -255,7 +257,8 @@ class Gatherer:
                 if self._closing:
                     return []
                 if self._queue:
-                    calls, rows = [], 0
+                    calls: list[Call] = []
+                    rows = 0
                     while self._queue and len(calls) < CALLS_PER_GROUP_MAX:
                         rows += len(self._queue[0].batch)
                         if calls and rows > ROWS_PER_GROUP_MAX:
@@ -445,6 +448,7 @@ def _settle(settled: list[Settled]) -> None:
         if error is not None:
             future.set_exception(error)
         else:
+            assert answer is not None
             future.set_result(answer)
 
 
