@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from hub.append import append_records
 from hub.batch import Batch
-from hub.catalog import Catalog
+from hub.catalog import Catalog, DecisionTable
 from hub.errors import BusyError, HubError, RequestError, StorageError
 from hub.group import Call, Columns, GroupLayer, LaidGroup, answer_group, join_columns
 from hub.limits import (
@@ -275,6 +275,7 @@ class Gatherer:
         now, catalog = parts.now(), parts.catalog()
         found: list[tuple[Call, Found]] = []
         fresh: list[Call] = []
+        tables: dict[tuple[object, ...], DecisionTable] = {}
         for call, one in zip(calls, parts.groups.find_all([call.key for call in calls], now), strict=True):
             call.error = call.answer = None
             try:
@@ -282,7 +283,11 @@ class Gatherer:
                     check_request(one.request, call.batch)
                     found.append((call, one))
                 else:
-                    call.table = catalog.table(call.batch.inquiry, now)
+                    inquiry = call.batch.inquiry
+                    question = inquiry.requester, inquiry.procedure, inquiry.items, inquiry.role
+                    call.table = tables.get(question)
+                    if call.table is None:
+                        call.table = tables[question] = catalog.table(inquiry, now)
                     fresh.append(call)
             except HubError as error:
                 call.error = error

@@ -61,7 +61,7 @@ class Columns(NamedTuple):
 
     Attributes:
         aliases, providers: as of :class:`Batch`. call: uint32[N], which call. decision: uint16[N], of its own table.
-        status: uint8[N], by the law alone. starts: where each call begins, and the end.
+        status, rule, reason: of the row's decision, by the law alone. starts: where each call begins, and the end.
     """
 
     aliases: npt.NDArray[np.uint8]
@@ -69,6 +69,8 @@ class Columns(NamedTuple):
     call: npt.NDArray[np.intp]
     decision: npt.NDArray[np.uint16]
     status: npt.NDArray[np.uint8]
+    rule: npt.NDArray[np.uint32]
+    reason: npt.NDArray[np.uint8]
     starts: list[int]
 
 
@@ -116,16 +118,19 @@ def join_columns(calls: list[Call]) -> Columns:
         if number == len(tables):
             tables.append(call.table)
     if len(tables) == 1:
-        decision = np.array(tables[0].look_up(providers))
-        status = tables[0].status.take(decision)
+        table = tables[0]
+        decision = np.array(table.look_up(providers))
+        status, rule, reason = table.status.take(decision), table.rule.take(decision), table.reason.take(decision)
     else:
-        decision, status = np.empty(len(which), np.uint16), np.empty(len(which), np.uint8)
+        n = len(which)
+        decision, status = np.empty(n, np.uint16), np.empty(n, np.uint8)
+        rule, reason = np.empty(n, np.uint32), np.empty(n, np.uint8)
         of_row = table_of[which]
         for number, table in enumerate(tables):
             at = np.flatnonzero(of_row == number)
-            decision[at] = table.look_up(providers[at])
-            status[at] = table.status.take(decision[at])
-    return Columns(aliases, providers, which, decision, status, starts)
+            decision[at] = entry = table.look_up(providers[at])
+            status[at], rule[at], reason[at] = table.status[entry], table.rule[entry], table.reason[entry]
+    return Columns(aliases, providers, which, decision, status, rule, reason, starts)
 
 
 class GroupLayer:
@@ -273,18 +278,14 @@ def _pack_requests(
 
 def answer_group(group: LaidGroup) -> None:
     """Give every call of a group its answer; to be called when group and checkpoint are durable."""
-    starts = group.columns.starts
-    for i, call in enumerate(group.calls):
-        table = call.table
-        assert table is not None
-        rows = slice(starts[i], starts[i + 1])
-        decision = group.columns.decision[rows]
+    columns, statuses = group.columns, group.status
+    begin = 0
+    for call, end in zip(group.calls, columns.starts[1:], strict=True):
         # Copies: a column must not lead its reader to the neighbours' rows.
         call.answer = Answer(
-            status=group.status[rows].copy(),
-            rule=table.rule.take(decision),
-            reason=table.reason.take(decision),
-            receipt=Receipt(
-                request_id=call.batch.inquiry.request_id, rows=starts[i + 1] - starts[i], received_at=group.received_at
-            ),
+            statuses[begin:end].copy(),
+            columns.rule[begin:end].copy(),
+            columns.reason[begin:end].copy(),
+            Receipt(request_id=call.batch.inquiry.request_id, rows=end - begin, received_at=group.received_at),
         )
+        begin = end
