@@ -280,6 +280,7 @@ def test_duplicate_aliases_are_separate_rows_with_separate_records(
 
 def test_many_chunks_answer_like_one(opened: hub.Hub, town: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requests, "ROWS_PER_CHUNK", 64)
+    monkeypatch.setattr(limits, "ROWS_GATHERED_MAX", 0)
     codes = np.arange(1000, dtype=np.int64)
     aliases = opened.acquire("nenkin", codes).aliases
     opened.acquire(town, codes[::2].copy())
@@ -316,6 +317,7 @@ def test_an_interrupted_inquiry_goes_on_at_the_first_missing_chunk(
 def test_aliases_acquired_between_resolve_and_record_count(
     opened: hub.Hub, town: str, codes: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(limits, "ROWS_GATHERED_MAX", 0)
     aliases = opened.acquire("nenkin", codes).aliases
     prepare = hub.Hub._prepare
     done = []

@@ -38,6 +38,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -59,7 +60,9 @@ HEAD_BYTES = 64
 ROW_BYTES = 16
 ROWS_PER_PIECE = 256
 HEADS_KEPT = 4_096
-"""Chunks whose head and fields a process keeps decoded: about 3 KB each."""
+DECISIONS_KEPT = 32_768
+"""Chunks, and decisions in them, whose head and fields a process keeps decoded: about 2 KB a decision. A group of small
+inquiries has a decision for each."""
 
 ROW = np.dtype(
     [
@@ -201,6 +204,8 @@ class Heads:
 
     def __init__(self) -> None:
         self._kept: OrderedDict[int, tuple[int, Chunk]] = OrderedDict()
+        self._decisions = 0
+        self._lock = threading.Lock()
 
     def find(self, first: int, head_sum: int) -> Chunk | None:
         """The chunk with this first index, if what is kept has this checksum."""
@@ -209,12 +214,14 @@ class Heads:
 
     def keep(self, head_sum: int, chunk: Chunk) -> None:
         """Keep one more, and let the oldest go."""
-        self._kept[chunk.first] = head_sum, chunk
-        while len(self._kept) > HEADS_KEPT:
-            try:
-                self._kept.popitem(last=False)
-            except KeyError:
-                return
+        with self._lock:
+            before = self._kept.pop(chunk.first, None)
+            if before is not None:
+                self._decisions -= len(before[1].shared)
+            self._kept[chunk.first] = head_sum, chunk
+            self._decisions += len(chunk.shared)
+            while len(self._kept) > 1 and (len(self._kept) > HEADS_KEPT or self._decisions > DECISIONS_KEPT):
+                self._decisions -= len(self._kept.popitem(last=False)[1][1].shared)
 
 
 class Bodies:

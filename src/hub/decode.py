@@ -129,9 +129,41 @@ def _check_rows(rows: int) -> None:
         raise RequestError(f"batch: expected at most {ROWS_PER_BATCH_MAX} rows, got {rows}")
 
 
+_CHECKED_MAX = 4_096
+_checked: set[tuple[object, ...]] = set()
+"""Questions whose words have the right form: a body asks the same one again and again, only the request id differs."""
+
+
 def _check_inquiry(inquiry: Inquiry) -> Inquiry:
     if not isinstance(inquiry, Inquiry):
         raise RequestError(f"inquiry: expected hub.Inquiry, got {type(inquiry).__name__}")
+    if type(inquiry.items) is not tuple:
+        return _check_words(inquiry)
+    question = (
+        inquiry.requester,
+        inquiry.procedure,
+        inquiry.items,
+        inquiry.section,
+        inquiry.role,
+        inquiry.operator,
+        inquiry.reference_date,
+    )
+    try:
+        known = question in _checked
+    except TypeError:
+        # What cannot be hashed is refused there.
+        return _check_words(inquiry)
+    if known:
+        _check_text("request_id", inquiry.request_id, REQUEST_ID_CHARS_MAX)
+        return inquiry
+    checked = _check_words(inquiry)
+    if len(_checked) >= _CHECKED_MAX:
+        _checked.clear()
+    _checked.add(question)
+    return checked
+
+
+def _check_words(inquiry: Inquiry) -> Inquiry:
     _check_text("requester", inquiry.requester, INSTITUTION_CODE_CHARS_MAX)
     _check_text("procedure", inquiry.procedure, 100)
     _check_text("section", inquiry.section, SECTION_CHARS_MAX)

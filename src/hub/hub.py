@@ -6,6 +6,7 @@ through disclose. Each stage is a file of that name.
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import logging
 import os
@@ -20,6 +21,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from hub import limits
 from hub.acquire import acquire
 from hub.additions import complete_pending
 from hub.aliases import (
@@ -36,7 +38,8 @@ from hub.bodies import Bodies, Heads
 from hub.catalog import Catalog
 from hub.decode import CODES_ABOVE, decode_alias, decode_aliases, decode_codes, decode_inquiry, decode_providers
 from hub.disclose import disclose_history, prove_records
-from hub.errors import BusyError, RequestError, StorageError
+from hub.errors import RequestError, StorageError
+from hub.gather import Gatherer, Parts, settle_future
 from hub.history import Found
 from hub.kept import note_exported
 from hub.limits import HISTORY_LIMIT
@@ -45,14 +48,13 @@ from hub.merger import Merger
 from hub.messages import Acquired, Answer, History, Inquiry, Record, Resolved, Status
 from hub.periods import PeriodKeys, period_of, period_start
 from hub.record import Prepared, must_prepare_again, prepare_chunk, write_chunk
+from hub.requestgroups import RequestGroups
 from hub.requests import (
     File,
     Request,
     check_request,
     chunks_done,
     find_file,
-    find_keys,
-    find_request,
     forget_old_requests,
     new_request,
     put_file,
@@ -115,13 +117,15 @@ class Hub:
         self._log: Log | None = None
         self._workers = Workers(threads)
         self._catalogs: dict[str, Catalog] = {}
-        self._under_way: dict[bytes, threading.Thread] = {}
+        self._groups = RequestGroups(self._store)
+        self._gatherer: Gatherer | None = None
         self._last_day = -1
         self._set_back = False
         try:
             log = self._log = Log(self._store, head=head, origin=self._find_origin(origin))
             log.check_head()
             self._catalog_digest = self._find_catalog()
+            self._gatherer = self._make_gatherer(log)
             if not readonly:
                 complete_pending(self._store, self._workers)
                 self._merger = Merger(self._store)
@@ -140,8 +144,11 @@ class Hub:
 
     def close(self) -> None:
         """Let go of the folder; may be called again."""
-        if self._merger is not None and not self._store.forked:
-            self._merger.close()
+        if not self._store.forked:
+            if self._gatherer is not None:
+                self._gatherer.close()
+            if self._merger is not None:
+                self._merger.close()
         self._workers.close()
         if self._log is not None:
             self._log.close()
@@ -275,22 +282,81 @@ class Hub:
             raise RequestError("withhold: expected None, marks cannot be set yet")
         batch = decode_inquiry(self.catalog, inquiry, aliases, providers, cases)
         key = request_key(inquiry.requester, inquiry.request_id)
-        own = threading.current_thread()
-        owner = self._under_way.setdefault(key, own)
-        # A thread may meet a request of its own here: an interrupt kept it from taking its name off.
-        if owner is not own and owner.is_alive():
-            raise BusyError("request_id: this request is under way")
-        self._under_way[key] = own
+        gatherer = self._gathering()
+        if progress is None and self._is_small(batch):
+            return gatherer.ask(batch, key)
+        gatherer.reserve(key)
         try:
             return self._inquire(batch, key, progress)
         finally:
-            self._under_way.pop(key, None)
+            gatherer.let_go(key)
+
+    def inquire_soon(
+        self, inquiry: Inquiry, aliases: Any, providers: Any, *, cases: Sequence[str | None] | None = None
+    ) -> Future[Answer]:
+        """:meth:`inquire` without waiting: a future of its answer, whose cancelling does not take the inquiry back.
+
+        Raises:
+            RequestError, BusyError: as of :meth:`inquire`, where they are known at once.
+        """
+        batch = decode_inquiry(self.catalog, inquiry, aliases, providers, cases)
+        future: Future[Answer] = Future()
+        settle = settle_future(future)
+        if self._is_small(batch):
+            self._gathering().submit(batch, request_key(inquiry.requester, inquiry.request_id), settle)
+            return future
+
+        def work() -> None:
+            try:
+                settle(self.inquire(inquiry, aliases, providers, cases=cases), None)
+            except BaseException as error:
+                settle(None, error)
+
+        threading.Thread(target=work, name="hub-inquire", daemon=True).start()
+        return future
+
+    async def inquire_async(
+        self, inquiry: Inquiry, aliases: Any, providers: Any, *, cases: Sequence[str | None] | None = None
+    ) -> Answer:
+        """:meth:`inquire` for coroutines; many of one loop cost far less than as many threads.
+
+        A task that is cancelled does not take its inquiry back: the same request id gets the answer.
+        """
+        batch = decode_inquiry(self.catalog, inquiry, aliases, providers, cases)
+        if not self._is_small(batch):
+            return await asyncio.to_thread(self.inquire, inquiry, aliases, providers, cases=cases)
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._gathering().submit(batch, request_key(inquiry.requester, inquiry.request_id), future)
+        return await future
+
+    def _is_small(self, batch: Batch) -> bool:
+        """Whether it shares a commit with others."""
+        return 0 < len(batch) <= limits.ROWS_GATHERED_MAX and not self._store.readonly
+
+    def _gathering(self) -> Gatherer:
+        assert self._gatherer is not None
+        return self._gatherer
+
+    def _make_gatherer(self, log: Log) -> Gatherer:
+        parts = Parts(
+            self._store,
+            self._groups,
+            self._periods,
+            catalog=lambda: self.catalog,
+            now=self._now,
+            clock=lambda: self._clock(),
+            day=self._day,
+            publish=log.publish,
+            wake=lambda: None if self._merger is None else self._merger.wake(),
+        )
+        return Gatherer(parts)
 
     def _inquire(self, batch: Batch, key: bytes, progress: Callable[[int], None] | None) -> Answer:
         now = self._now()
-        found = find_request(self._store, key, now)
+        found = self._groups.find(key, now)
+        small = None
         if found is not None:
-            name, request = found
+            name, request, small = found
             check_request(request, batch)
             catalog = self.catalog_of(request.catalog)
             decided = authorise(catalog, batch.inquiry, batch.providers, request.received_at)
@@ -302,13 +368,13 @@ class Hub:
             request = new_request(batch, decided.table, now, catalog.digest)
             name = self._day(now)
         with self._store.snapshot() as snapshot:
-            done = chunks_done(snapshot, name, key, request)
+            done = [True] if small is not None else chunks_done(snapshot, name, key, request)
         if not all(done):
             self._record_chunks(batch, request, decided, name, key, done, progress)
         # Also where all chunks were there: the process before may have died between commit and head.
         self._published().publish()
         with self._store.snapshot() as snapshot:
-            return respond(snapshot, name, key, request, batch.inquiry.request_id)
+            return respond(snapshot, name, key, request, batch.inquiry.request_id, small)
 
     def _record_chunks(
         self,
@@ -404,9 +470,10 @@ class Hub:
     def _day(self, now: int) -> str:
         """The database of today's request ids; the first request of a day drops those that have expired."""
         day = now // _DAY_S
-        with self._store.writer:
-            name = self._store.request_database(day, create=True)
-            if day != self._last_day:
+        name = self._store.request_database(day, create=True)
+        if day != self._last_day:
+            # Only then under the lock: a group is formed while the one before holds it.
+            with self._store.writer:
                 forget_old_requests(self._store, now)
                 self._last_day = day
         if name is None:
@@ -420,12 +487,12 @@ class Hub:
             RequestError: this requester has no request of this id.
         """
         key = _request_key(requester, request_id)
-        found = find_request(self._store, key, self._now())
+        found = self._groups.find(key, self._now())
         if found is None:
             raise RequestError("request_id: expected one of the last 30 days, got an unknown one")
-        name, request = found
+        name, request, small = found
         with self._store.snapshot() as snapshot:
-            done = sum(chunks_done(snapshot, name, key, request))
+            done = 1 if small is not None else sum(chunks_done(snapshot, name, key, request))
         return RequestStatus(
             rows=request.rows,
             chunks=request.chunks,
@@ -476,7 +543,7 @@ class Hub:
     def requesters_of(self, request_id: str) -> list[str]:
         """The institutions that sent a request or a file under this id in the last 30 days."""
         keys = {_request_key(body.code, request_id): body.code for body in self.catalog.institutions()}
-        return [keys[key] for key in find_keys(self._store, list(keys), self._now())]
+        return [keys[key] for key in self._groups.find_keys(list(keys), self._now())]
 
     # -- histories
 

@@ -20,6 +20,24 @@ ROWS_PER_CHUNK = 65_536
 """Rows of one durable transaction of records: LMDB keeps a transaction's dirty pages in memory, and
 between two chunks a waiting single inquiry is served (a chunk takes about 20 ms)."""
 
+ROWS_GATHERED_MAX = 1_024
+"""Rows of a call that shares its commit with others; a larger one is worth a commit of its own."""
+
+ROWS_PER_GROUP_MAX = 16_384
+CALLS_PER_GROUP_MAX = 4_096
+"""What one commit takes together: it holds the writer for about ten milliseconds."""
+
+ROWS_WAITING_MAX = 1 << 20
+CALLS_WAITING_MAX = 1 << 14
+"""Calls that may wait for their commit, about half a second's; more are told to come again."""
+
+FOLD_FROM = 1 << 16
+"""Small requests of a day whose keys come together before they enter its index: about 8 MB of memory, twice that while
+they do. A million requests take 10,000 pages of index, so that each page written takes six keys in."""
+
+FOLD_PER_CALL = 2
+"""Keys that enter the index for each call of a group: more than one, or they would never be done."""
+
 ROWS_PER_ACQUIRE_CHUNK = 12_582_912
 """Rows that one acquisition decides at once. Keys are random, so a chunk rewrites most blocks of its tables: few large
 chunks write less than many small ones. Beside its columns a chunk of new persons takes 600 MB of memory."""

@@ -1,10 +1,10 @@
 """What is kept of each request id for 30 days: what was asked, which chunks are done, the statuses.
 
 Request: in the database of the day (``requests.<day>``) under SHA-256("hub/request-id/1", requester, 0, id)[:16] and
-u32 part. Part 0 is :class:`Request`, MessagePack; part k + 1 is chunk k: u64 index of the first record of its chunk of
-records, n x u8 status, n x u16 decision, n x u16 position in that chunk (little endian). A status has bit 7 set where
-the row has no record: an unknown alias leaves no trace of a person. Part 0xFFFFFFFF is :class:`File`: of a file that is
-sent in parts, under the whole's id.
+u32 part. Part 0 is :class:`Request`, MessagePack, or of a small request 8 bytes, see ``requestgroups.py``; part k + 1
+is chunk k: u64 index of the first record of its chunk of records, n x u8 status, n x u16 decision, n x u16 position in
+that chunk (little endian). A status has bit 7 set where the row has no record: an unknown alias leaves no trace of a
+person. Part 0xFFFFFFFF is :class:`File`: of a file that is sent in parts, under the whole's id.
 """
 
 from __future__ import annotations
@@ -90,27 +90,10 @@ def new_request(batch: Batch, table: DecisionTable, received_at: int, catalog_di
     )
 
 
-def find_request(store: Store, key: bytes, now: int) -> tuple[str, Request] | None:
-    """The day's database and the state of a request of the last 30 days, or None."""
-    found = _find(store, key + bytes(4), now)
-    return None if found is None else (found[0], msgspec.msgpack.decode(found[1], type=Request))
-
-
 def find_file(store: Store, key: bytes, now: int) -> tuple[str, File] | None:
     """The day's database and what is known of a file of the last 30 days, or None."""
     found = _find(store, key + FILE_PART, now)
     return None if found is None else (found[0], msgspec.msgpack.decode(found[1], type=File))
-
-
-def find_keys(store: Store, keys: list[bytes], now: int) -> list[bytes]:
-    """Those of some keys under which there is a request or a file of the last 30 days."""
-    names = _days(store, now)
-    with store.snapshot() as snapshot:
-        return [
-            key
-            for key in keys
-            if any(snapshot.get(name, key + part) is not None for name in names for part in (bytes(4), FILE_PART))
-        ]
 
 
 def put_file(commit: Commit, name: str, key: bytes, file: File) -> None:
@@ -119,7 +102,7 @@ def put_file(commit: Commit, name: str, key: bytes, file: File) -> None:
 
 
 def _find(store: Store, part: bytes, now: int) -> tuple[str, bytes] | None:
-    names = _days(store, now)
+    names = request_days(store, now)
     with store.snapshot() as snapshot:
         for name in names:
             value = snapshot.get(name, part)
@@ -128,7 +111,7 @@ def _find(store: Store, part: bytes, now: int) -> tuple[str, bytes] | None:
     return None
 
 
-def _days(store: Store, now: int) -> list[str]:
+def request_days(store: Store, now: int) -> list[str]:
     """The databases of the last 30 days."""
     today = now // _DAY_S
     # Tomorrow as well: the clock may have been set back.

@@ -13,8 +13,13 @@ from hub.requests import NO_RECORD_BIT, Request, chunk_state
 from hub.snapshot import Snapshot
 
 
-def respond(snapshot: Snapshot, name: str, key: bytes, request: Request, request_id: str) -> Answer:
+def respond(
+    snapshot: Snapshot, name: str, key: bytes, request: Request, request_id: str, small: bytes | None = None
+) -> Answer:
     """Put together the answer of a request whose chunks are all durable.
+
+    Args:
+        small: of a small request the state of its only chunk, as it was found.
 
     Raises:
         StorageError: a chunk is missing or damaged; nothing is answered.
@@ -22,7 +27,7 @@ def respond(snapshot: Snapshot, name: str, key: bytes, request: Request, request
     status = np.empty(request.rows, dtype=np.uint8)
     decision = np.empty(request.rows, dtype=np.uint16)
     for chunk in range(request.chunks):
-        state = chunk_state(snapshot, name, key, request, chunk)
+        state = chunk_state(snapshot, name, key, request, chunk) if small is None else small
         if state is None:
             raise StorageError(f"request: expected {request.chunks} chunks, chunk {chunk} is missing", retry_safe=True)
         start, rows = chunk * request.chunk_rows, (len(state) - 8) // 5

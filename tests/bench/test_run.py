@@ -132,7 +132,7 @@ def test_an_unknown_stage_is_one_line_and_status_2(tmp_path: Path) -> None:
     done, content = run_bench(tmp_path, "resolv")
     assert done.returncode == USAGE
     assert done.stderr.splitlines() == [
-        "bench: stage: expected one of acquire, resolve, authorise, inquiry, history or list, got resolv"
+        "bench: stage: expected one of acquire, resolve, authorise, inquiry, record, prove, history, verify or list, got resolv"
     ]
     assert content is None
     assert done.stdout == ""
@@ -190,7 +190,7 @@ def test_a_history_that_drops_a_record_is_noticed(tmp_path: Path, monkeypatch: p
 
     def forgetful(self: hub.Hub, *arguments: Any, **options: Any) -> hub.History:
         found = honest(self, *arguments, **options)
-        del found.records[-1:]
+        found.records = found.records[:-1]
         return found
 
     monkeypatch.setattr(hub.Hub, "history", forgetful)

@@ -16,6 +16,7 @@ UNITS = {
     "bytes_per_row": "bytes",
     "ratio_to_best_peer": "x",
     "share_of_limit": "1",
+    "rows_per_commit": "rows/commit",
 }
 
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import threading
 import time
 
+import lmdb
 import numpy as np
+import numpy.typing as npt
 
 from hub.bench.log import Batch, Log, pension_inquiry
-from hub.bench.measure import Timing
+from hub.bench.measure import Timing, bytes_written
 from hub.bench.results import size_name
 from hub.bench.run import Run
+from hub.hub import Hub
 from hub.messages import Status
 
 
@@ -26,6 +32,7 @@ def run(bench: Run) -> None:
     if log.records:
         bench.results.add("inquiry: space of a record", "bytes_per_row", log.live_bytes / log.records)
     measure_singles(bench, log)
+    measure_crowd(bench, log)
 
 
 def measure_singles(bench: Run, log: Log) -> None:
@@ -49,3 +56,93 @@ def measure_singles(bench: Run, log: Log) -> None:
     bench.results.add_latency(case, seconds)
     bench.truth.check_column(case, "status", status, np.full(count, Status.OK, dtype=np.uint8))
     log.count(Batch(pension_inquiry("bench-single"), aliases, providers, persons, status))
+
+
+CALLERS = 64
+CALLS_PER_SINGLE = 10
+"""Calls of a crowd for each of one caller: as many commits, about."""
+
+
+def measure_crowd(bench: Run, log: Log) -> None:
+    """One row a call from 64 callers at once, threads and coroutines, who share commits; beside 64 x the bare syncs."""
+    world, hub = log.world, log.world.hub
+    random = bench.generator("inquiry crowd")
+    each = -(-bench.options.singles * CALLS_PER_SINGLE // CALLERS)
+    count = CALLERS * each
+    bench.results.add("inquiry: singles limit", "rows_per_s", CALLERS * sync_rate(bench))
+    for kind in ("threads", "coroutines"):
+        case = f"inquiry: singles {CALLERS} {kind}"
+        bench.progress.step(case)
+        persons = random.integers(0, world.persons, count, dtype=np.uint32)
+        aliases, providers = world.requester[persons], world.towns[world.home_town[persons]]
+        status, seconds = np.empty(count, dtype=np.uint8), np.empty(count)
+        commits, written, begin = hub.stats()["commits"], bytes_written(), time.perf_counter()
+        if kind == "threads":
+            _ask_from_threads(hub, aliases, providers, status, seconds)
+        else:
+            asyncio.run(_ask_from_one_loop(hub, aliases, providers, status, seconds))
+        took, now = time.perf_counter() - begin, bytes_written()
+        bench.results.add(case, "rows_per_s", count / took)
+        bench.results.add_latency(case, seconds.tolist())
+        bench.results.add(case, "rows_per_commit", count / max(1, hub.stats()["commits"] - commits))
+        if now is not None and written is not None:
+            bench.results.add(case, "bytes_per_row", (now - written) / count)
+        bench.truth.check_column(case, "status", status, np.full(count, Status.OK, dtype=np.uint8))
+        log.count(Batch(pension_inquiry("bench-crowd"), aliases, providers, persons, status))
+
+
+def _ask_from_threads(
+    hub: Hub,
+    aliases: npt.NDArray[np.uint8],
+    providers: npt.NDArray[np.uint32],
+    status: npt.NDArray[np.uint8],
+    seconds: npt.NDArray[np.float64],
+) -> None:
+    def ask(caller: int) -> None:
+        for i in range(caller, len(status), CALLERS):
+            start = time.perf_counter()
+            row = slice(i, i + 1)
+            status[i] = hub.inquire(pension_inquiry(f"bench-thread-{i}"), aliases[row], providers[row]).status[0]
+            seconds[i] = time.perf_counter() - start
+
+    threads = [threading.Thread(target=ask, args=(caller,)) for caller in range(CALLERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+async def _ask_from_one_loop(
+    hub: Hub,
+    aliases: npt.NDArray[np.uint8],
+    providers: npt.NDArray[np.uint32],
+    status: npt.NDArray[np.uint8],
+    seconds: npt.NDArray[np.float64],
+) -> None:
+    async def ask(caller: int) -> None:
+        for i in range(caller, len(status), CALLERS):
+            start = time.perf_counter()
+            answer = await hub.inquire_async(
+                pension_inquiry(f"bench-coroutine-{i}"), aliases[i : i + 1], providers[i : i + 1]
+            )
+            seconds[i] = time.perf_counter() - start
+            status[i] = answer.status[0]
+
+    await asyncio.gather(*map(ask, range(CALLERS)))
+
+
+def sync_rate(bench: Run, *, repeats: int = 150) -> float:
+    """Commits a second of six small values, each with a sync of a file beside: what no group can be faster than."""
+    folder = bench.folder / "syncs"
+    seconds = []
+    with lmdb.open(str(folder), map_size=1 << 30, max_dbs=6) as env, open(bench.folder / "syncs.head", "wb") as head:
+        databases = [env.open_db(b"%d" % i) for i in range(6)]
+        for i in range(repeats):
+            start = time.perf_counter()
+            with env.begin(write=True) as txn:
+                for database in databases:
+                    txn.put(i.to_bytes(8, "big"), bytes(3_000), db=database)
+            os.pwrite(head.fileno(), bytes(4_096), 4_096 * (i % 2))
+            os.fdatasync(head.fileno())
+            seconds.append(time.perf_counter() - start)
+    return float(1 / np.median(seconds))
