@@ -29,7 +29,7 @@ LAYERS = [
     {"marks"},
     {"withholding"},
     {"corrections"},
-    {"verify"},
+    {"markcheck", "verify"},
     STAGES,
     {"hub"},
     {"files", "tables", "columns"},

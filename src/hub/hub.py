@@ -694,9 +694,7 @@ class Hub:
         """What waits for an institution: corrections to decide, corrections of others to confirm; oldest first."""
         return self._corrections.waiting(institution)
 
-    def confirm(
-        self, handle: bytes, *, section: str, institution: str | None = None, clerk: str | None = None
-    ) -> None:
+    def confirm(self, handle: bytes, *, section: str, institution: str | None = None, clerk: str | None = None) -> None:
         """Confirm another holder's correction; again, nothing is added.
 
         Raises:
@@ -749,7 +747,7 @@ class Hub:
         Args:
             progress: called with the records that are done.
         """
-        return Verifier(self._store, self._published(), self._periods, self._workers).run(progress)
+        return Verifier(self._store, self._published(), self._periods, self._workers, self._office).run(progress)
 
     def _published(self) -> Log:
         assert self._log is not None
