@@ -98,7 +98,7 @@ def test_a_lift_takes_two_clerks_in_one_call_or_two(parties: Parties) -> None:
     parties.ask("r1", [0, 0])
     for row in (0, 1):
         parties.h.withhold(("r1", row), "ground", REVIEW, clerk="佐藤")
-    for words in ({}, {"clerk": "佐藤", "second_clerk": "佐藤"}, {"clerk": "sato", "second_clerk": "ＳＡＴＯ "}):
+    for words in ({}, {"clerk": "佐藤", "second_clerk": "佐藤"}, {"clerk": "sato", "second_clerk": " SATO "}):
         with pytest.raises(RequestError, match="clerk: expected"):
             parties.h.lift(("r1", 0), **words)  # type: ignore[arg-type]
     assert parties.h.lift(("r1", 0), clerk="佐藤") is False

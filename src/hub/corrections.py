@@ -44,7 +44,7 @@ from hub.bodies import ROW, pack_link
 from hub.catalog.moments import JAPAN
 from hub.errors import RequestError, StorageError
 from hub.events import EventKind, Told
-from hub.handles import PartyRecord, Stood, make_handle, provider_is_party, sides_of, tell
+from hub.handles import PartyRecord, Stood, make_handle, provider_is_party, sides_of, stood, tell
 from hub.history import Found
 from hub.keys import Keys
 from hub.limits import CORRECTION_DAYS, CORRECTIONS_PER_RECORD_MAX, REMARK_CHARS_MAX, SECTION_CHARS_MAX
@@ -312,7 +312,7 @@ class Corrections:
         root = Visibility(snapshot, bodies, office.vault, office.keys, person).roots([found])[0]
         if root is None:
             raise refused
-        return root
+        return stood(root.located, root.row)
 
     def _holder(self, root: Stood, institution: str | None) -> str:
         holders = self._holders(root)[:-1]

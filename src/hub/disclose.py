@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hmac
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -14,7 +14,6 @@ from hub.bodies import ROW_BYTES, Bodies, link_of
 from hub.catalog import Catalog
 from hub.catalog.moments import bound_of
 from hub.errors import RequestError
-from hub.handles import Stood
 from hub.history import Found, find_records, person_keys
 from hub.keys import Keys
 from hub.limits import HISTORY_LIMIT_MAX
@@ -25,8 +24,8 @@ from hub.periods import PeriodKeys
 from hub.snapshot import Snapshot
 from hub.tlog.proof import Proof
 
-RECORDS_AT_A_TIME = 256
-"""Records that are looked at together, shown or not: a page takes the same steps for all of them."""
+RECORDS_AT_A_TIME = 64
+"""Records are looked at in multiples of so many, shown or not, and the same steps are taken for each."""
 
 _FIRST = (1 << 63) - 1
 _PERSON = struct.Struct(">I")
@@ -81,7 +80,7 @@ def disclose_history(
         below,
         since=_finite(first),
         until=_finite(end),
-        batch=max(limit + 1, RECORDS_AT_A_TIME),
+        batch=-(-(limit + 1) // RECORDS_AT_A_TIME) * RECORDS_AT_A_TIME,
     ):
         for one, root in zip(batch, visibility.roots(batch), strict=True):
             if root is None:
@@ -94,7 +93,7 @@ def disclose_history(
                 (first is not None and requested_at < first)
                 or (end is not None and requested_at >= end)
                 or (procedure is not None and shared.procedure != procedure)
-                or (number is not None and not _is_of(institution, number, shared.requester, row["provider"], root))
+                or (number is not None and not _is_of(institution, number, (one, root)))
             ):
                 continue
             found.append(one)
@@ -106,9 +105,12 @@ def disclose_history(
     return History(records, after, lambda: prove(found, records), disclosure)
 
 
-def _is_of(institution: str | None, number: int, requester: str, provider: int, root: Stood) -> bool:
+def _is_of(institution: str | None, number: int, records: Sequence[Found]) -> bool:
     """Whether an institution asked or was asked in a record, or in the one whose correction it is about."""
-    return institution in (requester, root.shared.requester) or number in (provider, root.provider)
+    return any(
+        one.row["provider"] == number or one.located.chunk.shared[one.row["decision"]].requester == institution
+        for one in records
+    )
 
 
 def prove_records(

@@ -236,25 +236,43 @@ class Visibility:
     def __repr__(self) -> str:
         return "Visibility()"
 
-    def roots(self, found: Sequence[Found]) -> list[Stood | None]:
+    def roots(self, found: Sequence[Found]) -> list[Found | None]:
         """Of each record the one that it goes back to (itself, mostly), or None where it may not be shown.
 
         Raises:
             StorageError: a mark is damaged, or a link does not lead to a record of the same person.
         """
-        return [self._root(one) for one in found]
+        roots = [self._root(one) if one.row["kind"] in _FOLLOWING else one for one in found]
+        keys = [mark_key(root.located.index, side) for root in roots if root for side in (REQUESTER, PROVIDER)]
+        database = self._snapshot.databases[NAME]
+        with self._snapshot.reading:
+            values = [self._snapshot.txn.get(key, db=database) for key in keys]
+            marks = [
+                (False, 0) if value is None else _open_mark(key, bytes(value))[:2]
+                for key, value in zip(keys, values, strict=True)
+            ]
+        states = iter(marks)
+        return [root if root and self._may_be_shown(root, next(states), next(states)) else None for root in roots]
 
-    def _root(self, found: Found) -> Stood | None:
-        root = follow(self._bodies, stood(found.located, found.row))
-        if root is None:
+    def _root(self, found: Found) -> Found | None:
+        record = follow(self._bodies, stood(found.located, found.row))
+        if record is None:
             return None
-        if root.person != self._person:
-            raise StorageError(f"record {root.index}: expected a record of the same person, got another's")
-        states = [read_state(self._snapshot, root.index, side) for side in (REQUESTER, PROVIDER)]
-        judged = {number for _, number in (states if provider_is_party(root) else states[:1])}
-        withheld = any(on for on, _ in states)
-        waits = covers(self._protection, root) and judged != {self._protection.number if self._protection else 0}
-        return None if withheld or waits else root
+        if record.person != self._person:
+            raise StorageError(f"record {record.index}: expected a record of the same person, got another's")
+        located = self._bodies.locate(record.index)
+        return Found(located, self._bodies.rows([located])[0])
+
+    def _may_be_shown(self, root: Found, requester: tuple[bool, int], provider: tuple[bool, int]) -> bool:
+        if requester[0] or provider[0]:
+            return False
+        if self._protection is None or not self._protection.on:
+            return True
+        record = stood(root.located, root.row)
+        if not covers(self._protection, record):
+            return True
+        judged = {requester[1], provider[1]} if provider_is_party(record) else {requester[1]}
+        return judged == {self._protection.number}
 
 
 def covers(protection: Protection | None, record: Stood) -> bool:
