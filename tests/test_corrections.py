@@ -1,4 +1,4 @@
-"""Corrections (訂正): asked for in time, decided with reasons, confirmed by the other holders, all of it in the history."""
+"""Corrections (訂正): asked for in time, decided with reasons, confirmed by the other holders, all in the history."""
 
 from __future__ import annotations
 
