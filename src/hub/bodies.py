@@ -47,6 +47,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
+from hub._pages import prefetch
 from hub.errors import StorageError
 from hub.periods import PeriodKey, PeriodKeys, counter, period_name
 from hub.snapshot import Snapshot
@@ -127,7 +128,12 @@ class Chunk(NamedTuple):
 
 def link_of(row: np.void) -> int | None:
     """Index of the record that a record (a ``ROW``) follows, or None."""
-    low, middle, high = row["link"].tolist()
+    return unpack_link(row["link"].tolist())
+
+
+def unpack_link(link: Sequence[int]) -> int | None:
+    """Index of the record that a row's ``link`` names, or None."""
+    low, middle, high = link
     return (low | middle << 16 | high << 32) - 1 if low or middle or high else None
 
 
@@ -261,17 +267,33 @@ class Bodies:
             raise StorageError(f"records from {chunk.first}: expected the key of {period_name(chunk.period)}, got none")
         return key
 
-    def rows(self, located: Sequence[Located]) -> npt.NDArray[np.void]:
-        """The rows of some records, decrypted: ``ROW``[N], in their order.
+    def read(self, indexes: Sequence[int]) -> tuple[list[Located], npt.NDArray[np.void]]:
+        """Some records: where they stand, and their rows, decrypted: ``ROW``[N], in their order.
+
+        All heads and then all rows are asked of the disk before the first one is waited for.
 
         Raises:
-            StorageError: the rows around one are damaged.
+            StorageError: a chunk's head or the rows around one are damaged, or a period's key is gone.
         """
-        raw = np.empty((len(located), ROW_BYTES), dtype=np.uint8)
-        for at, one in enumerate(located):
-            raw[at] = np.frombuffer(self._stored_row(one), dtype=np.uint8)
+        places = [self._place(index) for index in indexes]
+        prefetch([value[:HEAD_BYTES] for _, value in places])
+        located, pieces = [], []
+        for index, (key, value) in zip(indexes, places, strict=True):
+            one = Located(self._check_head(key, value), index - int.from_bytes(key, "big"))
+            if one.position >= one.chunk.rows:
+                raise StorageError(f"record {index}: expected a chunk that holds it, got none")
+            at = one.chunk.rows_at + ROW_BYTES * ROWS_PER_PIECE * (one.position // ROWS_PER_PIECE)
+            located.append(one)
+            pieces.append(value[at : at + ROW_BYTES * ROWS_PER_PIECE])
+        prefetch(pieces)
+        stored = []
+        for one, rows in zip(located, pieces, strict=True):
+            piece, place = divmod(one.position, ROWS_PER_PIECE)
+            self._check_piece(one.chunk, piece, rows)
+            stored.append(rows[ROW_BYTES * place : ROW_BYTES * (place + 1)])
+        raw = np.frombuffer(b"".join(stored), dtype=np.uint8).reshape(-1, ROW_BYTES)
         plain = self._by_period(located, lambda key, counters, at: key.decrypt_rows_at(counters, raw[at]))
-        return plain.view(ROW)[:, 0]
+        return located, plain.view(ROW)[:, 0]
 
     def salts(self, located: Sequence[Located]) -> npt.NDArray[np.uint8]:
         """The salts of some records: uint8[N, 16]."""
@@ -306,14 +328,6 @@ class Bodies:
         rows = np.frombuffer(value[chunk.rows_at :], dtype=np.uint8).reshape(-1, ROW_BYTES)
         return chunk, self.key_of(chunk).crypt_rows(chunk.nonce, np.ascontiguousarray(rows))
 
-    def _stored_row(self, one: Located) -> memoryview:
-        _, value = self._chunk_before(one.chunk.first)
-        piece, place = divmod(one.position, ROWS_PER_PIECE)
-        at = one.chunk.rows_at + ROW_BYTES * ROWS_PER_PIECE * piece
-        rows = value[at : at + ROW_BYTES * ROWS_PER_PIECE]
-        self._check_piece(one.chunk, piece, rows)
-        return rows[ROW_BYTES * place : ROW_BYTES * (place + 1)]
-
     def _check_piece(self, chunk: Chunk, piece: int, rows: memoryview) -> None:
         if xxhash.xxh3_64_intdigest(rows) != int(chunk.sums[piece]):
             first = chunk.first + piece * ROWS_PER_PIECE
@@ -321,17 +335,24 @@ class Bodies:
 
     def _chunk_before(self, index: int) -> tuple[Chunk, memoryview]:
         """The chunk with the largest first index not above this one, and its value."""
+        key, value = self._place(index)
+        return self._check_head(key, value), value
+
+    def _place(self, index: int) -> tuple[bytes, memoryview]:
+        """Key and value of the chunk with the largest first index not above this one; the value was not touched."""
         found = self._snapshot.pages.at_or_before(b"records", index.to_bytes(8, "big"))
         if found is None or len(found[0]) != 8:
             raise StorageError(f"record {index}: expected a chunk, got none")
-        key, value = found
+        return found
+
+    def _check_head(self, key: bytes, value: memoryview) -> Chunk:
         first = int.from_bytes(key, "big")
         if len(value) < HEAD_BYTES:
             raise StorageError(f"records from {first}: expected a chunk, got {len(value)} bytes")
         head_sum, magic, n, place, _, time, fields_bytes, period, _, nonce, _ = HEAD.unpack_from(value)
         kept = self._heads.find(first, head_sum)
         if kept is not None and kept.rows == n and len(value) == kept.rows_at + ROW_BYTES * n:
-            return kept, value
+            return kept
         rows_at = _rows_at(n, fields_bytes)
         if magic != MAGIC or place != first or len(value) != rows_at + ROW_BYTES * n:
             raise StorageError(f"records from {first}: expected the stored checksum, got a damaged head")
@@ -341,7 +362,7 @@ class Bodies:
         chunk = self._decode(first, n, period, time, nonce, encrypted, rows_at)
         chunk.sums[:] = np.frombuffer(value[_padded(HEAD_BYTES + fields_bytes) : rows_at], dtype="<u8")
         self._heads.keep(head_sum, chunk)
-        return chunk, value
+        return chunk
 
     def _decode(
         self, first: int, rows: int, period: int, time: int, nonce: bytes, encrypted: bytes, rows_at: int

@@ -305,8 +305,8 @@ class Corrections:
         refused = RequestError("record: expected one of an inquiry in the history that was disclosed, got another")
         if not 0 <= index < min(size, snapshot.state.records) or bodies.is_erased(index):
             raise refused
-        located = bodies.locate(index)
-        found = Found(located, bodies.rows([located])[0])
+        located, rows = bodies.read([index])
+        found = Found(located[0], rows[0])
         if found.row["person"] != person or found.row["kind"] != Kind.INQUIRY:
             raise refused
         root = Visibility(snapshot, bodies, office.vault, office.keys, person).roots([found])[0]

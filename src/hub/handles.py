@@ -125,8 +125,8 @@ def read_stood(bodies: Bodies, index: int) -> Stood:
     Raises:
         StorageError: there is none, it is damaged, or its period's key is gone.
     """
-    located = bodies.locate(index)
-    return stood(located, bodies.rows([located])[0])
+    located, rows = bodies.read([index])
+    return stood(located[0], rows[0])
 
 
 def provider_is_party(record: Stood) -> bool:

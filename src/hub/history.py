@@ -65,7 +65,6 @@ def find_records(
         until=None if until is None else int(until) + 1,
     )
     while some := list(islice(indexes, batch)):
-        located = [bodies.locate(index) for index in some]
-        rows = bodies.rows(located)
+        located, rows = bodies.read(some)
         # Two persons may share a key of 64 bits.
         yield [Found(one, row) for one, row in zip(located, rows, strict=True) if row["person"] == person]

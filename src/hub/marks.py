@@ -260,8 +260,8 @@ class Visibility:
             return None
         if record.person != self._person:
             raise StorageError(f"record {record.index}: expected a record of the same person, got another's")
-        located = self._bodies.locate(record.index)
-        return Found(located, self._bodies.rows([located])[0])
+        located, rows = self._bodies.read([record.index])
+        return Found(located[0], rows[0])
 
     def _may_be_shown(self, root: Found, requester: tuple[bool, int], provider: tuple[bool, int]) -> bool:
         if requester[0] or provider[0]:

@@ -19,6 +19,7 @@ Sub-databases of the environment; numbers in keys are big endian:
 | ``records`` | u64 index of the first record | chunk of records, see ``bodies.py`` |
 | ``entries`` | u64 index of the first record | sealed: n x 32 bytes, entries of the log, see docs/log.md |
 | ``nodes`` | u8 level, u64 number of the first node | sealed: k x 32 bytes, complete nodes of the tree |
+| ``checkpoints`` | see ``kept.py`` | signed checkpoints that are kept |
 | ``runs``, ``rundir`` | see ``runs.py`` | which records are about whom |
 | ``marks`` | see ``marks.py`` | which records are withheld from histories, by whom |
 | ``corrections`` | u64 index of a record | sealed: how its corrections stand, see ``corrections.py`` |
@@ -40,7 +41,7 @@ import os
 import shutil
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ FULL_BELOW_BYTES = 1 << 20
 BEGIN_TRIES = 100
 FEW_BLOCKS = 64
 NAMES = (
-    "meta", "tables", "changes", "pending", "records", "entries", "nodes", "catalogs", "runs", "rundir",
+    "meta", "tables", "changes", "pending", "records", "entries", "nodes", "catalogs", "runs", "rundir", "checkpoints",
     "marks", "corrections", "events",
 )  # fmt: skip
 
@@ -96,6 +97,8 @@ class Store:
         self._renew = False
         self._base = -1
         self._request_days: set[int] | None = None
+        self.at_commit: Callable[[Commit], None] | None = None
+        """Called before each commit, under the writer's lock: what is put then costs no sync of its own."""
         try:
             self._open(create=create, now=now)
         except lmdb.Error as error:
@@ -422,6 +425,8 @@ class Store:
 
     def _finish(self, commit: Commit) -> None:
         state = commit.state
+        if self.at_commit is not None:
+            self.at_commit(commit)
         if commit.changed:
             state.tables_commit = state.commit
             commit.put_sealed("changes", state.commit.to_bytes(8, "big"), msgspec.msgpack.encode(commit.changed))
