@@ -128,12 +128,7 @@ class Chunk(NamedTuple):
 
 def link_of(row: np.void) -> int | None:
     """Index of the record that a record (a ``ROW``) follows, or None."""
-    return unpack_link(row["link"].tolist())
-
-
-def unpack_link(link: Sequence[int]) -> int | None:
-    """Index of the record that a row's ``link`` names, or None."""
-    low, middle, high = link
+    low, middle, high = row["link"].tolist()
     return (low | middle << 16 | high << 32) - 1 if low or middle or high else None
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from hub import _hash
-from hub.bodies import ROW, ROW_BYTES, Bodies, unpack_link
+from hub.bodies import ROW, ROW_BYTES, Bodies, link_of
 from hub.catalog import Catalog
 from hub.catalog.moments import bound_of
 from hub.errors import RequestError
@@ -170,7 +170,7 @@ def _finite(moment: float | None) -> float | None:
 def _record(catalog: Catalog, found: Found) -> Record:
     chunk = found.located.chunk
     # Taken apart once: a field of a numpy row costs as much as all of them.
-    _, provider, decision, outcome, kind, link = found.row.item()
+    _, provider, decision, outcome, kind, _ = found.row.item()
     shared = chunk.shared[decision]
     requested_at, provided_at = chunk.fields.times[decision]
     return Record(
@@ -188,7 +188,7 @@ def _record(catalog: Catalog, found: Found) -> Record:
         outcome=Status(outcome),
         inquiry=shared.inquiry.hex(),
         index=found.located.index,
-        link=unpack_link(link.tolist()),
+        link=link_of(found.row),
         remark=shared.remark,
     )
 
