@@ -405,6 +405,53 @@ def test_history_reads_like_a_sentence(desk: Desk) -> None:
         assert desk.run("history", desk.hub, "--alias", alias, *kept)[0] == 0
 
 
+def test_a_withheld_record_leaves_the_history_until_two_clerks_lift_it(desk: Desk) -> None:
+    alias = desk.acquire("portal", [CODES[0]])[0]
+    desk.inquire(desk.ask(desk.acquire("nenkin", [CODES[0]])[:1]))
+    with hub.open(desk.hub) as h:
+        handle = h.handles("nenkin", h.acquire("nenkin", [CODES[0]]).aliases[0])[0][0].hex()
+    look = ("history", desk.hub, "--alias", alias)
+    assert desk.run(*look)[0] == 0
+    mark = ("--handle", handle, "--ground", "shelter", "--until", "2030-01-01", "--clerk", "sato")
+    assert desk.run("withhold", desk.hub, *mark)[0] == 0
+    assert desk.run(*look)[0] == 1
+    status, told, _ = desk.run("audit", desk.hub, "--waiting", "nenkin", "--by", "2030-01-01")
+    assert status == 0
+    assert handle in told
+    assert "review" in told
+    assert desk.run("audit", desk.hub, "--waiting", "nenkin", "--by", "2029-12-31")[0] == 1
+    assert desk.run("lift", desk.hub, "--handle", handle, "--clerk", "sato")[0] == 1
+    assert desk.run("lift", desk.hub, "--handle", handle, "--clerk", "sato")[0] == 2
+    assert desk.run("lift", desk.hub, "--handle", handle, "--clerk", "suzuki")[0] == 0
+    assert desk.run(*look)[0] == 0
+    told = desk.run("audit", desk.hub)[1]
+    assert [word for word in told.split() if word in ("WITHHELD", "LIFT_ASKED", "LIFTED")] == [
+        "WITHHELD", "LIFT_ASKED", "LIFTED",
+    ]  # fmt: skip
+
+
+def test_history_shows_a_correction_with_what_it_follows(desk: Desk) -> None:
+    alias = desk.acquire("portal", [CODES[0]])[0]
+    desk.inquire(desk.ask(desk.acquire("nenkin", [CODES[0]])[:1]))
+    with hub.open(desk.hub) as h:
+        handle = h.handles("nenkin", h.acquire("nenkin", [CODES[0]]).aliases[0])[0][0].hex()
+    decide = ("correct", desk.hub, "--handle", handle, "--reason", "another was meant", "--section", "課税課")
+    assert desk.run(*decide)[0] == 0
+    told = desk.run("history", desk.hub, "--alias", alias)[1]
+    assert "follows  record 0, as record 1" in told
+    assert "remark   another was meant" in told
+    told = desk.run("history", desk.hub, "--alias", alias, "--json")[1]
+    assert '"link": 0' in told
+    assert "another was meant" in told
+    out = desk.folder / "history.csv"
+    assert desk.run("history", desk.hub, "--alias", alias, "--out", out)[0] == 0
+    lines = read(out)
+    assert [line["link"] for line in lines] == ["0", ""]
+    assert "another was meant" in lines[0]["remark"]
+    told = desk.run("audit", desk.hub, "--waiting", "pm")[1]
+    assert "confirmation" in told
+
+
 def test_history_takes_the_alias_from_stdin_and_pages(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     import io
 
@@ -555,7 +602,7 @@ def test_a_wrong_command_line_is_one_line_and_repeats_no_word(capsys: pytest.Cap
 
 
 def test_every_command_has_help_with_an_example_and_its_statuses(capsys: pytest.CaptureFixture[str]) -> None:
-    commands = ["init", "acquire", "inquire", "history", "status", "stats"]
+    commands = ["init", "acquire", "inquire", "history", "withhold", "lift", "correct", "audit", "status", "stats"]
     commands += [f"catalog {c}" for c in ("search", "show", "check", "import", "list")]
     commands += ["verify", *(f"tlog {c}" for c in ("export", "key", "checkpoint"))]
     for command in commands:

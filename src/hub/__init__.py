@@ -5,6 +5,9 @@ Open a folder with :func:`open`, then see :class:`Hub`.
 
 from hub import errors
 from hub.catalog import Catalog, Decision, Institution, Procedure, Rule
+from hub.corrections import Notice
+from hub.events import Event, EventKind
+from hub.handles import PartyRecord
 from hub.hub import Hub, RequestStatus, open
 from hub.messages import (
     Acquired,
@@ -19,6 +22,7 @@ from hub.messages import (
     Record,
     Resolved,
     Status,
+    Withhold,
 )
 from hub.tlog.proof import Proof
 from hub.verify import Report
@@ -31,12 +35,16 @@ __all__ = [
     "Answer",
     "Catalog",
     "Decision",
+    "Event",
+    "EventKind",
     "Flag",
     "History",
     "Hub",
     "Inquiry",
     "Institution",
     "Kind",
+    "Notice",
+    "PartyRecord",
     "Procedure",
     "Proof",
     "Reason",
@@ -47,6 +55,7 @@ __all__ = [
     "Resolved",
     "Rule",
     "Status",
+    "Withhold",
     "errors",
     "open",
 ]

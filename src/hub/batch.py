@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hub.catalog import DecisionTable
-from hub.messages import Aliases, Inquiry, Status, count_names
+from hub.messages import Aliases, Inquiry, Status, Withhold, count_names
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -19,7 +19,7 @@ class Batch(msgspec.Struct, frozen=True):
         inquiry: with its items as a tuple.
         requester: the requester's institution number.
         aliases: uint8[N, 16]. providers: uint32[N] institution numbers.
-        cases: a case number a row, or None.
+        cases: a case number a row, or None. marks: a mark (or None) a row, or None.
         digest: SHA-256 of all of the above: the same request id must come with the same.
     """
 
@@ -29,6 +29,7 @@ class Batch(msgspec.Struct, frozen=True):
     providers: Any
     cases: list[str | None] | None
     digest: bytes
+    marks: list[Withhold | None] | None = None
 
     def __len__(self) -> int:
         return len(self.aliases)

@@ -129,6 +129,18 @@ class Chunk(NamedTuple):
         return np.array(self.fields.times, dtype=np.int64).reshape(-1, 2)
 
 
+def link_of(row: np.void) -> int | None:
+    """Index of the record that a record (a ``ROW``) follows, or None."""
+    low, middle, high = row["link"].tolist()
+    return (low | middle << 16 | high << 32) - 1 if low or middle or high else None
+
+
+def pack_link(index: int) -> tuple[int, int, int]:
+    """The link of a row that follows this record."""
+    link = index + 1
+    return link & 0xFFFF, link >> 16 & 0xFFFF, link >> 32
+
+
 class Located:
     """One record: its index in the log, the chunk it stands in, its position there."""
 
@@ -242,6 +254,13 @@ class Bodies:
         if not chunk.first <= index < chunk.first + chunk.rows:
             raise StorageError(f"record {index}: expected a chunk that holds it, got none")
         return Located(chunk, index - chunk.first)
+
+    def is_erased(self, index: int) -> bool:
+        """Whether a record's period has no key any more: nothing of it can be read."""
+        found = self._snapshot.pages.at_or_before(b"records", index.to_bytes(8, "big"))
+        if found is None or len(found[1]) < HEAD_BYTES:
+            return False
+        return self._periods.of(HEAD.unpack_from(found[1])[7]) is None
 
     def key_of(self, chunk: Chunk) -> PeriodKey:
         """The key of a chunk's period.

@@ -22,6 +22,7 @@ from hub.catalog.words import is_plain
 from hub.errors import RequestError
 from hub.limits import (
     CASE_CHARS_MAX,
+    GROUND_CHARS_MAX,
     INSTITUTION_CODE_CHARS_MAX,
     ITEMS_PER_INQUIRY_MAX,
     OPERATOR_CHARS_MAX,
@@ -29,14 +30,19 @@ from hub.limits import (
     ROWS_PER_BATCH_MAX,
     SECTION_CHARS_MAX,
 )
-from hub.messages import Aliases, Inquiry
+from hub.messages import Aliases, Inquiry, Withhold
 
 CODES_ABOVE = 10**11
 """A resident record code (住民票コード) has eleven digits."""
 
 
 def decode_inquiry(
-    catalog: Catalog, inquiry: Inquiry, aliases: Any, providers: Any, cases: Sequence[str | None] | None
+    catalog: Catalog,
+    inquiry: Inquiry,
+    aliases: Any,
+    providers: Any,
+    cases: Sequence[str | None] | None,
+    withhold: Sequence[Withhold | None] | None = None,
 ) -> Batch:
     """Check one inquiry.
 
@@ -53,7 +59,10 @@ def decode_inquiry(
     digest.update(len(rows).to_bytes(8, "little"))
     digest.update(rows.data)
     digest.update(numbers.data)
-    return Batch(inquiry, requester, rows, numbers, listed, digest.digest())
+    marks = None if withhold is None else _check_marks(withhold, len(rows))
+    if marks is not None:
+        digest.update(b"marks" + msgspec.msgpack.encode(marks))
+    return Batch(inquiry, requester, rows, numbers, listed, digest.digest(), marks)
 
 
 def decode_aliases(aliases: Any) -> Aliases:
@@ -203,3 +212,20 @@ def _check_cases(cases: Any, rows: int) -> list[str | None]:
         if case is not None and not (type(case) is str and len(case) <= CASE_CHARS_MAX and is_plain(case)):
             raise RequestError(f"cases: expected None or at most {CASE_CHARS_MAX} printable characters in every row")
     return list(cases)
+
+
+def _check_marks(marks: Any, rows: int) -> list[Withhold | None] | None:
+    """A mark or None a row; None where no row has one."""
+    if not isinstance(marks, list | tuple):
+        raise RequestError(f"withhold: expected a list, got {type(marks).__name__}")
+    if len(marks) != rows:
+        raise RequestError(f"withhold: expected {rows} rows, got {len(marks)}")
+    for mark in marks:
+        if mark is None:
+            continue
+        if type(mark) is not Withhold:
+            raise RequestError(f"withhold: expected None or hub.Withhold in every row, got {type(mark).__name__}")
+        _check_text("ground", mark.ground, GROUND_CHARS_MAX)
+        if not isinstance(mark.until, dt.date) or isinstance(mark.until, dt.datetime):
+            raise RequestError(f"until: expected a date, got {type(mark.until).__name__}")
+    return list(marks) if any(marks) else None

@@ -5,24 +5,28 @@ from __future__ import annotations
 import datetime as dt
 import hmac
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from hub import _hash
-from hub.bodies import ROW, ROW_BYTES, Bodies
+from hub.bodies import ROW, ROW_BYTES, Bodies, link_of
 from hub.catalog import Catalog
-from hub.catalog.moments import day_starts, ends_at
+from hub.catalog.moments import bound_of
 from hub.errors import RequestError
 from hub.history import Found, find_records, person_keys
 from hub.keys import Keys
 from hub.limits import HISTORY_LIMIT_MAX
 from hub.log import Log
+from hub.marks import Visibility
 from hub.messages import History, Kind, Record, Status
 from hub.periods import PeriodKeys
 from hub.snapshot import Snapshot
 from hub.tlog.entry import hash_shared
 from hub.tlog.proof import Proof
+
+RECORDS_AT_A_TIME = 64
+"""Records are looked at in multiples of so many, shown or not, and the same steps are taken for each."""
 
 _FIRST = (1 << 63) - 1
 _PERSON = struct.Struct(">I")
@@ -43,6 +47,8 @@ def disclose_history(
     limit: int,
     cursor: str | None,
     prove: Callable[[list[Found], list[Record]], list[Proof]],
+    visibility: Visibility,
+    disclosure: str,
 ) -> History:
     """A page of a person's records.
 
@@ -52,6 +58,7 @@ def disclose_history(
         institution: only records that it asked for or was asked in. procedure: only this one.
         cursor: of the page before; stays valid while records are added.
         prove: called when a proof of the page is first asked for.
+        visibility: which records may be shown, of the same snapshot. disclosure: token of this page.
 
     Raises:
         RequestError: limit, cursor, institution or procedure is not of this history or catalog.
@@ -60,7 +67,7 @@ def disclose_history(
         raise RequestError(f"limit: expected 1 to {HISTORY_LIMIT_MAX}, got {type(limit).__name__}")
     if not 1 <= limit <= HISTORY_LIMIT_MAX:
         raise RequestError(f"limit: expected 1 to {HISTORY_LIMIT_MAX}, got another number")
-    first, end = _moment(since, end_of_day=False), _moment(until, end_of_day=True)
+    first, end = bound_of(since, end_of_day=False), bound_of(until, end_of_day=True)
     number = None if institution is None else catalog.institution(institution).number
     if procedure is not None:
         catalog.procedure(procedure)
@@ -74,11 +81,13 @@ def disclose_history(
         below,
         since=_finite(first),
         until=_finite(end),
-        batch=limit + 1,
+        batch=-(-(limit + 1) // RECORDS_AT_A_TIME) * RECORDS_AT_A_TIME,
     ):
-        for one in batch:
+        for one, root in zip(batch, visibility.roots(batch), strict=True):
+            if root is None:
+                continue
             chunk = one.located.chunk
-            _, provider, decision, *_ = one.row.item()
+            decision = int(one.row["decision"])
             shared = chunk.shared[decision]
             requested_at = chunk.fields.times[decision][0]
             # A resumed inquiry keeps the time of its first chunk, so an older record may stand behind a newer one.
@@ -86,7 +95,7 @@ def disclose_history(
                 (first is not None and requested_at < first)
                 or (end is not None and requested_at >= end)
                 or (procedure is not None and shared.procedure != procedure)
-                or (number is not None and shared.requester != institution and provider != number)
+                or (number is not None and not _is_of(institution, number, (one, root)))
             ):
                 continue
             found.append(one)
@@ -95,7 +104,15 @@ def disclose_history(
     more, found = len(found) > limit, found[:limit]
     records = [_record(catalog, one) for one in found]
     after = _write_cursor(keys, person, records[-1].index) if more else None
-    return History(records, after, lambda: prove(found, records))
+    return History(records, after, lambda: prove(found, records), disclosure)
+
+
+def _is_of(institution: str | None, number: int, records: Sequence[Found]) -> bool:
+    """Whether an institution asked or was asked in a record, or in the one whose correction it is about."""
+    return any(
+        one.row["provider"] == number or one.located.chunk.shared[one.row["decision"]].requester == institution
+        for one in records
+    )
 
 
 def prove_records(
@@ -150,18 +167,6 @@ def _finite(moment: float | None) -> float | None:
     return None if moment is None else min(max(moment, -(2.0**62)), 2.0**62)
 
 
-def _moment(value: dt.datetime | dt.date | None, *, end_of_day: bool) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, dt.datetime):
-        if value.tzinfo is None:
-            raise RequestError("since, until: expected a date or a datetime with its time zone, got one without")
-        return value.timestamp()
-    if not isinstance(value, dt.date):
-        raise RequestError(f"since, until: expected a date or datetime, got {type(value).__name__}")
-    return ends_at(value) if end_of_day else day_starts(value)
-
-
 def _record(catalog: Catalog, found: Found) -> Record:
     chunk = found.located.chunk
     # Taken apart once: a field of a numpy row costs as much as all of them.
@@ -183,6 +188,8 @@ def _record(catalog: Catalog, found: Found) -> Record:
         outcome=Status(outcome),
         inquiry=shared.inquiry.hex(),
         index=found.located.index,
+        link=link_of(found.row),
+        remark=shared.remark,
     )
 
 

@@ -22,6 +22,7 @@ import msgspec
 import numpy as np
 
 from hub import limits
+from hub._core import code_blocks
 from hub.acquire import acquire
 from hub.additions import complete_pending
 from hub.aliases import (
@@ -36,16 +37,20 @@ from hub.authorise import authorise
 from hub.batch import Batch, Decided
 from hub.bodies import Bodies, Heads
 from hub.catalog import Catalog
+from hub.corrections import Corrections, Notice, make_disclosure
 from hub.decode import CODES_ABOVE, decode_alias, decode_aliases, decode_codes, decode_inquiry, decode_providers
 from hub.disclose import disclose_history, prove_records
 from hub.errors import RequestError, StorageError
+from hub.events import Event, check_after, read_events
 from hub.gather import Gatherer, Parts, settle_future
+from hub.handles import PartyRecord
 from hub.history import Found
 from hub.kept import note_exported
-from hub.limits import HISTORY_LIMIT
+from hub.limits import HISTORY_LIMIT, HISTORY_LIMIT_MAX
 from hub.log import Log
+from hub.marks import Visibility
 from hub.merger import Merger
-from hub.messages import Acquired, Answer, History, Inquiry, Record, Resolved, Status
+from hub.messages import Acquired, Answer, History, Inquiry, Record, Resolved, Status, Withhold
 from hub.periods import PeriodKeys, period_of, period_start
 from hub.record import Prepared, must_prepare_again, prepare_chunk, write_chunk
 from hub.requestgroups import RequestGroups
@@ -70,6 +75,7 @@ from hub.tlog.checkpoint import LogKey
 from hub.tlog.proof import Proof
 from hub.tlog.tiles import Exported, export_tiles
 from hub.verify import Report, Verifier
+from hub.withholding import Office, Withholding
 from hub.workers import Workers
 
 CHUNKS_AHEAD = 3
@@ -121,6 +127,9 @@ class Hub:
         self._gatherer: Gatherer | None = None
         self._last_day = -1
         self._set_back = False
+        self._office = Office(self._store, self._groups, self._periods, self._heads, lambda: self.catalog, self._now)
+        self._withholding = Withholding(self._office)
+        self._corrections = Corrections(self._office, self._corrected)
         try:
             log = self._log = Log(self._store, head=head, origin=self._find_origin(origin))
             log.check_head()
@@ -259,7 +268,7 @@ class Hub:
         providers: Any,
         *,
         cases: Sequence[str | None] | None = None,
-        withhold: None = None,
+        withhold: Sequence[Withhold | None] | None = None,
         progress: Callable[[int], None] | None = None,
     ) -> Answer:
         """Ask about many persons: authorise, resolve, record, answer, in the caller's order.
@@ -270,7 +279,8 @@ class Hub:
         Args:
             aliases: uint8[N, 16], the requester's. providers: a code, list[str] or uint32[N] numbers.
             cases: a case number a row, kept for supervisors.
-            withhold: None; marks (不開示) are not built yet.
+            withhold: a mark (不開示) or None a row: its record is in no history until the mark is lifted. A row
+                whose alias is unknown has no record, and its mark is dropped.
             progress: called with the rows done after each durable chunk; an exception from it stops there.
 
         Raises:
@@ -278,9 +288,7 @@ class Hub:
             BusyError: the same request is under way in another thread.
             StorageError: the disk failed or is full, or a block is damaged; the chunks before it stand.
         """
-        if withhold is not None:
-            raise RequestError("withhold: expected None, marks cannot be set yet")
-        batch = decode_inquiry(self.catalog, inquiry, aliases, providers, cases)
+        batch = decode_inquiry(self.catalog, inquiry, aliases, providers, cases, withhold)
         key = request_key(inquiry.requester, inquiry.request_id)
         gatherer = self._gathering()
         if progress is None and self._is_small(batch):
@@ -292,14 +300,20 @@ class Hub:
             gatherer.let_go(key)
 
     def inquire_soon(
-        self, inquiry: Inquiry, aliases: Any, providers: Any, *, cases: Sequence[str | None] | None = None
+        self,
+        inquiry: Inquiry,
+        aliases: Any,
+        providers: Any,
+        *,
+        cases: Sequence[str | None] | None = None,
+        withhold: Sequence[Withhold | None] | None = None,
     ) -> Future[Answer]:
         """:meth:`inquire` without waiting: a future of its answer, whose cancelling does not take the inquiry back.
 
         Raises:
             RequestError, BusyError: as of :meth:`inquire`, where they are known at once.
         """
-        batch = decode_inquiry(self.catalog, inquiry, aliases, providers, cases)
+        batch = decode_inquiry(self.catalog, inquiry, aliases, providers, cases, withhold)
         future: Future[Answer] = Future()
         settle = settle_future(future)
         if self._is_small(batch):
@@ -308,7 +322,7 @@ class Hub:
 
         def work() -> None:
             try:
-                settle(self.inquire(inquiry, aliases, providers, cases=cases), None)
+                settle(self.inquire(inquiry, aliases, providers, cases=cases, withhold=withhold), None)
             except BaseException as error:
                 settle(None, error)
 
@@ -316,22 +330,28 @@ class Hub:
         return future
 
     async def inquire_async(
-        self, inquiry: Inquiry, aliases: Any, providers: Any, *, cases: Sequence[str | None] | None = None
+        self,
+        inquiry: Inquiry,
+        aliases: Any,
+        providers: Any,
+        *,
+        cases: Sequence[str | None] | None = None,
+        withhold: Sequence[Withhold | None] | None = None,
     ) -> Answer:
         """:meth:`inquire` for coroutines; many of one loop cost far less than as many threads.
 
         A task that is cancelled does not take its inquiry back: the same request id gets the answer.
         """
-        batch = decode_inquiry(self.catalog, inquiry, aliases, providers, cases)
+        batch = decode_inquiry(self.catalog, inquiry, aliases, providers, cases, withhold)
         if not self._is_small(batch):
-            return await asyncio.to_thread(self.inquire, inquiry, aliases, providers, cases=cases)
+            return await asyncio.to_thread(self.inquire, inquiry, aliases, providers, cases=cases, withhold=withhold)
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._gathering().submit(batch, request_key(inquiry.requester, inquiry.request_id), future)
         return await future
 
     def _is_small(self, batch: Batch) -> bool:
-        """Whether it shares a commit with others."""
-        return 0 < len(batch) <= limits.ROWS_GATHERED_MAX and not self._store.readonly
+        """Whether it shares a commit with others; marks are written with chunks of their own."""
+        return batch.marks is None and 0 < len(batch) <= limits.ROWS_GATHERED_MAX and not self._store.readonly
 
     def _gathering(self) -> Gatherer:
         assert self._gatherer is not None
@@ -571,9 +591,10 @@ class Hub:
         """
         with self._store.snapshot() as snapshot:
             person = self._find_citizen(snapshot, portal_alias)
+            bodies, now = Bodies(snapshot, self._periods, self._heads), max(int(self._clock()), snapshot.state.time)
             return disclose_history(
                 snapshot,
-                Bodies(snapshot, self._periods, self._heads),
+                bodies,
                 self.catalog,
                 self._store.keys,
                 self._periods,
@@ -585,6 +606,8 @@ class Hub:
                 limit=limit,
                 cursor=cursor,
                 prove=lambda found, records: self._prove(person, found, records),
+                visibility=Visibility(snapshot, bodies, self._office.vault, self._store.keys, person),
+                disclosure=make_disclosure(self._store.keys, person, now, snapshot.state.records),
             )
 
     def disclosure_key(self, portal_alias: Any) -> bytes:
@@ -608,6 +631,208 @@ class Hub:
         with self._store.snapshot() as snapshot:
             bodies = Bodies(snapshot, self._periods, self._heads)
             return prove_records(self._published(), snapshot, bodies, self._store.keys, person, found, records)
+
+    # -- marks
+
+    def withhold(
+        self,
+        handle: Any,
+        ground: str,
+        until: dt.date,
+        *,
+        institution: str | None = None,
+        requester: str | None = None,
+        clerk: str | None = None,
+    ) -> None:
+        """Withhold a record from every history (不開示) from now on, on the side of a party to it.
+
+        The mark stays until it is lifted. The same call again changes nothing; with other words it changes the mark.
+
+        Args:
+            handle: ``(request_id, row)``, row counted from 0, the requester's own for 30 days; or one of ``handles``.
+            ground: why, for auditors. until: the day of its review, see ``marks_due``.
+            institution: who acts, where the handle does not say it. requester: whose request id it is.
+
+        Raises:
+            RequestError: the handle names no record, or one that this institution is no party to.
+        """
+        self._withholding.withhold(handle, ground, until, institution, requester, clerk)
+
+    def lift(
+        self,
+        handle: Any,
+        *,
+        institution: str | None = None,
+        requester: str | None = None,
+        clerk: str | None = None,
+        second_clerk: str | None = None,
+    ) -> bool:
+        """Lift this side's mark; it takes two clerks, in one call or in two.
+
+        Returns:
+            whether there is none any more; False: another clerk has to make the same call.
+
+        Raises:
+            RequestError: no clerk is named, or the same one twice.
+        """
+        return self._withholding.lift(handle, institution, requester, clerk, second_clerk)
+
+    def handles(
+        self,
+        institution: str,
+        alias: Any,
+        *,
+        since: dt.datetime | dt.date | None = None,
+        until: dt.datetime | dt.date | None = None,
+        limit: int = HISTORY_LIMIT,
+    ) -> list[tuple[bytes, PartyRecord]]:
+        """The newest records about a person that an institution is a party to, and handles by which it names them.
+
+        Args:
+            alias: the institution's own. since, until, limit: as in ``history``.
+
+        Raises:
+            RequestError: the alias is not one of this institution's.
+        """
+        check_after(0, limit, HISTORY_LIMIT_MAX)
+        return self._withholding.handles(institution, decode_alias(alias), since, until, limit)
+
+    def marks_due(self, institution: str, *, by: dt.date) -> list[tuple[bytes, PartyRecord, dt.date]]:
+        """What an institution withholds and is to review by this day: handle, record, day; earliest first."""
+        return self._withholding.due(institution, by)
+
+    def protect(
+        self, institution: str, code: str, *, since: dt.datetime | dt.date, ground: str, clerk: str | None = None
+    ) -> None:
+        """The register body's word that a person is protected: their records, old and new, are withheld.
+
+        Each record requested from ``since`` on is in no history until every party to it has judged it.
+
+        Args:
+            institution: ``jlis``. code: resident record code (住民票コード); the person may be unknown here as yet.
+
+        Raises:
+            RequestError: another institution, or a value of the wrong form.
+        """
+        self._withholding.protect(institution, self._pseudonym(code), since, ground, clerk)
+
+    def unprotect(
+        self, institution: str, code: str, *, clerk: str | None = None, second_clerk: str | None = None
+    ) -> bool:
+        """End a protection; it takes two clerks, see ``lift``. What the parties withhold stays withheld."""
+        return self._withholding.unprotect(institution, self._pseudonym(code), clerk, second_clerk)
+
+    def unjudged(self, institution: str, *, limit: int = HISTORY_LIMIT_MAX) -> list[tuple[bytes, PartyRecord]]:
+        """Records of protected persons that wait for this institution's judgement: handle and record."""
+        check_after(0, limit, HISTORY_LIMIT_MAX)
+        return self._withholding.unjudged(institution, limit)
+
+    def judge(
+        self,
+        institution: str,
+        handle: Any,
+        *,
+        withhold: bool,
+        ground: str | None = None,
+        until: dt.date | None = None,
+        clerk: str | None = None,
+    ) -> None:
+        """Judge a record of a protected person: withhold it with a mark, or disclose it on this side.
+
+        Raises:
+            RequestError: the record does not wait for a judgement, or a mark would be lifted by one clerk.
+        """
+        self._withholding.judge(institution, handle, withhold, ground, until, clerk)
+
+    def events(self, *, after: int = 0, limit: int = HISTORY_LIMIT_MAX) -> list[Event]:
+        """What was done with marks and corrections, in order, for auditors; those of erased records are left out.
+
+        Args:
+            after: number of the last event that is known. limit: 1 to 1,000.
+        """
+        check_after(after, limit, HISTORY_LIMIT_MAX)
+        found: list[Event] = []
+        last: int | None = after
+        while last is not None and len(found) < limit:
+            with self._store.snapshot() as snapshot:
+                events, last = read_events(snapshot, self._office.vault, last, limit)
+            found += events
+        return found[:limit]
+
+    def _pseudonym(self, code: str) -> bytes:
+        return self._store.keys.pseudonyms(code_blocks(decode_codes([code]), CODES_ABOVE)[0]).tobytes()
+
+    # -- corrections
+
+    def ask_correction(
+        self,
+        portal_alias: Any,
+        record: int | Record,
+        text: str,
+        *,
+        disclosed: str,
+        institution: str | None = None,
+        clerk: str | None = None,
+    ) -> int:
+        """Ask for a record to be corrected (訂正); asked again with the same words, nothing is added.
+
+        Args:
+            record: one of the history, of an inquiry; or its index. text: what is wrong.
+            disclosed: ``History.disclosure`` of a page of the last 90 days.
+            institution: who is to decide, requester (default) or provider. clerk: of the portal.
+
+        Returns:
+            index of the record that says so.
+
+        Raises:
+            RequestError: more than 90 days have passed, or the record is not of this person's history.
+        """
+        with self._store.snapshot() as snapshot:
+            person = self._find_citizen(snapshot, portal_alias)
+        return self._corrections.ask(person, record, text, disclosed, institution, clerk)
+
+    def correct(
+        self,
+        handle: Any,
+        reason: str,
+        section: str,
+        *,
+        institution: str | None = None,
+        requester: str | None = None,
+        clerk: str | None = None,
+        accepted: bool = True,
+        appeal: str | None = None,
+    ) -> bytes:
+        """Decide on a correction, or correct a record of one's own motion; the history shows it behind the record.
+
+        The same decision again adds nothing. The other holders are notified, see ``corrections``.
+
+        Args:
+            handle: of the record, which decides what was asked first, or of the notice.
+            reason, appeal: shown to the person; appeal says how to appeal (default: 審査請求).
+            section: in charge. accepted: False where it is not corrected; then nobody has to confirm.
+
+        Returns:
+            this institution's handle of the decision.
+        """
+        return self._corrections.correct(handle, reason, section, institution, requester, clerk, accepted, appeal)
+
+    def corrections(self, institution: str) -> list[Notice]:
+        """What waits for an institution: corrections to decide, corrections of others to confirm; oldest first."""
+        return self._corrections.waiting(institution)
+
+    def confirm(self, handle: bytes, *, section: str, institution: str | None = None, clerk: str | None = None) -> None:
+        """Confirm another holder's correction; again, nothing is added.
+
+        Raises:
+            RequestError: the handle is of no correction of which this institution was notified.
+        """
+        self._corrections.confirm(handle, institution, section, clerk)
+
+    def _corrected(self) -> None:
+        if self._merger is not None:
+            self._merger.wake()
+        self._published().publish()
 
     # -- the log
 
@@ -664,7 +889,7 @@ class Hub:
         Args:
             progress: called with the records that are done.
         """
-        return Verifier(self._store, self._published(), self._periods, self._workers).run(progress)
+        return Verifier(self._store, self._published(), self._periods, self._workers, self._office).run(progress)
 
     def _published(self) -> Log:
         assert self._log is not None

@@ -38,6 +38,7 @@ class Keys:
         self._disclosure = Cipher(algorithms.AES(disclosure), modes.ECB())
         self.log_seed = log
         self._cursors = cursors
+        self._identifiers = identifiers
         namespace = hmac.digest(identifiers, b"hub/namespace/resident-record-code", "sha256")
         self._resident_codes = Cipher(algorithms.AES(namespace), modes.ECB())
         self.fingerprint = hashlib.sha256(b"hub/keys/2" + identifiers + disclosure + cursors + log).digest()[:16]
@@ -59,6 +60,10 @@ class Keys:
         blocks = np.zeros((len(persons), 4), dtype=np.uint32)
         blocks[:, 0] = persons
         return encrypt_blocks(self._disclosure, blocks.view(np.uint8))
+
+    def derive(self, name: str) -> bytes:
+        """A key of 32 bytes for one use of the hub's own, such as ``marks``; comes from ``identifiers.key``."""
+        return hmac.digest(self._identifiers, f"hub/own/{name}/1".encode(), "sha256")
 
     def cursor_tag(self, text: bytes) -> bytes:
         """Eight bytes that only this hub can put under a cursor."""

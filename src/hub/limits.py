@@ -48,6 +48,16 @@ OPERATOR_CHARS_MAX = 100
 CASE_CHARS_MAX = 100
 REQUEST_ID_CHARS_MAX = 100
 
+GROUND_CHARS_MAX = 200
+REMARK_CHARS_MAX = 2_000
+"""What a citizen or a clerk writes about a correction, appeal included: five pages, 6 KB of a record's fields."""
+
+CORRECTION_DAYS = 90
+"""Days after the day of disclosure on which a correction may be asked for (個人情報保護法90条3項)."""
+
+CORRECTIONS_PER_RECORD_MAX = 100
+"""Corrections of one record that are asked for, and that are made: their state is one value."""
+
 REQUEST_DAYS = 30
 """Request ids are kept this many days; afterwards the same id is a new request."""
 

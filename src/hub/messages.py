@@ -126,6 +126,20 @@ class Inquiry(msgspec.Struct, frozen=True, kw_only=True):
     reference_date: dt.date | None = None
 
 
+class Withhold(msgspec.Struct, frozen=True, kw_only=True):
+    """The requester's mark (不開示) of one row: its record is shown in no history until the mark is lifted.
+
+    Attributes:
+        ground: why, for auditors. until: the day on which it is to be reviewed; it does not end by itself.
+    """
+
+    ground: str
+    until: dt.date
+
+    def __repr__(self) -> str:
+        return "Withhold()"
+
+
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """The hub's word that every row is durable. It holds no range of record numbers.
 
@@ -234,6 +248,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         outcome: :class:`Status` as everybody but the provider sees it.
         inquiry: an opaque name of the inquiry, the same in every record of it; not the request id.
         index: position in the log, counted from 0; only the portal sees it.
+        link: index of the record that this one follows: what it asks to correct, corrects or confirms.
+        remark: what a person wrote: why a record is to be corrected, a decision's reasons and how to appeal.
     """
 
     kind: Kind
@@ -250,6 +266,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     outcome: Status
     inquiry: str
     index: int
+    link: int | None = None
+    remark: str | None = None
 
 
 class History:
@@ -258,13 +276,17 @@ class History:
     Attributes:
         records: list of :class:`Record`.
         cursor: hand it to the next call to go on; None at the end.
+        disclosure: says to this hub whose history was shown when; a correction is asked for with it.
     """
 
-    __slots__ = ("_proofs", "_prove", "cursor", "records")
+    __slots__ = ("_proofs", "_prove", "cursor", "disclosure", "records")
 
-    def __init__(self, records: list[Record], cursor: str | None, prove: Callable[[], list[Any]]) -> None:
+    def __init__(
+        self, records: list[Record], cursor: str | None, prove: Callable[[], list[Any]], disclosure: str = ""
+    ) -> None:
         self.records = records
         self.cursor = cursor
+        self.disclosure = disclosure
         self._prove = prove
         self._proofs: list[Any] | None = None
 

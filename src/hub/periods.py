@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from hub.errors import StorageError
 from hub.keys import KEY_BYTES, encrypt_blocks, read_key, sync_folder
@@ -61,6 +62,8 @@ class PeriodKey:
         )
         self._rows, self._fields, self._salts = rows, fields, salts
         self._persons = Cipher(persons, modes.ECB())
+        self.marks = AESGCM(hmac.digest(key, b"hub/period/marks/1", "sha256"))
+        """Encrypts what is kept beside the period's records: marks, events, states of corrections."""
         self._row_blocks, self._salt_blocks = Cipher(rows, modes.ECB()), Cipher(salts, modes.ECB())
 
     def __repr__(self) -> str:

@@ -9,6 +9,7 @@ entries, leaves. Inside it are the nodes of the tree, the puts, and the commit (
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -21,6 +22,7 @@ from hub.batch import Batch, Decided, Resolution
 from hub.bodies import ROW, Fields
 from hub.catalog import DecisionTable
 from hub.keys import Keys
+from hub.marks import NewMark, prepare_marks, put_new_marks
 from hub.messages import Kind, Status
 from hub.periods import PeriodKey, period_of
 from hub.requests import NO_RECORD_BIT, Request, rows_of
@@ -33,13 +35,14 @@ class Prepared(NamedTuple):
 
     Attributes:
         number: which chunk of the request. laid: its records. state: the request's part.
-        tables_commit: what it was resolved from.
+        tables_commit: what it was resolved from. marks: of its rows that the requester withholds.
     """
 
     number: int
     laid: Laid
     state: bytes
     tables_commit: int
+    marks: Sequence[NewMark] = ()
 
     def __repr__(self) -> str:
         return f"Prepared({self.number}, rows={self.laid.rows})"
@@ -75,7 +78,13 @@ def prepare_chunk(
     cases = None if batch.cases is None else [batch.cases[rows.start + row] for row in place.tolist()]
     fields = _fields(batch, request, decided.table, cases)
     laid = lay_records(fields, table, person_keys[order], keys, key, request.received_at)
-    return Prepared(chunk, laid, state, resolution.tables_commit)
+    marks: list[NewMark] = []
+    if batch.marks is not None:
+        chosen = ((row, batch.marks[rows.start + row]) for row in known.tolist())
+        marked = [(int(position[row]), mark) for row, mark in chosen if mark is not None]
+        inquiry = batch.inquiry
+        marks = prepare_marks(key, inquiry.requester, inquiry.operator, request.received_at, marked)
+    return Prepared(chunk, laid, state, resolution.tables_commit, marks)
 
 
 def _fields(batch: Batch, request: Request, table: DecisionTable, cases: list[str | None] | None) -> Fields:
@@ -123,4 +132,5 @@ def write_chunk(
     if chunk.number == 0:
         commit.put_sealed(name, key + bytes(4), msgspec.msgpack.encode(request))
     commit.put_sealed(name, part, commit.state.records.to_bytes(8, "little") + chunk.state)
-    append_records(commit, chunk.laid, now, grown)
+    first = append_records(commit, chunk.laid, now, grown)
+    put_new_marks(commit, chunk.marks, chunk.laid.period, first)

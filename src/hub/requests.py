@@ -139,6 +139,15 @@ def chunk_state(snapshot: Snapshot, name: str, key: bytes, request: Request, chu
     return body
 
 
+def record_of_row(state: bytes, row: int) -> int | None:
+    """Index of the record of one row of a chunk's part, or None where the row has none."""
+    rows = (len(state) - 8) // 5
+    if state[8 + row] & NO_RECORD_BIT:
+        return None
+    at = 8 + 3 * rows + 2 * row
+    return int.from_bytes(state[:8], "little") + int.from_bytes(state[at : at + 2], "little")
+
+
 def chunks_done(snapshot: Snapshot, name: str, key: bytes, request: Request) -> list[bool]:
     """Which chunks of a request are durable."""
     return [snapshot.get(name, key + (chunk + 1).to_bytes(4, "big")) is not None for chunk in range(request.chunks)]

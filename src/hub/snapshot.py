@@ -113,6 +113,10 @@ class Commit:
         self.changed: list[tuple[int, int, int]] = []
         self.bytes_put = 0
 
+    def get(self, name: str, key: bytes) -> Any:
+        """A raw value as this transaction has it so far, or None; valid until it writes again."""
+        return self.txn.get(key, db=self.databases[name])
+
     def put(self, name: str, key: bytes, value: Any) -> None:
         """Write one raw value."""
         self.txn.put(key, value, db=self.databases[name])

@@ -21,6 +21,9 @@ Sub-databases of the environment; numbers in keys are big endian:
 | ``nodes`` | u8 level, u64 number of the first node | sealed: k x 32 bytes, complete nodes of the tree |
 | ``checkpoints`` | see ``kept.py`` | signed checkpoints that are kept |
 | ``runs``, ``rundir`` | see ``runs.py`` | which records are about whom |
+| ``marks`` | see ``marks.py`` | which records are withheld from histories, by whom |
+| ``corrections`` | u64 index of a record | sealed: how its corrections stand, see ``corrections.py`` |
+| ``events`` | u64 number, from 1 | sealed: what was done with marks and corrections, see ``events.py`` |
 | ``catalogs`` | SHA-256 | sealed: a catalog as it was in force |
 | ``requests.<day>`` | 16 bytes of SHA-256 of requester and id, u32 part | sealed, see ``requests.py`` |
 
@@ -61,6 +64,7 @@ BEGIN_TRIES = 100
 FEW_BLOCKS = 64
 NAMES = (
     "meta", "tables", "changes", "pending", "records", "entries", "nodes", "catalogs", "runs", "rundir", "checkpoints",
+    "marks", "corrections", "events",
 )  # fmt: skip
 
 

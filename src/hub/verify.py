@@ -2,7 +2,7 @@
 
 Order: the environment's pages (``_walk.pyx``: page numbers, kinds, bounds, keys' order, free list against reachable
 pages), sealed values, alias blocks; then from the bodies every entry, leaf, node, the root, the head and whatever else
-was signed and kept; then the index against the bodies.
+was signed and kept; then the index against the bodies, and marks and corrections against their events and records.
 """
 
 from __future__ import annotations
@@ -23,12 +23,14 @@ from hub.aliases import check_table, table_numbers
 from hub.bodies import ROW, Bodies, Heads
 from hub.errors import StorageError, TamperError
 from hub.log import Log, StoredTree
+from hub.markcheck import check_links, check_marks
 from hub.periods import PeriodKeys, period_name
 from hub.runcheck import check_blocks, check_runs
 from hub.sealed import unseal
 from hub.snapshot import Snapshot
 from hub.store import Store
 from hub.tlog.entry import HASH_BYTES
+from hub.withholding import Office
 from hub.workers import Workers
 
 PROBLEMS_MAX = 100
@@ -85,8 +87,9 @@ def check_pages(folder: Path) -> list[str]:
 class Verifier:
     """One verification of an open store."""
 
-    def __init__(self, store: Store, log: Log, periods: PeriodKeys, workers: Workers) -> None:
+    def __init__(self, store: Store, log: Log, periods: PeriodKeys, workers: Workers, office: Office) -> None:
         self._store, self._log, self._periods, self._workers = store, log, periods, workers
+        self._office = office
         self._problems: list[str] = []
         self._heads = Heads()
         self._records = self._blocks = 0
@@ -103,6 +106,7 @@ class Verifier:
         for period in sorted(set(self._periods.periods())):
             self._try(lambda period=period: self._check_index(period))  # type: ignore[misc]
         self._try(self._check_run_blocks)
+        self._try(self._check_marks)
         return Report(problems=tuple(self._problems[:PROBLEMS_MAX]), records=self._records, blocks=self._blocks)
 
     def _try(self, check: Callable[[], object]) -> None:
@@ -113,7 +117,7 @@ class Verifier:
 
     def _check_sealed(self) -> None:
         """The checksums of all small values."""
-        names = ["meta", "changes", "pending", "catalogs", "nodes", "checkpoints"]
+        names = ["meta", "changes", "pending", "catalogs", "nodes", "checkpoints", "marks", "corrections", "events"]
         days = (self._store.request_database(day, create=False) for day in sorted(self._store.request_days()))
         names += [name for name in days if name is not None]
         for name in names:
@@ -190,6 +194,7 @@ class Verifier:
                 same = theirs.size == entries.size and (theirs.reshape(-1, HASH_BYTES) == entries).all(axis=1)
                 at = int(np.argmin(same)) if isinstance(same, np.ndarray) else 0
                 raise StorageError(f"record {first + at}: expected the entry of its body, got another")
+            check_links(bodies, first, rows)
         return chunk.rows, leaves
 
     def _check_index(self, period: int) -> None:
@@ -220,6 +225,10 @@ class Verifier:
     def _check_run_blocks(self) -> None:
         with self._store.snapshot() as snapshot:
             check_blocks(snapshot)
+
+    def _check_marks(self) -> None:
+        with self._store.snapshot() as snapshot:
+            check_marks(snapshot, self._office)
 
     def _bodies(self, snapshot: Snapshot) -> Bodies:
         return Bodies(snapshot, self._periods, self._heads)

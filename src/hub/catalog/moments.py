@@ -66,3 +66,20 @@ def day_of(text: str) -> dt.date | None:
 
 def _refuse(text: str) -> dt.date:
     raise ValueError(f"date: expected YYYY-MM-DD, got {text[:20]!r}")
+
+
+def bound_of(value: dt.datetime | dt.date | None, *, end_of_day: bool) -> float | None:
+    """A bound of a time range in seconds since 1970: a date is its beginning in Japan, or the end of that day.
+
+    Raises:
+        RequestError: it is neither None, a date nor a datetime with its zone.
+    """
+    if value is None:
+        return None
+    if isinstance(value, dt.datetime):
+        if value.tzinfo is None:
+            raise RequestError("since, until: expected a date or a datetime with its time zone, got one without")
+        return value.timestamp()
+    if not isinstance(value, dt.date):
+        raise RequestError(f"since, until: expected a date or datetime, got {type(value).__name__}")
+    return ends_at(value) if end_of_day else day_starts(value)

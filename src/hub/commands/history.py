@@ -38,6 +38,7 @@ Exit status: 0 done; 1 no record; 2 wrong request, such as an unknown alias; 3 d
 COLUMNS = (
     "requested_at", "requester", "requester_name", "on_behalf_of", "provider", "provider_name", "procedure",
     "procedure_label", "items", "role", "section", "legal_basis", "outcome", "provided_at", "inquiry",
+    "index", "link", "remark",
 )  # fmt: skip
 
 
@@ -130,7 +131,7 @@ class Speller:
         return self._labels.get(procedure, procedure)
 
     def spell_record(self, record: Record) -> str:
-        """A record in five lines."""
+        """A record in five lines, and two more where it follows another."""
         asked = self.name(record.requester) + (f" (on behalf of {record.on_behalf_of})" if record.on_behalf_of else "")
         lines = [
             f"{spell_moment(record.requested_at)}  {asked} asked {self.name(record.provider)}",
@@ -141,6 +142,11 @@ class Speller:
         ]
         if record.provided_at is not None:
             lines[-1] += f", {spell_moment(record.provided_at)}"
+        if record.link is not None:
+            # What follows another record is told by both numbers.
+            lines.append(f"  follows  record {record.link}, as record {record.index}")
+        if record.remark:
+            lines.append("  remark   " + record.remark.replace("\n", "\n           "))
         return "\n".join(lines)
 
     def cells(self, record: Record) -> tuple[str, ...]:
@@ -149,5 +155,6 @@ class Speller:
             record.requested_at.isoformat(), record.requester, self.name(record.requester), record.on_behalf_of or "",
             record.provider, self.name(record.provider), record.procedure, self.label(record.procedure),
             ";".join(record.items), record.role, record.section, record.legal_basis, record.outcome.name,
-            record.provided_at.isoformat() if record.provided_at else "", record.inquiry,
+            record.provided_at.isoformat() if record.provided_at else "", record.inquiry, str(record.index),
+            "" if record.link is None else str(record.link), record.remark or "",
         )  # fmt: skip

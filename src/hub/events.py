@@ -1,0 +1,159 @@
+"""What was done with marks and corrections, in order, for auditors; no history ever reads it.
+
+Database ``events``, key u64 number from 1 (big endian), value sealed, little endian:
+
+| at | type | what |
+|---|---|---|
+| 0 | u16 | period of the record concerned, 0 = of none |
+| 2 | u48 | 1 + index of that record, 0 = none |
+| 8 | rest | encrypted (``confidential.py``): :class:`Told` |
+
+An event is written in the transaction of what it tells. Events are never changed; those of a shredded period cannot
+be read any more.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from enum import IntEnum
+
+import msgspec
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from hub.confidential import Vault, encrypt
+from hub.errors import RequestError, StorageError
+from hub.sealed import unseal
+from hub.snapshot import Commit, Snapshot
+
+NAME = "events"
+HEAD_BYTES = 8
+
+
+class EventKind(IntEnum):
+    """What was done."""
+
+    WITHHELD = 1
+    LIFT_ASKED = 2
+    """The first of two clerks asked to lift a mark."""
+    LIFTED = 3
+    JUDGED = 4
+    """A party judged a record of a protected person."""
+    PROTECTED = 5
+    UNPROTECT_ASKED = 6
+    UNPROTECTED = 7
+    CORRECTION_ASKED = 8
+    CORRECTED = 9
+    CONFIRMED = 10
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """One event, for supervisors.
+
+    Attributes:
+        number: from 1, in the order in which they happened. at: UTC, by the hub's clock.
+        institution: who acted; clerk, second_clerk: its people, as named by it.
+        ground, until: of a mark, with the day of its review.
+        index: of the record concerned, in the log. side: "requester" or "provider", for which a mark is.
+        protection: number of the event by which a person came under protection.
+        withheld: how a record stands on this side afterwards.
+    """
+
+    number: int
+    at: dt.datetime
+    kind: EventKind
+    institution: str
+    clerk: str | None
+    second_clerk: str | None
+    ground: str | None
+    until: dt.date | None
+    index: int | None
+    side: str | None
+    protection: int | None
+    withheld: bool | None
+
+    def __repr__(self) -> str:
+        return f"Event({self.number}, {self.kind.name})"
+
+
+class Told(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
+    """An event as it is encrypted: the fields of :class:`Event` but number and index; ``at`` in seconds since 1970,
+    ``until`` as a proleptic day (1 = 0001-01-01), 0 = none; ``side`` 1 requester, 2 provider, 0 neither."""
+
+    at: int
+    kind: EventKind
+    institution: str
+    clerk: str | None = None
+    second_clerk: str | None = None
+    ground: str | None = None
+    until: int = 0
+    side: int = 0
+    protection: int = 0
+    withheld: bool | None = None
+
+
+SIDE_NAMES = {0: None, 1: "requester", 2: "provider"}
+
+
+def encrypt_event(cipher: AESGCM, period: int, told: Told) -> bytes:
+    """An event of a period, ready for :func:`put_event`."""
+    return encrypt(cipher, NAME, period, told)
+
+
+def last_number(commit: Commit) -> int:
+    """The number of the newest event, 0 = there is none yet."""
+    with commit.txn.cursor(db=commit.databases[NAME]) as cursor:
+        return int.from_bytes(bytes(cursor.key()), "big") if cursor.last() else 0
+
+
+def put_event(commit: Commit, period: int, index: int | None, encrypted: bytes) -> int:
+    """Append an event; returns its number."""
+    number = last_number(commit) + 1
+    head = period.to_bytes(2, "little") + (0 if index is None else index + 1).to_bytes(6, "little")
+    commit.put_sealed(NAME, number.to_bytes(8, "big"), head + encrypted)
+    return number
+
+
+def read_events(snapshot: Snapshot, vault: Vault, after: int, limit: int) -> tuple[list[Event], int | None]:
+    """Events behind a number that can still be read, in order.
+
+    Returns:
+        (events of the next ``limit`` numbers, the last number looked at or None at the end).
+
+    Raises:
+        StorageError: one is damaged.
+    """
+    items = snapshot.items(NAME, (after + 1).to_bytes(8, "big"), limit=limit)
+    events = []
+    for key, value in items:
+        number = int.from_bytes(key, "big")
+        body = unseal(NAME, key, value)
+        if len(body) < HEAD_BYTES:
+            raise StorageError(f"event {number}: expected a head, got {len(body)} bytes")
+        told = vault.decrypt(NAME, int.from_bytes(body[:2], "little"), body[HEAD_BYTES:], Told)
+        if told is not None:
+            events.append(_event(number, int.from_bytes(body[2:8], "little"), told))
+    return events, (int.from_bytes(items[-1][0], "big") if len(items) == limit else None)
+
+
+def _event(number: int, link: int, told: Told) -> Event:
+    return Event(
+        number=number,
+        at=dt.datetime.fromtimestamp(told.at, dt.UTC),
+        kind=told.kind,
+        institution=told.institution,
+        clerk=told.clerk,
+        second_clerk=told.second_clerk,
+        ground=told.ground,
+        until=dt.date.fromordinal(told.until) if told.until else None,
+        index=link - 1 if link else None,
+        side=SIDE_NAMES.get(told.side),
+        protection=told.protection or None,
+        withheld=told.withheld,
+    )
+
+
+def check_after(after: object, limit: object, most: int) -> None:
+    """Refuse a number or a limit that is none."""
+    for name, value, low, high in (("after", after, 0, (1 << 63) - 1), ("limit", limit, 1, most)):
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise RequestError(f"{name}: expected {low} to {high}, got something else")
