@@ -21,7 +21,7 @@ import os
 from pathlib import Path
 
 from hub.errors import ProofError, StorageError, TamperError
-from hub.sealed import seal, storage_error, unseal
+from hub.sealed import storage_error, unseal
 from hub.snapshot import Commit, Snapshot
 from hub.tlog.verify import Checkpoint, verify_checkpoint
 
@@ -40,11 +40,14 @@ def keep_checkpoint(commit: Commit, note: str, time: int) -> None:
     with commit.txn.cursor(db=commit.databases["checkpoints"]) as cursor:
         for number, (each_s, for_s) in enumerate(CLASSES):
             key = _key(number, time // each_s)
-            if not cursor.put(key, seal("checkpoints", key, value), overwrite=False) or for_s is None:
+            if cursor.set_key(key):
+                continue
+            commit.put_sealed("checkpoints", key, value)
+            if for_s is None:
                 continue
             for _ in range(DROPPED_MAX):
                 if cursor.set_range(_key(number, 0)) and bytes(cursor.key()) < _key(number, (time - for_s) // each_s):
-                    cursor.delete()
+                    commit.delete("checkpoints", bytes(cursor.key()))
 
 
 def _key(number: int, place: int) -> bytes:
