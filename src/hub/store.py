@@ -481,7 +481,9 @@ class Store:
             except (lmdb.NotFoundError, lmdb.ReadonlyError):
                 return None
             except lmdb.Error as error:
-                raise storage_error("open requests", error) from error
+                # Making one is a transaction like any other: after a failed sync nothing more may be written.
+                self._renew = True
+                raise self._failed(error) from error
             # LMDB knows a database in those transactions only that began after it was opened.
             self._renew = True
             self.request_days().add(day)
