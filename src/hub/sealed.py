@@ -5,9 +5,9 @@ another's key is noticed as well as a flipped bit.
 
 A value of an earlier commit in its own place (a write that was lost) has a right checksum. That is what sums are for:
 of every database whose values change, ``state`` keeps the sum of xxh3-64(first 8 bytes of the value, key) over all of
-it, modulo 2**64, moved by each commit; of an alias table ``meta`` does (``sums`` and u32 table), so that ``state`` stays
-small. Of ``records``, ``entries``, ``nodes`` and ``runs`` there is none: they are written once, and verification derives
-them from each other.
+it, modulo 2**64, moved by each commit; of an alias table ``meta`` does (``sums`` and u32 table), so that ``state``
+stays small. Of ``records``, ``entries``, ``nodes`` and ``runs`` there is none: they are written once, and verification
+derives them from each other.
 """
 
 from __future__ import annotations

@@ -117,7 +117,7 @@ def table_sum_key(table: int) -> bytes:
 
 
 class Commit:
-    """A write transaction under way, with the state that it will leave. All writes go through it: they move the sums."""
+    """A write transaction under way, with the state that it will leave: writes go through it and move the sums."""
 
     def __init__(self, databases: dict[str, Any], txn: lmdb.Transaction, state: State) -> None:
         self.databases = databases

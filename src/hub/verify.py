@@ -1,8 +1,8 @@
 """Re-derive everything that a hub stores from its bytes, and name the first thing that does not fit.
 
 Order: the environment's pages (``_walk.pyx``: page numbers, kinds, bounds, keys' order, free list against reachable
-pages), sealed values and their sums, alias blocks and theirs; then from the bodies every entry, leaf, node, the root, the head and whatever else
-was signed and kept; then the index against the bodies.
+pages), sealed values and their sums, alias blocks and theirs; then from the bodies every entry, leaf, node, the root,
+the head and whatever else was signed and kept; then the index against the bodies.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ disk or a death can fail it: short write, EIO before and after it took effect, E
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import random
 import re
@@ -43,6 +44,7 @@ PREPARED, STOP = 4, 8
 WAYS = ("EIO before", "EIO after", "ENOSPC before", "KILL before", "KILL after")
 WRITE_WAYS = ("SHORT", "TORN")
 SAMPLE = 70
+CALL_S_MAX = 120
 
 
 class Call(NamedTuple):
@@ -170,7 +172,8 @@ def choose(calls: list[Call], rng: random.Random) -> list[tuple[Call, str]]:
 
 
 EXPECTED = [
-    ("pwrite", "hub.head"), ("fdatasync", "hub.head"), ("writev", "env/data.mdb"), ("pwrite", "env/data.mdb"), ("fdatasync", "env/data.mdb"),
+    ("pwrite", "hub.head"), ("fdatasync", "hub.head"), ("writev", "env/data.mdb"), ("pwrite", "env/data.mdb"),
+    ("fdatasync", "env/data.mdb"),
     ("rename", "keys/periods/#Q#.key"), ("fsync", "keys/periods/#Q#.new"), ("fsync", "keys/periods"),
     ("fsync", "hub.head.exported"), ("rename", "export/checkpoint"), ("rename", "export/tile/entries/#.p/#"),
     ("fsync", "export"),
@@ -178,7 +181,7 @@ EXPECTED = [
 """What the workload must reach, beside much else."""
 
 
-def test_every_call_failed_in_every_way_loses_nothing_and_doubles_nothing(bench: Bench) -> None:
+def test_every_call_failed_in_every_way_loses_nothing_and_doubles_nothing(bench: Bench, terminal: int) -> None:
     print(f"HUB_FAULT_SEED={SEED}")
     calls = bench.list_calls()
     kinds = Counter(call.kind for call in calls)
@@ -194,6 +197,8 @@ def test_every_call_failed_in_every_way_loses_nothing_and_doubles_nothing(bench:
     by_file: Counter[str] = Counter()
     outcomes: Counter[str] = Counter()
     for call, way in choose(calls, random.Random(SEED)):
+        # The watchdog of one test, for each call.
+        faulthandler.dump_traceback_later(CALL_S_MAX, exit=True, file=terminal)
         bench.log.write_bytes(b"")
         spec = f"{call.sort} {call.path or '*'} {call.number} {way}"
         witness, heard, exported, killed = bench.run(spec)

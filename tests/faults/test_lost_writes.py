@@ -6,6 +6,7 @@ swapped two sectors, or a disk that lost a write, leaves in a folder. Each value
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 
 import hub
 import hub.additions
+from hub.aliases import count_key
 from hub.errors import HubError, StorageError
 from hub.log import default_head
 from hub.merger import Merger
@@ -62,6 +64,7 @@ class Versions:
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
         self.folder = folder
         self.older: dict[str, dict[bytes, set[bytes]]] = {}
+        self.steps: list[dict[str, Values]] = []
         now = [NOW]
         codes = np.arange(4_000, dtype=np.int64) + 10**9
 
@@ -113,7 +116,8 @@ class Versions:
         return min(one for one in self.now if one.startswith(name)) if name == "requests" else name
 
     def _look(self) -> None:
-        for name, values in self._values().items():
+        self.steps.append(self._values())
+        for name, values in self.steps[-1].items():
             for key, value in values.items():
                 self.older.setdefault(name, {}).setdefault(key, set()).add(value)
 
@@ -166,7 +170,7 @@ def test_two_values_exchanged_are_found(versions: Versions, tmp_path: Path, name
     name = versions.named(name)
     values = versions.now[name]
     keys = some(sorted(values))
-    pairs = [(one, other) for one, other in zip(keys, keys[1:], strict=False) if values[one] != values[other]]
+    pairs = [(one, other) for one, other in itertools.pairwise(keys) if values[one] != values[other]]
     assert pairs or len(values) == 1
     for one, other in pairs:
         folder = copy(versions.folder, tmp_path / "hub")
@@ -217,12 +221,17 @@ def test_a_lost_value_and_one_that_should_have_gone_are_found(versions: Versions
 
 
 def test_a_table_of_an_earlier_commit_is_found_as_a_whole(versions: Versions, tmp_path: Path) -> None:
-    # All blocks of a table and its count, all of one moment: only the sum of ``meta`` itself tells.
-    table = max(key[:4] for key in versions.now["tables"])
-    folder = copy(versions.folder, tmp_path / "hub")
-    older = {key: min(values) for key, values in versions.older["tables"].items() if key[:4] == table}
-    write(folder, "tables", dict(older))
-    assert problems_of(folder) != [] or all(older[key] == versions.now["tables"].get(key) for key in older)
+    # Every block, the count and the sum of a table, all of one moment: only the sum of ``meta`` tells.
+    first = versions.steps[0]
+    changed = [key[:4] for key, value in first["tables"].items() if versions.now["tables"].get(key) != value]
+    assert changed
+    for table in set(changed):
+        folder = copy(versions.folder, tmp_path / "hub")
+        blocks: dict[bytes, bytes | None] = {key: None for key in versions.now["tables"] if key[:4] == table}
+        write(folder, "tables", blocks | {key: value for key, value in first["tables"].items() if key[:4] == table})
+        about = (b"sums" + table, count_key(int.from_bytes(table, "big") >> 1))
+        write(folder, "meta", {key: first["meta"][key] for key in about})
+        assert any(problem.startswith("meta: expected the sum") for problem in problems_of(folder))
 
 
 def test_an_older_pending_part_is_not_completed(versions: Versions, tmp_path: Path) -> None:
@@ -242,5 +251,6 @@ def test_no_write_goes_past_the_sums() -> None:
         text = path.read_text(encoding="utf-8")
         # ``runs`` has no sum: ``put_blocks`` writes there, thousands of blocks a step.
         allowed = 1 if path.name == "runs.py" else 0
-        found = sum(text.count(word) for word in ("txn.put(", "txn.delete(", "cursor.delete(", "cursor.put(", "txn.drop("))
+        words = ("txn.put(", "txn.delete(", "cursor.delete(", "cursor.put(", "txn.drop(")
+        found = sum(text.count(word) for word in words)
         assert found == allowed, f"{path.name}: writes go through Commit, which moves the sums"
