@@ -87,7 +87,11 @@ def test_every_stage_says_which_it_is() -> None:
 
 
 def test_an_auditor_needs_nothing_of_the_writer() -> None:
-    allowed = {"verify.py": {"hub.errors", "hub.tlog.entry"}, "entry.py": {"hub.errors"}}
+    allowed = {
+        "check.py": {"hub.errors", "hub.tlog.entry", "hub.tlog.verify"},
+        "verify.py": {"hub.errors", "hub.tlog.entry"},
+        "entry.py": {"hub.errors"},
+    }
     outside = {"cryptography", "msgspec"} | sys.stdlib_module_names
     for name, own in allowed.items():
         for node in ast.walk(ast.parse((SOURCE / "tlog" / name).read_text(encoding="utf-8"))):

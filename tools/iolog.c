@@ -23,11 +23,11 @@
  *   12     4  process
  *   16     4  thread
  *   20     4  errno of an injected fault
- *   24     8  inode
+ *   24     8  inode; of a FAULT the kind of call (enum call)
  *   32     8  offset of a write, new length of a truncation, sequence number of a sync
  *   40     8  N, bytes of data
  *   48     P  path relative to the folder; empty is the folder itself
- *          Q  second path
+ *          Q  second path; of a FAULT the name of the function that was called
  *          N  data: bytes written, or the acknowledgement
  *
  * Order: operations are made and logged under one lock, so the log's order is the order in which they
@@ -70,7 +70,7 @@ enum flag {
 enum call { CALL_OPEN, CALL_WRITE, CALL_SYNC, CALL_TRUNCATE, CALL_RENAME, CALL_UNLINK, CALL_MKDIR, CALL_LINK, CALL_ANY };
 static const char *const call_names[] = {"open", "write", "sync", "truncate", "rename", "unlink", "mkdir", "link", "any"};
 
-enum effect { PASS, FAIL_BEFORE, FAIL_AFTER, SHORT_WRITE, KILL_BEFORE, KILL_AFTER, INTERRUPT };
+enum effect { PASS, FAIL_BEFORE, FAIL_AFTER, SHORT_WRITE, KILL_BEFORE, KILL_AFTER, INTERRUPT, TORN_WRITE, LIST };
 
 struct head {
     uint32_t magic;
@@ -101,6 +101,9 @@ static struct {
 } fault = {.call = -1};
 
 static atomic_long syncs;
+
+/* The function of libc's that the process called, for the log of a FAULT. */
+static _Thread_local const char *called = "";
 
 static _Noreturn void give_up(const char *what)
 {
@@ -220,7 +223,10 @@ static enum effect check_fault(enum call call, const char *path)
     if (fault.seen < fault.first || fault.seen - fault.first >= fault.count)
         return PASS;
     struct head h = {.operation = FAULT, .flags = (uint8_t)fault.effect, .error = fault.error, .offset = fault.seen};
-    append(&h, path, NULL, NULL, 0);
+    h.inode = call;
+    append(&h, path, called, NULL, 0);
+    if (fault.effect == LIST)
+        return PASS;
     if (fault.effect == KILL_BEFORE) {
         syscall(SYS_kill, getpid(), SIGKILL);
         pause();
@@ -255,7 +261,8 @@ static int refused(enum effect effect)
 /* Put a fault in force: "CALL PATH NTH WHAT [before|after] [COUNT|all]", or "" for none; 0, or -1 if not understood.
  *
  * CALL is a name of call_names, PATH a part of the path or *, NTH counts matching calls from 1 and from now,
- * WHAT is ENOSPC, EIO, EDQUOT, SHORT (only half is written), KILL, or INT (Ctrl-C; the call itself is made). */
+ * WHAT is ENOSPC, EIO, EDQUOT, SHORT (only half is written), KILL, TORN (killed when half is written), INT (Ctrl-C;
+ * the call itself is made), or LIST (the call is made and only logged). TORN lets pass what is no write. */
 int iolog_fail(const char *spec);
 int iolog_fail(const char *spec)
 {
@@ -276,6 +283,10 @@ int iolog_fail(const char *spec)
                 fault.effect = after ? KILL_AFTER : KILL_BEFORE;
             else if (strcmp(what, "SHORT") == 0)
                 fault.effect = SHORT_WRITE;
+            else if (strcmp(what, "TORN") == 0)
+                fault.effect = TORN_WRITE;
+            else if (strcmp(what, "LIST") == 0)
+                fault.effect = LIST;
             else if (strcmp(what, "INT") == 0)
                 fault.effect = INTERRUPT;
             else if (strcmp(what, "ENOSPC") != 0 && fault.error == ENOSPC)
@@ -364,7 +375,7 @@ static long logged_write(int fd, const struct iovec *data, int count, off_t offs
     pthread_mutex_lock(&lock);
     enum effect effect = check_fault(CALL_WRITE, path);
     long n = -1;
-    if (effect == SHORT_WRITE) {
+    if (effect == SHORT_WRITE || effect == TORN_WRITE) {
         /* The half that fits, as a disk that fills up in the middle of a write does. */
         size_t half = sum(data, count) / 2;
         struct iovec first = {data[0].iov_base, data[0].iov_len < half ? data[0].iov_len : half};
@@ -382,35 +393,40 @@ static long logged_write(int fd, const struct iovec *data, int count, off_t offs
         h.flags = (mode & O_DSYNC) != 0 ? DURABLE : 0; /* O_SYNC contains O_DSYNC */
         append(&h, path, NULL, data, count);
     }
-    n = finish(effect, n);
+    n = finish(effect == TORN_WRITE ? KILL_AFTER : effect, n);
     pthread_mutex_unlock(&lock);
     return n;
 }
 
 ssize_t write(int fd, const void *data, size_t bytes)
 {
+    called = "write";
     struct iovec one = {(void *)data, bytes};
     return logged_write(fd, &one, 1, -1);
 }
 
 ssize_t writev(int fd, const struct iovec *data, int count)
 {
+    called = "writev";
     return logged_write(fd, data, count, -1);
 }
 
 ssize_t pwrite(int fd, const void *data, size_t bytes, off_t offset)
 {
+    called = "pwrite";
     struct iovec one = {(void *)data, bytes};
     return logged_write(fd, &one, 1, offset);
 }
 
 ssize_t pwritev(int fd, const struct iovec *data, int count, off_t offset)
 {
+    called = "pwritev";
     return logged_write(fd, data, count, offset);
 }
 
 ssize_t pwritev2(int fd, const struct iovec *data, int count, off_t offset, int flags)
 {
+    called = "pwritev2";
     char buffer[PATH_MAX];
     if (flags != 0 && path_of_fd(fd, buffer) != NULL)
         give_up("pwritev2 with flags is not recorded");
@@ -451,11 +467,13 @@ static int logged_sync(int fd, long number)
 
 int fsync(int fd)
 {
+    called = "fsync";
     return logged_sync(fd, SYS_fsync);
 }
 
 int fdatasync(int fd)
 {
+    called = "fdatasync";
     return logged_sync(fd, SYS_fdatasync);
 }
 
@@ -498,11 +516,13 @@ static int logged_truncate(int fd, off_t length)
 
 int ftruncate(int fd, off_t length)
 {
+    called = "ftruncate";
     return logged_truncate(fd, length);
 }
 
 int truncate(const char *name, off_t length)
 {
+    called = "truncate";
     int fd = (int)syscall(SYS_openat, AT_FDCWD, name, O_WRONLY | O_CLOEXEC, 0);
     if (fd < 0)
         return -1;
@@ -514,6 +534,7 @@ int truncate(const char *name, off_t length)
 
 int fallocate(int fd, int mode, off_t offset, off_t bytes)
 {
+    called = "fallocate";
     char buffer[PATH_MAX];
     struct stat st;
     const char *path = path_of_fd(fd, buffer);
@@ -583,6 +604,7 @@ static mode_t mode_argument(int flags, va_list rest)
 
 int open(const char *name, int flags, ...)
 {
+    called = "open";
     va_list rest;
     va_start(rest, flags);
     mode_t mode = mode_argument(flags, rest);
@@ -592,6 +614,7 @@ int open(const char *name, int flags, ...)
 
 int openat(int dir, const char *name, int flags, ...)
 {
+    called = "openat";
     va_list rest;
     va_start(rest, flags);
     mode_t mode = mode_argument(flags, rest);
@@ -601,6 +624,7 @@ int openat(int dir, const char *name, int flags, ...)
 
 int creat(const char *name, mode_t mode)
 {
+    called = "creat";
     return logged_open(AT_FDCWD, name, O_WRONLY | O_CREAT | O_TRUNC, mode);
 }
 
@@ -667,50 +691,60 @@ static int logged_names(enum operation operation, enum call call, int dir, const
 
 int rename(const char *name, const char *name2)
 {
+    called = "rename";
     return logged_names(RENAME, CALL_RENAME, AT_FDCWD, name, AT_FDCWD, name2, 0);
 }
 
 int renameat(int dir, const char *name, int dir2, const char *name2)
 {
+    called = "renameat";
     return logged_names(RENAME, CALL_RENAME, dir, name, dir2, name2, 0);
 }
 
 int renameat2(int dir, const char *name, int dir2, const char *name2, unsigned flags)
 {
+    called = "renameat2";
     return logged_names(RENAME, CALL_RENAME, dir, name, dir2, name2, flags);
 }
 
 int link(const char *name, const char *name2)
 {
+    called = "link";
     return logged_names(LINK, CALL_LINK, AT_FDCWD, name, AT_FDCWD, name2, 0);
 }
 
 int linkat(int dir, const char *name, int dir2, const char *name2, int flags)
 {
+    called = "linkat";
     return logged_names(LINK, CALL_LINK, dir, name, dir2, name2, flags);
 }
 
 int unlink(const char *name)
 {
+    called = "unlink";
     return logged_names(UNLINK, CALL_UNLINK, AT_FDCWD, name, AT_FDCWD, NULL, 0);
 }
 
 int unlinkat(int dir, const char *name, int flags)
 {
+    called = "unlinkat";
     return logged_names(UNLINK, CALL_UNLINK, dir, name, AT_FDCWD, NULL, flags);
 }
 
 int rmdir(const char *name)
 {
+    called = "rmdir";
     return logged_names(UNLINK, CALL_UNLINK, AT_FDCWD, name, AT_FDCWD, NULL, AT_REMOVEDIR);
 }
 
 int mkdir(const char *name, mode_t mode)
 {
+    called = "mkdir";
     return logged_names(MKDIR, CALL_MKDIR, AT_FDCWD, name, AT_FDCWD, NULL, mode);
 }
 
 int mkdirat(int dir, const char *name, mode_t mode)
 {
+    called = "mkdirat";
     return logged_names(MKDIR, CALL_MKDIR, dir, name, AT_FDCWD, NULL, mode);
 }

@@ -63,6 +63,8 @@ class Operation(enum.IntEnum):
 CREATED = 1
 EMPTIED = 2
 DURABLE = 4
+CALLS = ("open", "write", "sync", "truncate", "rename", "unlink", "mkdir", "link")
+"""Kinds of calls by their numbers in iolog.c, which the inode of a FAULT is."""
 
 
 class LogError(Exception):

@@ -55,8 +55,8 @@ from hub.aliases import (
 )
 from hub.errors import StorageError
 from hub.messages import Aliases
-from hub.sealed import unseal
-from hub.snapshot import Commit, Snapshot
+from hub.sealed import unseal, value_sum
+from hub.snapshot import SUM_MASK, Commit, Snapshot
 from hub.store import Store
 from hub.workers import ROWS_PER_SLICE_MIN, Workers
 
@@ -174,6 +174,10 @@ def complete_pending(store: Store, workers: Workers) -> int:
         if not snapshot.items("pending", b"", limit=1):
             return 0
         additions = list(_read_pending(snapshot))
+        # A part of an earlier addition would be done a second time, and this one's forgotten.
+        found = sum(value_sum(key, value) for key, value in snapshot.items("pending", b""))
+        if found & SUM_MASK != snapshot.state.sums.get("pending", 0):
+            raise StorageError("pending: expected the sum of what was written last, got another")
         left = [_left_over(snapshot, addition, workers) for addition in additions]
     _complete(store, additions, workers, left)
     return sum(len(addition.persons) for addition in additions)
@@ -217,7 +221,7 @@ def _complete(
         for addition in additions:
             _count(commit, snapshot, addition, persons=False)
         # Emptied, not deleted: the handle stays good.
-        commit.txn.drop(store.databases["pending"], delete=False)
+        commit.drop("pending", delete=False)
 
 
 def _foreseen_bytes(store: Store, addition: Addition) -> int:

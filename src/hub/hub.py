@@ -68,7 +68,7 @@ from hub.requests import (
 )
 from hub.resolve import resolve_aliases
 from hub.respond import respond, respond_empty
-from hub.sealed import seal, unseal
+from hub.sealed import unseal
 from hub.snapshot import Snapshot, State
 from hub.store import Store
 from hub.tlog.checkpoint import LogKey
@@ -203,7 +203,7 @@ class Hub:
                     raise RequestError(f"catalog: expected the number of {institution.code} to stay, got another")
         key = bytes.fromhex(catalog.digest)
         with self._store.commit() as commit:
-            commit.put("catalogs", key, seal("catalogs", key, catalog.dump()))
+            commit.put_sealed("catalogs", key, catalog.dump())
             commit.put_sealed("meta", b"catalog", catalog.digest.encode())
         self._catalogs[catalog.digest] = catalog.by_clock(self._now)
         self._catalog_digest = catalog.digest

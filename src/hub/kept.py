@@ -17,11 +17,13 @@ their signatures when they are read.
 from __future__ import annotations
 
 import base64
+import fcntl
 import os
 from pathlib import Path
 
 from hub.errors import ProofError, StorageError, TamperError
-from hub.sealed import seal, storage_error, unseal
+from hub.keys import sync_folder
+from hub.sealed import storage_error, unseal
 from hub.snapshot import Commit, Snapshot
 from hub.tlog.verify import Checkpoint, verify_checkpoint
 
@@ -40,11 +42,14 @@ def keep_checkpoint(commit: Commit, note: str, time: int) -> None:
     with commit.txn.cursor(db=commit.databases["checkpoints"]) as cursor:
         for number, (each_s, for_s) in enumerate(CLASSES):
             key = _key(number, time // each_s)
-            if not cursor.put(key, seal("checkpoints", key, value), overwrite=False) or for_s is None:
+            if cursor.set_key(key):
+                continue
+            commit.put_sealed("checkpoints", key, value)
+            if for_s is None:
                 continue
             for _ in range(DROPPED_MAX):
                 if cursor.set_range(_key(number, 0)) and bytes(cursor.key()) < _key(number, (time - for_s) // each_s):
-                    cursor.delete()
+                    commit.delete("checkpoints", bytes(cursor.key()))
 
 
 def _key(number: int, place: int) -> bytes:
@@ -66,7 +71,7 @@ def kept_checkpoints(snapshot: Snapshot, exported: Path, verifier_key: str) -> l
 
 
 def note_exported(path: Path, note: str) -> None:
-    """Write down durably that a checkpoint was exported; one that stands there already is not written again.
+    """Write down durably that a checkpoint was exported; the last one is not entered twice.
 
     Raises:
         StorageError: it could not be written: the export must not be called done.
@@ -74,17 +79,22 @@ def note_exported(path: Path, note: str) -> None:
     text = base64.b64encode(note.encode())
     line = b"%d %s\n" % (len(text), text)
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
+            # Two exports of one hub may go to two folders at once.
+            fcntl.flock(handle, fcntl.LOCK_EX)
             length = os.fstat(handle).st_size
-            before = os.pread(handle, len(line), max(0, length - len(line)))
-            if before == line:
-                return
+            begin = max(0, length - len(line))
+            before = os.pread(handle, len(line), begin)
+            # A line that is there already may be one whose sync failed: only written anew it is written at all.
+            at = begin if before == line else length
             # A line that a crash cut short is ended first.
             lead = b"" if not before or before.endswith(b"\n") else b"\n"
-            if os.write(handle, lead + line) != len(lead + line):
+            if os.pwrite(handle, lead + line, at) != len(lead + line):
                 raise StorageError("write exported checkpoints: no space left", retry_safe=True)
             os.fsync(handle)
+            # The name of a file that was just made.
+            sync_folder(path.parent)
         finally:
             os.close(handle)
     except OSError as error:

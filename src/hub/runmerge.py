@@ -158,11 +158,11 @@ def _write_step(
         return
     # The exchange: a reader sees the entries of before or the one of after.
     for run in merge.inputs:
-        commit.txn.delete(run.key, db=rundir)
+        commit.delete("rundir", run.key)
         if run.blocks:
             commit.put_sealed("rundir", LEFTOVER + run.head, b"")
     if merge.raw:
-        commit.txn.delete(merge.key, db=rundir)
+        commit.delete("rundir", merge.key)
     entry = ENTRY.pack(
         merge.inputs[-1].last,
         merge.records,
@@ -200,9 +200,9 @@ def _touch_blocks(snapshot: Snapshot, prefixes: list[bytes], bytes_max: int) -> 
 def _remove_blocks(commit: Commit, old: list[tuple[bytes, list[bytes], bool]]) -> None:
     for prefix, keys, done in old:
         for key in keys:
-            commit.txn.delete(key, db=commit.databases["runs"])
+            commit.delete("runs", key)
         if done:
-            commit.txn.delete(LEFTOVER + prefix, db=commit.databases["rundir"])
+            commit.delete("rundir", LEFTOVER + prefix)
 
 
 def drop_period(store: Store, period: int, *, bytes_max: int = STEP_BYTES) -> bool:
@@ -243,6 +243,6 @@ def _drop_entries(commit: Commit, head: bytes) -> None:
                 else:
                     records = MERGE_HEAD.unpack_from(unseal("rundir", key, cursor.value()))[0]
                     heads.append(head + key[3:] + records.to_bytes(4, "big"))
-                cursor.delete()
+                commit.delete("rundir", key)
     for one in heads:
         commit.put_sealed("rundir", LEFTOVER + one, b"")

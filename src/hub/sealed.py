@@ -2,6 +2,12 @@
 
 A sealed value begins with xxh3-64 over its database, its key and the rest (little endian), so that a value under
 another's key is noticed as well as a flipped bit.
+
+A value of an earlier commit in its own place (a write that was lost) has a right checksum. That is what sums are for:
+of every database whose values change, ``state`` keeps the sum of xxh3-64(first 8 bytes of the value, key) over all of
+it, modulo 2**64, moved by each commit; of an alias table ``meta`` does (``sums`` and u32 table), so that ``state``
+stays small. Of ``records``, ``entries``, ``nodes`` and ``runs`` there is none: they are written once, and verification
+derives them from each other.
 """
 
 from __future__ import annotations
@@ -34,6 +40,11 @@ def unseal(name: str, key: bytes, value: Any) -> bytes:
 
 def _seal_sum(name: str, key: bytes, body: bytes) -> int:
     return xxhash.xxh3_64_intdigest(b"%b\0%d\0%b%b" % (name.encode(), len(key), key, body))
+
+
+def value_sum(key: bytes, value: Any) -> int:
+    """What one stored value adds to the sum of its database: its checksum stands for all of it."""
+    return xxhash.xxh3_64_intdigest(bytes(value[:8]) + key)
 
 
 def storage_error(action: str, error: Exception) -> StorageError:

@@ -12,7 +12,13 @@ import numpy.typing as npt
 
 from hub import _core
 from hub._pages import Pages
-from hub.sealed import seal
+from hub.sealed import seal, unseal, value_sum
+
+DERIVED = frozenset(("records", "entries", "nodes", "runs"))
+"""Databases without a sum: nothing in them is written twice, and verification derives them from each other."""
+
+SUM_MASK = (1 << 64) - 1
+STATE_KEY = b"state"
 
 
 class State(msgspec.Struct):
@@ -25,6 +31,7 @@ class State(msgspec.Struct):
         records: records so far; the next one gets this index.
         time: hub time of the last record, so that time never runs backwards in the log.
         peaks: roots of the complete subtrees that ``records`` in binary names, largest first, 32 bytes each.
+        sums: of every database whose values change, see ``sealed.py``; ``state`` itself is in none.
     """
 
     commit: int = 0
@@ -33,6 +40,7 @@ class State(msgspec.Struct):
     records: int = 0
     time: int = 0
     peaks: list[bytes] = msgspec.field(default_factory=list)
+    sums: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 class Snapshot:
@@ -103,8 +111,13 @@ class Snapshot:
             self.txn.abort()
 
 
+def table_sum_key(table: int) -> bytes:
+    """Where ``meta`` has the sum of an alias table's blocks."""
+    return b"sums" + table.to_bytes(4, "big")
+
+
 class Commit:
-    """A write transaction under way, with the state that it will leave."""
+    """A write transaction under way, with the state that it will leave: writes go through it and move the sums."""
 
     def __init__(self, databases: dict[str, Any], txn: lmdb.Transaction, state: State) -> None:
         self.databases = databases
@@ -112,21 +125,54 @@ class Commit:
         self.state = state
         self.changed: list[tuple[int, int, int]] = []
         self.bytes_put = 0
+        self._table_sums: dict[int, int] = {}
 
     def get(self, name: str, key: bytes) -> Any:
         """A raw value as this transaction has it so far, or None; valid until it writes again."""
         return self.txn.get(key, db=self.databases[name])
 
     def put(self, name: str, key: bytes, value: Any) -> None:
-        """Write one raw value."""
+        """Write one raw value, which begins with its checksum."""
+        if name not in DERIVED and key != STATE_KEY:
+            self._move_sum(name, value_sum(key, value) - self._stored_sum(name, key))
         self.txn.put(key, value, db=self.databases[name])
 
     def put_sealed(self, name: str, key: bytes, body: bytes) -> None:
         """Write one value under its checksum."""
-        self.txn.put(key, seal(name, key, body), db=self.databases[name])
+        self.put(name, key, seal(name, key, body))
 
     def put_block(self, table: int, prefix: int, depth: int, value: Any) -> None:
         """Write one block of an alias table and note it for the snapshots."""
-        self.txn.put(table.to_bytes(4, "big") + prefix.to_bytes(4, "big"), value, db=self.databases["tables"])
+        key = table.to_bytes(4, "big") + prefix.to_bytes(4, "big")
+        moved = value_sum(key, value) - self._stored_sum("tables", key)
+        self._table_sums[table] = self._table_sums.get(table, 0) + moved
+        self.txn.put(key, value, db=self.databases["tables"])
         self.changed.append((table, prefix, depth))
         self.bytes_put += len(value)
+
+    def delete(self, name: str, key: bytes) -> None:
+        """Remove one value, if it is there."""
+        if name not in DERIVED:
+            self._move_sum(name, -self._stored_sum(name, key))
+        self.txn.delete(key, db=self.databases[name])
+
+    def drop(self, name: str, *, delete: bool) -> None:
+        """Empty a database; with ``delete`` it is gone."""
+        self.txn.drop(self.databases[name], delete=delete)
+        self.state.sums.pop(name, None)
+
+    def put_state(self) -> None:
+        """Write the sums of the tables and the state: the last writes of a commit."""
+        for table, moved in self._table_sums.items():
+            key = table_sum_key(table)
+            value = self.txn.get(key, db=self.databases["meta"])
+            before = 0 if value is None else int.from_bytes(unseal("meta", key, value), "little")
+            self.put_sealed("meta", key, (before + moved & SUM_MASK).to_bytes(8, "little"))
+        self.put_sealed("meta", STATE_KEY, msgspec.msgpack.encode(self.state))
+
+    def _stored_sum(self, name: str, key: bytes) -> int:
+        value = self.txn.get(key, db=self.databases[name])
+        return 0 if value is None else value_sum(key, value)
+
+    def _move_sum(self, name: str, moved: int) -> None:
+        self.state.sums[name] = self.state.sums.get(name, 0) + moved & SUM_MASK

@@ -27,7 +27,7 @@ Sub-databases of the environment; numbers in keys are big endian:
 | ``catalogs`` | SHA-256 | sealed: a catalog as it was in force |
 | ``requests.<day>`` | 16 bytes of SHA-256 of requester and id, u32 part | sealed, see ``requests.py`` |
 
-What "sealed" means stands in ``sealed.py``.
+What "sealed" means stands in ``sealed.py``, and how a value of an earlier commit is found.
 
 Crash order: LMDB writes the pages of a transaction, syncs, writes the meta page, syncs; a process that dies
 before the last step leaves the transaction before. ``state`` in ``meta`` is written in the transaction that it counts.
@@ -53,7 +53,7 @@ from hub._pages import Pages
 from hub.errors import BusyError, HubError, RequestError, StorageError
 from hub.keys import Keys, load_keys, make_keys, sync_folder
 from hub.limits import CHANGES_KEPT, MAP_BYTES, SUB_DATABASES_MAX
-from hub.sealed import seal, storage_error, unseal
+from hub.sealed import storage_error, unseal
 from hub.snapshot import Commit, Snapshot, State
 
 FORMAT = 2
@@ -178,13 +178,10 @@ class Store:
         env = self._open_environment(fresh)
         try:
             databases = self._open_databases(env, create=True)
-            values = {
-                b"format": msgspec.msgpack.encode(Format(FORMAT, now, keys.fingerprint)),
-                b"state": msgspec.msgpack.encode(State()),
-            }
             with env.begin(write=True) as txn:
-                for key, body in values.items():
-                    txn.put(key, seal("meta", key, body), db=databases["meta"])
+                commit = Commit(databases, txn, State())
+                commit.put_sealed("meta", b"format", msgspec.msgpack.encode(Format(FORMAT, now, keys.fingerprint)))
+                commit.put_state()
         finally:
             env.close()
         sync_folder(fresh)
@@ -431,7 +428,7 @@ class Store:
             state.tables_commit = state.commit
             commit.put_sealed("changes", state.commit.to_bytes(8, "big"), msgspec.msgpack.encode(commit.changed))
             self._forget_changes(commit)
-        commit.put_sealed("meta", b"state", msgspec.msgpack.encode(state))
+        commit.put_state()
         # Before it is durable: an exception that arrives right behind it must not leave the old snapshot in use.
         self._renew = True
         commit.txn.commit()
@@ -440,7 +437,7 @@ class Store:
         below = commit.state.commit - CHANGES_KEPT
         with commit.txn.cursor(db=self.databases["changes"]) as cursor:
             while cursor.first() and int.from_bytes(bytes(cursor.key()), "big") < below:
-                cursor.delete()
+                commit.delete("changes", bytes(cursor.key()))
 
     def _failed(self, error: lmdb.Error) -> HubError:
         failure = storage_error("write", error)
@@ -488,7 +485,9 @@ class Store:
             except (lmdb.NotFoundError, lmdb.ReadonlyError):
                 return None
             except lmdb.Error as error:
-                raise storage_error("open requests", error) from error
+                # Making one is a transaction like any other: after a failed sync nothing more may be written.
+                self._renew = True
+                raise self._failed(error) from error
             # LMDB knows a database in those transactions only that began after it was opened.
             self._renew = True
             self.request_days().add(day)
@@ -508,7 +507,7 @@ class Store:
         name = self.request_database(day, create=False)
         if name is not None:
             with self.commit() as commit:
-                commit.txn.drop(self.databases[name], delete=True)
+                commit.drop(name, delete=True)
             del self.databases[name]
             self.request_days().discard(day)
 

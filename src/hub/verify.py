@@ -1,8 +1,9 @@
 """Re-derive everything that a hub stores from its bytes, and name the first thing that does not fit.
 
 Order: the environment's pages (``_walk.pyx``: page numbers, kinds, bounds, keys' order, free list against reachable
-pages), sealed values, alias blocks; then from the bodies every entry, leaf, node, the root, the head and whatever else
-was signed and kept; then the index against the bodies, and marks and corrections against their events and records.
+pages), sealed values and their sums, alias blocks and theirs; then from the bodies every entry, leaf, node, the root,
+the head and whatever else was signed and kept; then the index against the bodies, and marks and corrections against
+their events and records.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from hub import _hash
+from hub._core import slot_block
 from hub._walk import Walk
 from hub.aliases import check_table, table_numbers
 from hub.bodies import ROW, Bodies, Heads
@@ -26,8 +29,8 @@ from hub.log import Log, StoredTree
 from hub.markcheck import check_links, check_marks
 from hub.periods import PeriodKeys, period_name
 from hub.runcheck import check_blocks, check_runs
-from hub.sealed import unseal
-from hub.snapshot import Snapshot
+from hub.sealed import unseal, value_sum
+from hub.snapshot import STATE_KEY, SUM_MASK, Snapshot, table_sum_key
 from hub.store import Store
 from hub.tlog.entry import HASH_BYTES
 from hub.withholding import Office
@@ -56,6 +59,21 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     def ok(self) -> bool:
         """Whether everything fits."""
         return not self.problems
+
+
+def sum_of(items: list[tuple[bytes, Any]]) -> int:
+    """What some stored values add to the sum of their database; the state, which has the sums, adds nothing."""
+    return sum(value_sum(key, value) for key, value in items if key != STATE_KEY)
+
+
+def expect_sum(name: str, found: int, expected: int) -> None:
+    """Compare a sum with the one that was kept.
+
+    Raises:
+        StorageError: they differ.
+    """
+    if found & SUM_MASK != expected:
+        raise StorageError(f"{name}: expected the sum of what was written last, got another: a value is older or lost")
 
 
 def check_pages(folder: Path) -> list[str]:
@@ -121,23 +139,60 @@ class Verifier:
         days = (self._store.request_database(day, create=False) for day in sorted(self._store.request_days()))
         names += [name for name in days if name is not None]
         for name in names:
-            first = b""
-            while True:
-                # A snapshot each time: a long one would keep every page that is rewritten meanwhile.
-                with self._store.snapshot() as snapshot:
-                    items = snapshot.items(name, first, limit=SEALED_AT_A_TIME)
-                    for key, value in items:
-                        unseal(name, key, value)
-                if len(items) < SEALED_AT_A_TIME:
-                    break
+            self._try(lambda name=name: self._check_values(name))  # type: ignore[misc]
+        with self._store.snapshot() as snapshot:
+            expect_sum("rundir", sum_of(snapshot.items("rundir", b"")), snapshot.state.sums.get("rundir", 0))
+            stray = sorted(snapshot.state.sums.keys() - {*names, "rundir"})
+        if stray:
+            raise StorageError(f"{stray[0]}: expected the database that the state counts, found none")
+
+    def _check_values(self, name: str) -> None:
+        """The checksums of a database's values, and their sum."""
+        found, before, after, first = 0, -1, -1, b""
+        while True:
+            # A snapshot each time: a long one would keep every page that is rewritten meanwhile.
+            with self._store.snapshot() as snapshot:
+                items = snapshot.items(name, first, limit=SEALED_AT_A_TIME)
+                for key, value in items:
+                    unseal(name, key, value)
+                found += sum_of(items)
+                after = snapshot.state.sums.get(name, 0)
+            before = after if before < 0 else before
+            if len(items) < SEALED_AT_A_TIME:
+                break
+            first = items[-1][0] + b"\0"
+        if name == "nodes" or found & SUM_MASK == before == after:
+            return
+        # It was written to meanwhile, or something is wrong: only one snapshot can tell.
+        with self._store.snapshot() as snapshot:
+            found, first = 0, b""
+            while items := snapshot.items(name, first, limit=SEALED_AT_A_TIME):
+                found += sum_of(items)
                 first = items[-1][0] + b"\0"
+            expect_sum(name, found, snapshot.state.sums.get(name, 0))
 
     def _check_tables(self) -> None:
         with self._store.snapshot() as snapshot:
             tables = table_numbers(snapshot)
         for table in tables:
-            with self._store.snapshot() as snapshot:
-                self._blocks += check_table(snapshot, table)
+            self._try(lambda table=table: self._check_table(table))  # type: ignore[misc]
+        with self._store.snapshot() as snapshot:
+            counted = {int.from_bytes(key[4:], "big") for key, _ in snapshot.items("meta", b"sums", b"sumt")}
+            gone = sorted(counted - set(table_numbers(snapshot)))
+        if gone:
+            raise StorageError(f"table {gone[0]:08x}: expected its blocks, found none")
+
+    def _check_table(self, table: int) -> None:
+        """The checksums of a table's blocks, their places, and their sum."""
+        with self._store.snapshot() as snapshot:
+            self._blocks += check_table(snapshot, table)
+            found = 0
+            for key, slot in snapshot.blocks(table << 32, table << 32 | 0xFFFFFFFF).tolist():
+                found += value_sum(key.to_bytes(8, "big"), slot_block(slot))
+            key = table_sum_key(table)
+            stored = snapshot.get("meta", key)
+            expected = 0 if stored is None else int.from_bytes(unseal("meta", key, stored), "little")
+            expect_sum(f"table {table:08x}", found, expected)
 
     def _check_log(self, size: int, peaks: list[bytes], progress: Callable[[int], None] | None) -> None:
         """Every entry from its body, every node from its entries, the peaks from the nodes."""

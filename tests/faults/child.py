@@ -6,7 +6,8 @@ over the socket, with the job's own pipe passed along, so that a kill costs mill
 * ``plan``: run operations of a plan in a folder, from ``first``, to ``stop`` or until killed;
 * ``create``: make a folder;
 * ``hold``: open a folder and keep it until killed;
-* ``faulty``: one operation of a plan with a fault in force (under the recorder), again when that is said to be safe.
+* ``faulty``: one operation of a plan with a fault in force (under the recorder), again when that is said to be safe;
+* ``steps``: open, operations of a plan with exports and merges between, with a fault in force all the while.
 
 Started as ``python child.py - JOB FD``: one job in this process, frames go to the descriptor.
 """
@@ -32,11 +33,14 @@ import proof
 
 import hub
 import hub.additions
+import hub.merger
 
 
 def run_job(job: dict[str, Any], fd: int, catalog: hub.Catalog) -> None:
     """Do one job; frames go to ``fd``."""
     options = job.get("options", {})
+    # Merges begin at once, and are tried again soon.
+    hub.merger.DELAY_S, hub.merger.RETRY_S = 0.0, 0.02
     for name, value in job.get("limits", {}).items():
         assert hasattr(hub.additions, name)
         setattr(hub.additions, name, value)
@@ -49,6 +53,9 @@ def run_job(job: dict[str, Any], fd: int, catalog: hub.Catalog) -> None:
         case "faulty":
             plan = proof.Plan(job["seed"], proof.Profile(**job["profile"]), catalog)
             run_faulty(job, plan, lambda frame: os.write(fd, frame))
+        case "steps":
+            plan = proof.Plan(job["seed"], proof.Profile(**job["profile"]), catalog)
+            Steps(job, plan, lambda frame: os.write(fd, frame)).run()
         case "create":
             os.write(fd, proof.frame(proof.STARTED))
             hub.open(job["folder"], create=True).close()
@@ -102,6 +109,75 @@ def run_faulty(job: dict[str, Any], plan: proof.Plan, send: Callable[[bytes], An
     if done is not None:
         send(proof.frame(proof.DONE, operation.number, *proof.digests(done[0], done[2])))
     h.close()
+
+
+class Steps:
+    """Everything durable that a hub does, in an order that is the same each time: the merges are waited for.
+
+    After a failure that is said to be passing the same step is done again; after another one the hub must take no
+    write, is opened again, and goes on.
+    """
+
+    def __init__(self, job: dict[str, Any], plan: proof.Plan, send: Callable[[bytes], Any]) -> None:
+        self._job, self._plan, self._send = job, plan, send
+        self._shim = ctypes.CDLL(None)
+        self._clock = proof.Clock()
+        self._h: hub.Hub | None = None
+
+    def run(self) -> None:
+        """Open, then the operations with an export behind every second one; STARTED and DONE as elsewhere."""
+        assert self._shim.iolog_fail(self._job["fail"].encode()) == 0
+        first, stop = self._job["first"], self._job["stop"]
+        self._clock.now = self._plan.operation(first).at
+        self._attempt(lambda h: None)
+        for number in range(first, stop):
+            operation = self._plan.operation(number)
+            self._send(proof.frame(proof.STARTED, number))
+            done = self._attempt(lambda h, one=operation: proof.perform(h, self._plan, one, self._clock))
+            self._send(proof.frame(proof.DONE, number, *proof.digests(done[0], done[2])))
+            self._attempt(wait_for_merges)
+            if operation.providers is not None:
+                done = self._attempt(lambda h: h.export_tiles(self._job["export"]))
+                self._send(proof.frame(proof.EXPORTED, done.size))
+        self._attempt(lambda h: h.close())
+        self._send(proof.frame(proof.COUNTED, self._shim.iolog_seen()))
+
+    def _attempt(self, step: Callable[[hub.Hub], Any]) -> Any:
+        for _ in range(3):
+            try:
+                if self._h is None:
+                    self._h = hub.open(self._job["folder"], clock=self._clock)
+                return step(self._h)
+            except hub.errors.StorageError as error:
+                self._send(proof.frame(proof.FAILED if error.retry_safe else proof.STOPPED))
+            h = self._h
+            if h is not None and h._store.broken:
+                self._expect_refusal(h)
+                h.close()
+                self._h = None
+        raise AssertionError("expected one fault to fail a step no more than twice")
+
+    def _expect_refusal(self, h: hub.Hub) -> None:
+        """After a failed sync nothing is written until the hub was opened again."""
+        safe: bool | None = None
+        try:
+            h.acquire(proof.PORTAL, ["99000000001"])
+        except hub.errors.StorageError as error:
+            # In our words or, where LMDB's own page that names the newest state failed, in LMDB's.
+            safe = error.retry_safe
+        assert safe is False, "expected no write after a failed sync"
+        self._send(proof.frame(proof.REFUSED))
+
+
+def wait_for_merges(h: hub.Hub) -> None:
+    """Until the merger has nothing to do, or has stopped at an error."""
+    merger = h._merger
+    assert merger is not None
+    for _ in range(2_000):
+        if merger.idle or not merger._thread.is_alive():
+            return
+        time.sleep(0.005)
+    raise AssertionError("expected the merges to end")
 
 
 def serve(connection: socket.socket) -> None:

@@ -28,8 +28,9 @@ START = 1_798_761_600
 """2027-01-01: the clock of the first operation; each later one is a second later."""
 
 FRAME = struct.Struct("<IB3x32s32s")
-STARTED, DONE, OPENED, FAILED, STOPPED, COUNTED = 1, 2, 3, 4, 5, 6
-"""FAILED and STOPPED are StorageErrors, which say that the same call may be made again, or not; COUNTED is a number."""
+STARTED, DONE, OPENED, FAILED, STOPPED, COUNTED, EXPORTED, REFUSED = 1, 2, 3, 4, 5, 6, 7, 8
+"""FAILED and STOPPED are StorageErrors, which say that the same call may be made again, or not; COUNTED is a number,
+EXPORTED the size of an exported tree; REFUSED says that a hub whose sync failed took no further write."""
 
 
 def frame(kind: int, number: int = 0, first: bytes = bytes(32), second: bytes = bytes(32)) -> bytes:
@@ -47,15 +48,28 @@ def pick_institutions(catalog: hub.Catalog) -> tuple[list[str], str]:
 
 @dataclass(frozen=True)
 class Profile:
-    """How large a plan's operations are."""
+    """How large a plan's operations are, when the first one is, and how far apart they are."""
 
     population: int
     acquire_rows_max: int
     inquire_rows_max: int
     rows_min: int = 1
+    start: int = START
+    step_s: int = 1
 
 
 SMALL = Profile(population=3_000, acquire_rows_max=800, inquire_rows_max=1_500)
+STEPS = Profile(
+    population=300,
+    acquire_rows_max=230,
+    inquire_rows_max=260,
+    rows_min=200,
+    # Operation 5 begins a quarter (00:00 in Japan), operation 7 is on another day (UTC).
+    start=1_806_505_200 - 25 * 3_600,
+    step_s=5 * 3_600,
+)
+"""Few rows, so that a run takes no time, and enough that merged runs have blocks of their own."""
+
 LARGE = Profile(population=60_000, acquire_rows_max=100_000, inquire_rows_max=140_000, rows_min=66_000)
 """An inquiry is two or three chunks, so that a kill falls between them and inside a commit."""
 
@@ -108,7 +122,7 @@ class Plan:
         rows = low if rng.random() < 0.2 else int(rng.integers(low, rows_max + 1))
         # Drawn with repetition: rows of one person stand several times in most batches.
         people = 90_000_000_000 + rng.integers(0, self.profile.population, rows)
-        at = START + number
+        at = self.profile.start + number * self.profile.step_s
         if not inquiry:
             holder = self.holders[int(rng.integers(len(self.holders)))]
             return Operation(number, at, holder, people)
@@ -226,6 +240,11 @@ class Witness:
     def under_way(self) -> bool:
         """Whether an operation was started and not acknowledged."""
         return self._started >= 0 and self._started not in self._acknowledged and self._started >= self.done
+
+    @property
+    def acknowledged(self) -> bool:
+        """Whether an operation was acknowledged that was not asked for again yet."""
+        return self.done in self._acknowledged
 
     def verify(self, h: hub.Hub, clock: Clock, *, histories: int = 2) -> None:
         """Hold a reopened hub against everything acknowledged, then finish the operation under way.

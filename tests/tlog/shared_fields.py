@@ -50,10 +50,18 @@ RECORD = Record(
 )
 
 
-def prove_record(index: int = 41, size: int = 100, *, key: LogKey = KEY, seed: int = 0, number: int = 0) -> Proof:
+def prove_record(
+    index: int = 41,
+    size: int = 100,
+    *,
+    key: LogKey = KEY,
+    seed: int = 0,
+    number: int = 0,
+    disclosure_key: bytes = DISCLOSURE_KEY,
+) -> Proof:
     """A record of its own content ``number`` at ``index`` among made up entries, and its proof."""
     shared = encode_shared(SHARED)
-    salt, row, entry = record_parts(shared, number, DISCLOSURE_KEY)
+    salt, row, entry = record_parts(shared, number, disclosure_key)
     entries = entries_of(size, seed)
     entries[index] = entry
     log = MemoryLog(entries, key)

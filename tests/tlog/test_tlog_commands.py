@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import re
 import sys
 import types
 from collections.abc import Callable
@@ -15,6 +17,8 @@ from shared_fields import DISCLOSURE_KEY, OTHER_DISCLOSURE_KEY, prove_record
 
 import hub
 from hub.cli import main
+from hub.tlog.entry import encode_extra
+from hub.tlog.proof import Proof
 from hub.tlog.tiles import Exported, export_tiles
 
 VKEY = KEY.verifier_key
@@ -72,6 +76,7 @@ def test_the_disclosure_key_says_whose_record_it_is(run: Run, proof: Path) -> No
     status, output, errors = run("verify", proof, "--key", VKEY, "--disclosure-key", proof.parent / "others.key")
     assert (status, errors) == (1, "")
     assert output.startswith("refused: subject: ")
+    assert "another person" in output
     assert OTHER_DISCLOSURE_KEY.hex() not in output
 
 
@@ -93,6 +98,69 @@ def test_a_refused_proof_is_one_line_with_its_reason_and_status_1(
     assert (status, errors, output.count("\n")) == (1, "", 1)
     assert output.startswith("refused: ")
     assert reason in output
+
+
+def with_record_of(other: Proof) -> Callable[[str], str]:
+    """A proof that shows another record in its place."""
+
+    def change(text: str) -> str:
+        extra = base64.b64encode(encode_extra(other.salt, other.shared, other.row)).decode()
+        return re.sub("^extra .*$", f"extra {extra}", text, flags=re.M)
+
+    return change
+
+
+def with_tree_of(other: Proof) -> Callable[[str], str]:
+    """A proof that leads to another tree of the log's, signed by it."""
+    return lambda text: text.replace(prove_record().checkpoint, other.checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (with_record_of(prove_record(number=1)), "the record was changed or is another"),
+        (with_record_of(prove_record(disclosure_key=OTHER_DISCLOSURE_KEY)), "the record was changed or is another"),
+        (with_tree_of(prove_record(seed=1)), "the path is of another tree"),
+        (with_tree_of(prove_record(size=300)), "another tree"),
+    ],
+)
+def test_another_record_person_or_tree_is_refused_with_its_reason(
+    run: Run, proof: Path, change: Callable[[str], str], reason: str
+) -> None:
+    sound = proof.read_text()
+    proof.write_text(change(sound))
+    assert proof.read_text() != sound
+    for words in ((), ("--disclosure-key", proof.parent / "mine.key")):
+        status, output, errors = run("verify", proof, "--key", VKEY, *words)
+        assert (status, errors, output.count("\n")) == (1, "", 1)
+        assert output.startswith("refused: ")
+        assert reason in output
+
+
+def test_a_file_cut_anywhere_is_refused_with_a_reason(run: Run, proof: Path) -> None:
+    raw = proof.read_bytes()
+    reasons = set()
+    for length in range(len(raw)):
+        proof.write_bytes(raw[:length])
+        status, output, errors = run("verify", proof, "--key", VKEY)
+        assert (status, errors, output.count("\n")) == (1, "", 1), length
+        assert re.match("refused: .+: .+", output)
+        reasons.add("truncated" in output)
+    # Cut within a number, a name or UTF-8, what is there is something else; everywhere else the cut is seen.
+    assert True in reasons
+
+
+def test_an_exported_log_is_checked(run: Run, opened: MemoryLog, tmp_path: Path) -> None:
+    target = tmp_path / "log"
+    run("tlog", "export", "linkage", target)
+    assert run("tlog", "check", target, "--key", VKEY) == (
+        0, f"{target}: 300 entries of {KEY.origin}, every file fits\n", "",
+    )  # fmt: skip
+    (target / "tile" / "0" / "000").write_bytes(bytes(8192))
+    assert run("tlog", "check", target, "--key", VKEY) == (
+        1, "refused: tile/0/000: expected the hashes of the entries below it, got others\n", "",
+    )  # fmt: skip
+    assert run("tlog", "check", tmp_path / "none", "--key", VKEY)[0] == 2
 
 
 def test_another_logs_key_is_a_refusal(run: Run, proof: Path) -> None:
@@ -165,7 +233,7 @@ def test_export_says_what_is_new(run: Run, opened: MemoryLog, tmp_path: Path) ->
     assert run("tlog", "export", "linkage", tmp_path / "other")[0] == 2
 
 
-@pytest.mark.parametrize("command", ["verify", "tlog", "tlog export", "tlog key", "tlog checkpoint"])
+@pytest.mark.parametrize("command", ["verify", "tlog", "tlog export", "tlog check", "tlog key", "tlog checkpoint"])
 def test_every_command_has_help_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main([*command.split(), "--help"])

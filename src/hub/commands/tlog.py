@@ -15,8 +15,16 @@ from hub.commands.progress import Progress, add_progress
 from hub.commands.words import STATUS_WORDS
 from hub.errors import ProofError, RequestError
 from hub.messages import Status
+from hub.tlog.check import check_tiles
 from hub.tlog.entry import DISCLOSURE_KEY_BYTES
-from hub.tlog.verify import PROOF_BYTES_MAX, VerifiedRecord, parse_vkey, read_checkpoint, verify_proof
+from hub.tlog.verify import (
+    NOTE_BYTES_MAX,
+    PROOF_BYTES_MAX,
+    VerifiedRecord,
+    parse_vkey,
+    read_checkpoint,
+    verify_proof,
+)
 
 VERIFY_EPILOG = """\
 FILE is a proof that a citizen got with a record; - is the standard input. It is checked from its own
@@ -40,6 +48,18 @@ Examples:
   hub tlog checkpoint linkage             the latest signed tree head
   hub tlog checkpoints linkage            the earlier ones that are kept
   hub tlog export linkage /srv/www/log    static files for any web server or mirror
+  hub tlog check /srv/www/log --key log.key    check such files, without the hub
+"""
+
+CHECK_EPILOG = """\
+DIR holds an exported log, or a mirror's copy of one. Every tile is derived from the entries and the signed
+root from the tiles; nothing but the files and the key is used: no hub, no network. The first file that
+does not fit is named.
+
+Example:
+  hub tlog check /srv/www/log --key log.key
+
+Exit status: 0 it holds; 1 refused, with the reason; 2 wrong command line; 3 disk.
 """
 
 EXPORT_EPILOG = """\
@@ -106,6 +126,13 @@ def add_commands(commands: Any) -> None:
     add_folder(parser, "DIR")
     add_progress(parser)
     parser.set_defaults(run=run_export)
+
+    parser = under.add_parser("check", help="check an exported log", epilog=CHECK_EPILOG)
+    parser.description = "Check the static files of a log from themselves and the log's key alone."
+    parser.add_argument("folder", metavar="DIR", help="the exported log")
+    parser.add_argument("--key", metavar="VKEY", required=True, help="the log's verifier key, or a file that holds it")
+    add_progress(parser)
+    parser.set_defaults(run=run_check)
 
     parser = under.add_parser("key", help="print the verifier key", epilog=KEY_EPILOG)
     parser.description = "Print the log's verifier key."
@@ -236,6 +263,20 @@ def run_export(arguments: argparse.Namespace) -> int:
             done = h.export_tiles(target, progress=progress)
     new = done.size - done.old_size
     print(f"{target}: {done.size:,} entries, {new:,} of them new; {done.files:,} files written")
+    return 0
+
+
+def run_check(arguments: argparse.Namespace) -> int:
+    """Check an exported log."""
+    vkey = take_vkey(arguments.key)
+    try:
+        size = read_checkpoint(_read_bounded(str(Path(arguments.folder) / "checkpoint"), NOTE_BYTES_MAX + 1)).size
+        with Progress("checked", size, show=arguments.progress) as progress:
+            checked = check_tiles(arguments.folder, vkey, progress=progress)
+    except ProofError as error:
+        print(f"refused: {error}")
+        return 1
+    print(f"{arguments.folder}: {checked.size:,} entries of {checked.origin}, every file fits")
     return 0
 
 

@@ -26,12 +26,11 @@ from typing import NamedTuple, Protocol
 
 from hub.errors import BusyError, ProofError, RequestError, StorageError, TamperError
 from hub.sealed import storage_error
+from hub.tlog.check import TILE_HASHES, TILE_LEVELS, tile_path
 from hub.tlog.entry import HASH_BYTES
 from hub.tlog.tree import Hashes, hash_pairs, root
 from hub.tlog.verify import NOTE_BYTES_MAX, Checkpoint, read_checkpoint
 
-TILE_LEVELS = 8
-TILE_HASHES = 1 << TILE_LEVELS
 TILES_PER_READ = 64
 """Tiles read from the source at once: half a megabyte of hashes."""
 
@@ -96,20 +95,14 @@ def export_tiles(
                 writer.flush()
                 if old is None or (target / "checkpoint").read_bytes() != note.encode():
                     writer.write("checkpoint", note.encode())
-                    writer.flush()
+                else:
+                    # The export before may not have come to sync its name.
+                    writer.name_again(target)
+                writer.flush()
             _drop_partials(target, old_size, new.size)
     except OSError as error:
         raise storage_error("export tiles", error) from error
     return Exported(old_size, new.size, writer.files)
-
-
-def tile_path(level: int | str, number: int, width: int = TILE_HASHES) -> str:
-    """Path of a tile of hashes, or with level ``"entries"`` of a bundle, below the export's folder."""
-    text = f"{number % 1000:03}"
-    while number >= 1000:
-        number //= 1000
-        text = f"x{number % 1000:03}/{text}"
-    return f"tile/{level}/{text}" + (f".p/{width}" if width < TILE_HASHES else "")
 
 
 @contextmanager
@@ -223,7 +216,11 @@ class _Writer:
         if there != content:
             raise TamperError(f"export: expected the same bytes in {name}, got others: the log is forked or damaged")
         # The cut export may not have come to sync the name.
-        self._unsynced.add(path.parent)
+        self.name_again(path.parent)
+
+    def name_again(self, folder: Path) -> None:
+        """Have :meth:`flush` sync a folder whose names are there and may not be durable."""
+        self._unsynced.add(folder)
 
     def _make_folder(self, folder: Path) -> None:
         if folder in self._made:
