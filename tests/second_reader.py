@@ -298,7 +298,9 @@ class Reader:
             notes[self.check_note(note)] = note
         self.checkpoint = notes[max(notes)]
         expect(max(notes) == self.state["records"], "head's size")
-        for line in exported.decode().splitlines():
+        *lines, rest = exported.decode().split("\n")
+        expect(not rest, "exported: cut")
+        for line in lines:
             length, text = line.split(" ")
             expect(int(length) == len(text), "exported")
             note = canonical64(text).decode()
@@ -335,7 +337,7 @@ class Reader:
                 self.found.setdefault((period, key), []).append(first + offset)
         for period, first, body in merges:
             n, count, done, written, k, o, _, inputs = struct.unpack_from("<IIIIBBBxI", body)
-            listed = dict(struct.iter_unpack("<QI", body[28 - 4 :]))
+            listed = dict(struct.iter_unpack("<QI", body[24:]))
             expect(len(listed) == inputs and sum(listed.values()) == n, "merge")
             expect(all(sizes[period, one] == size for one, size in listed.items()), "merged runs")
             head = struct.pack(">HQI", period, first, n)

@@ -12,9 +12,9 @@ Sub-databases of the environment; numbers in keys are big endian:
 
 | name | key | value |
 |---|---|---|
-| ``meta`` | a name | sealed MessagePack |
+| ``meta`` | a name | sealed, see below |
 | ``tables`` | u32 table, u32 prefix | block, see ``aliases.py`` |
-| ``changes`` | u64 commit | sealed: (u32 table, u32 prefix, u32 depth) of every block that the commit wrote |
+| ``changes`` | u64 commit | sealed: MessagePack array of arrays [table, prefix, depth], of every block that the commit wrote |
 | ``pending`` | u32 addition, u32 part | sealed, see ``additions.py`` |
 | ``records`` | u64 index of the first record | chunk of records, see ``bodies.py`` |
 | ``entries`` | u64 index of the first record | sealed: n x 32 bytes, entries of the log, see docs/log.md |
@@ -24,7 +24,15 @@ Sub-databases of the environment; numbers in keys are big endian:
 | ``catalogs`` | SHA-256 | sealed: a catalog as it was in force |
 | ``requests.<day>`` | 16 bytes of SHA-256 of requester and id, u32 part | sealed, see ``requests.py`` |
 
-What "sealed" means stands in ``sealed.py``.
+What "sealed" means stands in ``sealed.py``. In ``meta``:
+
+| key | value |
+|---|---|
+| ``format`` | MessagePack array: format (2), seconds since 1970 when it was made, fingerprint of the keys (``keys.py``) |
+| ``state`` | MessagePack map, see ``State`` in ``snapshot.py`` |
+| ``origin`` | the log's name, UTF-8 |
+| ``catalog`` | digest of the catalog in force, 64 hex digits |
+| ``count``, u32 number (big endian) | u64 (little endian): entries of that institution or namespace |
 
 Crash order: LMDB writes the pages of a transaction, syncs, writes the meta page, syncs; a process that dies
 before the last step leaves the transaction before. ``state`` in ``meta`` is written in the transaction that it counts.
