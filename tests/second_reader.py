@@ -75,7 +75,8 @@ class Reader:
 
     def __init__(self, databases: dict[str, Values]) -> None:
         self.db = databases
-        self.keys = {name.decode().removeprefix("keys/").removesuffix(".key"): v for name, v in databases["keys"].items()}
+        files = {name.decode().removeprefix("keys/"): key for name, key in databases["keys"].items()}
+        self.keys = {name.removesuffix(".key"): key for name, key in files.items()}
         self.records: list[dict[str, Any]] = []
         self.entries: list[bytes] = []
         self.leaves: list[bytes] = []
@@ -159,7 +160,7 @@ class Reader:
             buckets = [value[at : at + 64] for at in range(48, len(value), 64)]
             entries = [(place, e) for place, bucket in enumerate(buckets) for e in bucket_entries(bucket)]
             expect(len(entries) == n, "block entries")
-            for place, (alias, person, flags) in entries:
+            for place, (alias, person, _) in entries:
                 mixed = int.from_bytes(alias[:8], "little") if kind == 0 else mix(person)
                 expect(depth == 0 or mixed >> 64 - depth == prefix >> 32 - depth, "prefix")
                 at, passed = (mixed & 0xFFFFFFFF) * len(buckets) >> 32, 4 << ((mixed & 0xFFFF) * 6 >> 16)
@@ -405,8 +406,8 @@ class Reader:
 
 def bucket_entries(bucket: bytes) -> list[tuple[bytes, int, int]]:
     used = bucket[63] & 3
-    return [(bucket[8 * i : 8 * i + 8] + bucket[24 + 8 * i : 32 + 8 * i], struct.unpack_from("<I", bucket, 48 + 4 * i)[0],
-             bucket[60 + i]) for i in range(used)]  # fmt: skip
+    aliases = [bucket[8 * i : 8 * i + 8] + bucket[24 + 8 * i : 32 + 8 * i] for i in range(used)]
+    return list(zip(aliases, struct.unpack_from("<3I", bucket, 48), bucket[60:63], strict=False))
 
 
 def mix(person: int) -> int:

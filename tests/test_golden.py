@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from second_reader import Damaged, Reader, Values, load
 
 REPOSITORY = Path(__file__).parents[1]
@@ -99,7 +100,7 @@ def test_a_flipped_byte_in_any_golden_value_is_noticed(name: str) -> None:
         places = {0, len(value) - 1, int.from_bytes(hashlib.sha256(key + value).digest()[:8]) % len(value)}
         for at in sorted(places):
             flipped = value[:at] + bytes([value[at] ^ 1]) + value[at + 1 :]
-            with pytest.raises(Exception):  # noqa: B017
+            with pytest.raises(Exception):  # noqa: B017, PT011
                 check({**databases, name: {**databases[name], key: flipped}})
 
 
@@ -110,7 +111,7 @@ def test_a_missing_golden_value_is_noticed(name: str) -> None:
     for key in databases[name]:
         if name.startswith("requests") and databases[name][key][8:9] == b"\x94":
             continue  # A file's part: nothing else says that it was sent.
-        with pytest.raises(Exception):  # noqa: B017
+        with pytest.raises(Exception):  # noqa: B017, PT011
             check({**databases, name: {k: v for k, v in databases[name].items() if k != key}})
 
 

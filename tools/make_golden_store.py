@@ -1,18 +1,18 @@
 """Write the golden files of a folder's stored formats: ``python tools/make_golden_store.py [FOLDER]``.
 
 A small folder is made through the public interface and left interrupted in every way that is stored: an acquisition
-half in the tables, runs merged and a merge under way, blocks that are nobody's. Keys, clock and random bytes are fixed, so
-the same bytes come out on every machine (but for the deflated part of ``catalogs``, where a machine's zlib may choose
-others). ``tests/test_golden.py`` compares them with ``tests/data/store``, and ``tests/second_reader.py`` reads them from the
-byte tables alone. Run it again only when a format was changed on purpose, under a new version.
+half in the tables, runs merged and a merge under way, blocks that are nobody's. Keys, clock and random bytes are fixed,
+so the same bytes come out on every machine (but for the deflated part of ``catalogs``, where a machine's zlib may choose
+others). ``tests/test_golden.py`` compares them with ``tests/data/store``, and ``tests/second_reader.py`` reads them from
+the byte tables alone. Run it again only when a format was changed on purpose, under a new version.
 
 | file | what |
 |---|---|
 | ``<database>.txt`` | every database of the environment, whatever there is: a line a value, ``key value`` |
 | ``keys.txt`` ``files.txt`` | the same of the key files, and of ``head`` and ``exported`` |
-| ``told.json`` | what the hub told about it: aliases, answers, histories, proofs |
+| ``told.json`` | what the hub told about it: aliases, answers, histories, checkpoints |
 
-Keys and values are hex; ``.n.`` stands for n bytes of zeros, so that padding does not fill the files; file names are text.
+Keys and values are hex; ``.n.`` stands for n bytes of zeros, so that padding stays short; file names are text.
 """
 
 from __future__ import annotations
@@ -118,7 +118,8 @@ def golden_catalog() -> Catalog:
             narrowings=(),
             delegations=(
                 Delegation(
-                    "nenkin", "厚生労働大臣", "国民年金法", "109条の4", ("19-8/73",), "requester", dt.date(2010, 1, 1), None
+                    "nenkin", "厚生労働大臣", "国民年金法", "109条の4", ("19-8/73",), "requester", dt.date(2010, 1, 1),
+                    None,
                 ),
             ),
             assessments=(Assessment("*", "*", "both", dt.date(2015, 10, 5)),),
@@ -133,10 +134,11 @@ def write_golden(target: Path) -> None:
         write_keys(folder / "keys")
         catalog = golden_catalog()
         patches.enter_context(mock.patch("os.urandom", random_source()))
-        patches.enter_context(mock.patch.object(hub.hub.Catalog, "japan", lambda: catalog))
+        patches.enter_context(mock.patch.object(hub.hub.Catalog, "japan", return_value=catalog))
         patches.enter_context(changed(SMALL))
         told = fill(folder)
-        (target / "told.json").write_text(json.dumps(told, ensure_ascii=False, separators=(",", ":")) + "\n", encoding="utf-8")
+        text = json.dumps(told, ensure_ascii=False, separators=(",", ":"))
+        (target / "told.json").write_text(text + "\n", encoding="utf-8")
         for name, values in read_databases(folder / "env").items():
             write_lines(target / f"{name}.txt", ((key.hex(), value) for key, value in values))
         keys = sorted((folder / "keys").rglob("*.key"))
@@ -192,8 +194,12 @@ def fill(folder: Path) -> dict[str, Any]:
         every = [row * 7 % PERSONS for row in range(260)]
         towns = [TOWN if row % 5 else VILLAGE for row in range(260)]
         # The portal is no municipality: the law denies this row. One alias is nobody's.
-        ask("whole", [*every, 3, -1], [*towns, "portal", TOWN], SEPTEMBER, operator="clerk",
-            cases=[None if row % 50 else f"case-{row}" for row in range(262)], reference_date=dt.date(2026, 1, 1))  # fmt: skip
+        cases = [None if row % 50 else f"case-{row}" for row in range(262)]
+        day = dt.date(2026, 1, 1)
+        ask(
+            "whole", [*every, 3, -1], [*towns, "portal", TOWN], SEPTEMBER,
+            operator="clerk", cases=cases, reference_date=day,
+        )  # fmt: skip
         ask("all", list(range(PERSONS)), [TOWN] * PERSONS, SEPTEMBER + 90)
         ask("again", [5, 5, *range(20, PERSONS)], [TOWN] * 62, SEPTEMBER + 3_700)
         h.export_tiles(folder.with_name("tiles"))
@@ -223,7 +229,7 @@ def runs_of(h: hub.Hub, name: str) -> list[hub.runs.Run]:
 
 
 def tell(h: hub.Hub, told: dict[str, Any], portal: Any) -> None:
-    """Everything that the hub says of its records: all histories, one page with its cursor, some proofs, checkpoints."""
+    """Everything that the hub says of its records: histories, a cursor, checkpoints."""
     told["origin"], told["verifier_key"], told["checkpoint"] = ORIGIN, h.verifier_key, h.checkpoint()
     told["checkpoints"] = [[None if at is None else int(at.timestamp()), note] for at, note in h.checkpoints()]
     told["catalog"] = h.catalog.digest

@@ -1,8 +1,8 @@
 """Small stored values under a checksum, and the errors of storage in our words.
 
 A sealed value is u64 xxh3-64, little endian, and a body. The sum is over: name of the database, a zero byte, bytes of
-the key in decimal digits, a zero byte, the key, the body; so a value under another's key is noticed as well as a flipped
-bit.
+the key in decimal digits, a zero byte, the key, the body; so a value under another's key is noticed as well as a
+flipped bit.
 """
 
 from __future__ import annotations

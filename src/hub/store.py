@@ -14,7 +14,7 @@ Sub-databases of the environment; numbers in keys are big endian:
 |---|---|---|
 | ``meta`` | a name | sealed, see below |
 | ``tables`` | u32 table, u32 prefix | block, see ``aliases.py`` |
-| ``changes`` | u64 commit | sealed: MessagePack array of arrays [table, prefix, depth], of every block that the commit wrote |
+| ``changes`` | u64 commit | sealed: MessagePack, an array of [table, prefix, depth] of each block that it wrote |
 | ``pending`` | u32 addition, u32 part | sealed, see ``additions.py`` |
 | ``records`` | u64 index of the first record | chunk of records, see ``bodies.py`` |
 | ``entries`` | u64 index of the first record | sealed: n x 32 bytes, entries of the log, see docs/log.md |
@@ -28,7 +28,7 @@ What "sealed" means stands in ``sealed.py``. In ``meta``:
 
 | key | value |
 |---|---|
-| ``format`` | MessagePack array: format (2), seconds since 1970 when it was made, fingerprint of the keys (``keys.py``) |
+| ``format`` | MessagePack array: format (2), when it was made (seconds since 1970), fingerprint of ``keys.py`` |
 | ``state`` | MessagePack map, see ``State`` in ``snapshot.py`` |
 | ``origin`` | the log's name, UTF-8 |
 | ``catalog`` | digest of the catalog in force, 64 hex digits |
