@@ -1,10 +1,11 @@
 """Write the golden files of a folder's stored formats: ``python tools/make_golden_store.py [FOLDER]``.
 
-A small folder is made through the public interface and left interrupted in every way that is stored: an acquisition
-half in the tables, runs merged and a merge under way, blocks that are nobody's. Keys, clock and random bytes are fixed,
-so the same bytes come out on every machine (but for the deflated part of ``catalogs``, where a machine's zlib may choose
-others). ``tests/test_golden.py`` compares them with ``tests/data/store``, and ``tests/second_reader.py`` reads them from
-the byte tables alone. Run it again only when a format was changed on purpose, under a new version.
+A small folder is made through the public interface and left interrupted in every way that is stored: an
+acquisition half in the tables, runs merged and a merge under way, blocks that are nobody's. Keys, clock and
+random bytes are fixed, so the same bytes come out on every machine (but for the deflated part of ``catalogs``,
+where a machine's zlib may choose others). ``tests/test_golden.py`` compares them with ``tests/data/store``, and
+``tests/second_reader.py`` reads them from the byte tables alone. Run it again only when a format was changed on
+purpose, under a new version.
 
 | file | what |
 |---|---|
