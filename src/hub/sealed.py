@@ -1,7 +1,8 @@
 """Small stored values under a checksum, and the errors of storage in our words.
 
-A sealed value begins with xxh3-64 over its database, its key and the rest (little endian), so that a value under
-another's key is noticed as well as a flipped bit.
+A sealed value is u64 xxh3-64, little endian, and a body. The sum is over: name of the database, a zero byte, bytes of
+the key in decimal digits, a zero byte, the key, the body; so a value under another's key is noticed as well as a
+flipped bit.
 
 A value of an earlier commit in its own place (a write that was lost) has a right checksum. That is what sums are for:
 of every database whose values change, ``state`` keeps the sum of xxh3-64(first 8 bytes of the value, key) over all of

@@ -12,9 +12,9 @@ Sub-databases of the environment; numbers in keys are big endian:
 
 | name | key | value |
 |---|---|---|
-| ``meta`` | a name | sealed MessagePack |
+| ``meta`` | a name | sealed, see below |
 | ``tables`` | u32 table, u32 prefix | block, see ``aliases.py`` |
-| ``changes`` | u64 commit | sealed: (u32 table, u32 prefix, u32 depth) of every block that the commit wrote |
+| ``changes`` | u64 commit | sealed: MessagePack, an array of [table, prefix, depth] of each block that it wrote |
 | ``pending`` | u32 addition, u32 part | sealed, see ``additions.py`` |
 | ``records`` | u64 index of the first record | chunk of records, see ``bodies.py`` |
 | ``entries`` | u64 index of the first record | sealed: n x 32 bytes, entries of the log, see docs/log.md |
@@ -27,7 +27,16 @@ Sub-databases of the environment; numbers in keys are big endian:
 | ``catalogs`` | SHA-256 | sealed: a catalog as it was in force |
 | ``requests.<day>`` | 16 bytes of SHA-256 of requester and id, u32 part | sealed, see ``requests.py`` |
 
-What "sealed" means stands in ``sealed.py``, and how a value of an earlier commit is found.
+What "sealed" means stands in ``sealed.py``, and how a value of an earlier commit is found. In ``meta``:
+
+| key | value |
+|---|---|
+| ``format`` | MessagePack array: format (2), when it was made (seconds since 1970), fingerprint of ``keys.py`` |
+| ``state`` | MessagePack map, see ``State`` in ``snapshot.py`` |
+| ``origin`` | the log's name, UTF-8 |
+| ``catalog`` | digest of the catalog in force, 64 hex digits |
+| ``count``, u32 number (big endian) | u64 (little endian): entries of that institution or namespace |
+| ``sums``, u32 table (big endian) | u64 (little endian): sum of an alias table, see ``sealed.py`` |
 
 Crash order: LMDB writes the pages of a transaction, syncs, writes the meta page, syncs; a process that dies
 before the last step leaves the transaction before. ``state`` in ``meta`` is written in the transaction that it counts.

@@ -1,0 +1,120 @@
+"""The stored formats are what they were, and a second reader that knows only the byte tables tells the same history."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from second_reader import Damaged, Reader, Values, load
+
+REPOSITORY = Path(__file__).parents[1]
+GOLDEN = REPOSITORY / "tests" / "data" / "store"
+TOLD: dict[str, Any] = json.loads((GOLDEN / "told.json").read_text(encoding="utf-8"))
+TOWN = "131016"
+
+
+def check(databases: dict[str, Values]) -> None:
+    """Read everything and compare it with what the hub told.
+
+    Raises:
+        Exception: of any kind, where something does not fit.
+    """
+    reader = Reader(databases)
+    persons = range(len(TOLD["codes"]))
+    tables = {code: reader.tables[reader.numbers[code], 0] for code in ("nenkin", "portal", TOWN)}
+    for code, table in tables.items():
+        number = reader.numbers[code]
+        told = {bytes.fromhex(alias): struct.pack("<I", person) for person, alias in enumerate(TOLD["aliases"][code])}
+        assert table == told
+        assert reader.tables[number, 1] == {person: alias for alias, person in told.items()}
+        assert reader.counts[number] == len(told)
+    # The acquisition that was cut off has written some of its new persons; all of them stand in what was written down.
+    known = {reader.pseudonym(code): person for person, code in enumerate(TOLD["codes"])}
+    waiting = dict(reader.pending[1 << 23])
+    for pseudonym, person in reader.tables[1 << 23, 0].items():
+        assert {**known, **waiting}[pseudonym] == struct.unpack("<I", person)[0]
+    assert reader.counts[1 << 23] == len(known)
+    assert set(known) < set(reader.tables[1 << 23, 0])
+    assert set(known) | set(waiting) > set(reader.tables[1 << 23, 0])
+    assert len(reader.pending[reader.numbers["011002"]]) == 53
+    assert reader.state["persons"] == len(known) + len(waiting)
+    assert [reader.disclosure_key(person).hex() for person in persons] == TOLD["disclosure_keys"]
+    assert (reader.origin, reader.catalog, reader.verifier_key) == (
+        TOLD["origin"], TOLD["catalog"], TOLD["verifier_key"]
+    )  # fmt: skip
+    assert reader.checkpoint == TOLD["checkpoint"]
+    assert {note: at for at, note in TOLD["checkpoints"]}.keys() == reader.kept.keys()
+    for person, lines in TOLD["histories"].items():
+        assert reader.history(int(person)) == lines
+    lines = [json.dumps(reader.history(p), ensure_ascii=False, separators=(",", ":")).encode() for p in persons]
+    assert [hashlib.sha256(one).hexdigest() for one in lines] == TOLD["history_digests"]
+    assert reader.cursor(TOLD["cursor"]["person"], TOLD["cursor"]["behind"]) == TOLD["cursor"]["text"]
+    for request_id in ("december/1", "december/2", "january"):
+        told = TOLD["answers"][request_id]
+        found = reader.answer("nenkin", request_id)
+        assert found == {name: told[name] for name in ("received_at", "status", "rule", "reason")}
+        for alias, provider, status in zip(told["aliases"], told["providers"], found["status"], strict=True):
+            person = tables["nenkin"][bytes.fromhex(alias)]
+            there = provider in tables and person in reader.tables[reader.numbers[provider], 1]
+            assert (status == 0) == there
+    for request_id in ("whole", "all", "again"):
+        # Kept for thirty days only.
+        assert reader.answer("nenkin", request_id) is None
+
+
+def inflated(databases: dict[str, Values]) -> dict[str, Values]:
+    """With catalogs unpacked and without the sum over their deflated bytes: zlibs may differ in those."""
+    catalogs = {key: value[8:64] + zlib.decompress(value[64:]) for key, value in databases["catalogs"].items()}
+    return {**databases, "catalogs": catalogs}
+
+
+def test_the_golden_files_written_again_are_the_same_bytes(tmp_path: Path) -> None:
+    path = REPOSITORY / "tools" / "make_golden_store.py"
+    spec = importlib.util.spec_from_file_location("make_golden_store", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.write_golden(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(p.name for p in GOLDEN.iterdir())
+    for name in (path.name for path in GOLDEN.iterdir() if path.name != "catalogs.txt"):
+        assert (tmp_path / name).read_bytes() == (GOLDEN / name).read_bytes(), f"{name} differs"
+    assert inflated(load(tmp_path)) == inflated(load(GOLDEN))
+
+
+def test_a_second_reader_tells_what_the_hub_told() -> None:
+    check(load(GOLDEN))
+
+
+@pytest.mark.parametrize("name", sorted(load(GOLDEN)))
+def test_a_flipped_byte_in_any_golden_value_is_noticed(name: str) -> None:
+    databases = load(GOLDEN)
+    for key, value in databases[name].items():
+        places = {0, len(value) - 1, int.from_bytes(hashlib.sha256(key + value).digest()[:8]) % len(value)}
+        for at in sorted(places):
+            flipped = value[:at] + bytes([value[at] ^ 1]) + value[at + 1 :]
+            with pytest.raises(Exception):  # noqa: B017, PT011
+                check({**databases, name: {**databases[name], key: flipped}})
+
+
+# Nothing says which changes, which copies of a checkpoint, and which blocks of nobody are still there.
+@pytest.mark.parametrize("name", sorted(set(load(GOLDEN)) - {"changes", "checkpoints", "runs"}))
+def test_a_missing_golden_value_is_noticed(name: str) -> None:
+    databases = load(GOLDEN)
+    for key in databases[name]:
+        if name.startswith("requests") and databases[name][key][8:9] == b"\x94":
+            continue  # A file's part: nothing else says that it was sent.
+        with pytest.raises(Exception):  # noqa: B017, PT011
+            check({**databases, name: {k: v for k, v in databases[name].items() if k != key}})
+
+
+def test_a_database_without_a_reader_is_named() -> None:
+    with pytest.raises(Damaged, match="no reader for another"):
+        Reader({**load(GOLDEN), "another": {}})
