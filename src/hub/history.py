@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hub.bodies import Bodies, Located
+from hub.bodies import Bodies, KeyGoneError, Located
 from hub.periods import PeriodKeys
 from hub.runs import find_indexes
 from hub.snapshot import Snapshot
@@ -65,7 +65,16 @@ def find_records(
         until=None if until is None else int(until) + 1,
     )
     while some := list(islice(indexes, batch)):
-        located = [bodies.locate(index) for index in some]
+        located = list(_locate(bodies, some))
         rows = bodies.rows(located)
         # Two persons may share a key of 64 bits.
         yield [Found(one, row) for one, row in zip(located, rows, strict=True) if row["person"] == person]
+
+
+def _locate(bodies: Bodies, indexes: list[int]) -> Iterator[Located]:
+    for index in indexes:
+        try:
+            yield bodies.locate(index)
+        except KeyGoneError:
+            # Erased since the search began: it is nobody's history any more.
+            continue

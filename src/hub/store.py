@@ -20,6 +20,7 @@ Sub-databases of the environment; numbers in keys are big endian:
 | ``entries`` | u64 index of the first record | sealed: n x 32 bytes, entries of the log, see docs/log.md |
 | ``nodes`` | u8 level, u64 number of the first node | sealed: k x 32 bytes, complete nodes of the tree |
 | ``runs``, ``rundir`` | see ``runs.py`` | which records are about whom |
+| ``erasures``, ``holds``, ``held`` | see ``erasures.py``, ``holds.py`` | what retention erased, and what it must not |
 | ``catalogs`` | SHA-256 | sealed: a catalog as it was in force |
 | ``requests.<day>`` | 16 bytes of SHA-256 of requester and id, u32 part | sealed, see ``requests.py`` |
 
@@ -58,7 +59,10 @@ LOCK_FILE_BYTES = READERS_MAX * 64 + 8192
 FULL_BELOW_BYTES = 1 << 20
 BEGIN_TRIES = 100
 FEW_BLOCKS = 64
-NAMES = ("meta", "tables", "changes", "pending", "records", "entries", "nodes", "catalogs", "runs", "rundir")
+NAMES = (
+    "meta", "tables", "changes", "pending", "records", "entries", "nodes", "catalogs", "runs", "rundir",
+    "erasures", "holds", "held",
+)  # fmt: skip
 
 
 class Format(msgspec.Struct, array_like=True, frozen=True):
