@@ -5,6 +5,8 @@ Open a folder with :func:`open`, then see :class:`Hub`.
 
 from hub import errors
 from hub.catalog import Catalog, Decision, Institution, Procedure, Rule
+from hub.held import HeldRecord
+from hub.holds import Hold, HoldState
 from hub.hub import Hub, RequestStatus, open
 from hub.messages import (
     Acquired,
@@ -20,6 +22,7 @@ from hub.messages import (
     Resolved,
     Status,
 )
+from hub.retain import PeriodState, Retained
 from hub.tlog.proof import Proof
 from hub.verify import Report
 
@@ -32,11 +35,15 @@ __all__ = [
     "Catalog",
     "Decision",
     "Flag",
+    "HeldRecord",
     "History",
+    "Hold",
+    "HoldState",
     "Hub",
     "Inquiry",
     "Institution",
     "Kind",
+    "PeriodState",
     "Procedure",
     "Proof",
     "Reason",
@@ -45,6 +52,7 @@ __all__ = [
     "Report",
     "RequestStatus",
     "Resolved",
+    "Retained",
     "Rule",
     "Status",
     "errors",

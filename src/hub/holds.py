@@ -33,7 +33,7 @@ import struct
 from collections.abc import Iterator
 from enum import IntEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import numpy as np
@@ -43,10 +43,12 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from hub import _hash
 from hub.bodies import ROW, Bodies, Chunk, Heads
-from hub.catalog.moments import ends_at
+from hub.catalog.moments import day_starts, ends_at
+from hub.erasures import years_after
 from hub.errors import RequestError, StorageError
 from hub.keys import make_key_file, read_key, shred_key_file
-from hub.periods import NONCE_BYTES, PeriodKeys
+from hub.limits import HOLD_BY_CHARS_MAX, HOLD_GROUND_CHARS_MAX, HOLD_YEARS_MAX
+from hub.periods import JAPAN_TIME, NONCE_BYTES, PeriodKeys
 from hub.sealed import unseal
 from hub.snapshot import Commit, Snapshot
 from hub.store import Store
@@ -238,21 +240,106 @@ def add_hold(store: Store, keys: HoldKeys, hold: Hold, person: int | None) -> Ho
     return hold
 
 
-def change_hold(store: Store, number: int, event: Event, **changes: Any) -> Hold:
-    """Change a hold that is in force, with the event that tells of it.
+def make_hold(
+    now: int,
+    ground: str,
+    until: dt.date,
+    by: str,
+    *,
+    inquiry: str | None,
+    requester: str | None,
+    since: dt.date | None,
+    last: dt.date | None,
+) -> Hold:
+    """A hold that has no number yet.
 
     Raises:
-        RequestError: there is none of this number, or it is over.
+        RequestError: an argument has the wrong form.
     """
+    name = b""
+    if inquiry is not None:
+        try:
+            name = bytes.fromhex(inquiry)
+        except (ValueError, TypeError):
+            name = b""
+        if len(name) != 8:
+            raise RequestError("inquiry: expected a name of 16 hex digits, got something else")
+    for day in (since, last):
+        if day is not None and requester is None:
+            raise RequestError("since, last: expected a requester with them, got none")
+        if day is not None:
+            _check_day("since, last", day)
+    begin, before = -FOREVER if since is None else int(day_starts(since)), FOREVER if last is None else _behind(last)
+    if begin >= before:
+        raise RequestError("since, last: expected days in their order, got others")
+    _check_until(now, until)
+    events = [_event(now, "set", by, ground)]
+    return Hold(
+        1, 1, until.isoformat(), name, requester or "", begin, before, b"", HoldState.IN_FORCE, 0, events
+    )  # fmt: skip
+
+
+def extend_hold(store: Store, number: int, now: int, until: dt.date, ground: str, by: str) -> Hold:
+    """Give a hold in force a later last day; durable when it returns.
+
+    Raises:
+        RequestError: no such hold, it is over, or the day is not later.
+    """
+    _check_until(now, until)
     with store.commit() as commit:
-        found = next((hold for hold in holds_of(commit) if hold.number == number), None)
-        if found is None:
-            raise RequestError("hold: expected the number of one, got another")
-        if found.state != HoldState.IN_FORCE or event.time >= found.ends_at:
-            raise RequestError(f"hold {number}: expected one in force, got one that is over")
-        changed = msgspec.structs.replace(found, events=[*found.events, event], **changes)
+        found = _find_in_force(commit, number, now)
+        if until.isoformat() <= found.until:
+            raise RequestError(f"until: expected a day after {found.until}, got {until.isoformat()}")
+        events = [*found.events, _event(now, "extended", by, ground)]
+        changed = msgspec.structs.replace(found, until=until.isoformat(), events=events)
         put_hold(commit, changed)
     return changed
+
+
+def release_hold(store: Store, number: int, now: int, ground: str, by: str) -> Hold:
+    """End a hold before its last day; durable when it returns.
+
+    Raises:
+        RequestError: no such hold, or it is over.
+    """
+    with store.commit() as commit:
+        found = _find_in_force(commit, number, now)
+        events = [*found.events, _event(now, "released", by, ground)]
+        changed = msgspec.structs.replace(found, state=HoldState.ENDING, events=events)
+        put_hold(commit, changed)
+    return changed
+
+
+def _find_in_force(commit: Commit, number: int, now: int) -> Hold:
+    found = next((hold for hold in holds_of(commit) if hold.number == number), None)
+    if found is None:
+        raise RequestError("hold: expected the number of one, got another")
+    if found.state != HoldState.IN_FORCE or now >= found.ends_at:
+        raise RequestError(f"hold {number}: expected one in force, got one that is over")
+    return found
+
+
+def _event(now: int, what: str, by: str, ground: str) -> Event:
+    for name, text, chars_max in (("by", by, HOLD_BY_CHARS_MAX), ("ground", ground, HOLD_GROUND_CHARS_MAX)):
+        if not isinstance(text, str) or not 1 <= len(text.strip()) <= len(text) <= chars_max:
+            raise RequestError(f"{name}: expected 1 to {chars_max} characters, got something else")
+    return Event(now, what, by, ground)
+
+
+def _check_until(now: int, until: dt.date) -> None:
+    _check_day("until", until)
+    today = dt.datetime.fromtimestamp(now, JAPAN_TIME)
+    if not today.date() <= until <= years_after(today, HOLD_YEARS_MAX).date():
+        raise RequestError(f"until: expected a day from today to {HOLD_YEARS_MAX} years on, got {until.isoformat()}")
+
+
+def _check_day(name: str, day: object) -> None:
+    if not isinstance(day, dt.date) or isinstance(day, dt.datetime):
+        raise RequestError(f"{name}: expected a date, got {type(day).__name__}")
+
+
+def _behind(day: dt.date) -> int:
+    return int(min(ends_at(day), FOREVER))
 
 
 def _parse(key: bytes, value: object) -> Hold:
