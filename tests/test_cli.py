@@ -422,6 +422,20 @@ def test_history_takes_the_alias_from_stdin_and_pages(desk: Desk, monkeypatch: p
     assert "--cursor" not in told
 
 
+def test_history_hands_out_proofs_that_verify_without_the_hub(desk: Desk) -> None:
+    desk.inquire(desk.ask([f"{desk.aliases[3]},{CITY}", f"{desk.aliases[4]},{CITY}"]))
+    with hub.open(desk.hub) as h:
+        mine, theirs = (bytes(alias).hex() for alias in h.acquire("portal", CODES[3:5]).aliases)
+    here, there = desk.folder / "mine", desk.folder / "theirs"
+    for alias, folder in ((mine, here), (theirs, there)):
+        assert desk.run("history", desk.hub, "--alias", alias, "--proofs", folder)[0] == 0
+    assert stat.S_IMODE((here / "disclosure.key").stat().st_mode) == 0o600
+    (proof,) = here.glob("*.tlog-proof")
+    words = ("verify", proof, "--key", here / "log.key", "--disclosure-key")
+    assert desk.run(*words, here / "disclosure.key")[0] == 0
+    assert desk.run(*words, there / "disclosure.key")[0] == 1
+
+
 # Catalog
 
 

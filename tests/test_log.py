@@ -224,6 +224,23 @@ def test_the_clock_may_be_set_back_or_jump_to_another_period(tmp_path: Path) -> 
         assert h.verify().ok
 
 
+def test_a_clock_that_was_set_back_is_warned_of_once_each_time(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = [1_800_000_000]
+    with hub.open(tmp_path / "hub", create=True, clock=lambda: now[0]) as h:
+        town = h.catalog.institutions("市町村長")[0].code
+        own = h.acquire("nenkin", np.arange(3, dtype=np.int64) + 10**9).aliases
+        jumps = ((0, 0), (-1, 1), (-3_600, 1), (0, 1), (5, 1), (-86_400, 2), (10, 2), (9, 3))
+        for number, (clock, warnings) in enumerate(jumps):
+            now[0] = 1_800_000_000 + clock
+            h.inquire(tax_inquiry(f"c{number}"), own, town)
+            assert len([one for one in caplog.messages if one.startswith("clock: ")]) == warnings, clock
+        portal = h.acquire("portal", np.arange(3, dtype=np.int64) + 10**9).aliases
+        times = [record.requested_at for record in h.history(portal[0]).records]
+        assert times == sorted(times, reverse=True)
+
+
 # -- verification
 
 

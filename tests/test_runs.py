@@ -17,8 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hub.errors import StorageError
+from hub.merger import Merger
 from hub.runcheck import check_blocks, check_runs, walk_run
-from hub.runmerge import Merger, drop_period, due_runs, merge_once, new_merge, size_class
+from hub.rundue import due_runs, new_merge, size_class
+from hub.runmerge import drop_period, merge_once
 from hub.runs import Run, add_run, base_of, find_indexes, key_bytes_for, read_runs
 from hub.store import Store
 

@@ -27,3 +27,8 @@ cdef packed struct Stored:
     uint16_t link[3]            # little endian, 48 bits
 
 ctypedef void (*BlockFunction)(Sha256* context, const uint8_t* block) noexcept nogil
+
+# For other kernels; only where ``hub._hash.NATIVE`` is true. ``block`` and ``blocks`` are padded message buffers.
+cdef void pad(uint8_t* message, int length) noexcept nogil
+cdef void hash_leaf(const uint8_t* entry, uint8_t* out, uint8_t* block) noexcept nogil
+cdef void hash_node(const uint8_t* left, const uint8_t* right, uint8_t* out, uint8_t* blocks) noexcept nogil

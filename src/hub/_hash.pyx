@@ -58,7 +58,7 @@ cdef inline void finish(Sha256* s, uint8_t* out, int words) noexcept nogil:
         out[4 * i + 3] = <uint8_t>s.h[i]
 
 
-cdef inline void pad(uint8_t* message, int length) noexcept nogil:
+cdef void pad(uint8_t* message, int length) noexcept nogil:
     """Pad a message of under 120 bytes in place; the rest of the blocks must be zeros."""
     cdef int end = 64 if length < 56 else 128
     message[length] = 0x80
@@ -66,7 +66,7 @@ cdef inline void pad(uint8_t* message, int length) noexcept nogil:
     message[end - 1] = <uint8_t>(length << 3)
 
 
-cdef inline void hash_leaf(const uint8_t* entry, uint8_t* out, uint8_t* block) noexcept nogil:
+cdef void hash_leaf(const uint8_t* entry, uint8_t* out, uint8_t* block) noexcept nogil:
     """Leaf of an entry; block: 64 bytes, padded for 33, its first byte 0."""
     cdef Sha256 s
     memcpy(block + 1, entry, HASH_BYTES)
@@ -75,7 +75,7 @@ cdef inline void hash_leaf(const uint8_t* entry, uint8_t* out, uint8_t* block) n
     finish(&s, out, 8)
 
 
-cdef inline void hash_node(const uint8_t* left, const uint8_t* right, uint8_t* out, uint8_t* blocks) noexcept nogil:
+cdef void hash_node(const uint8_t* left, const uint8_t* right, uint8_t* out, uint8_t* blocks) noexcept nogil:
     """Node of two hashes; blocks: 128 bytes, padded for 65, the first byte 1."""
     cdef Sha256 s
     memcpy(blocks + 1, left, HASH_BYTES)

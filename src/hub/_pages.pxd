@@ -4,6 +4,7 @@
 # here writes, and nothing is read at a place that was not compared with the file's length first.
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcmp
 
 cdef enum:
     PAGE = 4096
@@ -52,6 +53,11 @@ cdef struct Node:
     uint16_t high
     uint16_t flags
     uint16_t key_bytes
+
+cdef inline int compare(const uint8_t* a, size_t a_bytes, const uint8_t* b, size_t b_bytes) noexcept nogil:
+    """LMDB's order of keys: byte by byte, a shorter one before its extensions."""
+    cdef int order = memcmp(a, b, min(a_bytes, b_bytes))
+    return order if order else (a_bytes > b_bytes) - (a_bytes < b_bytes)
 
 # A range of keys of 8 bytes on its way through a tree, and what was found of it.
 cdef struct Search:

@@ -9,11 +9,12 @@ Format: LMDB 0.9, 64 bit, native byte order; the structs stand in ``_pages.pxd``
 whose pages nobody changes.
 """
 
-from cpython.buffer cimport PyBUF_READ
+from cpython.buffer cimport PyBUF_READ, PyBUF_SIMPLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcpy
+from posix.mman cimport MADV_WILLNEED, madvise
 
 import numpy as np
 
@@ -36,14 +37,22 @@ cdef inline uint64_t big_endian(const uint8_t* at) noexcept nogil:
     return x
 
 
-cdef inline int compare(const uint8_t* a, size_t a_bytes, const uint8_t* b, size_t b_bytes) noexcept nogil:
-    """LMDB's order of keys: byte by byte, a shorter one before its extensions."""
-    cdef int order = memcmp(a, b, min(a_bytes, b_bytes))
-    return order if order else (a_bytes > b_bytes) - (a_bytes < b_bytes)
-
-
 cdef inline const uint8_t* key_of(const Node* node) noexcept nogil:
     return <const uint8_t*>node + NODE_HEAD
+
+
+def prefetch(list values not None):
+    """Tell the system that these parts of the map will be read, so that it reads them at once and beside each other."""
+    cdef Py_buffer view
+    cdef uint64_t begin, end, before = 0
+    for value in values:
+        PyObject_GetBuffer(value, &view, PyBUF_SIMPLE)
+        begin, end = <uint64_t>view.buf & ~<uint64_t>(PAGE - 1), <uint64_t>view.buf + view.len
+        PyBuffer_Release(&view)
+        if begin != before:
+            # Advice only: a failure costs time, nothing else.
+            madvise(<void*>begin, end - begin, MADV_WILLNEED)
+        before = begin
 
 
 cdef class Pages:
@@ -206,9 +215,11 @@ cdef class Pages:
         return GOOD
 
     cdef int locate(self, Found* found, const Node* node) noexcept nogil:
-        """Where a leaf's value is; its pages are compared with the file's length, not touched."""
+        """Where a leaf's value is; its pages are compared with the file's length, not touched.
+
+        So their own heads are not read: what is made of the value must be checked by whoever asked.
+        """
         cdef uint64_t number, size = <uint32_t>node.high << 16 | node.low
-        cdef const PageHead* page
         found.key = key_of(node)
         found.key_bytes = node.key_bytes
         found.value_bytes = size
@@ -216,11 +227,10 @@ cdef class Pages:
             found.value = found.key + node.key_bytes
             return GOOD
         memcpy(&number, found.key + node.key_bytes, 8)
-        page = self.page(number, P_OVERFLOW)
-        if page == NULL or (size + PAGE_HEAD + PAGE - 1) // PAGE > self.pages - number \
-                or (page.lower | <uint32_t>page.upper << 16) < (size + PAGE_HEAD + PAGE - 1) // PAGE:
+        if number < 2 or number >= self.pages or number > self.meta.last_page \
+                or (size + PAGE_HEAD + PAGE - 1) // PAGE > self.pages - number:
             return BAD_VALUE
-        found.value = <const uint8_t*>page + PAGE_HEAD
+        found.value = self.base + number * PAGE + PAGE_HEAD
         return GOOD
 
     cdef int floor(self, Found* found, uint64_t number, int depth, const uint8_t* key, size_t key_bytes) noexcept nogil:

@@ -44,6 +44,24 @@ class Laid(NamedTuple):
         return f"Laid(rows={self.rows})"
 
 
+class Grown(NamedTuple):
+    """How a tree grows by some leaves.
+
+    Attributes:
+        size, peaks: of the tree before. leaves: uint8[N, 32].
+        after: peaks of the tree then. complete: level -> the nodes that became complete.
+    """
+
+    size: int
+    peaks: list[bytes]
+    leaves: npt.NDArray[np.uint8]
+    after: list[bytes]
+    complete: dict[int, npt.NDArray[np.uint8]]
+
+    def __repr__(self) -> str:
+        return f"Grown(size={self.size}, leaves={len(self.leaves)})"
+
+
 _NOTHING = np.empty((0, 32), dtype=np.uint8)
 
 
@@ -107,11 +125,18 @@ def lay_records(
     return Laid(len(rows), value, entries, leaves, person_keys, key.period, requested_at)
 
 
-def append_records(commit: Commit, laid: Laid, now: int) -> int:
+def grow_tree(size: int, peaks: list[bytes], leaves: npt.NDArray[np.uint8]) -> Grown:
+    """The nodes that leaves complete behind ``size`` others."""
+    after, complete = _hash.append_leaves(size, peaks, leaves)
+    return Grown(size, peaks, leaves, after, complete)
+
+
+def append_records(commit: Commit, laid: Laid, now: int, grown: Grown | None = None) -> int:
     """Put records into the transaction: bodies, entries, nodes, index, the counters.
 
     Args:
         now: the hub's clock; the log's time never runs backwards.
+        grown: what was hashed beforehand; done here where the log has grown otherwise since.
 
     Returns:
         Index of the first.
@@ -131,11 +156,12 @@ def append_records(commit: Commit, laid: Laid, now: int) -> int:
     set_place(laid.value, index, state.commit, state.time)
     commit.put("records", first, laid.value.data)
     commit.put_sealed("entries", first, laid.entries.tobytes())
-    peaks, complete = _hash.append_leaves(index, state.peaks, laid.leaves)
-    for level, nodes in complete.items():
+    if grown is None or grown.leaves is not laid.leaves or grown.size != index or grown.peaks != state.peaks:
+        grown = grow_tree(index, state.peaks, laid.leaves)
+    for level, nodes in grown.complete.items():
         number = index >> level
         commit.put_sealed("nodes", level.to_bytes(1, "big") + number.to_bytes(8, "big"), nodes.tobytes())
     add_run(commit, laid.period, index, laid.person_keys, laid.requested_at)
-    state.peaks = peaks
+    state.peaks = grown.after
     state.records += laid.rows
     return index

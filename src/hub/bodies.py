@@ -47,6 +47,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
+from hub._pages import prefetch
 from hub.errors import StorageError
 from hub.periods import PeriodKey, PeriodKeys, counter, period_name
 from hub.snapshot import Snapshot
@@ -290,6 +291,18 @@ class Bodies:
             raise StorageError(f"record {index}: expected a chunk that holds it, got none")
         return Located(chunk, index - chunk.first)
 
+    def readable(self, index: int) -> bool:
+        """Whether the key of a record's period is there.
+
+        Raises:
+            StorageError: no chunk holds it, or it is damaged.
+        """
+        try:
+            self.locate(index)
+        except KeyGoneError:
+            return False
+        return True
+
     def key_of(self, chunk: Chunk) -> PeriodKey:
         """The key of a chunk's period.
 
@@ -308,17 +321,33 @@ class Bodies:
         self._found[period] = key
         return key
 
-    def rows(self, located: Sequence[Located]) -> npt.NDArray[np.void]:
-        """The rows of some records, decrypted: ``ROW``[N], in their order.
+    def read(self, indexes: Sequence[int]) -> tuple[list[Located], npt.NDArray[np.void]]:
+        """Some records: where they stand, and their rows, decrypted: ``ROW``[N], in their order.
+
+        All heads and then all rows are asked of the disk before the first one is waited for.
 
         Raises:
-            StorageError: the rows around one are damaged.
+            StorageError: a chunk's head or the rows around one are damaged, or a period's key is gone.
         """
-        raw = np.empty((len(located), ROW_BYTES), dtype=np.uint8)
-        for at, one in enumerate(located):
-            raw[at] = np.frombuffer(self._stored_row(one), dtype=np.uint8)
+        places = [self._place(index) for index in indexes]
+        prefetch([value[:HEAD_BYTES] for _, value in places])
+        located, pieces = [], []
+        for index, (key, value) in zip(indexes, places, strict=True):
+            one = Located(self._check_head(key, value), index - int.from_bytes(key, "big"))
+            if one.position >= one.chunk.rows:
+                raise StorageError(f"record {index}: expected a chunk that holds it, got none")
+            at = one.chunk.rows_at + ROW_BYTES * ROWS_PER_PIECE * (one.position // ROWS_PER_PIECE)
+            located.append(one)
+            pieces.append(value[at : at + ROW_BYTES * ROWS_PER_PIECE])
+        prefetch(pieces)
+        stored = []
+        for one, rows in zip(located, pieces, strict=True):
+            piece, place = divmod(one.position, ROWS_PER_PIECE)
+            self._check_piece(one.chunk, piece, rows)
+            stored.append(rows[ROW_BYTES * place : ROW_BYTES * (place + 1)])
+        raw = np.frombuffer(b"".join(stored), dtype=np.uint8).reshape(-1, ROW_BYTES)
         plain = self._by_period(located, lambda key, counters, at: key.decrypt_rows_at(counters, raw[at]))
-        return plain.view(ROW)[:, 0]
+        return located, plain.view(ROW)[:, 0]
 
     def salts(self, located: Sequence[Located]) -> npt.NDArray[np.uint8]:
         """The salts of some records: uint8[N, 16]."""
@@ -353,14 +382,6 @@ class Bodies:
         rows = np.frombuffer(value[chunk.rows_at :], dtype=np.uint8).reshape(-1, ROW_BYTES)
         return chunk, self.key_of(chunk).crypt_rows(chunk.nonce, np.ascontiguousarray(rows))
 
-    def _stored_row(self, one: Located) -> memoryview:
-        _, value = self._chunk_before(one.chunk.first)
-        piece, place = divmod(one.position, ROWS_PER_PIECE)
-        at = one.chunk.rows_at + ROW_BYTES * ROWS_PER_PIECE * piece
-        rows = value[at : at + ROW_BYTES * ROWS_PER_PIECE]
-        self._check_piece(one.chunk, piece, rows)
-        return rows[ROW_BYTES * place : ROW_BYTES * (place + 1)]
-
     def _check_piece(self, chunk: Chunk, piece: int, rows: memoryview) -> None:
         if xxhash.xxh3_64_intdigest(rows) != int(chunk.sums[piece]):
             first = chunk.first + piece * ROWS_PER_PIECE
@@ -368,19 +389,26 @@ class Bodies:
 
     def _chunk_before(self, index: int) -> tuple[Chunk, memoryview]:
         """The chunk with the largest first index not above this one, and its value."""
-        key, value = _value_before(self._snapshot, index)
+        key, value = self._place(index)
+        return self._check_head(key, value), value
+
+    def _place(self, index: int) -> tuple[bytes, memoryview]:
+        """Key and value of the chunk with the largest first index not above this one; the value was not touched."""
+        return _value_before(self._snapshot, index)
+
+    def _check_head(self, key: bytes, value: memoryview) -> Chunk:
         first = int.from_bytes(key, "big")
         head_sum, _, n, _, _, time, fields_bytes, period, _, nonce, _ = HEAD.unpack_from(value)
         kept = self._heads.find(first, head_sum)
         if kept is not None and kept.rows == n and len(value) == kept.rows_at + ROW_BYTES * n:
             self._key(kept.period, first)
-            return kept, value
+            return kept
         rows_at = _check_head(key, value)
         encrypted = bytes(value[HEAD_BYTES : HEAD_BYTES + fields_bytes])
         chunk = self._decode(first, n, period, time, nonce, encrypted, rows_at)
         chunk.sums[:] = np.frombuffer(value[_padded(HEAD_BYTES + fields_bytes) : rows_at], dtype="<u8")
         self._heads.keep(head_sum, chunk)
-        return chunk, value
+        return chunk
 
     def _decode(
         self, first: int, rows: int, period: int, time: int, nonce: bytes, encrypted: bytes, rows_at: int

@@ -65,16 +65,14 @@ def find_records(
         until=None if until is None else int(until) + 1,
     )
     while some := list(islice(indexes, batch)):
-        located = list(_locate(bodies, some))
-        rows = bodies.rows(located)
+        located, rows = _read(bodies, some)
         # Two persons may share a key of 64 bits.
         yield [Found(one, row) for one, row in zip(located, rows, strict=True) if row["person"] == person]
 
 
-def _locate(bodies: Bodies, indexes: list[int]) -> Iterator[Located]:
-    for index in indexes:
-        try:
-            yield bodies.locate(index)
-        except KeyGoneError:
-            # Erased since the search began: it is nobody's history any more.
-            continue
+def _read(bodies: Bodies, indexes: list[int]) -> tuple[list[Located], npt.NDArray[np.void]]:
+    try:
+        return bodies.read(indexes)
+    except KeyGoneError:
+        # Erased since the search began: it is nobody's history any more.
+        return bodies.read([index for index in indexes if bodies.readable(index)])

@@ -7,12 +7,13 @@ through disclose. Each stage is a file of that name.
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from hub.aliases import (
     find_persons,
     table_numbers,
 )
+from hub.append import Grown, grow_tree
 from hub.authorise import authorise
 from hub.batch import Batch, Decided
 from hub.bodies import Bodies, Heads
@@ -38,8 +40,10 @@ from hub.errors import BusyError, RequestError, StorageError
 from hub.held import HeldRecord, iterate_held
 from hub.history import Found
 from hub.holds import Hold, HoldKeys, add_hold, extend_hold, make_hold, read_holds, release_hold
+from hub.kept import note_exported
 from hub.limits import HISTORY_LIMIT
 from hub.log import Log
+from hub.merger import Merger
 from hub.messages import Acquired, Answer, History, Inquiry, Record, Resolved, Status
 from hub.periods import PeriodKeys, period_of, period_start
 from hub.record import Prepared, must_prepare_again, prepare_chunk, write_chunk
@@ -60,9 +64,8 @@ from hub.requests import (
 from hub.resolve import resolve_aliases
 from hub.respond import respond, respond_empty
 from hub.retain import Parts, PeriodState, Retained, list_periods, resume_shredding, retain_records
-from hub.runmerge import Merger
 from hub.sealed import seal, unseal
-from hub.snapshot import Snapshot
+from hub.snapshot import Snapshot, State
 from hub.store import Store
 from hub.tlog.checkpoint import LogKey
 from hub.tlog.proof import Proof
@@ -74,6 +77,8 @@ CHUNKS_AHEAD = 3
 """Chunks that are resolved while one is being written; each holds about 6 MB."""
 
 _DAY_S = 86_400
+
+logger = logging.getLogger("hub")
 
 
 class RequestStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,6 +123,7 @@ class Hub:
         self._catalogs: dict[str, Catalog] = {}
         self._under_way: dict[bytes, threading.Thread] = {}
         self._last_day = -1
+        self._set_back = False
         try:
             log = self._log = Log(self._store, head=head, origin=self._find_origin(origin))
             log.check_head()
@@ -321,27 +327,43 @@ class Hub:
         done: list[bool],
         progress: Callable[[int], None] | None,
     ) -> None:
-        """Resolve the missing chunks on the workers, a few ahead, and write them in order from this thread."""
+        """Resolve the missing chunks on the workers, a few ahead, and write them in order from this thread.
+
+        While one is synced, another thread already hashes the tree with the next one in it.
+        """
         missing = [chunk for chunk, is_done in enumerate(done) if not is_done]
         recorded = sum(_rows_in(request, chunk) for chunk, is_done in enumerate(done) if is_done)
         if len(missing) == 1:
-            self._write(batch, request, decided, self._prepare(batch, request, decided, missing[0]), name, key)
+            self._write(batch, request, decided, self._prepare(batch, request, decided, missing[0]), name, key, None)
             if progress is not None:
                 progress(request.rows)
             return
         ahead: deque[Future[Prepared]] = deque()
         waiting = iter(missing)
+        growing = ThreadPoolExecutor(1, "hub-tree")
+        grown: Future[Grown] | None = None
+
+        def grow(size: int, peaks: list[bytes], chunk: Future[Prepared]) -> Grown:
+            return grow_tree(size, peaks, chunk.result().laid.leaves)
+
+        def begin_next(state: State) -> None:
+            nonlocal grown
+            grown = growing.submit(grow, state.records, state.peaks, ahead[0]) if ahead else None
+
         try:
             for chunk in missing:
                 while len(ahead) < CHUNKS_AHEAD and (following := next(waiting, None)) is not None:
                     ahead.append(self._workers.submit(self._prepare, batch, request, decided, following))
-                self._write(batch, request, decided, ahead.popleft().result(), name, key)
+                prepared = ahead.popleft().result()
+                tree = grown.result() if grown is not None else None
+                self._write(batch, request, decided, prepared, name, key, tree, begin_next)
                 recorded += _rows_in(request, chunk)
                 if progress is not None:
                     progress(recorded)
         finally:
             for future in ahead:
                 future.cancel()
+            growing.shutdown(wait=False, cancel_futures=True)
 
     def _prepare(self, batch: Batch, request: Request, decided: Decided, chunk: int) -> Prepared:
         rows = rows_of(request, chunk)
@@ -353,21 +375,38 @@ class Hub:
         key = self._periods.make(period_of(self._now()))
         return prepare_chunk(batch, request, decided, resolution, chunk, self._store.keys, key)
 
-    def _write(self, batch: Batch, request: Request, decided: Decided, chunk: Prepared, name: str, key: bytes) -> None:
+    def _write(
+        self,
+        batch: Batch,
+        request: Request,
+        decided: Decided,
+        chunk: Prepared,
+        name: str,
+        key: bytes,
+        grown: Grown | None,
+        before_commit: Callable[[State], None] | None = None,
+    ) -> None:
         with self._store.commit() as commit:
             now = max(int(self._clock()), commit.state.time)
             if must_prepare_again(commit, chunk, now):
                 # Aliases were acquired since it was resolved. Under the writer's lock nothing moves any more.
                 chunk = self._prepare(batch, request, decided, chunk.number)
                 now = max(now, period_start(chunk.laid.period))
-            write_chunk(commit, name, key, request, chunk, now)
+            write_chunk(commit, name, key, request, chunk, now, grown)
+            if before_commit is not None:
+                before_commit(commit.state)
         if self._merger is not None:
             self._merger.wake()
 
     def _now(self) -> int:
-        """Seconds since 1970; a clock that was set back does not take the log with it."""
+        """Seconds since 1970; a clock that was set back does not take the log with it, and is warned of once."""
+        now = int(self._clock())
         with self._store.snapshot() as snapshot:
-            return max(int(self._clock()), snapshot.state.time)
+            last = snapshot.state.time
+        if now < last and not self._set_back:
+            logger.warning("clock: expected %d or later, the last record's, got %d: the log waits", last, now)
+        self._set_back = now < last
+        return max(now, last)
 
     def _day(self, now: int) -> str:
         """The database of today's request ids; the first request of a day drops those that have expired."""
@@ -470,13 +509,12 @@ class Hub:
         Raises:
             RequestError: the alias is not one of the portal's, or a filter has the wrong form.
         """
-        catalog = self.catalog
         with self._store.snapshot() as snapshot:
             person = self._find_citizen(snapshot, portal_alias)
             return disclose_history(
                 snapshot,
                 Bodies(snapshot, self._periods, self._heads),
-                catalog,
+                self.catalog,
                 self._store.keys,
                 self._periods,
                 person,
@@ -489,8 +527,17 @@ class Hub:
                 prove=lambda found, records: self._prove(person, found, records),
             )
 
+    def disclosure_key(self, portal_alias: Any) -> bytes:
+        """The 16 bytes by which a proof says whose record it is; for the portal, to hand to that person.
+
+        Raises:
+            RequestError: the alias is not one of the portal's.
+        """
+        with self._store.snapshot() as snapshot:
+            person = self._find_citizen(snapshot, portal_alias)
+        return self._store.keys.disclosure_keys(np.array([person], dtype=np.uint32)).tobytes()
+
     def _find_citizen(self, snapshot: Snapshot, portal_alias: Any) -> int:
-        """The person of an alias of the portal's."""
         number = self.catalog.institution("portal").number
         persons, _, status = find_persons(snapshot, number, decode_alias(portal_alias), _ALONE)
         if status[0] != Status.OK:
@@ -513,6 +560,19 @@ class Hub:
         """The latest checkpoint, a C2SP signed note; every answered row is in the tree that it names."""
         return self._published().checkpoint()
 
+    def checkpoints(self) -> list[tuple[dt.datetime | None, str]]:
+        """Checkpoints that are kept, by size: (time of the last record, note); the latest is :meth:`checkpoint`'s.
+
+        One a minute for a day, one an hour for a year, one a day for ever, and each one that was exported (whose time
+        may be None).
+
+        Raises:
+            TamperError: one is not signed by this log's key. StorageError: one is damaged.
+        """
+        with self._store.snapshot() as snapshot:
+            kept = self._published().checkpoints(snapshot)
+        return [(None if time is None else dt.datetime.fromtimestamp(time, dt.UTC), note) for time, note in kept]
+
     def consistency(self, old_size: int, new_size: int) -> list[bytes]:
         """The RFC 6962 consistency proof between two sizes of the log.
 
@@ -532,7 +592,9 @@ class Hub:
             StorageError: a file could not be written, or what is stored does not lead to the signed root.
         """
         with self._store.snapshot() as snapshot:
-            return export_tiles(self._published().tree(snapshot), folder, progress=progress)
+            tree = self._published().tree(snapshot)
+            note_exported(self._published().exported, tree.checkpoint)
+            return export_tiles(tree, folder, progress=progress)
 
     def verify(self, *, progress: Callable[[int], None] | None = None) -> Report:
         """Re-derive everything from the stored bytes: checksums, blocks, entries, tree, head, index.

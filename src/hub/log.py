@@ -13,10 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
-from hub import _hash
+from hub import _hash, _proofs
 from hub.errors import BusyError, ProofError, RequestError, StorageError, TamperError
-from hub.snapshot import Snapshot
+from hub.kept import MINUTE_S, keep_checkpoint, kept_checkpoints
+from hub.snapshot import Commit, Snapshot
 from hub.store import Store
 from hub.tlog.checkpoint import HeadFile, LogKey
 from hub.tlog.entry import HASH_BYTES
@@ -73,6 +75,19 @@ class StoredTree:
         return b"".join(parts)
 
 
+def prove_slowly(
+    tree: StoredTree, indexes: Sequence[int], leaves: npt.NDArray[np.uint8], root: bytes
+) -> list[list[bytes]]:
+    """What ``_proofs`` does, where it has no libcrypto."""
+    paths = inclusion_paths(tree, indexes, tree.size)
+    for index, leaf, path in zip(indexes, leaves, paths, strict=True):
+        try:
+            verify_inclusion(leaf.tobytes(), index, tree.size, path, root)
+        except ProofError:
+            raise StorageError(f"record {index}: expected a path to the signed root, got a damaged tree") from None
+    return paths
+
+
 def default_head(folder: Path) -> Path:
     """Where the head lies: beside the folder, so that putting back an older folder does not put back the head."""
     resolved = folder.resolve()
@@ -90,6 +105,12 @@ class Log:
         self._lock = threading.Lock()
         """Held while the head is read or written."""
         self._published = 0
+        self._latest: tuple[str, int] | None = None
+        """Note and time of what this process signed last: durable, so that a commit may keep it."""
+        self._kept_minute = -1
+        if not store.readonly:
+            store.at_commit = self._keep
+        self._verified: tuple[str, Checkpoint] | None = None
         self.verifier_key = self._key.verifier_key
         """The log's public key, as a C2SP vkey."""
 
@@ -118,7 +139,7 @@ class Log:
             # Another hub was removed and left its head, or one of ours lost everything: then it is in our name.
             self._leave_foreign()
             head = None
-        self._compare(head)
+        self._compare(None if head is None else head[1])
         if not self._store.readonly and not empty:
             self.publish()
 
@@ -128,7 +149,8 @@ class Log:
         Raises:
             TamperError: as :meth:`check_head`. StorageError: a slot of the head is damaged.
         """
-        self._compare(self._read_head())
+        head = self._read_head()
+        self._compare(None if head is None else head[1])
         if self._head.damaged:
             raise StorageError(f"head: expected whole slots, got slot {self._head.damaged[0]} damaged")
 
@@ -154,16 +176,52 @@ class Log:
         """
         with self._lock:
             with self._store.snapshot() as snapshot:
-                size, peaks = snapshot.state.records, snapshot.state.peaks
+                size, peaks, time = snapshot.state.records, snapshot.state.peaks, snapshot.state.time
             if size and size != self._published:
+                note = self._key.sign(size, root_from_peaks(size, peaks))
                 try:
-                    self._head.write(size, self._key.sign(size, root_from_peaks(size, peaks)))
+                    self._head.write(size, note)
                 except StorageError as error:
                     if not error.retry_safe:
                         # As after a failed sync of the environment: no more writing until it is opened again.
                         self._store.broken = str(error)
                     raise
                 self._published = size
+                self._latest = note, time
+
+    def _keep(self, commit: Commit) -> None:
+        """Let a commit carry the checkpoint before it, once a minute. Called under the writer's lock."""
+        latest = self._latest
+        if latest is not None and latest[1] // MINUTE_S > self._kept_minute:
+            keep_checkpoint(commit, *latest)
+            # If this commit fails, the next minute's is kept: the head has this one meanwhile.
+            self._kept_minute = latest[1] // MINUTE_S
+
+    @property
+    def exported(self) -> Path:
+        """The file that says which checkpoints were exported."""
+        return self._path.with_name(self._path.name + ".exported")
+
+    def checkpoints(self, snapshot: Snapshot) -> list[tuple[int | None, str]]:
+        """The checkpoints that are kept, by size, each with the time of its last record where that is known.
+
+        Raises:
+            TamperError: one is not signed by this log's key. StorageError: one is damaged.
+        """
+        return kept_checkpoints(snapshot, self.exported, self.verifier_key)
+
+    def check_kept(self) -> None:
+        """Compare every kept checkpoint with the tree.
+
+        Raises:
+            TamperError: the tree does not lead to one. StorageError: one is damaged.
+        """
+        with self._store.snapshot() as snapshot:
+            size = snapshot.state.records
+            for _, note in self.checkpoints(snapshot):
+                kept = read_checkpoint(note)
+                if kept.size > size or root(StoredTree(snapshot, "", size), kept.size) != kept.root:
+                    raise TamperError(f"log: expected the root that was signed at {kept.size} records, got another")
 
     def checkpoint(self) -> str:
         """The latest checkpoint that was made durable; of an empty log one over no records."""
@@ -180,14 +238,18 @@ class Log:
         head = self._read_head()
         if head is None:
             return StoredTree(snapshot, self._key.sign(0, EMPTY_ROOT), 0)
-        if head.size > snapshot.state.records:
+        note, covered = head
+        if covered.size > snapshot.state.records:
             raise BusyError("log: expected a snapshot that its head covers, got an older one")
-        return StoredTree(snapshot, self.checkpoint(), head.size)
+        return StoredTree(snapshot, note, covered.size)
 
     def prove(
-        self, snapshot: Snapshot, indexes: Sequence[int], leaves: Sequence[bytes]
+        self, snapshot: Snapshot, indexes: Sequence[int], leaves: npt.NDArray[np.uint8]
     ) -> tuple[str, list[list[bytes]]]:
         """Paths of some records to the latest checkpoint; each is checked before it is given out.
+
+        Args:
+            leaves: uint8[N, 32], of the records at ``indexes``.
 
         Returns:
             (checkpoint, a path for each index).
@@ -199,14 +261,11 @@ class Log:
         tree = self.tree(snapshot)
         if indexes and max(indexes) >= tree.size:
             raise BusyError("proof: expected a record that the checkpoint covers, got a newer one")
-        head = verify_checkpoint(tree.checkpoint, self.verifier_key)
-        paths = inclusion_paths(tree, indexes, tree.size)
-        for index, leaf, path in zip(indexes, leaves, paths, strict=True):
-            try:
-                verify_inclusion(leaf, index, head.size, path, head.root)
-            except ProofError:
-                raise StorageError(f"record {index}: expected a path to the signed root, got a damaged tree") from None
-        return tree.checkpoint, paths
+        head = read_checkpoint(tree.checkpoint)
+        if _proofs.NATIVE:
+            paths = _proofs.Paths(snapshot.pages, tree.size)
+            return tree.checkpoint, paths.prove(np.array(indexes, dtype=np.uint64), leaves, head.root)
+        return tree.checkpoint, prove_slowly(tree, indexes, leaves, head.root)
 
     def consistency(self, snapshot: Snapshot, old_size: int, new_size: int) -> list[bytes]:
         """RFC 6962 consistency proof between two sizes that the head covers.
@@ -238,8 +297,10 @@ class Log:
                 logger.warning("head: %s was another log's, this one is empty: it makes its own", self._path)
                 self._head.close()
                 self._path.unlink(missing_ok=True)
+                self.exported.unlink(missing_ok=True)
 
-    def _read_head(self) -> Checkpoint | None:
+    def _read_head(self) -> tuple[str, Checkpoint] | None:
+        """The latest checkpoint and what it says."""
         with self._lock:
             found = self._head.read()
             damaged = self._head.damaged
@@ -247,7 +308,11 @@ class Log:
             return None
         if damaged:
             logger.warning("head: slot %s is damaged, the other one counts", ", ".join(map(str, damaged)))
-        try:
-            return verify_checkpoint(found[1], self.verifier_key)
-        except ProofError as error:
-            raise TamperError(f"head: expected one of this log, got another ({error})") from None
+        # Its signature is verified once: every page of a history asks for it.
+        verified = self._verified
+        if verified is None or verified[0] != found[1]:
+            try:
+                verified = self._verified = found[1], verify_checkpoint(found[1], self.verifier_key)
+            except ProofError as error:
+                raise TamperError(f"head: expected one of this log, got another ({error})") from None
+        return verified

@@ -16,7 +16,7 @@ import numpy as np
 
 from hub import _core
 from hub.aliases import NOBODY
-from hub.append import Laid, append_records, lay_records, make_fields
+from hub.append import Grown, Laid, append_records, lay_records, make_fields
 from hub.batch import Batch, Decided, Resolution
 from hub.bodies import ROW, Fields
 from hub.catalog import DecisionTable
@@ -107,11 +107,14 @@ def must_prepare_again(commit: Commit, chunk: Prepared, now: int) -> bool:
     return state.tables_commit != chunk.tables_commit or period_of(max(now, state.time)) != chunk.laid.period
 
 
-def write_chunk(commit: Commit, name: str, key: bytes, request: Request, chunk: Prepared, now: int) -> None:
+def write_chunk(
+    commit: Commit, name: str, key: bytes, request: Request, chunk: Prepared, now: int, grown: Grown | None
+) -> None:
     """Put a prepared chunk into the transaction: its records and its request's state.
 
     Args:
         now: the hub's clock; the log's time never runs backwards.
+        grown: the tree with the chunk's records, where it was hashed beforehand.
     """
     part = key + (chunk.number + 1).to_bytes(4, "big")
     if commit.txn.get(part, db=commit.databases[name]) is not None:
@@ -120,4 +123,4 @@ def write_chunk(commit: Commit, name: str, key: bytes, request: Request, chunk: 
     if chunk.number == 0:
         commit.put_sealed(name, key + bytes(4), msgspec.msgpack.encode(request))
     commit.put_sealed(name, part, commit.state.records.to_bytes(8, "little") + chunk.state)
-    append_records(commit, chunk.laid, now)
+    append_records(commit, chunk.laid, now, grown)

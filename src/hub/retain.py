@@ -162,12 +162,13 @@ def _check_plausible(now: int, last: int, due: int) -> None:
     ahead = (now - last) // 86_400
     if ahead > RETAIN_AHEAD_DAYS_MAX:
         raise RequestError(
-            f"retain: expected a clock at most {RETAIN_AHEAD_DAYS_MAX} days ahead of the last record, got {ahead} days: "
-            "look at the clock, then confirm"
+            f"retain: expected a clock at most {RETAIN_AHEAD_DAYS_MAX} days ahead of the last record, "
+            f"got {ahead} days: look at the clock, then confirm"
         )
     if due > RETAIN_PERIODS_MAX:
         raise RequestError(
-            f"retain: expected at most {RETAIN_PERIODS_MAX} periods to erase, got {due}: look at the clock, then confirm"
+            f"retain: expected at most {RETAIN_PERIODS_MAX} periods to erase, got {due}: "
+            "look at the clock, then confirm"
         )
 
 
@@ -199,7 +200,7 @@ def _state(one: _Range, now: int) -> PeriodState:
 
 
 def _kept_ranges(snapshot: Snapshot) -> list[_Range]:
-    """The periods whose records are all there, oldest first: the log's time never runs backwards, so each is a range."""
+    """The periods whose records are there, oldest first: the log's time never runs backwards, so each is a range."""
     first = max((erasure.end for erasure in read_erasures(snapshot)), default=0)
     found = []
     while first < snapshot.state.records:

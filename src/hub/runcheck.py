@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from hub import _runs
 from hub.errors import StorageError
-from hub.runmerge import read_directory
+from hub.rundir import read_directory
 from hub.runs import INDEX_MAX, Run, block_head, blocks_of, read_runs, run_name
 from hub.snapshot import Snapshot
 

@@ -1,35 +1,21 @@
-"""Merges the runs of the history index in the background, in bounded steps that may be cut off anywhere.
+"""Merges the runs of the history index in bounded steps that may be cut off anywhere; ``merger.py`` does them.
 
 A step reads and merges without a lock, then writes at most a few megabytes in a transaction of its own. The blocks of a
 merge that takes several steps are in nobody's way until it is whole; then one transaction exchanges the entries, and
 the blocks of the old runs leave in further steps. What is under way stands in ``rundir`` and is taken up again by the
 next step, also after a crash: there is nothing to clean up when a folder is opened.
-
-A merge under way, in ``rundir`` under u8 2, u16 period, u64 first index; sealed, little endian:
-
-| at | type | what |
-|---|---|---|
-| 0 | u64 | xxh3-64 as of every sealed value |
-| 8 | u32 | records, blocks, next block to write, records written (four u32) |
-| 24 | u8 | bytes of a remainder, bytes of an offset, tier (three u8), 0 |
-| 28 | u32 | n, runs to merge |
-| 32 | n x 12 | u64 first index, u32 records of each |
+What it looks like there stands in ``rundir.py``.
 """
 
 from __future__ import annotations
-
-import functools
-import logging
-import math
-import struct
-import threading
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from hub import _runs
-from hub.errors import HubError, StorageError
+from hub.errors import StorageError
+from hub.rundir import MERGE_HEAD, Directory, Known, Merge, pack_merge, read_directory
+from hub.rundue import due_runs, new_merge
 from hub.runs import (
     BLOCK_BYTES,
     ENTRY,
@@ -37,29 +23,17 @@ from hub.runs import (
     LEFTOVER,
     MERGE,
     RUN,
-    RUN_RECORDS_MAX,
     Run,
     base_of,
     block_head,
     blocks_of,
-    key_bytes_for,
     parse_run,
     put_blocks,
-    run_name,
 )
 from hub.sealed import unseal
 from hub.snapshot import Commit, Snapshot
 from hub.store import Store
 
-FAN_OUT = 8
-SMALL_RECORDS = 512
-SMALL_RUNS = 64
-"""Runs under 512 records wait for 64 of their kind: a merge costs a commit of its own, as much as a single inquiry."""
-
-MIXED_RUNS_MAX = 192
-"""Runs of one chunk's size or less; more, in whatever order they come, are merged without regard to their sizes."""
-
-INPUTS_MAX = 128
 STEP_BYTES = 1 << 20
 """Bytes that a step writes: a transaction of that size delays an inquiry by two or three milliseconds."""
 
@@ -68,213 +42,6 @@ BYTES_PER_REMOVED = 1 << 10
 
 LEFTOVERS_FIRST_FROM = 100_000
 """Records of a merge before which old blocks leave: small merges keep look-ups short, the space may wait for them."""
-
-DELAY_S = 0.03
-RETRY_S = 1.0
-
-_MERGE = struct.Struct("<IIIIBBBxI")
-_INPUT = struct.Struct("<QI")
-
-logger = logging.getLogger("hub")
-
-Known = dict[bytes, tuple[bytes, Run]]
-"""Entries that were checked before, by key, with their sum: an entry is never changed, only replaced."""
-
-
-class Merge(NamedTuple):
-    """A merge under way, or one that is due and has not begun (``raw`` is then empty).
-
-    Attributes:
-        next_block, written: blocks below are done, with so many records.
-        inputs: the runs that it is made of, ascending. raw: as stored.
-    """
-
-    period: int
-    first: int
-    records: int
-    blocks: int
-    key_bytes: int
-    offset_bytes: int
-    tier: int
-    next_block: int
-    written: int
-    inputs: tuple[Run, ...]
-    raw: bytes = b""
-
-    @property
-    def key(self) -> bytes:
-        """Its key in ``rundir``."""
-        return MERGE + self.period.to_bytes(2, "big") + self.first.to_bytes(8, "big")
-
-
-class Directory(NamedTuple):
-    """All of ``rundir``: runs of each period, ascending; merges under way; begins of keys of old blocks."""
-
-    runs: dict[int, list[Run]]
-    merges: list[Merge]
-    leftovers: list[bytes]
-
-
-# -- what is due
-
-
-@functools.lru_cache(1 << 12)
-def size_class(records: int) -> int:
-    """0 for less than 512 records, then one more for each eightfold."""
-    return 0 if records < SMALL_RECORDS else (records.bit_length() - 10) // 3 + 1
-
-
-def due_runs(runs: list[Run], busy: set[int], *, closed: bool) -> list[Run]:
-    """The neighbours of one period to be merged next, or none.
-
-    Args:
-        runs: of the period, ascending. busy: first indexes of those in a merge under way.
-        closed: whether the period will hardly get any more records; then it ends as one run, or few.
-    """
-    stretches: list[list[Run]] = [[]]
-    for run in runs:
-        if run.first in busy:
-            stretches.append([])
-        else:
-            stretches[-1].append(run)
-    chosen = (
-        _due_small(stretches)
-        or _due_classes(stretches)
-        or _due_mixed(stretches)
-        or (_due_closed(runs) if closed and not busy else [])
-    )[:INPUTS_MAX]
-    # Offsets are 32 bits.
-    while chosen and chosen[-1].last - chosen[0].first > RUN_RECORDS_MAX:
-        chosen = chosen[:-1]
-    return chosen if len(chosen) > 1 else []
-
-
-def _groups(stretches: list[list[Run]], class_max: int) -> list[list[Run]]:
-    """Neighbours that are all of this class or below."""
-    groups: list[list[Run]] = []
-    for stretch in stretches:
-        groups.append([])
-        for run in stretch:
-            if size_class(run.records) > class_max:
-                groups.append([])
-            else:
-                groups[-1].append(run)
-    return groups
-
-
-def _due_small(stretches: list[list[Run]]) -> list[Run]:
-    groups = _groups(stretches, 0)
-    if sum(map(len, groups)) < SMALL_RUNS:
-        return []
-    longest = max(groups, key=len)
-    # Where small and large ones alternate, the small ones go with the large ones.
-    return longest if len(longest) >= FAN_OUT else []
-
-
-def _due_classes(stretches: list[list[Run]]) -> list[Run]:
-    top = max((size_class(run.records) for stretch in stretches for run in stretch), default=0)
-    for number in range(1, top + 1):
-        for group in _groups(stretches, number):
-            places = [at for at, run in enumerate(group) if size_class(run.records) == number]
-            if len(places) >= FAN_OUT:
-                # From the begin of the group: smaller ones left before a larger one would never find neighbours.
-                return group[: places[-1] + 1]
-    return []
-
-
-def _due_mixed(stretches: list[list[Run]]) -> list[Run]:
-    groups = _groups(stretches, size_class(1 << 16))
-    return max(groups, key=len) if sum(map(len, groups)) > MIXED_RUNS_MAX else []
-
-
-def _due_closed(runs: list[Run]) -> list[Run]:
-    """The newest ones from the first that is at most twice the sum of the newer.
-
-    What stays falls threefold from run to run, and a late record does not rewrite a whole period.
-    """
-    newer, begin = 0, len(runs)
-    for at in range(len(runs) - 1, -1, -1):
-        if runs[at].records <= 2 * newer:
-            begin = at
-        newer += runs[at].records
-    return runs[begin:]
-
-
-def new_merge(inputs: list[Run]) -> Merge:
-    """A merge that has not begun."""
-    records = sum(run.records for run in inputs)
-    first, last = inputs[0].first, inputs[-1].last
-    offset_bytes = max(1, (last - first).bit_length() + 7 >> 3)
-    key_bytes = 8
-    for _ in range(3):
-        room = (BLOCK_BYTES - 12) // (key_bytes + offset_bytes)
-        # Two standard deviations below what fits: about one block in fifty takes a third page.
-        blocks = max(1, math.ceil(records / (room - 2 * math.isqrt(room))))
-        key_bytes = key_bytes_for(blocks)
-    tier = min(255, 1 + max(run.tier for run in inputs))
-    return Merge(inputs[0].period, first, records, blocks, key_bytes, offset_bytes, tier, 0, 0, tuple(inputs))
-
-
-# -- rundir
-
-
-def read_directory(snapshot: Snapshot, known: Known) -> Directory:
-    """Read and check all of ``rundir``.
-
-    Raises:
-        StorageError: an entry is damaged.
-    """
-    directory = Directory({}, [], [])
-    merges: list[tuple[bytes, bytes]] = []
-    for key, value in snapshot.items("rundir", b""):
-        if key[:1] == RUN:
-            found = known.get(key)
-            if found is None or found[0] != value[:8]:
-                found = known[key] = (bytes(value[:8]), parse_run(key, value))
-            directory.runs.setdefault(found[1].period, []).append(found[1])
-        elif key[:1] == MERGE:
-            merges.append((key, bytes(value)))
-        elif key[:1] == LEFTOVER and len(key) == 15:
-            unseal("rundir", key, value)
-            directory.leftovers.append(key[1:])
-        else:
-            raise StorageError("rundir: expected the stored key of a run, got a damaged one")
-    directory.merges.extend(_parse_merge(directory, key, raw) for key, raw in merges)
-    for gone in known.keys() - {run.key for runs in directory.runs.values() for run in runs}:
-        del known[gone]
-    return directory
-
-
-def _parse_merge(directory: Directory, key: bytes, raw: bytes) -> Merge:
-    period, first = int.from_bytes(key[1:3], "big"), int.from_bytes(key[3:], "big")
-    try:
-        body = unseal("rundir", key, raw)
-        records, blocks, next_block, written, key_bytes, offset_bytes, tier, n = _MERGE.unpack_from(body)
-        wanted = list(_INPUT.iter_unpack(body[_MERGE.size :]))
-    except (StorageError, struct.error):
-        raise StorageError(f"{run_name(period, first)}: expected the stored checksum, got a damaged merge") from None
-    runs = {(run.first, run.records): run for run in directory.runs.get(period, ())}
-    inputs = tuple(runs[one] for one in wanted if one in runs)
-    if len(inputs) != len(wanted) or n != len(wanted) or not inputs:
-        raise StorageError(f"{run_name(period, first)}: expected the {n} runs of its merge, found {len(inputs)}")
-    return Merge(period, first, records, blocks, key_bytes, offset_bytes, tier, next_block, written, inputs, raw)
-
-
-def _pack_merge(merge: Merge) -> bytes:
-    head = _MERGE.pack(
-        merge.records,
-        merge.blocks,
-        merge.next_block,
-        merge.written,
-        merge.key_bytes,
-        merge.offset_bytes,
-        merge.tier,
-        len(merge.inputs),
-    )
-    return head + b"".join(_INPUT.pack(run.first, run.records) for run in merge.inputs)
-
-
-# -- steps
 
 
 def merge_once(store: Store, *, bytes_max: int = STEP_BYTES) -> bool:
@@ -288,10 +55,10 @@ def merge_once(store: Store, *, bytes_max: int = STEP_BYTES) -> bool:
     Raises:
         StorageError: a run is damaged, it is named and stays as it was; or the step could not be kept.
     """
-    return _step(store, bytes_max, {}, set())
+    return do_step(store, bytes_max, {}, set())
 
 
-def _step(store: Store, bytes_max: int, known: Known, failed: set[int]) -> bool:
+def do_step(store: Store, bytes_max: int, known: Known, failed: set[int]) -> bool:
     """:func:`merge_once` but for the periods in ``failed``; one whose merge fails is added to them."""
     with store.snapshot() as snapshot:
         directory = read_directory(snapshot, known)
@@ -387,7 +154,7 @@ def _write_step(
     if not inline:
         put_blocks(commit, block_head(merge.period, merge.first, merge.records), merge.next_block, packed)
     if end < merge.blocks:
-        commit.put_sealed("rundir", merge.key, _pack_merge(merge._replace(next_block=end, written=written)))
+        commit.put_sealed("rundir", merge.key, pack_merge(merge._replace(next_block=end, written=written)))
         return
     # The exchange: a reader sees the entries of before or the one of after.
     for run in merge.inputs:
@@ -474,84 +241,8 @@ def _drop_entries(commit: Commit, head: bytes) -> None:
                     run = parse_run(key, cursor.value())
                     heads += [run.head] if run.blocks else []
                 else:
-                    records = _MERGE.unpack_from(unseal("rundir", key, cursor.value()))[0]
+                    records = MERGE_HEAD.unpack_from(unseal("rundir", key, cursor.value()))[0]
                     heads.append(head + key[3:] + records.to_bytes(4, "big"))
                 cursor.delete()
     for one in heads:
         commit.put_sealed("rundir", LEFTOVER + one, b"")
-
-
-class Merger:
-    """The thread that merges in the background of the writer.
-
-    Attributes:
-        error: what stopped it, or the last that it met, or None.
-    """
-
-    def __init__(self, store: Store, *, bytes_max: int = STEP_BYTES) -> None:
-        self.error: HubError | None = None
-        self._store = store
-        self._bytes_max = bytes_max
-        self._known: Known = {}
-        self._failed: set[int] = set()
-        self._woken = threading.Event()
-        self._closing = threading.Event()
-        self._working = False
-        self._thread = threading.Thread(target=self._work, name="hub-runs", daemon=True)
-        # A merge may have been under way when the folder was closed.
-        self._woken.set()
-        self._thread.start()
-
-    def __repr__(self) -> str:
-        return f"Merger({'waiting' if self.idle else 'working' if self._thread.is_alive() else 'stopped'})"
-
-    @property
-    def idle(self) -> bool:
-        """Whether it waits to be woken: nothing was due when it last looked, and nothing was added since."""
-        return not self._working and not self._woken.is_set()
-
-    def wake(self) -> None:
-        """Say that runs were added; to be called after their commit. Takes less than a microsecond."""
-        self._woken.set()
-
-    def close(self) -> None:
-        """Stop after the step under way; to be called before the store is closed. May be called again."""
-        self._closing.set()
-        self._woken.set()
-        self._thread.join()
-
-    def _work(self) -> None:
-        while not self._closing.is_set():
-            self._working = False
-            self._woken.wait()
-            # Before the event is cleared: whoever asks in between must not take it for idle.
-            self._working = True
-            # The commits of this time are looked at together: reading the directory costs as much as an inquiry.
-            if self._closing.wait(DELAY_S):
-                return
-            self._woken.clear()
-            while not self._closing.is_set() and self._try():
-                pass
-        self._working = False
-
-    def _try(self) -> bool:
-        """One step; whether another one is worth trying."""
-        failed = len(self._failed)
-        try:
-            return _step(self._store, self._bytes_max, self._known, self._failed)
-        except HubError as error:
-            self.error = error
-            if len(self._failed) > failed:
-                logger.error("history index: %s; its period is merged no more until the hub is opened again", error)
-                return True
-            if error.retry_safe and not self._store.broken:
-                logger.warning("history index: %s", error)
-                return not self._closing.wait(RETRY_S)
-            if not self._closing.is_set():
-                logger.error("history index: %s; merging has stopped until the hub is opened again", error)
-            self._closing.set()
-        except Exception as error:
-            self.error = StorageError(f"history index: expected to merge, failed with {type(error).__name__}")
-            logger.error("history index: merging has stopped until the hub is opened again", exc_info=True)
-            self._closing.set()
-        return False

@@ -9,7 +9,7 @@ log of any size has a few dozen runs. Runs of a period never overlap: the indexe
 | key | value |
 |---|---|
 | u8 1, u16 period, u64 first index | entry of a run, see below |
-| u8 2, u16 period, u64 first index | a merge under way, see ``runmerge.py`` |
+| u8 2, u16 period, u64 first index | a merge under way, see ``rundir.py`` |
 | u8 3, begin of keys in ``runs`` | empty: these blocks are nobody's, and leave step by step |
 
 Entry of a run:

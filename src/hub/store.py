@@ -19,6 +19,7 @@ Sub-databases of the environment; numbers in keys are big endian:
 | ``records`` | u64 index of the first record | chunk of records, see ``bodies.py`` |
 | ``entries`` | u64 index of the first record | sealed: n x 32 bytes, entries of the log, see docs/log.md |
 | ``nodes`` | u8 level, u64 number of the first node | sealed: k x 32 bytes, complete nodes of the tree |
+| ``checkpoints`` | see ``kept.py`` | signed checkpoints that are kept |
 | ``runs``, ``rundir`` | see ``runs.py`` | which records are about whom |
 | ``erasures``, ``holds``, ``held`` | see ``erasures.py``, ``holds.py`` | what retention erased, and what it must not |
 | ``catalogs`` | SHA-256 | sealed: a catalog as it was in force |
@@ -38,7 +39,7 @@ import os
 import shutil
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ FULL_BELOW_BYTES = 1 << 20
 BEGIN_TRIES = 100
 FEW_BLOCKS = 64
 NAMES = (
-    "meta", "tables", "changes", "pending", "records", "entries", "nodes", "catalogs", "runs", "rundir",
+    "meta", "tables", "changes", "pending", "records", "entries", "nodes", "catalogs", "runs", "rundir", "checkpoints",
     "erasures", "holds", "held",
 )  # fmt: skip
 
@@ -94,6 +95,8 @@ class Store:
         self._renew = False
         self._base = -1
         self._request_days: set[int] | None = None
+        self.at_commit: Callable[[Commit], None] | None = None
+        """Called before each commit, under the writer's lock: what is put then costs no sync of its own."""
         try:
             self._open(create=create, now=now)
         except lmdb.Error as error:
@@ -420,6 +423,8 @@ class Store:
 
     def _finish(self, commit: Commit) -> None:
         state = commit.state
+        if self.at_commit is not None:
+            self.at_commit(commit)
         if commit.changed:
             state.tables_commit = state.commit
             commit.put_sealed("changes", state.commit.to_bytes(8, "big"), msgspec.msgpack.encode(commit.changed))

@@ -1,23 +1,24 @@
 """Re-derive everything that a hub stores from its bytes, and name the first thing that does not fit.
 
-Order: the environment's pages (py-lmdb's own offline walker: page numbers, flags, bounds, free list against reachable
-pages), sealed values, alias blocks; then from the bodies every entry, leaf, node, the root and the head; then the
-index against the bodies.
+Order: the environment's pages (``_walk.pyx``: page numbers, kinds, bounds, keys' order, free list against reachable
+pages), sealed values, alias blocks; then from the bodies every entry, leaf, node, the root, the head and whatever else
+was signed and kept; then the index against the bodies.
 """
 
 from __future__ import annotations
 
+import mmap
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 
-import lmdb.verify
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from hub import _hash
+from hub._walk import Walk
 from hub.aliases import check_table, table_numbers
 from hub.bodies import ROW, Bodies, Heads, KeyGoneError, read_place
 from hub.erasures import Erasure, expires_at, find_erasure, read_erasures
@@ -37,6 +38,7 @@ from hub.workers import Workers
 
 PROBLEMS_MAX = 100
 SEALED_AT_A_TIME = 1_000
+WALK_TRIES = 5
 AHEAD = 4
 """Chunks that are read and hashed on the workers while one is put into the tree."""
 
@@ -60,15 +62,29 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check_pages(folder: Path) -> list[str]:
-    """What is wrong with the pages of an environment that nobody writes to.
+    """What is wrong with the pages of an environment: every tree, and that each page is in use or free (``_walk``).
+
+    Where somebody writes meanwhile, pages change under the walk: it is repeated until it saw one state.
 
     Raises:
-        StorageError: the file cannot be read.
+        StorageError: the file cannot be read, is no environment, or never stood still.
     """
-    try:
-        return [f"pages: {problem}" for problem in lmdb.verify.verify(str(folder / "env"))[:PROBLEMS_MAX]]
-    except (lmdb.verify.VerifyError, OSError) as error:
-        raise StorageError(f"pages: {error}") from error
+    found: list[str] = []
+    for _ in range(WALK_TRIES):
+        try:
+            with open(folder / "env" / "data.mdb", "rb") as file:
+                data = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+        except OSError as error:
+            raise StorageError(f"pages: {error.strerror}") from error
+        except ValueError as error:
+            raise StorageError("pages: expected an environment, got an empty file") from error
+        # The map goes with the last walk through it.
+        walk = Walk(data)
+        found = [f"pages: {problem}" for problem in walk.run()]
+        still = Walk(data).transaction == walk.transaction
+        if still or not found:
+            return found
+    raise StorageError("pages: expected an environment that nobody writes to, got a new transaction each time")
 
 
 class Verifier:
@@ -91,6 +107,7 @@ class Verifier:
         self._try(self._check_tables)
         self._try(lambda: self._check_log(size, peaks, progress))
         self._try(self._log.check_against_head)
+        self._try(self._log.check_kept)
         for period in sorted(set(self._periods.periods())):
             self._try(lambda period=period: self._check_index(period))  # type: ignore[misc]
         self._try(self._check_run_blocks)
@@ -106,7 +123,7 @@ class Verifier:
 
     def _check_sealed(self) -> None:
         """The checksums of all small values."""
-        names = ["meta", "changes", "pending", "catalogs", "nodes", "erasures", "holds", "held"]
+        names = ["meta", "changes", "pending", "catalogs", "nodes", "checkpoints", "erasures", "holds", "held"]
         days = (self._store.request_database(day, create=False) for day in sorted(self._store.request_days()))
         names += [name for name in days if name is not None]
         for name in names:
@@ -252,8 +269,7 @@ class Verifier:
                     self._check_gone(snapshot, name, erasure)
                 if find_erasure(snapshot, erasure.recorded) is not None:
                     continue
-                located = self._bodies(snapshot).locate(erasure.recorded)
-                row = self._bodies(snapshot).rows([located])[0]
+                (located,), (row,) = self._bodies(snapshot).read([erasure.recorded])
                 if row["kind"] != Kind.ERASURE or located.chunk.shared[row["decision"]].items != erasure.items:
                     raise StorageError(f"{name}: expected record {erasure.recorded} to tell of it, found it does not")
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from hub.bench import machine as machines
 from hub.bench.report import Progress, document, machine_text, table, write_json
-from hub.bench.run import DISK_BYTES_PER_PERSON, MEMORY_BYTES_PER_PERSON, PERSONS, PERSONS_QUICK, Options, Run
+from hub.bench.run import MEMORY_BYTES_PER_PERSON, PERSONS, PERSONS_QUICK, RECORDS_MAX, Options, Run
 from hub.bench.stages import ABOUT, STAGES
 from hub.errors import HubError
 from hub.limits import PERSONS_MAX
@@ -55,6 +55,7 @@ def read_arguments(argv: Sequence[str] | None) -> tuple[Options | None, Path | N
     parser.add_argument("stages", nargs="*", metavar="STAGE", help=f"{', '.join(STAGES)}; list; default: all stages")
     parser.add_argument("--quick", action="store_true", help=f"a few seconds: {PERSONS_QUICK:,} persons")
     parser.add_argument("--persons", type=int, metavar="N", help=f"size of the larger hub (default {PERSONS:,})")
+    parser.add_argument("--records", type=int, default=0, metavar="N", help="records to inquire for, 110 bytes each")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of persons and batches (default 0)")
     parser.add_argument("--threads", type=int, metavar="T", help="of multi-threaded cases (default: cores, at most 2)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write machine and results there")
@@ -68,11 +69,16 @@ def read_arguments(argv: Sequence[str] | None) -> tuple[Options | None, Path | N
     persons = given.persons if given.persons is not None else PERSONS_QUICK if given.quick else PERSONS
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = given.threads if given.threads is not None else min(2, cores)
-    for name, value, low, high in (("persons", persons, 1_000, PERSONS_MAX), ("threads", threads, 1, 1_024)):
+    bounds = (
+        ("persons", persons, 1_000, PERSONS_MAX),
+        ("threads", threads, 1, 1_024),
+        ("records", given.records, 0, RECORDS_MAX),
+    )
+    for name, value, low, high in bounds:
         if not low <= value <= high:
             parser.exit(USAGE, f"bench: --{name}: expected {low:,} to {high:,}, got {value:,}\n")
     stages = tuple(name for name in STAGES if name in given.stages or not given.stages)
-    return Options(stages, persons, given.seed, threads, given.quick, given.folder), given.json
+    return Options(stages, persons, given.seed, threads, given.quick, given.folder, given.records), given.json
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
@@ -83,11 +89,11 @@ def interrupt(number: int, frame: FrameType | None) -> None:
 def measure(options: Options, folder: Path, json_file: Path | None) -> int:
     """Run the stages, then print and write what was found, complete or not."""
     machine = machines.describe(folder)
-    disk, memory = (sum(options.sizes) * each for each in (DISK_BYTES_PER_PERSON, MEMORY_BYTES_PER_PERSON))
+    disk, memory = options.disk_bytes, sum(options.sizes) * MEMORY_BYTES_PER_PERSON
     if machine["disk_free_bytes"] < disk:
         bound = f"{machines.gib(disk)} for {options.persons:,} persons"
         print(f"bench: space in {options.folder}: expected {bound}, got {machines.gib(machine['disk_free_bytes'])}; "
-              "use --folder or --persons", file=sys.stderr)  # fmt: skip
+              "use --folder, --persons or --records", file=sys.stderr)  # fmt: skip
         return FOUND
     warnings = machines.warnings_before(machine, machines.spin_spread(), disk, memory)
     print(machine_text(machine))

@@ -21,8 +21,6 @@ from hub.bench.truth import Truth
 from hub.bench.world import REQUESTER, World, random_aliases
 from hub.messages import Answer, Inquiry, Status
 
-BATCHES = 4
-BATCHES_QUICK = 2
 FREQUENT = 1_000
 RECORDS_EACH = 120
 """A frequent citizen's records: more than one page of a hundred."""
@@ -61,17 +59,19 @@ class Log:
     Attributes:
         timings: (rows, seconds, bytes written or None) of each batch.
         live_bytes: by how much the records' pages in use grew.
+        bytes_by_part: of each database, right behind the last batch, before the index was merged.
         frequent: uint32[F], the citizens with many records.
         expected: for each of them a count by (provider's number, outcome).
     """
 
-    def __init__(self, world: World, *, rows: int, quick: bool) -> None:
+    def __init__(self, world: World, *, rows: int, batches: int) -> None:
         self.world = world
         self.rows = rows
-        self.batches = BATCHES_QUICK if quick else BATCHES
+        self.batches = batches
         self.records = 0
         self.timings: list[tuple[int, float, int | None]] = []
         self.live_bytes = 0
+        self.bytes_by_part: dict[str, int] = {}
         self._random = np.random.default_rng([world.seed, world.persons, rows])
         frequent = max(1, min(FREQUENT, rows * self.batches // (2 * RECORDS_EACH)))
         self.frequent = self._random.choice(world.persons, min(frequent, world.persons), replace=False)
@@ -82,7 +82,7 @@ class Log:
         """Make every inquiry once."""
         live = self.world.live_bytes("records")
         for i in range(self.batches):
-            batch = self._draw(f"bench-{i}")
+            batch = self._draw(i)
             progress.step(f"inquiry: {self.world.persons:,} persons, batch {i + 1} of {self.batches}")
             written = bytes_written()
             begin = time.perf_counter()
@@ -93,12 +93,15 @@ class Log:
             self.timings.append((len(batch.persons), seconds, sent))
             check_answer(truth, "inquiry: whole", answer, batch)
             self.count(batch)
+        self.bytes_by_part = self.world.bytes_by_database()
         self.live_bytes = self.world.live_bytes("records") - live
 
-    def _draw(self, request_id: str) -> Batch:
+    def _draw(self, number: int) -> Batch:
         random, world = self._random, self.world
         persons = random.integers(0, world.persons, self.rows, dtype=np.uint32)
-        often = np.resize(self.frequent, min(self.rows, len(self.frequent) * RECORDS_EACH // self.batches))
+        count = min(self.rows, len(self.frequent) * RECORDS_EACH // self.batches)
+        # Where a batch is too small for all of them, they take turns.
+        often = np.resize(np.roll(self.frequent, -number * count), count)
         persons[random.choice(self.rows, len(often), replace=False)] = often
         aliases = world.requester[persons]
         town = world.home_town[persons]
@@ -114,7 +117,7 @@ class Log:
         providers = world.towns[town]
         providers[denied] = world.hub.catalog.institution(NOT_ASKABLE).number
         status[denied] = Status.DENIED
-        return Batch(pension_inquiry(request_id), aliases, providers, persons, status)
+        return Batch(pension_inquiry(f"bench-{number}"), aliases, providers, persons, status)
 
     def count(self, batch: Batch) -> None:
         """Enter what the frequent citizens' histories must show; a row whose alias nobody has leaves no record."""

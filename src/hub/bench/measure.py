@@ -62,12 +62,21 @@ def percentiles_us(seconds: Sequence[float]) -> tuple[float, float]:
 
 def bytes_written() -> int | None:
     """Bytes that this process has sent towards the disk so far; None where the kernel does not count them."""
+    return _count_of("write_bytes")
+
+
+def bytes_read() -> int | None:
+    """Bytes that this process has had from the disk so far; None where the kernel does not count them."""
+    return _count_of("read_bytes")
+
+
+def _count_of(name: str) -> int | None:
     try:
         lines = Path("/proc/self/io").read_text().splitlines()
     except OSError:
         return None
     counts = dict(line.split(": ") for line in lines)
-    return int(counts["write_bytes"])
+    return int(counts[name])
 
 
 def bytes_on_disk(folder: Path) -> int:

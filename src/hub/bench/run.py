@@ -21,8 +21,13 @@ PERSONS = 10_000_000
 PERSONS_SMALL = 1_000_000
 PERSONS_QUICK = 200_000
 BATCH_ROWS = 1_000_000
+RECORDS_MAX = 10_000_000_000
+BATCHES = 4
+BATCHES_QUICK = 2
 SECONDS_FOR_PEERS = 80.0
 """The default run is to end within 90 s; what follows the peers takes 5 to 10."""
+DISK_BYTES_PER_RECORD = 110
+"""Body, entry, nodes, index before and after merging, the request's state, and what a merge keeps of older states."""
 DISK_BYTES_PER_PERSON = 1_100
 """Four pairs of tables, what LMDB keeps of their older states, and the peers' files."""
 MEMORY_BYTES_PER_PERSON = 900
@@ -39,6 +44,8 @@ class Options:
     threads: int
     quick: bool
     folder: Path
+    records: int = 0
+    """Records that the inquiries are to leave, about; 0: those of a few batches."""
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -48,6 +55,16 @@ class Options:
     @property
     def batch_rows(self) -> int:
         return min(BATCH_ROWS, self.persons)
+
+    @property
+    def batches(self) -> int:
+        """Bulk inquiries that fill the log."""
+        return -(-self.records // self.batch_rows) or (BATCHES_QUICK if self.quick else BATCHES)
+
+    @property
+    def disk_bytes(self) -> int:
+        """What the run writes, about."""
+        return sum(self.sizes) * DISK_BYTES_PER_PERSON + self.records * DISK_BYTES_PER_RECORD
 
     @property
     def seconds_for_peers(self) -> float:
@@ -111,7 +128,7 @@ class Run:
     def log(self, persons: int) -> Log:
         """The records that a world's inquiries leave; made at the first call."""
         if persons not in self._logs:
-            log = Log(self.world(persons), rows=self.options.batch_rows, quick=self.options.quick)
+            log = Log(self.world(persons), rows=self.options.batch_rows, batches=self.options.batches)
             log.build(self.progress, self.truth)
             self._logs[persons] = log
         return self._logs[persons]

@@ -22,6 +22,7 @@ from hub.bench.report import Progress
 from hub.bench.results import size_name
 from hub.bench.towns import TOWNS, towns_of, with_towns
 from hub.messages import Acquired, Acquisition
+from hub.store import NAMES
 
 REQUESTER = "nenkin"
 EVERYBODY = "portal"
@@ -129,6 +130,20 @@ class World:
     def live_bytes(self, kind: str = "tables") -> int:
         """Bytes of the pages in use for tables or records: without what LMDB keeps free."""
         return int(self.hub.stats()[f"{kind}_bytes"])
+
+    def bytes_by_database(self) -> dict[str, int]:
+        """Bytes of the pages in use of each database."""
+        store = self.hub._store
+        with store.snapshot() as snapshot, snapshot.reading:
+            found = {name: snapshot.txn.stat(store.databases[name]) for name in NAMES}
+        return {
+            name: stat["psize"] * (stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"])
+            for name, stat in found.items()
+        }
+
+    def merging_done(self) -> bool:
+        """Whether nothing of the history index is left to merge."""
+        return self.hub._merger is None or self.hub._merger.idle
 
     def reopen(self, threads: int) -> float:
         """Close the hub and open it again with that many threads; seconds of the opening."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -10,20 +12,25 @@ import msgspec
 import hub
 from hub.commands.options import add_folder, spell_moment, take_alias, take_folder, take_moment
 from hub.commands.words import STATUS_WORDS
+from hub.errors import StorageError
 from hub.limits import HISTORY_LIMIT, HISTORY_LIMIT_MAX
-from hub.messages import Record
+from hub.messages import Aliases, Record
 from hub.tables import TableWriter
 
 EPILOG = """\
 The alias is the person's alias at the disclosure portal, 32 hex digits; with --alias - it is read
 from the standard input, so that it stands in no list of processes and in no shell's history.
 The newest records come first. Where there are more, the last line names the --cursor to go on.
+With --proofs each record of the page leaves as NUMBER.tlog-proof, with log.key, which says whose log it is, and
+disclosure.key, which says whose record it is: whoever gets that file too can tell. "hub verify" checks them anywhere.
 
 Examples:
   hub history linkage --alias 8d0c4f...
   hub history linkage --alias - --since 2026-04-01 --institution nenkin < alias.txt
   hub history linkage --alias 8d0c4f... --json | jq '.records[].requester'
   hub history linkage --alias 8d0c4f... --out history.csv --out-encoding utf-8-sig    for Excel
+  hub history linkage --alias - --proofs mine < alias.txt
+  hub verify mine/41.tlog-proof --key mine/log.key --disclosure-key mine/disclosure.key
 
 Exit status: 0 done; 1 no record; 2 wrong request, such as an unknown alias; 3 disk.
 """
@@ -49,6 +56,7 @@ def add_commands(commands: Any) -> None:
     parser.add_argument("--cursor", help="go on behind an earlier page")
     parser.add_argument("--json", action="store_true", help="one JSON document")
     parser.add_argument("--out", metavar="FILE", help="write a table (.csv, .parquet, .arrow)")
+    parser.add_argument("--proofs", metavar="DIR", help="write the proof of each record into this folder")
     parser.add_argument("--out-encoding", choices=("utf-8", "utf-8-sig", "cp932"), default="utf-8", help="of a CSV")
     parser.set_defaults(run=run_history)
 
@@ -68,6 +76,8 @@ def run_history(arguments: argparse.Namespace) -> int:
             cursor=arguments.cursor,
         )
         names = Speller(h.catalog)
+        if arguments.proofs:
+            write_proofs(h, alias, history, Path(arguments.proofs))
     if arguments.json:
         page = {"records": history.records, "cursor": history.cursor}
         print(msgspec.json.format(msgspec.json.encode(page, enc_hook=str), indent=2).decode())
@@ -83,6 +93,25 @@ def run_history(arguments: argparse.Namespace) -> int:
     if history.cursor and not arguments.json:
         print(f"go on with --cursor {history.cursor}")
     return 0 if history.records else 1
+
+
+def write_proofs(h: hub.Hub, alias: Aliases, history: hub.History, folder: Path) -> None:
+    """Write the proofs of a page, the log's key and the person's, where only this user can read them.
+
+    Raises:
+        StorageError: a file cannot be written.
+    """
+    files = {f"{record.index}.tlog-proof": history.proof(i).text() for i, record in enumerate(history.records)}
+    files["log.key"] = h.verifier_key + "\n"
+    files["disclosure.key"] = h.disclosure_key(alias).hex() + "\n"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name, text in files.items():
+            handle = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with open(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+    except OSError as error:
+        raise StorageError(f"write proofs: {error.strerror}") from error
 
 
 class Speller:

@@ -38,6 +38,7 @@ EPILOG = """\
 Examples:
   hub tlog key linkage                    what verifiers need to know, once
   hub tlog checkpoint linkage             the latest signed tree head
+  hub tlog checkpoints linkage            the earlier ones that are kept
   hub tlog export linkage /srv/www/log    static files for any web server or mirror
 """
 
@@ -74,6 +75,18 @@ Exit status: 0 done; 2 no hub there; 3 disk, or the log contradicts itself.
 """
 
 
+CHECKPOINTS_EPILOG = """\
+Kept are one checkpoint a minute for a day, one an hour for a year, one a day for ever, and each one that was
+exported. Whoever kept one too can compare: a log that was forked since does not lead to it.
+
+Examples:
+  hub tlog checkpoints linkage
+  hub tlog checkpoints linkage --notes > signed.txt
+
+Exit status: 0 done; 2 no hub there; 3 one is damaged or not of this log.
+"""
+
+
 def add_commands(commands: Any) -> None:
     """Add ``verify`` and ``tlog``."""
     parser = commands.add_parser("verify", help="check a proof, or a whole hub", epilog=VERIFY_EPILOG)
@@ -103,6 +116,12 @@ def add_commands(commands: Any) -> None:
     parser.description = "Print the latest signed tree head."
     add_folder(parser)
     parser.set_defaults(run=run_checkpoint)
+
+    parser = under.add_parser("checkpoints", help="list the checkpoints that are kept", epilog=CHECKPOINTS_EPILOG)
+    parser.description = "List what was signed: size of the log and time of its last record."
+    add_folder(parser)
+    parser.add_argument("--notes", action="store_true", help="print the signed notes themselves")
+    parser.set_defaults(run=run_checkpoints)
 
 
 def run_verify(arguments: argparse.Namespace) -> int:
@@ -226,6 +245,19 @@ def run_key(arguments: argparse.Namespace) -> int:
     with hub.open(folder, readonly=True) as opened:
         h: Any = opened
         print(h.verifier_key)
+    return 0
+
+
+def run_checkpoints(arguments: argparse.Namespace) -> int:
+    """List the checkpoints that are kept."""
+    folder, _ = take_folder(arguments)
+    with hub.open(folder, readonly=True) as h:
+        kept = h.checkpoints()
+    for time, note in kept:
+        if arguments.notes:
+            print(note)
+        else:
+            print(f"{read_checkpoint(note).size:>15,}  {'exported' if time is None else spell_moment(time)}")
     return 0
 
 

@@ -35,9 +35,11 @@ class Proof:
         salt: bytes,
         shared: bytes,
         row: bytes,
+        leaf: bytes | None = None,
     ) -> None:
+        """Args: leaf: where it was hashed already."""
         self.index = index
-        self.leaf = hash_leaf(hash_entry(salt, hash_shared(shared), row))
+        self.leaf = hash_leaf(hash_entry(salt, hash_shared(shared), row)) if leaf is None else leaf
         self.path = list(path)
         self.checkpoint = checkpoint
         self.record = record

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hub.bench.run import Run
-from hub.bench.stages import acquire, authorise, history, inquiry, resolve
+from hub.bench.stages import acquire, authorise, history, inquiry, prove, record, resolve, verify
 
 STAGES: dict[str, Callable[[Run], None]] = {
     "acquire": acquire.run,
     "resolve": resolve.run,
     "authorise": authorise.run,
     "inquiry": inquiry.run,
+    "record": record.run,
+    "prove": prove.run,
     "history": history.run,
+    "verify": verify.run,
 }
 """In the order in which they run."""
 
 ABOUT = {
     module.__name__.rpartition(".")[2]: (module.__doc__ or "").splitlines()[0]
-    for module in (acquire, resolve, authorise, inquiry, history)
+    for module in (acquire, resolve, authorise, inquiry, record, prove, history, verify)
 }

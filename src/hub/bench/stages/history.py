@@ -1,15 +1,19 @@
-"""Read citizens' histories: a page of a hundred records each, from a log that is in memory."""
+"""Read citizens' histories: a page of a hundred records each with its proofs, from memory and from the disk."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
+from pathlib import Path
 
 from hub.bench.log import Log
+from hub.bench.measure import bytes_read
 from hub.bench.run import Run
 from hub.messages import Record
 
 LIMIT = 100
+COLD = 300
 CITIZENS_CHECKED = 50
 
 
@@ -26,12 +30,51 @@ def run(bench: Run) -> None:
         for who in range(len(aliases)):
             begin = time.perf_counter()
             history = world.hub.history(aliases[who], limit=LIMIT)
+            if len(history):
+                history.proof(0)
             if pass_number:
                 seconds.append(time.perf_counter() - begin)
             found.append(len(history))
         bench.truth.check_equal(case, f"records of a page, pass {pass_number}", found, expected)
     bench.results.add_latency(case, seconds)
     check_whole(bench, log, case)
+    measure_cold(bench, log)
+
+
+def measure_cold(bench: Run, log: Log) -> None:
+    """The same with nothing of the file in memory, as far as a process without privileges can put it out.
+
+    Each history finds what those before it read: the upper pages, and of a small log soon everything. So the pages
+    read for one are noted beside its time.
+    """
+    world, path = log.world, log.world.folder / "env" / "data.mdb"
+    case = f"history: {millions(log.records)}M records cold"
+    bench.progress.step(case)
+    world.hub.close()
+    forget_pages(path)
+    world.reopen(bench.options.threads)
+    seconds, before = [], bytes_read()
+    for alias in world.everybody[log.frequent[:COLD]]:
+        begin = time.perf_counter()
+        history = world.hub.history(alias, limit=LIMIT)
+        if len(history):
+            history.proof(0)
+        seconds.append(time.perf_counter() - begin)
+    bench.results.add_latency(case, seconds)
+    after = bytes_read()
+    if before is not None and after is not None and after > before:
+        bench.results.add(f"{case} read from disk", "bytes_per_row", (after - before) / len(seconds))
+
+
+def forget_pages(path: Path) -> None:
+    """Let the system put a file that nobody has mapped out of memory; where it cannot, nothing happens."""
+    if hasattr(os, "posix_fadvise"):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fdatasync(descriptor)
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(descriptor)
 
 
 def check_whole(bench: Run, log: Log, case: str) -> None:

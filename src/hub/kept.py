@@ -1,0 +1,123 @@
+"""The checkpoints that are kept: one a minute for a day, one an hour for a year, one a day for ever, each exported one.
+
+They are evidence of what was signed when: a log that was forked later does not lead to them. Database ``checkpoints``,
+numbers in keys big endian, values sealed (``sealed.py``) and little endian:
+
+| key | value |
+|---|---|
+| u8 class (0 minute, 1 hour, 2 day), u64 which of them since 1970 | i64 time of the last record; the note |
+
+A checkpoint enters with the first commit of the hub in the minute after it was signed, so that keeping it costs no sync
+of its own; the latest one of all is in the head. What was exported, by whichever process, stands in the file
+``<head>.exported``: for each note a line "bytes of base64" " " base64, appended and synced; a shorter line was cut by a
+crash before its checkpoint left. Notes are signed; both kinds are checked by
+their signatures when they are read.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from pathlib import Path
+
+from hub.errors import ProofError, StorageError, TamperError
+from hub.sealed import seal, storage_error, unseal
+from hub.snapshot import Commit, Snapshot
+from hub.tlog.verify import Checkpoint, verify_checkpoint
+
+MINUTE_S, HOUR_S, DAY_S, YEAR_S = 60, 3_600, 86_400, 366 * 86_400
+
+CLASSES = ((MINUTE_S, DAY_S), (HOUR_S, YEAR_S), (DAY_S, None))
+"""Of each class: one checkpoint in so many seconds, kept for so many."""
+
+DROPPED_MAX = 4
+"""Old ones that leave with one that comes: more than one, so that what piled up goes away."""
+
+
+def keep_checkpoint(commit: Commit, note: str, time: int) -> None:
+    """Put a checkpoint that is durable in the head among those that are kept, where none of its minute is yet."""
+    value = time.to_bytes(8, "little", signed=True) + note.encode()
+    with commit.txn.cursor(db=commit.databases["checkpoints"]) as cursor:
+        for number, (each_s, for_s) in enumerate(CLASSES):
+            key = _key(number, time // each_s)
+            if not cursor.put(key, seal("checkpoints", key, value), overwrite=False) or for_s is None:
+                continue
+            for _ in range(DROPPED_MAX):
+                if cursor.set_range(_key(number, 0)) and bytes(cursor.key()) < _key(number, (time - for_s) // each_s):
+                    cursor.delete()
+
+
+def _key(number: int, place: int) -> bytes:
+    return bytes([number]) + max(place, 0).to_bytes(8, "big")
+
+
+def kept_checkpoints(snapshot: Snapshot, exported: Path, verifier_key: str) -> list[tuple[int | None, str]]:
+    """(time of the last record, or None where it was only exported; note) of each that is kept, by size.
+
+    Raises:
+        TamperError: one is not signed by this log's key. StorageError: one is damaged.
+    """
+    found: dict[str, int | None] = dict.fromkeys(_read_exported(exported))
+    for key, value in snapshot.items("checkpoints", b""):
+        body = unseal("checkpoints", key, value)
+        found[body[8:].decode()] = _time_of(body)
+    sizes = {note: _verify(note, verifier_key).size for note in found}
+    return [(found[note], note) for note in sorted(found, key=lambda note: sizes[note])]
+
+
+def note_exported(path: Path, note: str) -> None:
+    """Write down durably that a checkpoint was exported; one that stands there already is not written again.
+
+    Raises:
+        StorageError: it could not be written: the export must not be called done.
+    """
+    text = base64.b64encode(note.encode())
+    line = b"%d %s\n" % (len(text), text)
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            length = os.fstat(handle).st_size
+            before = os.pread(handle, len(line), max(0, length - len(line)))
+            if before == line:
+                return
+            # A line that a crash cut short is ended first.
+            lead = b"" if not before or before.endswith(b"\n") else b"\n"
+            if os.write(handle, lead + line) != len(lead + line):
+                raise StorageError("write exported checkpoints: no space left", retry_safe=True)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise storage_error("write exported checkpoints", error) from error
+
+
+def _read_exported(path: Path) -> list[str]:
+    try:
+        *lines, _ = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise storage_error("read exported checkpoints", error) from error
+    notes = []
+    for number, line in enumerate(lines):
+        length, _, text = line.partition(b" ")
+        if length.isdigit() and len(text) < int(length):
+            continue
+        try:
+            if not length.isdigit() or len(text) > int(length):
+                raise ValueError
+            notes.append(base64.b64decode(text, validate=True).decode())
+        except (ValueError, UnicodeDecodeError) as error:
+            raise StorageError(f"exported checkpoints: expected a length and base64 in line {number + 1}") from error
+    return notes
+
+
+def _verify(note: str, verifier_key: str) -> Checkpoint:
+    try:
+        return verify_checkpoint(note, verifier_key)
+    except ProofError as error:
+        raise TamperError(f"kept checkpoints: expected ones of this log, got another ({error})") from None
+
+
+def _time_of(body: bytes) -> int:
+    return int.from_bytes(body[:8], "little", signed=True)
