@@ -6,13 +6,15 @@ import datetime as dt
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
+
 from hub.catalog import Catalog
 from hub.errors import RequestError, StorageError
 from hub.holds import HoldKeys, HoldState, Piece, find_hold, read_holds, read_pieces
 from hub.log import Log, StoredTree
 from hub.messages import Kind, Record, Status
 from hub.store import Store
-from hub.tlog.entry import decode_shared, unpack_row
+from hub.tlog.entry import HASH_BYTES, decode_shared, unpack_row
 from hub.tlog.proof import Proof
 
 
@@ -71,7 +73,8 @@ def _prove_piece(store: Store, log: Log, catalog: Catalog, piece: Piece) -> list
         proof = Proof(index, [], checkpoint="", record=record, salt=salt, shared=piece.shared[decision], row=row)
         found.append(HeldRecord(record, proof, piece.operators[decision], piece.cases[at]))
     with store.snapshot() as snapshot:
-        checkpoint, paths = log.prove(snapshot, piece.indexes, [one.proof.leaf for one in found])
+        leaves = np.frombuffer(b"".join(one.proof.leaf for one in found), dtype=np.uint8).reshape(-1, HASH_BYTES)
+        checkpoint, paths = log.prove(snapshot, piece.indexes, leaves)
     for one, path in zip(found, paths, strict=True):
         one.proof.checkpoint, one.proof.path = checkpoint, path
     return found

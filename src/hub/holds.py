@@ -205,8 +205,7 @@ def find_hold(snapshot: Snapshot, number: int) -> Hold:
     Raises:
         RequestError: there is none of this number.
     """
-    ok = isinstance(number, int) and not isinstance(number, bool) and 0 < number < 2**32
-    value = snapshot.get("holds", number.to_bytes(4, "big")) if ok else None
+    value = snapshot.get("holds", number.to_bytes(4, "big")) if _is_number(number) else None
     if value is None:
         raise RequestError("hold: expected the number of one, got another")
     return _parse(number.to_bytes(4, "big"), value)
@@ -311,12 +310,16 @@ def release_hold(store: Store, number: int, now: int, ground: str, by: str) -> H
 
 
 def _find_in_force(commit: Commit, number: int, now: int) -> Hold:
-    found = next((hold for hold in holds_of(commit) if hold.number == number), None)
+    found = next((hold for hold in holds_of(commit) if _is_number(number) and hold.number == number), None)
     if found is None:
         raise RequestError("hold: expected the number of one, got another")
     if found.state != HoldState.IN_FORCE or now >= found.ends_at:
         raise RequestError(f"hold {number}: expected one in force, got one that is over")
     return found
+
+
+def _is_number(number: object) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool) and 0 < number < 2**32
 
 
 def _event(now: int, what: str, by: str, ground: str) -> Event:
