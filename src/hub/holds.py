@@ -18,7 +18,7 @@ copied out, everywhere.
 | 7 person | bin | nonce (12) and AES-256-GCM of u32 person under the hold's key; empty = any |
 | 8 state | int | a :class:`HoldState` |
 | 9 copied | int | records copied out |
-| 10 events | array | of arrays (time, what, by, ground): "set", "extended", "released", "ended", for auditors, kept for ever |
+| 10 events | array | of arrays (time, what, by, ground): "set", "extended", "released", "ended"; kept for ever |
 
 ``held``: key u32 number, u64 index of the first record of a piece, value sealed: nonce (12) and AES-256-GCM under the
 hold's key, with the key in ``held`` as associated data, of :class:`Piece` in MessagePack.

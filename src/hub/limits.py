@@ -38,7 +38,7 @@ RETENTION_YEARS = 7
 
 INQUIRY_OPEN_DAYS_MAX = 62
 """From an inquiry's first record to its last: its id may be sent again for 30 days (by whole days of UTC, so 31), and a
-permit that its last chunk leaves waits no longer than as many again. A period expires this long after its seven years."""
+permit that its last chunk leaves waits no longer than as many again. A period expires so long after its seven years."""
 
 RETAIN_AHEAD_DAYS_MAX = 31
 """A clock that is further ahead of the last record erases nothing unless a person confirms it: a hub at work records

@@ -41,15 +41,15 @@ from hub.tlog.entry import Shared
 
 T = TypeVar("T")
 
-STEP_BYTES = 4 << 20
-STEP_VALUES = 1_024
+STEP_BYTES = 1 << 20
+STEP_VALUES = 256
 STEP_S = 0.003
-"""What a step removes, whichever is reached first: LMDB takes about 2 us to remove a small body and 20 us a large one,
-and an inquiry that comes in between waits for the step and its sync."""
+"""What a step removes, whichever is reached first: an inquiry that comes in between waits for the step and its sync."""
 
-RUNS_STEP_BYTES = 1 << 19
-PAUSE_S = 0.002
-"""Between two steps at least, and as long as the step took: whoever waits for the writer gets it."""
+RUNS_STEP_BYTES = 1 << 17
+PAUSE_S = 0.005
+"""Between two steps at least, and as long as the step took: whoever waits for the writer gets it. With steps four times
+as large the slowest percent of inquiries beside it took half as long again; the figures stand in docs/log.md."""
 
 PROCEDURE = "retention"
 LEGAL_BASIS = "番号法23条、同施行令29条"

@@ -78,7 +78,7 @@ def add_commands(commands: Any) -> None:
             parser.add_argument("--requester", metavar="CODE", help="what this institution asked")
             parser.add_argument("--since", metavar="DATE", help="from this day on")
             parser.add_argument("--last", metavar="DATE", help="to this day, included")
-            parser.add_argument("--alias", metavar="HEX", help="records about this person: portal alias, or - for stdin")
+            parser.add_argument("--alias", metavar="HEX", help="about this person: portal alias, or - for stdin")
         parser.set_defaults(run=run)
 
 
