@@ -39,8 +39,7 @@ DROP_VALUES, DROP_BYTES = 256, 1 << 20
 
 def run(bench: Run) -> None:
     measure_delay(bench)
-    for kind in (InEnvironment, InSegments):
-        measure_years(bench, kind)
+    measure_years(bench)
 
 
 # -- inquiries beside the erasure of a period
@@ -109,13 +108,15 @@ class Size(NamedTuple):
 
     periods: int
     chunks: int
-    singles: int
+    groups: int
     blocks: int
     rewrites: int
 
 
-QUICK = Size(periods=PERIODS_KEPT + 4, chunks=1, singles=10, blocks=64, rewrites=30)
-WHOLE = Size(periods=PERIODS_KEPT + 12, chunks=3, singles=120, blocks=512, rewrites=200)
+QUICK = Size(periods=PERIODS_KEPT + 4, chunks=1, groups=6, blocks=64, rewrites=30)
+WHOLE = Size(periods=PERIODS_KEPT + 12, chunks=3, groups=50, blocks=512, rewrites=300)
+GROUP = 64
+"""Single inquiries that one transaction takes: their bodies share pages with nothing, and leave in scattered ones."""
 
 
 class Layout(Protocol):
@@ -128,8 +129,8 @@ class Layout(Protocol):
     def begin(self, period: int) -> None:
         """A period begins."""
 
-    def put(self, commit: Commit, period: int, key: bytes, body: bytes) -> None:
-        """Append a body; durable once the transaction is."""
+    def put(self, commit: Commit, period: int, bodies: dict[bytes, bytes]) -> None:
+        """Append bodies; durable once the transaction is."""
 
     def drop(self, period: int) -> None:
         """All bodies of a period go; their keys and index leave the environment by themselves."""
@@ -144,8 +145,9 @@ class InEnvironment:
 
     def begin(self, period: int) -> None: ...
 
-    def put(self, commit: Commit, period: int, key: bytes, body: bytes) -> None:
-        commit.put("records", key, body)
+    def put(self, commit: Commit, period: int, bodies: dict[bytes, bytes]) -> None:
+        for key, body in bodies.items():
+            commit.put("records", key, body)
 
     def drop(self, period: int) -> None: ...
 
@@ -166,12 +168,13 @@ class InSegments:
         self._handle = os.open(self._path(period), os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
         self._length = 0
 
-    def put(self, commit: Commit, period: int, key: bytes, body: bytes) -> None:
-        os.write(self._handle, body)
+    def put(self, commit: Commit, period: int, bodies: dict[bytes, bytes]) -> None:
+        os.write(self._handle, b"".join(bodies.values()))
         os.fdatasync(self._handle)
-        place = period.to_bytes(2, "big") + self._length.to_bytes(8, "big") + len(body).to_bytes(4, "big")
-        commit.put_sealed("records", key, place)
-        self._length += len(body)
+        for key, body in bodies.items():
+            place = period.to_bytes(2, "big") + self._length.to_bytes(8, "big") + len(body).to_bytes(4, "big")
+            commit.put_sealed("records", key, place)
+            self._length += len(body)
 
     def drop(self, period: int) -> None:
         self._path(period).unlink()
@@ -186,13 +189,14 @@ class Years:
     def __init__(self, bench: Run, kind: type[Layout], size: Size) -> None:
         self._random = bench.generator("retention years")
         self._size = size
+        self.name = kind.name
         self.store = Store(bench.folder / f"years {kind.name}", create=True, readonly=False, now=START)
         self._layout = kind(self.store)
         self._keys: deque[list[bytes]] = deque()
         self._period = 0
         self._index = 0
         self.appends: list[float] = []
-        """Seconds of each append of one record."""
+        """Seconds of each transaction with a group of single inquiries."""
         with self.store.commit() as commit:
             for block in range(size.blocks):
                 commit.put("tables", block.to_bytes(8, "big"), bytes(BLOCK_BYTES))
@@ -201,26 +205,27 @@ class Years:
         """A quarter: bulk chunks, single records, aliases acquired in between."""
         self._layout.begin(self._period)
         self._keys.append([])
-        size = self._size
-        whole = set(np.linspace(0, size.singles, size.chunks, endpoint=False, dtype=int).tolist())
-        for at in range(size.singles):
+        whole = set(np.linspace(0, self._size.groups, self._size.chunks, endpoint=False, dtype=int).tolist())
+        for at in range(self._size.groups):
             if at in whole:
-                self._append(CHUNK_ROWS)
+                self._append([CHUNK_ROWS])
             begin = time.perf_counter()
-            self._append(1)
+            self._append([1] * GROUP)
             self.appends.append(time.perf_counter() - begin)
-            if at % 3 == 0:
-                self.rewrite()
+            self.rewrite()
         self._period += 1
 
-    def _append(self, rows: int) -> None:
-        key = self._index.to_bytes(8, "big")
+    def _append(self, chunks: list[int]) -> None:
         with self.store.commit() as commit:
-            self._layout.put(commit, self._period, key, self._random.bytes(HEAD_BYTES + BODY * rows))
-            commit.put_sealed("entries", key, self._random.bytes(ENTRY * rows))
-            commit.put_sealed("runs", key, self._random.bytes(INDEX * rows))
-        self._keys[-1].append(key)
-        self._index += rows
+            bodies = {}
+            for rows in chunks:
+                key = self._index.to_bytes(8, "big")
+                bodies[key] = self._random.bytes(HEAD_BYTES + BODY * rows)
+                commit.put_sealed("entries", key, self._random.bytes(ENTRY * rows))
+                commit.put_sealed("runs", key, self._random.bytes(INDEX * rows))
+                self._index += rows
+            self._layout.put(commit, self._period, bodies)
+        self._keys[-1] += bodies
 
     def rewrite(self) -> tuple[float, list[float]]:
         """Two blocks, as an acquisition of one alias rewrites them: (seconds with the sync, seconds of each put)."""
@@ -257,23 +262,32 @@ class Years:
         return sum(s["psize"] * (s["branch_pages"] + s["leaf_pages"] + s["overflow_pages"]) for s in stats)
 
 
-def measure_years(bench: Run, kind: type[Layout]) -> None:
-    """Rewriting blocks in the first quarter, before the first one goes, and after years of them going."""
+def measure_years(bench: Run) -> None:
+    """Rewriting blocks in the first quarter, before the first one goes, and after years of them going.
+
+    Both layouts side by side, a rewrite of one and then of the other: what else the machine does meets both.
+    """
     size = QUICK if bench.options.quick else WHOLE
-    years = Years(bench, kind, size)
+    both = [Years(bench, kind, size) for kind in (InEnvironment, InSegments)]
     try:
         for period in range(1, size.periods + 1):
-            if period > PERIODS_KEPT:
-                years.drop_period()
-            years.add_period()
-            if period in (1, PERIODS_KEPT, size.periods):
-                case = f"retention: {kind.name} after {(period - 1) / 4:g} years"
-                bench.progress.step(case)
-                measured = [years.rewrite() for _ in range(size.rewrites)]
-                add_latency(bench, f"{case}, acquire", [seconds for seconds, _ in measured])
-                add_latency(bench, f"{case}, 32 KiB put", [put for _, puts in measured for put in puts])
+            for years in both:
+                if period > PERIODS_KEPT:
+                    years.drop_period()
+                years.add_period()
+            if period not in (1, PERIODS_KEPT, size.periods):
+                continue
+            after = f"after {(period - 1) / 4:g} years"
+            bench.progress.step(f"retention: {after}")
+            measured = [[years.rewrite() for years in both] for _ in range(size.rewrites)]
+            for years, times in zip(both, zip(*measured, strict=True), strict=True):
+                case = f"retention: {years.name} {after}"
+                add_latency(bench, f"{case}, acquire", [seconds for seconds, _ in times])
+                add_latency(bench, f"{case}, 32 KiB put", [put for _, puts in times for put in puts])
                 bench.results.add(f"{case}, in use", "bytes", years.bytes_in_use())
                 bench.results.add(f"{case}, file", "bytes", bytes_on_disk(years.store.folder / "env"))
-        add_latency(bench, f"retention: {kind.name}, append of one", years.appends)
+        for years in both:
+            add_latency(bench, f"retention: {years.name}, append of {GROUP}", years.appends)
     finally:
-        years.store.close()
+        for years in both:
+            years.store.close()
