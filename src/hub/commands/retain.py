@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+import os
 from pathlib import Path
 from typing import Any
 
 import hub
 from hub.commands.options import add_folder, moment_of, print_table, spell_moment, take_alias, take_folder, take_moment
 from hub.commands.progress import Progress, Stopping, add_progress
-from hub.errors import RequestError
+from hub.errors import RequestError, StorageError
 
 RETAIN_EPILOG = """\
 Records are kept for seven years from the last record of their inquiry, by whole quarters of a year.
@@ -171,11 +172,21 @@ def run_export(arguments: argparse.Namespace) -> int:
     records = 0
     with hub.open(folder, readonly=True) as h:
         for held in h.held(_number(number)):
-            Path(out).mkdir(parents=True, exist_ok=True)
-            (Path(out) / f"{held.proof.index}.tlog-proof").write_text(held.proof.text())
+            _write_proof(Path(out), f"{held.proof.index}.tlog-proof", held.proof.text())
             records += 1
     print(f"{out}: {records:,} records")
     return 0 if records else 1
+
+
+def _write_proof(folder: Path, name: str, text: str) -> None:
+    """Write where only this user can read: whoever has a proof and the person's key knows whose record it is."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise StorageError(f"write proofs: {error.strerror}") from error
 
 
 def _number(text: str) -> int:
