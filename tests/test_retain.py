@@ -16,7 +16,7 @@ import pytest
 
 import hub
 from hub import retain
-from hub.bodies import Fields
+from hub.bodies import Fields, KeyGoneError
 from hub.erasures import expires_at, years_after
 from hub.errors import BusyError, RequestError, StorageError
 from hub.limits import RETAIN_AHEAD_DAYS_MAX, RETAIN_PERIODS_MAX
@@ -263,7 +263,48 @@ def test_a_history_under_way_when_a_period_goes_skips_it(aged: Aged) -> None:
             bodies = hub.hub.Bodies(snapshot, h._periods, h._heads)
             h._periods.shred(OLD)
             found = [one for some in find_records(snapshot, bodies, keys, person, 2**62, batch=10) for one in some]
+            # Its heads were read before and are still in memory: another reader does not get one either.
+            assert h._heads.find(0, int.from_bytes(snapshot.get("records", bytes(8))[:8], "little")) is None
         assert [one.located.index >= 63 for one in found] == [True, True]
+
+
+def test_a_head_that_stays_in_memory_is_not_served_once_the_key_is_gone(aged: Aged) -> None:
+    with aged.open() as h, h._store.snapshot() as snapshot:
+        chunk = hub.hub.Bodies(snapshot, h._periods, h._heads).locate(0).chunk
+        h._periods.shred(OLD)
+        assert h._heads.find(0, int.from_bytes(snapshot.get("records", bytes(8))[:8], "little")) is chunk
+        with pytest.raises(KeyGoneError):
+            hub.hub.Bodies(snapshot, h._periods, h._heads).locate(0)
+
+
+def test_a_key_that_no_record_used_goes_with_its_time_too(aged: Aged) -> None:
+    unused = OLD + 2
+    with aged.open() as h:
+        h._periods.make(unused)
+        aged.now = expires_at(unused) - 1
+        h.retain(confirm=True)
+        assert unused in h._periods.periods()
+        aged.now += 1
+        h.retain(confirm=True)
+        assert unused not in h._periods.periods()
+
+
+def test_opening_for_writing_unlinks_the_key_of_an_erasure_that_was_entered(
+    aged: Aged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aged.expire()
+    with aged.open() as h:
+        with monkeypatch.context() as patch:
+            patch.setattr(hub.periods.PeriodKeys, "shred", _stop)
+            with pytest.raises(StopError):
+                h.retain()
+        assert OLD in h._periods.periods()
+    with aged.open(readonly=True) as h:
+        assert OLD in h._periods.periods()
+    with aged.open() as h:
+        assert OLD not in h._periods.periods()
+        assert sections(h, aged.portal[0]) == ["Section of today", "Section that is kept"]
+        assert [one.under_way for one in h.retention()] == [True, False, False]
 
 
 # -- what a verification says
@@ -422,6 +463,10 @@ def test_a_damaged_copy_is_named(aged: Aged) -> None:
 
 class StopError(Exception):
     pass
+
+
+def _stop(*_: object) -> None:
+    raise StopError
 
 
 STEPS = ["copy_held", "append_records", "put_erasure", "drop_period", "_drop_bodies"]

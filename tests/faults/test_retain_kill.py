@@ -76,9 +76,10 @@ class Expired:
                 erasures = read_erasures(snapshot)
                 bodies = len(snapshot.items("records", b""))
                 assert snapshot.state.records == self.before.size + len(erasures)
-            gone = len(h._periods.periods())
+            keys = len(h._periods.periods())
             if done:
-                assert (len(sections), len(erasures), gone) == (1, OLD, 1)
+                assert (len(sections), len(erasures), keys, bodies) == (1, OLD, 1, 1 + OLD)
+                assert [one.done for one in h.retention()] == [True] * OLD + [False]
                 assert [len(list(h.held(number))) for number in (1, 2)] == [ROWS, ROWS]
                 assert [hold.state.name for hold in h.holds()] == ["IN_FORCE", "IN_FORCE", "ENDED"]
         return len(erasures), bodies
