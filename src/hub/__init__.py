@@ -8,6 +8,8 @@ from hub.catalog import Catalog, Decision, Institution, Procedure, Rule
 from hub.corrections import Notice
 from hub.events import Event, EventKind
 from hub.handles import PartyRecord
+from hub.held import HeldRecord
+from hub.holds import Hold, HoldState
 from hub.hub import Hub, RequestStatus, open
 from hub.messages import (
     Acquired,
@@ -24,6 +26,7 @@ from hub.messages import (
     Status,
     Withhold,
 )
+from hub.retain import PeriodState, Retained
 from hub.tlog.proof import Proof
 from hub.verify import Report
 
@@ -38,13 +41,17 @@ __all__ = [
     "Event",
     "EventKind",
     "Flag",
+    "HeldRecord",
     "History",
+    "Hold",
+    "HoldState",
     "Hub",
     "Inquiry",
     "Institution",
     "Kind",
     "Notice",
     "PartyRecord",
+    "PeriodState",
     "Procedure",
     "Proof",
     "Reason",
@@ -53,6 +60,7 @@ __all__ = [
     "Report",
     "RequestStatus",
     "Resolved",
+    "Retained",
     "Rule",
     "Status",
     "Withhold",

@@ -79,6 +79,19 @@ assert ROW.itemsize == ROW_BYTES
 _PREFIX = b"records\0"
 
 
+class KeyGoneError(StorageError):
+    """The key of a record's period is not there (any more): what was erased cannot be read."""
+
+
+class Place(NamedTuple):
+    """What a chunk's head says in the clear: index of its first record, records, period, time of the commit."""
+
+    first: int
+    rows: int
+    period: int
+    time: int
+
+
 class Fields(msgspec.Struct, array_like=True, frozen=True):
     """What the records of a chunk have in common.
 
@@ -211,6 +224,45 @@ def _head_sum(key: bytes, rest: memoryview) -> int:
     return digest.intdigest()
 
 
+def _value_before(snapshot: Snapshot, index: int) -> tuple[bytes, memoryview]:
+    """Key and value of the chunk with the largest first index not above this one; the value is as long as a head."""
+    found = snapshot.pages.at_or_before(b"records", index.to_bytes(8, "big"))
+    if found is None or len(found[0]) != 8:
+        raise StorageError(f"record {index}: expected a chunk, got none")
+    if len(found[1]) < HEAD_BYTES:
+        raise StorageError(
+            f"records from {int.from_bytes(found[0], 'big')}: expected a chunk, got {len(found[1])} bytes"
+        )
+    return found
+
+
+def _check_head(key: bytes, value: memoryview) -> int:
+    """Check a chunk's length and the checksum over its head; returns where its rows begin."""
+    head_sum, magic, n, place, _, _, fields_bytes, _, _, _, _ = HEAD.unpack_from(value)
+    rows_at = _rows_at(n, fields_bytes)
+    if (
+        magic != MAGIC
+        or place != int.from_bytes(key, "big")
+        or len(value) != rows_at + ROW_BYTES * n
+        or head_sum != _head_sum(key, value[8:rows_at])
+    ):
+        first = int.from_bytes(key, "big")
+        raise StorageError(f"records from {first}: expected the stored checksum, got a damaged head")
+    return rows_at
+
+
+def read_place(snapshot: Snapshot, index: int) -> Place:
+    """What the head of the chunk at or before an index says in the clear; needs no key.
+
+    Raises:
+        StorageError: there is none, or it is damaged.
+    """
+    key, value = _value_before(snapshot, index)
+    _check_head(key, value)
+    _, _, n, first, _, time, _, period, _, _, _ = HEAD.unpack_from(value)
+    return Place(first, n, period, time)
+
+
 class Heads:
     """The heads of chunks that a process has read lately; shared by its snapshots, since a chunk never changes."""
 
@@ -235,6 +287,12 @@ class Heads:
             while len(self._kept) > 1 and (len(self._kept) > HEADS_KEPT or self._decisions > DECISIONS_KEPT):
                 self._decisions -= len(self._kept.popitem(last=False)[1][1].shared)
 
+    def forget(self, period: int) -> None:
+        """Let go of all chunks of a period whose key is gone."""
+        for first, (_, chunk) in list(self._kept.items()):
+            if chunk.period == period:
+                self._kept.pop(first, None)
+
 
 class Bodies:
     """Reads the bodies of one snapshot."""
@@ -243,12 +301,13 @@ class Bodies:
         self._snapshot = snapshot
         self._periods = periods
         self._heads = heads
+        self._found: dict[int, PeriodKey] = {}
 
     def locate(self, index: int) -> Located:
         """Find the chunk that a record stands in.
 
         Raises:
-            StorageError: there is none, it is damaged, or its period's key is gone.
+            StorageError: there is none, or it is damaged. KeyGoneError: its period was erased.
         """
         chunk, _ = self._chunk_before(index)
         if not chunk.first <= index < chunk.first + chunk.rows:
@@ -256,21 +315,41 @@ class Bodies:
         return Located(chunk, index - chunk.first)
 
     def is_erased(self, index: int) -> bool:
-        """Whether a record's period has no key any more: nothing of it can be read."""
+        """Whether nothing of a record can be read any more: its period's key is gone, or its chunk has left too."""
         found = self._snapshot.pages.at_or_before(b"records", index.to_bytes(8, "big"))
-        if found is None or len(found[1]) < HEAD_BYTES:
+        if found is None:
+            # Periods are erased oldest first: what lies before the first chunk was.
+            return True
+        return len(found[1]) >= HEAD_BYTES and self._periods.of(HEAD.unpack_from(found[1])[7]) is None
+
+    def readable(self, index: int) -> bool:
+        """Whether the key of a record's period is there.
+
+        Raises:
+            StorageError: no chunk holds it, or it is damaged.
+        """
+        try:
+            self.locate(index)
+        except KeyGoneError:
             return False
-        return self._periods.of(HEAD.unpack_from(found[1])[7]) is None
+        return True
 
     def key_of(self, chunk: Chunk) -> PeriodKey:
         """The key of a chunk's period.
 
         Raises:
-            StorageError: it is gone.
+            KeyGoneError: it is gone.
         """
-        key = self._periods.of(chunk.period)
+        return self._key(chunk.period, chunk.first)
+
+    def _key(self, period: int, first: int) -> PeriodKey:
+        # Asked of the file once a reader and period, so that a page of history is all of one state: no chunk that was
+        # read before is served once the key is gone, whoever unlinked it.
+        key = self._found.get(period) or self._periods.of(period)
         if key is None:
-            raise StorageError(f"records from {chunk.first}: expected the key of {period_name(chunk.period)}, got none")
+            self._heads.forget(period)
+            raise KeyGoneError(f"records from {first}: expected the key of {period_name(period)}, got none")
+        self._found[period] = key
         return key
 
     def read(self, indexes: Sequence[int]) -> tuple[list[Located], npt.NDArray[np.void]]:
@@ -346,24 +425,16 @@ class Bodies:
 
     def _place(self, index: int) -> tuple[bytes, memoryview]:
         """Key and value of the chunk with the largest first index not above this one; the value was not touched."""
-        found = self._snapshot.pages.at_or_before(b"records", index.to_bytes(8, "big"))
-        if found is None or len(found[0]) != 8:
-            raise StorageError(f"record {index}: expected a chunk, got none")
-        return found
+        return _value_before(self._snapshot, index)
 
     def _check_head(self, key: bytes, value: memoryview) -> Chunk:
         first = int.from_bytes(key, "big")
-        if len(value) < HEAD_BYTES:
-            raise StorageError(f"records from {first}: expected a chunk, got {len(value)} bytes")
-        head_sum, magic, n, place, _, time, fields_bytes, period, _, nonce, _ = HEAD.unpack_from(value)
+        head_sum, _, n, _, _, time, fields_bytes, period, _, nonce, _ = HEAD.unpack_from(value)
         kept = self._heads.find(first, head_sum)
         if kept is not None and kept.rows == n and len(value) == kept.rows_at + ROW_BYTES * n:
+            self._key(kept.period, first)
             return kept
-        rows_at = _rows_at(n, fields_bytes)
-        if magic != MAGIC or place != first or len(value) != rows_at + ROW_BYTES * n:
-            raise StorageError(f"records from {first}: expected the stored checksum, got a damaged head")
-        if head_sum != _head_sum(key, value[8:rows_at]):
-            raise StorageError(f"records from {first}: expected the stored checksum, got a damaged head")
+        rows_at = _check_head(key, value)
         encrypted = bytes(value[HEAD_BYTES : HEAD_BYTES + fields_bytes])
         chunk = self._decode(first, n, period, time, nonce, encrypted, rows_at)
         chunk.sums[:] = np.frombuffer(value[_padded(HEAD_BYTES + fields_bytes) : rows_at], dtype="<u8")
@@ -374,9 +445,7 @@ class Bodies:
         self, first: int, rows: int, period: int, time: int, nonce: bytes, encrypted: bytes, rows_at: int
     ) -> Chunk:
         sums = np.empty(-(-rows // ROWS_PER_PIECE), dtype=np.uint64)
-        key = self._periods.of(period)
-        if key is None:
-            raise StorageError(f"records from {first}: expected the key of {period_name(period)}, got none")
+        key = self._key(period, first)
         try:
             fields = msgspec.msgpack.decode(key.crypt_fields(nonce, encrypted), type=Fields)
             shared = [decode_shared(raw) for raw in fields.shared]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hub.bodies import Bodies, Located
+from hub.bodies import Bodies, KeyGoneError, Located
 from hub.periods import PeriodKeys
 from hub.runs import find_indexes
 from hub.snapshot import Snapshot
@@ -65,6 +65,14 @@ def find_records(
         until=None if until is None else int(until) + 1,
     )
     while some := list(islice(indexes, batch)):
-        located, rows = bodies.read(some)
+        located, rows = _read(bodies, some)
         # Two persons may share a key of 64 bits.
         yield [Found(one, row) for one, row in zip(located, rows, strict=True) if row["person"] == person]
+
+
+def _read(bodies: Bodies, indexes: list[int]) -> tuple[list[Located], npt.NDArray[np.void]]:
+    try:
+        return bodies.read(indexes)
+    except KeyGoneError:
+        # Erased since the search began: it is nobody's history any more.
+        return bodies.read([index for index in indexes if bodies.readable(index)])

@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -40,11 +40,13 @@ from hub.catalog import Catalog
 from hub.corrections import Corrections, Notice, make_disclosure
 from hub.decode import CODES_ABOVE, decode_alias, decode_aliases, decode_codes, decode_inquiry, decode_providers
 from hub.disclose import disclose_history, prove_records
-from hub.errors import RequestError, StorageError
+from hub.errors import BusyError, RequestError, StorageError
 from hub.events import Event, check_after, read_events
 from hub.gather import Gatherer, Parts, settle_future
 from hub.handles import PartyRecord
+from hub.held import HeldRecord, iterate_held
 from hub.history import Found
+from hub.holds import Hold, HoldKeys, add_hold, extend_hold, make_hold, read_holds, release_hold
 from hub.kept import note_exported
 from hub.limits import HISTORY_LIMIT, HISTORY_LIMIT_MAX
 from hub.log import Log
@@ -68,6 +70,8 @@ from hub.requests import (
 )
 from hub.resolve import resolve_aliases
 from hub.respond import respond, respond_empty
+from hub.retain import Parts as RetentionParts
+from hub.retain import PeriodState, Retained, list_periods, resume_shredding, retain_records
 from hub.sealed import unseal
 from hub.snapshot import Snapshot, State
 from hub.store import Store
@@ -119,6 +123,9 @@ class Hub:
         self._store = Store(Path(folder), create=create, readonly=readonly, now=int(clock()))
         self._periods = PeriodKeys(self._store.folder / "keys" / "periods")
         self._heads = Heads()
+        self._hold_keys = HoldKeys(self._store.folder / "keys" / "holds")
+        self._retaining = threading.Lock()
+        """Held by the one thread that erases."""
         self._merger: Merger | None = None
         self._log: Log | None = None
         self._workers = Workers(threads)
@@ -137,6 +144,7 @@ class Hub:
             self._gatherer = self._make_gatherer(log)
             if not readonly:
                 complete_pending(self._store, self._workers)
+                resume_shredding(self._retention())
                 self._merger = Merger(self._store)
         except BaseException:
             self.close()
@@ -889,7 +897,10 @@ class Hub:
         Args:
             progress: called with the records that are done.
         """
-        return Verifier(self._store, self._published(), self._periods, self._workers, self._office).run(progress)
+        verifier = Verifier(
+            self._store, self._published(), self._periods, self._hold_keys, self._workers, self._office
+        )
+        return verifier.run(progress)
 
     def _published(self) -> Log:
         assert self._log is not None
@@ -910,6 +921,106 @@ class Hub:
         with self._store.commit() as commit:
             commit.put_sealed("meta", b"origin", chosen.encode())
         return chosen
+
+    # -- retention
+
+    def retain(self, *, confirm: bool = False, progress: Callable[[int], None] | None = None) -> Retained:
+        """Erase the records that have been kept for seven years, and the copies of legal holds that are over.
+
+        Other work goes on beside it. Entries, tree, proofs and checkpoints stay; the erasure is itself a record.
+        Idempotent; after a crash or an exception the next call goes on.
+
+        Args:
+            confirm: a person has looked at the clock: erase also where it is far ahead of the last record, or where
+                more than two periods would go at once.
+            progress: called with the records erased so far; an exception from it stops there.
+
+        Raises:
+            RequestError: the clock is far ahead, or many periods would go; nothing was changed.
+            BusyError: another thread is at it.
+            StorageError: the disk failed or is full, or a body under a hold is damaged.
+        """
+        if not self._retaining.acquire(blocking=False):
+            raise BusyError("retain: under way in another thread")
+        try:
+            return retain_records(
+                self._retention(), clock=self._clock, catalog=self.catalog.digest, confirm=confirm, progress=progress
+            )
+        finally:
+            self._retaining.release()
+
+    def retention(self) -> list[PeriodState]:
+        """Every period of the log, oldest first, and when it is erased; changes nothing."""
+        now = self._now()
+        with self._store.snapshot() as snapshot:
+            return list_periods(snapshot, now)
+
+    def hold(
+        self,
+        *,
+        ground: str,
+        until: dt.date,
+        by: str,
+        inquiry: str | None = None,
+        requester: str | None = None,
+        since: dt.date | None = None,
+        last: dt.date | None = None,
+        portal_alias: Any = None,
+    ) -> Hold:
+        """Keep records from being erased: a legal hold. Where several of its criteria are given, all must fit.
+
+        Args:
+            ground: why, for auditors. until: its last day in Japan. by: who sets it.
+            inquiry: the name of an inquiry as in :class:`Record`, 16 hex digits.
+            requester: institution code; with since and last, days in Japan (both included), only what it asked then.
+            portal_alias: only records about this person.
+
+        Raises:
+            RequestError: an argument has the wrong form, or nothing is named; nothing was changed.
+        """
+        number = None
+        if portal_alias is not None:
+            with self._store.snapshot() as snapshot:
+                number = self._find_citizen(snapshot, portal_alias)
+        if requester is not None:
+            self.catalog.institution(requester)
+        now = self._now()
+        hold = make_hold(now, ground, until, by, inquiry=inquiry, requester=requester, since=since, last=last)
+        if not (hold.inquiry or hold.requester or number is not None):
+            raise RequestError("hold: expected an inquiry, a requester or a person, got none")
+        return add_hold(self._store, self._hold_keys, hold, number)
+
+    def extend_hold(self, number: int, *, until: dt.date, ground: str, by: str) -> Hold:
+        """Let a hold in force last longer; what was copied out for it stays.
+
+        Raises:
+            RequestError: no such hold, it is over, or the day is not later than its last one.
+        """
+        return extend_hold(self._store, number, self._now(), until, ground, by)
+
+    def release_hold(self, number: int, *, ground: str, by: str) -> Hold:
+        """End a hold before its last day; the next ``retain`` shreds what was copied out for it.
+
+        Raises:
+            RequestError: no such hold, or it is over.
+        """
+        return release_hold(self._store, number, self._now(), ground, by)
+
+    def holds(self) -> list[Hold]:
+        """All holds that ever were, with what happened to them."""
+        with self._store.snapshot() as snapshot:
+            return read_holds(snapshot)
+
+    def held(self, number: int) -> Iterator[HeldRecord]:
+        """What was copied out for a hold, in the order of the log, each with its proof.
+
+        Raises:
+            RequestError: no such hold, or its copies were shredded. StorageError: a copy is damaged.
+        """
+        return iterate_held(self._store, self._published(), self._hold_keys, self.catalog, number)
+
+    def _retention(self) -> RetentionParts:
+        return RetentionParts(self._store, self._published(), self._periods, self._heads, self._hold_keys)
 
     # -- the folder
 

@@ -95,21 +95,69 @@ def make_keys(folder: Path) -> None:
             path = folder / f"{name}.key"
             if path.exists():
                 continue
-            fresh = folder / f".{name}.new"
-            fresh.unlink(missing_ok=True)
-            handle = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-            try:
-                if os.write(handle, os.urandom(KEY_BYTES)) != KEY_BYTES:
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                os.fsync(handle)
-            finally:
-                os.close(handle)
-            # Synced before it gets its name: a key file is whole or it is not there.
-            fresh.rename(path)
+            _write_key(path, folder / f".{name}.new")
         sync_folder(folder)
         sync_folder(folder.parent)
     except OSError as error:
         raise StorageError(f"make keys: {error.strerror}", retry_safe=True) from error
+
+
+def make_key_file(path: Path) -> None:
+    """Make a key file of its own, durably, in a folder that is made where it lacks; one that exists is kept.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    if path.exists():
+        return
+    folder = path.parent
+    try:
+        if not folder.exists():
+            folder.mkdir(mode=0o700)
+            sync_folder(folder.parent)
+        _write_key(path, path.with_suffix(".new"))
+        sync_folder(folder)
+    except OSError as error:
+        raise StorageError(f"make key {path.name}: {error.strerror}", retry_safe=True) from error
+
+
+def shred_key_file(path: Path) -> None:
+    """Unlink a key file, durably; nothing happens where there is none. Goes on where it was cut off.
+
+    Raises:
+        StorageError: it cannot be unlinked; the same may be tried again.
+    """
+    gone = path.with_suffix(".gone")
+    try:
+        if path.exists():
+            # It loses its name first: a key that is half overwritten must never be read as one.
+            path.rename(gone)
+            sync_folder(path.parent)
+        if gone.exists():
+            # Overwritten, for file systems that write in place.
+            handle = os.open(gone, os.O_WRONLY)
+            try:
+                os.pwrite(handle, bytes(KEY_BYTES), 0)
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+            gone.unlink()
+            sync_folder(path.parent)
+    except OSError as error:
+        raise StorageError(f"shred key {path.name}: {error.strerror}", retry_safe=True) from error
+
+
+def _write_key(path: Path, fresh: Path) -> None:
+    fresh.unlink(missing_ok=True)
+    handle = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    try:
+        if os.write(handle, os.urandom(KEY_BYTES)) != KEY_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    # Synced before it gets its name: a key file is whole or it is not there.
+    fresh.rename(path)
 
 
 def load_keys(folder: Path) -> Keys:

@@ -61,6 +61,27 @@ CORRECTIONS_PER_RECORD_MAX = 100
 REQUEST_DAYS = 30
 """Request ids are kept this many days; afterwards the same id is a new request."""
 
+RETENTION_YEARS = 7
+"""Records are kept this long after the last one of their inquiry (Art. 23 of the Act, Art. 29 of its Order)."""
+
+INQUIRY_OPEN_DAYS_MAX = 62
+"""From an inquiry's first record to its last: its id may be sent again for 30 days (by whole days of UTC, so 31), and a
+permit that its last chunk leaves waits no longer than as many again. A period expires so long after its seven years."""
+
+RETAIN_AHEAD_DAYS_MAX = 31
+"""A clock that is further ahead of the last record erases nothing unless a person confirms it: a hub at work records
+every day, so it is more likely that the clock is wrong than that nobody asked for a month."""
+
+RETAIN_PERIODS_MAX = 2
+"""Periods that are erased at once without a person's confirmation: done every quarter or half-year there are no more,
+and a wrong clock that has already left a record must not take years of records with it."""
+
+HOLD_YEARS_MAX = 10
+"""A legal hold ends at most this long after it is set or extended; one that is to last longer is looked at again."""
+
+HOLD_GROUND_CHARS_MAX = 400
+HOLD_BY_CHARS_MAX = 100
+
 HISTORY_LIMIT_MAX = 1_000
 HISTORY_LIMIT = 100
 

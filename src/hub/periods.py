@@ -7,9 +7,7 @@ key: unlinking that one file shreds them everywhere, in the environment and in e
 from __future__ import annotations
 
 import datetime as dt
-import errno
 import hmac
-import os
 import re
 import threading
 from pathlib import Path
@@ -19,8 +17,7 @@ import numpy.typing as npt
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from hub.errors import StorageError
-from hub.keys import KEY_BYTES, encrypt_blocks, read_key, sync_folder
+from hub.keys import encrypt_blocks, make_key_file, read_key, shred_key_file
 
 JAPAN_TIME = dt.timezone(dt.timedelta(hours=9), "JST")
 NONCE_BYTES = 12
@@ -141,26 +138,8 @@ class PeriodKeys:
         found = self.of(period)
         if found is not None:
             return found
-        try:
-            with self._lock:
-                if not self._folder.exists():
-                    self._folder.mkdir(mode=0o700)
-                    sync_folder(self._folder.parent)
-                path = self._path(period)
-                fresh = path.with_suffix(".new")
-                fresh.unlink(missing_ok=True)
-                handle = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-                try:
-                    if os.write(handle, os.urandom(KEY_BYTES)) != KEY_BYTES:
-                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                    os.fsync(handle)
-                finally:
-                    os.close(handle)
-                # Synced before it gets its name: a key file is whole or it is not there.
-                fresh.rename(path)
-                sync_folder(self._folder)
-        except OSError as error:
-            raise StorageError(f"make period key: {error.strerror}", retry_safe=True) from error
+        with self._lock:
+            make_key_file(self._path(period))
         made = self.of(period)
         assert made is not None
         return made
@@ -171,29 +150,19 @@ class PeriodKeys:
         Raises:
             StorageError: it cannot be unlinked.
         """
-        try:
-            with self._lock:
-                self._known.pop(period, None)
-                path = self._path(period)
-                if path.exists():
-                    # Overwritten first, for file systems that write in place.
-                    handle = os.open(path, os.O_WRONLY)
-                    try:
-                        os.pwrite(handle, bytes(KEY_BYTES), 0)
-                        os.fsync(handle)
-                    finally:
-                        os.close(handle)
-                    path.unlink()
-                    sync_folder(self._folder)
-        except OSError as error:
-            raise StorageError(f"shred period key: {error.strerror}", retry_safe=True) from error
+        with self._lock:
+            self._known.pop(period, None)
+            shred_key_file(self._path(period))
 
     def periods(self) -> list[int]:
         """The periods that have a key, ascending."""
-        if not self._folder.exists():
-            return []
-        found = (_FILE.fullmatch(path.name) for path in self._folder.iterdir())
-        return sorted(4 * int(match[1]) + int(match[2]) - 1 for match in found if match)
+        with self._lock:
+            names = [path.name for path in self._folder.iterdir()] if self._folder.exists() else []
+            found = sorted(4 * int(match[1]) + int(match[2]) - 1 for name in names if (match := _FILE.fullmatch(name)))
+            # What another process shredded must not stay in this one's memory.
+            for period in self._known.keys() - set(found):
+                del self._known[period]
+        return found
 
     def _path(self, period: int) -> Path:
         return self._folder / f"{period_name(period)}.key"

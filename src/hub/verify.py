@@ -23,12 +23,17 @@ from hub import _hash
 from hub._core import slot_block
 from hub._walk import Walk
 from hub.aliases import check_table, table_numbers
-from hub.bodies import ROW, Bodies, Heads
+from hub.bodies import ROW, Bodies, Heads, KeyGoneError, read_place
+from hub.erasures import Erasure, expires_at, find_erasure, read_erasures
 from hub.errors import StorageError, TamperError
+from hub.held import check_held
+from hub.holds import HoldKeys
 from hub.log import Log, StoredTree
 from hub.markcheck import check_links, check_marks
+from hub.messages import Kind
 from hub.periods import PeriodKeys, period_name
 from hub.runcheck import check_blocks, check_runs
+from hub.runs import read_runs
 from hub.sealed import unseal, value_sum
 from hub.snapshot import STATE_KEY, SUM_MASK, Snapshot, table_sum_key
 from hub.store import Store
@@ -105,9 +110,11 @@ def check_pages(folder: Path) -> list[str]:
 class Verifier:
     """One verification of an open store."""
 
-    def __init__(self, store: Store, log: Log, periods: PeriodKeys, workers: Workers, office: Office) -> None:
+    def __init__(
+        self, store: Store, log: Log, periods: PeriodKeys, hold_keys: HoldKeys, workers: Workers, office: Office
+    ) -> None:
         self._store, self._log, self._periods, self._workers = store, log, periods, workers
-        self._office = office
+        self._hold_keys, self._office = hold_keys, office
         self._problems: list[str] = []
         self._heads = Heads()
         self._records = self._blocks = 0
@@ -125,6 +132,8 @@ class Verifier:
             self._try(lambda period=period: self._check_index(period))  # type: ignore[misc]
         self._try(self._check_run_blocks)
         self._try(self._check_marks)
+        self._try(self._check_erasures)
+        self._try(lambda: check_held(self._store, self._hold_keys))
         return Report(problems=tuple(self._problems[:PROBLEMS_MAX]), records=self._records, blocks=self._blocks)
 
     def _try(self, check: Callable[[], object]) -> None:
@@ -135,7 +144,10 @@ class Verifier:
 
     def _check_sealed(self) -> None:
         """The checksums of all small values."""
-        names = ["meta", "changes", "pending", "catalogs", "nodes", "checkpoints", "marks", "corrections", "events"]
+        names = [
+            "meta", "changes", "pending", "catalogs", "nodes", "checkpoints", "marks", "corrections", "events",
+            "erasures", "holds", "held",
+        ]  # fmt: skip
         days = (self._store.request_database(day, create=False) for day in sorted(self._store.request_days()))
         names += [name for name in days if name is not None]
         for name in names:
@@ -201,8 +213,7 @@ class Verifier:
         found: list[bytes] = []
         while done < size:
             while asked < size and len(ahead) < AHEAD:
-                with self._store.snapshot() as snapshot:
-                    rows = self._bodies(snapshot).locate(asked).chunk.rows
+                rows = self._rows_from(asked)
                 ahead.append(self._workers.submit(self._derive, asked))
                 asked += rows
             rows, leaves = ahead.popleft().result()
@@ -223,7 +234,29 @@ class Verifier:
         if found != peaks:
             raise StorageError(f"log: expected the peaks of {size} records, got others")
 
+    def _rows_from(self, first: int) -> int:
+        """The records of the chunk that begins here."""
+        with self._store.snapshot() as snapshot:
+            if find_erasure(snapshot, first) is not None:
+                return len(_stored_entries(snapshot, first))
+            return read_place(snapshot, first).rows
+
     def _derive(self, first: int) -> tuple[int, npt.NDArray[np.uint8]]:
+        """The leaves of a chunk: of one that was erased from its stored entries, else from its body."""
+        with self._store.snapshot() as snapshot:
+            if find_erasure(snapshot, first) is not None:
+                entries = _stored_entries(snapshot, first)
+                return len(entries), _hash.hash_leaves(entries)
+        try:
+            return self._derive_from_body(first)
+        except KeyGoneError:
+            # Where it was erased meanwhile, a newer snapshot says so: keys are unlinked after the entry is durable.
+            with self._store.snapshot() as snapshot:
+                if find_erasure(snapshot, first) is None:
+                    raise
+            return self._derive(first)
+
+    def _derive_from_body(self, first: int) -> tuple[int, npt.NDArray[np.uint8]]:
         """The leaves of a chunk from its body, once its stored entries are found to be the same."""
         with self._store.snapshot() as snapshot:
             bodies = self._bodies(snapshot)
@@ -258,10 +291,16 @@ class Verifier:
         if key is None:
             return
         with self._store.snapshot() as snapshot:
+            erasures = read_erasures(snapshot)
+            # Of one under way neither key, bodies nor runs are sure to be there; _check_erasures looks at the others.
+            if any(erasure.period == period for erasure in erasures):
+                return
+            erased = max((erasure.end for erasure in erasures), default=0)
             bodies = self._bodies(snapshot)
 
             def records(first: int, last: int) -> Iterator[tuple[int, npt.NDArray[np.uint64]]]:
                 end = min(last + 1, snapshot.state.records)
+                first = max(first, erased)
                 while first < end:
                     located = bodies.locate(first)
                     chunk = located.chunk
@@ -277,6 +316,35 @@ class Verifier:
             except StorageError as error:
                 raise StorageError(f"index of {period_name(period)}: {error}") from error
 
+    def _check_erasures(self) -> None:
+        """What is erased is gone, is no more than what the log's own records say, and was not erased early."""
+        with self._store.snapshot() as snapshot:
+            erasures, follows = read_erasures(snapshot), 0
+            for erasure in erasures:
+                name = f"erasure of {period_name(erasure.period)}"
+                if erasure.first != follows or erasure.recorded >= snapshot.state.records:
+                    raise StorageError(f"{name}: expected a range that begins at {follows}, got another")
+                follows = erasure.end
+                if erasure.begun_at < expires_at(erasure.period):
+                    raise StorageError(f"{name}: expected it after its period expired, got it earlier")
+                if erasure.done_at:
+                    self._check_gone(snapshot, name, erasure)
+                if find_erasure(snapshot, erasure.recorded) is not None:
+                    continue
+                (located,), (row,) = self._bodies(snapshot).read([erasure.recorded])
+                if row["kind"] != Kind.ERASURE or located.chunk.shared[row["decision"]].items != erasure.items:
+                    raise StorageError(f"{name}: expected record {erasure.recorded} to tell of it, found it does not")
+
+    def _check_gone(self, snapshot: Snapshot, name: str, erasure: Erasure) -> None:
+        found = snapshot.pages.at_or_before(b"records", (erasure.end - 1).to_bytes(8, "big"))
+        if found is not None and found[0] >= erasure.key:
+            at = int.from_bytes(found[0], "big")
+            raise StorageError(f"{name}: expected no body in its range, found one at record {at}")
+        if read_runs(snapshot, erasure.period):
+            raise StorageError(f"{name}: expected no run of it in the history index, found one")
+        if self._periods.of(erasure.period) is not None:
+            raise StorageError(f"{name}: expected its key to be gone, found it")
+
     def _check_run_blocks(self) -> None:
         with self._store.snapshot() as snapshot:
             check_blocks(snapshot)
@@ -287,3 +355,12 @@ class Verifier:
 
     def _bodies(self, snapshot: Snapshot) -> Bodies:
         return Bodies(snapshot, self._periods, self._heads)
+
+
+def _stored_entries(snapshot: Snapshot, first: int) -> npt.NDArray[np.uint8]:
+    """The entries of the value that begins with this record: uint8[n, 32]."""
+    key = first.to_bytes(8, "big")
+    raw = unseal("entries", key, snapshot.get("entries", key) or b"")
+    if not raw or len(raw) % HASH_BYTES:
+        raise StorageError(f"entries from {first}: expected whole hashes, got something else")
+    return np.frombuffer(raw, np.uint8).reshape(-1, HASH_BYTES)

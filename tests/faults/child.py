@@ -5,6 +5,7 @@ over the socket, with the job's own pipe passed along, so that a kill costs mill
 
 * ``plan``: run operations of a plan in a folder, from ``first``, to ``stop`` or until killed;
 * ``create``: make a folder;
+* ``retain``: erase what has expired by the clock ``now``;
 * ``hold``: open a folder and keep it until killed;
 * ``faulty``: one operation of a plan with a fault in force (under the recorder), again when that is said to be safe;
 * ``steps``: open, operations of a plan with exports and merges between, with a fault in force all the while.
@@ -34,6 +35,7 @@ import proof
 import hub
 import hub.additions
 import hub.merger
+import hub.retain
 
 
 def run_job(job: dict[str, Any], fd: int, catalog: hub.Catalog) -> None:
@@ -60,6 +62,15 @@ def run_job(job: dict[str, Any], fd: int, catalog: hub.Catalog) -> None:
             os.write(fd, proof.frame(proof.STARTED))
             hub.open(job["folder"], create=True).close()
             os.write(fd, proof.frame(proof.OPENED))
+        case "retain":
+            for name, value in job["limits_of_retain"].items():
+                assert hasattr(hub.retain, name)
+                setattr(hub.retain, name, value)
+            os.write(fd, proof.frame(proof.STARTED))
+            with hub.open(job["folder"], clock=lambda: job["now"]) as h:
+                os.write(fd, proof.frame(proof.OPENED))
+                h.retain(confirm=True)
+                os.write(fd, proof.frame(proof.DONE))
         case "hold":
             with hub.open(job["folder"], **options):
                 os.write(fd, proof.frame(proof.OPENED))

@@ -13,6 +13,8 @@ UNITS = {
     "ns_per_row": "ns",
     "p50_us": "us",
     "p99_us": "us",
+    "max_us": "us",
+    "bytes": "bytes",
     "bytes_per_row": "bytes",
     "ratio_to_best_peer": "x",
     "share_of_limit": "1",
