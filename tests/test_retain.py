@@ -453,7 +453,7 @@ def test_a_damaged_copy_is_named(aged: Aged) -> None:
     raw[40] ^= 1
     forge(aged.folder, lambda txn, db: txn.put(key, seal("held", key, bytes(raw)), db=db(b"held")))
     with aged.open(readonly=True) as h:
-            assert "hold 1: expected what its key encrypted, got something else" in h.verify().problems
+        assert "hold 1: expected what its key encrypted, got something else" in h.verify().problems
         with pytest.raises(StorageError):
             list(h.held(1))
 
