@@ -376,3 +376,21 @@ def test_each_decision_of_a_chunk_is_blinded_for_itself(filled: Filled) -> None:
         assert [one.supervised for one in chunk.shared] == [
             supervise(fields.blind, decision, covered) for decision, covered in enumerate(covering)
         ]
+
+
+def test_an_index_that_lost_a_run_serves_no_history(filled: Filled) -> None:
+    env = lmdb.open(str(filled.folder / "env"), map_size=1 << 30, max_dbs=256, lib_version=0)
+    with env, env.begin(write=True) as txn:
+        database = env.open_db(b"rundir", txn=txn, create=False)
+        keys = [bytes(key) for key, _ in txn.cursor(db=database) if bytes(key)[:1] == b"\1"]
+        kept = txn.get(keys[0], db=database)
+        txn.delete(keys[0], db=database)
+    with hub.open(filled.folder, readonly=True) as h:
+        with pytest.raises(StorageError, match="history index: expected a run from record 0"):
+            h.history(filled.portal[0])
+        assert any("index of" in problem or "rundir" in problem for problem in h.verify().problems)
+    env = lmdb.open(str(filled.folder / "env"), map_size=1 << 30, max_dbs=256, lib_version=0)
+    with env, env.begin(write=True) as txn:
+        txn.put(keys[0], kept, db=env.open_db(b"rundir", txn=txn, create=False))
+    with hub.open(filled.folder, readonly=True) as h:
+        h.history(filled.portal[0])

@@ -6,7 +6,13 @@ import numpy as np
 import numpy.typing as npt
 
 def find_entries(
-    cursor: Any, period: int, wanted: int, below: int, since: int, until: int
+    cursor: Any,
+    period: int,
+    wanted: int,
+    below: int,
+    since: int,
+    until: int,
+    spans: list[tuple[int, int]],
 ) -> list[tuple[int, int, int, int, int, int, int, list[int] | None]]: ...
 def find_in_block(
     value: Any, key: bytes, wanted: int, below: int, key_bytes: int, offset_bytes: int, blocks: int

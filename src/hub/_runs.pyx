@@ -123,12 +123,14 @@ cdef list hits_in(const Block* block, uint64_t remainder, uint64_t first, uint64
     return found
 
 
-def find_entries(object cursor, uint64_t period, uint64_t wanted, uint64_t below, int64_t since, int64_t until):
+def find_entries(object cursor, uint64_t period, uint64_t wanted, uint64_t below, int64_t since, int64_t until,
+                 list spans not None):
     """The runs of a period that may hold records of a person, from entries of ``rundir``; small ones are searched.
 
     Args:
         cursor: of ``rundir``. wanted: person key. below: no record from this index on.
         since, until: runs without a record between these times, both included, are left out.
+        spans: gets (first, last) index of every run with a record under ``below``, of whatever time.
 
     Returns:
         list of (last, first, records, blocks, key bytes, offset bytes, period, hits): hits is None for a run that has
@@ -162,9 +164,10 @@ def find_entries(object cursor, uint64_t period, uint64_t wanted, uint64_t below
                 at = <const uint8_t*>value.buf
                 if value.len < ENTRY_BYTES or not is_sealed(RUNDIR, <const uint8_t*>key.buf, key.len, at, value.len):
                     raise StorageError(f"{name_of(period, first)}: expected the stored checksum, got a damaged entry")
+                last = load(at + 8, 8)
+                spans.append((first, last))
                 if <int64_t>load(at + 32, 8) > until or <int64_t>load(at + 40, 8) < since:
                     continue
-                last = load(at + 8, 8)
                 records = <uint32_t>load(at + 16, 4)
                 blocks = <uint32_t>load(at + 20, 4)
                 if blocks:

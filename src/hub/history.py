@@ -10,9 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from hub.bodies import Bodies, KeyGoneError, Located
+from hub.erasures import read_erasures
+from hub.errors import StorageError
 from hub.periods import PeriodKeys
 from hub.runs import find_indexes
 from hub.snapshot import Snapshot
+
+
+class GapError(StorageError):
+    """Some records are in no run of the index: a page of it is damaged, or a period has lost its key."""
 
 
 class Found(NamedTuple):
@@ -56,13 +62,32 @@ def find_records(
 
     Raises:
         StorageError: index or bodies are damaged.
+        GapError: the index does not have every record that was not erased; the same can be seen in a snapshot from
+            before an erasure whose key has gone since.
     """
+    erasures = read_erasures(snapshot)
+    begin = erasures[-1].end if erasures else 0
+
+    def check(spans: list[tuple[int, int]]) -> None:
+        # A damaged page of the environment may hide an entry whole, which no checksum of a value would show.
+        at = begin
+        for first, last in spans:
+            if last < begin:
+                # An erasure is under way, its key is still there.
+                continue
+            if first != at:
+                raise GapError(f"history index: expected a run from record {at} on, got one from {first}")
+            at = last + 1
+        if at < min(below, snapshot.state.records):
+            raise GapError(f"history index: expected a run from record {at} on, got none")
+
     indexes = find_indexes(
         snapshot,
         keys,
         below,
         since=None if since is None else int(since),
         until=None if until is None else int(until) + 1,
+        check=check,
     )
     while some := list(islice(indexes, batch)):
         located, rows = _read(bodies, some)

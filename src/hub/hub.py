@@ -45,7 +45,7 @@ from hub.events import Event, check_after, read_events
 from hub.gather import Gatherer, Parts, settle_future
 from hub.handles import PartyRecord
 from hub.held import HeldRecord, iterate_held
-from hub.history import Found
+from hub.history import Found, GapError
 from hub.holds import Hold, HoldKeys, add_hold, extend_hold, make_hold, read_holds, release_hold
 from hub.kept import note_exported
 from hub.limits import HISTORY_LIMIT, HISTORY_LIMIT_MAX
@@ -597,6 +597,17 @@ class Hub:
         Raises:
             RequestError: the alias is not one of the portal's, or a filter has the wrong form.
         """
+        options: dict[str, Any] = {
+            "since": since, "until": until, "institution": institution, "procedure": procedure,
+            "limit": limit, "cursor": cursor,
+        }  # fmt: skip
+        try:
+            return self._disclose(portal_alias, options)
+        except GapError:
+            # Retention may have erased, since this snapshot began, what it still names: once more from the newest one.
+            return self._disclose(portal_alias, options)
+
+    def _disclose(self, portal_alias: Any, options: dict[str, Any]) -> History:
         with self._store.snapshot() as snapshot:
             person = self._find_citizen(snapshot, portal_alias)
             bodies, now = Bodies(snapshot, self._periods, self._heads), max(int(self._clock()), snapshot.state.time)
@@ -607,15 +618,10 @@ class Hub:
                 self._store.keys,
                 self._periods,
                 person,
-                since=since,
-                until=until,
-                institution=institution,
-                procedure=procedure,
-                limit=limit,
-                cursor=cursor,
                 prove=lambda found, records: self._prove(person, found, records),
                 visibility=Visibility(snapshot, bodies, self._office.vault, self._store.keys, person),
                 disclosure=make_disclosure(self._store.keys, person, now, snapshot.state.records),
+                **options,
             )
 
     def disclosure_key(self, portal_alias: Any) -> bytes:

@@ -47,7 +47,7 @@ from __future__ import annotations
 
 import heapq
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -227,6 +227,7 @@ def find_indexes(
     *,
     since: int | None = None,
     until: int | None = None,
+    check: Callable[[list[tuple[int, int]]], None] | None = None,
 ) -> Iterator[int]:
     """Indexes of the records about a person, newest first, found as they are asked for.
 
@@ -235,6 +236,8 @@ def find_indexes(
         below: no record from this index on.
         since, until: seconds since 1970, both included; runs without a record between them are left out whole, so
             that what is found still has to be compared with them.
+        check: called before the first index is given out, with (first, last) index of every run of these periods that
+            has a record under ``below``, ascending.
 
     Returns:
         Indexes, descending. Two persons may have the same key of 64 bits: the caller compares the record's person.
@@ -245,10 +248,13 @@ def find_indexes(
     low = TIME_MIN if since is None else since
     high = TIME_MAX if until is None else until
     found: list[tuple[int, int, int, int, int, int, int, list[int] | None]] = []
+    spans: list[tuple[int, int]] = []
     if below > 0:
         with snapshot.reading, snapshot.txn.cursor(db=snapshot.databases["rundir"]) as cursor:
             for period, key in keys.items():
-                found += _runs.find_entries(cursor, period, key, min(below, INDEX_MAX), low, high)
+                found += _runs.find_entries(cursor, period, key, min(below, INDEX_MAX), low, high, spans)
+    if check is not None:
+        check(sorted(spans))
     # Periods may have indexes between each other's where the year's quarter ended: what is found waits in a heap until
     # no other run can hold a newer one.
     found.sort(key=lambda entry: entry[0], reverse=True)
