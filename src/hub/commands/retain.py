@@ -16,8 +16,8 @@ from hub.errors import RequestError, StorageError
 RETAIN_EPILOG = """\
 Records are kept for seven years from the last record of their inquiry, by whole quarters of a year.
 What a legal hold names is copied out first. The key of the quarter is unlinked, then its records leave
-in small steps beside other work; the log's tree, proofs and checkpoints stay. Given again after a stop
-or a crash, it goes on. While the folder is served, the server does this.
+in small steps; the log's tree, proofs and checkpoints stay. Given again after a stop or a crash, it
+goes on. A program that has the folder open for writing keeps this command out: it calls retain() itself.
 
 Where the clock is more than 31 days ahead of the last record, or more than two quarters would go at
 once, nothing is erased without --yes: look at the clock, and at --dry-run, first.
