@@ -9,9 +9,9 @@ numbers in keys big endian, values sealed (``sealed.py``) and little endian:
 
 A checkpoint enters with the first commit of the hub in the minute after it was signed, so that keeping it costs no sync
 of its own; the latest one of all is in the head. What was exported, by whichever process, stands in the file
-``<head>.exported``: for each note a line "bytes of base64" " " base64, appended and synced; a shorter line was cut by a
-crash before its checkpoint left. Notes are signed; both kinds are checked by
-their signatures when they are read.
+``<head>.exported``: for each note a line "bytes of base64" " " base64, appended and synced; what stands behind the last
+line's end was cut by a crash before its checkpoint left, and is written over. Notes are signed; both kinds are checked
+by their signatures when they are read.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ MINUTE_S, HOUR_S, DAY_S, YEAR_S = 60, 3_600, 86_400, 366 * 86_400
 
 CLASSES = ((MINUTE_S, DAY_S), (HOUR_S, YEAR_S), (DAY_S, None))
 """Of each class: one checkpoint in so many seconds, kept for so many."""
+
+TAIL_BYTES = 16_384
+"""More than a line takes: a note fits a slot of the head."""
 
 DROPPED_MAX = 4
 """Old ones that leave with one that comes: more than one, so that what piled up goes away."""
@@ -83,14 +86,15 @@ def note_exported(path: Path, note: str) -> None:
         try:
             # Two exports of one hub may go to two folders at once.
             fcntl.flock(handle, fcntl.LOCK_EX)
+            # A line that a crash cut short is taken away first. One that is there already may be one whose sync failed:
+            # only written anew it is written at all.
             length = os.fstat(handle).st_size
-            begin = max(0, length - len(line))
-            before = os.pread(handle, len(line), begin)
-            # A line that is there already may be one whose sync failed: only written anew it is written at all.
-            at = begin if before == line else length
-            # A line that a crash cut short is ended first.
-            lead = b"" if not before or before.endswith(b"\n") else b"\n"
-            if os.pwrite(handle, lead + line, at) != len(lead + line):
+            tail = os.pread(handle, TAIL_BYTES, max(0, length - TAIL_BYTES))
+            at = length - len(tail) + tail.rfind(b"\n") + 1
+            if tail.endswith(b"\n" + line) or tail == line:
+                at = length - len(line)
+            os.ftruncate(handle, at)
+            if os.pwrite(handle, line, at) != len(line):
                 raise StorageError("write exported checkpoints: no space left", retry_safe=True)
             os.fsync(handle)
             # The name of a file that was just made.
@@ -111,10 +115,8 @@ def _read_exported(path: Path) -> list[str]:
     notes = []
     for number, line in enumerate(lines):
         length, _, text = line.partition(b" ")
-        if length.isdigit() and len(text) < int(length):
-            continue
         try:
-            if not length.isdigit() or len(text) > int(length):
+            if not length.isdigit() or len(text) != int(length):
                 raise ValueError
             notes.append(base64.b64decode(text, validate=True).decode())
         except (ValueError, UnicodeDecodeError) as error:

@@ -86,7 +86,12 @@ def test_peers_and_limit_stand_beside_the_hub(whole: Any) -> None:
         if row["case"].startswith("resolve: 2k hits peer:") and row["metric"] == "rows_per_s"
     ]  # fmt: skip
     assert hits["ratio_to_best_peer"] == pytest.approx(hits["rows_per_s"] / max(rates))
-    assert 0 < hits["share_of_limit"] < 1.5
+    (limit,) = (
+        row["value"] for row in content["results"]
+        if row["case"] == "resolve: 2k hits limit 1 thread" and row["metric"] == "rows_per_s"
+    )  # fmt: skip
+    # Not how large it is: on so small a hub and a busy machine it may be anything.
+    assert hits["share_of_limit"] == pytest.approx(hits["rows_per_s"] / limit)
 
 
 def test_the_machine_is_named(whole: Any) -> None:
@@ -132,8 +137,8 @@ def test_an_unknown_stage_is_one_line_and_status_2(tmp_path: Path) -> None:
     done, content = run_bench(tmp_path, "resolv")
     assert done.returncode == USAGE
     assert done.stderr.splitlines() == [
-        "bench: stage: expected one of acquire, resolve, authorise, inquiry, record, prove, history, verify or list, "
-        "got resolv"
+        "bench: stage: expected one of acquire, resolve, authorise, inquiry, record, prove, history, verify, "
+        "retention or list, got resolv"
     ]
     assert content is None
     assert done.stdout == ""
