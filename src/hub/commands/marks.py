@@ -165,7 +165,7 @@ def run_audit(arguments: argparse.Namespace) -> int:
     with hub.open(folder, readonly=True) as h:
         if arguments.waiting is None:
             events = h.events(after=arguments.after, limit=arguments.limit)
-            header = ("number", "at", "what", "institution", "clerks", "record", "ground")
+            header: tuple[str, ...] = ("number", "at", "what", "institution", "clerks", "record", "ground")
             rows = [_event_cells(event) for event in events]
         else:
             by = dt.date.today() if arguments.by is None else _take_day("--by", arguments.by)
