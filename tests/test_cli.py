@@ -407,9 +407,9 @@ def test_history_reads_like_a_sentence(desk: Desk) -> None:
 
 def test_a_withheld_record_leaves_the_history_until_two_clerks_lift_it(desk: Desk) -> None:
     alias = desk.acquire("portal", [CODES[0]])[0]
-    desk.inquire(desk.ask(desk.acquire("nenkin", [CODES[0]])[:1]))
+    desk.inquire(desk.ask([f"{desk.aliases[0]},{CITY}"]))
     with hub.open(desk.hub) as h:
-        handle = h.handles("nenkin", h.acquire("nenkin", [CODES[0]]).aliases[0])[0][0].hex()
+        handle = h.handles("nenkin", bytes.fromhex(desk.aliases[0]))[0][0].hex()
     look = ("history", desk.hub, "--alias", alias)
     assert desk.run(*look)[0] == 0
     mark = ("--handle", handle, "--ground", "shelter", "--until", "2030-01-01", "--clerk", "sato")
@@ -432,9 +432,9 @@ def test_a_withheld_record_leaves_the_history_until_two_clerks_lift_it(desk: Des
 
 def test_history_shows_a_correction_with_what_it_follows(desk: Desk) -> None:
     alias = desk.acquire("portal", [CODES[0]])[0]
-    desk.inquire(desk.ask(desk.acquire("nenkin", [CODES[0]])[:1]))
+    desk.inquire(desk.ask([f"{desk.aliases[0]},{CITY}"]))
     with hub.open(desk.hub) as h:
-        handle = h.handles("nenkin", h.acquire("nenkin", [CODES[0]]).aliases[0])[0][0].hex()
+        handle = h.handles("nenkin", bytes.fromhex(desk.aliases[0]))[0][0].hex()
     decide = ("correct", desk.hub, "--handle", handle, "--reason", "another was meant", "--section", "課税課")
     assert desk.run(*decide)[0] == 0
     told = desk.run("history", desk.hub, "--alias", alias)[1]
