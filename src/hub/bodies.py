@@ -315,12 +315,15 @@ class Bodies:
         return Located(chunk, index - chunk.first)
 
     def is_erased(self, index: int) -> bool:
-        """Whether nothing of a record can be read any more: its period's key is gone, or its chunk has left too."""
-        found = self._snapshot.pages.at_or_before(b"records", index.to_bytes(8, "big"))
-        if found is None:
+        """Whether nothing of a record can be read any more: its period's key is gone, or its chunk has left too.
+
+        Raises:
+            StorageError: its chunk is damaged.
+        """
+        if self._snapshot.pages.at_or_before(b"records", index.to_bytes(8, "big")) is None:
             # Periods are erased oldest first: what lies before the first chunk was.
             return True
-        return len(found[1]) >= HEAD_BYTES and self._periods.of(HEAD.unpack_from(found[1])[7]) is None
+        return not self.readable(index)
 
     def readable(self, index: int) -> bool:
         """Whether the key of a record's period is there.

@@ -65,7 +65,8 @@ class Sound:
             self.own = h.acquire(REQUESTER, codes).aliases
             self.theirs = h.acquire(self.provider, codes).aliases
             self.portal = h.acquire(PORTAL, codes[:100]).aliases
-            h.inquire(make_inquiry("small"), self.own[:100], self.provider)
+            # Enough for a value with pages of its own: one inside a leaf would also stand in that leaf's older copies.
+            h.inquire(make_inquiry("small"), self.own[:200], self.provider)
             h.inquire(make_inquiry("large"), self.own[:2_000], self.provider)
             self.records = [record.index for record in h.history(self.portal[0]).records]
             self.stats = h.stats()
