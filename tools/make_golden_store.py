@@ -249,6 +249,7 @@ def describe(record: hub.Record) -> list[Any]:
         None if record.provided_at is None else int(record.provided_at.timestamp()), record.requester,
         record.on_behalf_of, record.provider, record.procedure, list(record.items), record.role, record.section,
         record.legal_basis, int(record.outcome), record.inquiry,
+        record.link, record.remark,
     ]  # fmt: skip
 
 
