@@ -548,9 +548,11 @@ class Reader:
         for key, body in self.opened(name):
             one = msgspec.msgpack.decode(body)
             expect(len(one) == 11 and one[0] == 1 and key == struct.pack(">I", one[1]), "hold")
-            expect((f"holds/{one[1]}" in self.keys) == (one[8] == 1), "a hold's key while it is in force")
+            there = f"holds/{one[1]}" in self.keys
+            # In state 2 its key is being shredded.
+            expect(one[8] in (1, 2, 3) and (one[8] == 2 or there == (one[8] == 1)), "a hold's key while in force")
             self.holds[one[1]] = one
-            if one[7] and one[8] == 1:
+            if one[7] and there:
                 self.held_persons[one[1]] = struct.unpack("<I", self.decrypt_held(one[1], b"person", one[7]))[0]
 
     def read_held(self, name: str) -> None:
