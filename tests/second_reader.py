@@ -20,10 +20,15 @@ import xxhash
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 Values = dict[bytes, bytes]
 M64 = (1 << 64) - 1
 KEY_NAMES = ("identifiers", "disclosure", "cursors", "log")
+DERIVED = {"records", "entries", "nodes", "runs"}
+RESIDENT_CODES = 1 << 23
+INQUIRY, CORRECTION_ASKED, CORRECTION, CONFIRMATION, ERASURE = 1, 2, 3, 4, 5
+FOLLOWING = (CORRECTION_ASKED, CORRECTION, CONFIRMATION)
 
 
 class Damaged(Exception):
@@ -90,6 +95,8 @@ class Reader:
             for database in databases:
                 if database.split(".")[0] == name:
                     reader(self, database)
+        self.check_marks()
+        self.check_corrections()
 
     def unseal(self, name: str, key: bytes, value: bytes) -> bytes:
         """Sealed: u64 xxh3-64 of name, 0, length of the key in decimal, 0, key, body; then the body."""
@@ -104,6 +111,21 @@ class Reader:
         name = f"periods/{period // 4:04}Q{period % 4 + 1}"
         expect(name in self.keys, "period key")
         return hmac.digest(self.keys[name], f"hub/period/{use}/1".encode(), "sha256")
+
+    def own_key(self, use: str) -> bytes:
+        return hmac.digest(self.keys["identifiers"], f"hub/own/{use}/1".encode(), "sha256")
+
+    def decrypt(self, name: str, period: int, raw: bytes) -> Any:
+        """What is encrypted of a value, or None where the period was erased and its key is gone."""
+        if period in self.erased and f"periods/{period // 4:04}Q{period % 4 + 1}" not in self.keys:
+            return None
+        key = self.period_key(period, "marks") if period else self.own_key("marks")
+        more = name.encode() + struct.pack("<H", period)
+        return msgspec.msgpack.decode(AESGCM(key).decrypt(raw[:12], raw[12:], more))
+
+    def decrypt_held(self, number: int, name: bytes, raw: bytes) -> bytes:
+        key = hmac.digest(self.keys[f"holds/{number}"], b"hub/hold/values/1", "sha256")
+        return AESGCM(key).decrypt(raw[:12], raw[12:], name)
 
     def person_key(self, period: int, person: int) -> int:
         return int.from_bytes(aes(self.period_key(period, "persons"), struct.pack("<I12x", person))[:8], "little")
@@ -130,11 +152,28 @@ class Reader:
         self.origin, self.catalog = meta[b"origin"].decode(), meta[b"catalog"].decode()
         self.counts = {int.from_bytes(k[5:], "big"): int.from_bytes(v, "little") for k, v in meta.items() if len(k) == 9
                        and k[:5] == b"count"}  # fmt: skip
+        self.check_sums(meta)
         public = Ed25519PrivateKey.from_private_bytes(self.keys["log"]).public_key()
         self.public = public
         self.key_id = sha256(self.origin.encode(), b"\n\x01", public.public_bytes_raw())[:4]
         key = base64.b64encode(b"\x01" + public.public_bytes_raw()).decode()
         self.verifier_key = f"{self.origin}+{self.key_id.hex()}+{key}"
+
+    def check_sums(self, meta: Values) -> None:
+        """Nothing is missing, and nothing of an earlier commit is in its own place."""
+        stored = {key[4:]: int.from_bytes(v, "little") for key, v in meta.items() if key[:4] == b"sums"}
+        tables = dict.fromkeys(stored, 0)
+        for key, value in self.db["tables"].items():
+            expect(key[:4] in tables, "sum of a table")
+            tables[key[:4]] += value_sum(key, value)
+        expect({table: total & M64 for table, total in tables.items()} == stored, "sums of the tables")
+        moving = set(self.db) - DERIVED - {"keys", "files", "tables"}
+        sums = {
+            one: sum(value_sum(*item) for item in self.db[one].items() if (one, item[0]) != ("meta", b"state")) & M64
+            for one in moving
+        }
+        expect(set(self.state["sums"]) <= moving, "databases with a sum")
+        expect(all(self.state["sums"].get(one, 0) == total for one, total in sums.items()), "sums")
 
     def read_catalogs(self, name: str) -> None:
         self.institutions: dict[int, str] = {}
@@ -190,7 +229,28 @@ class Reader:
             who = range(persons[0], persons[0] + n) if consecutive else persons
             self.pending.setdefault(number, []).extend((stream[16 * i : 16 * i + 16], p) for i, p in enumerate(who))
 
+    def read_erasures(self, name: str) -> None:
+        self.erasures: list[list[int]] = []
+        for key, body in self.opened(name):
+            one = msgspec.msgpack.decode(body)
+            expect(len(one) == 8 and one[0] == 1 and key == struct.pack(">Q", one[2]), "erasure")
+            # Oldest first, without a gap.
+            expect(one[2] == (self.erasures[-1][3] if self.erasures else 0) < one[3] <= one[4], "erased range")
+            self.erasures.append(one)
+        self.erased = {one[1] for one in self.erasures}
+        end = self.erasures[-1][3] if self.erasures else 0
+        self.records = [None] * end
+
+    def check_erasures(self) -> None:
+        for _, period, first, end, recorded, begun, done, _ in self.erasures:
+            record = self.records[recorded]
+            expect(record["kind"] == ERASURE and record["times"] == (begun, 0) and begun <= done, "erasure's record")
+            said = [f"{period // 4:04}Q{period % 4 + 1}", f"records {first} to {end - 1}"]
+            expect(record["shared"][5][:2] == said, "what an erasure's record says")
+            expect(f"periods/{said[0]}" not in self.keys, "a shredded key")
+
     def read_records(self, name: str) -> None:
+        self.entries = [b""] * len(self.records)
         for key, value in sorted(self.db[name].items()):
             total, magic, n, first, generation, time, s, period, zero, nonce, zero2 = struct.unpack_from(
                 "<Q4sIQQqIHH12sI", value
@@ -211,13 +271,15 @@ class Reader:
             salts = ctr(self.period_key(period, "salts"), counter, bytes(16 * n))
             self.add_chunk(period, fields, plain, salts)
         expect(len(self.records) == self.state["records"], "records")
+        self.check_erasures()
 
     def add_chunk(self, period: int, fields: Any, plain: bytes, salts: bytes) -> None:
         encoded, times, blind, supervised = fields
         shared = [msgspec.msgpack.decode(one) for one in encoded]
         for at, one in enumerate(shared):
             mine = supervised[at if len(supervised) > 1 else 0]
-            expect(one[13] == sha256(b"hub/supervised/1", blind, mine), "supervised")
+            own = sha256(b"hub/blind/1", blind, struct.pack("<I", at))
+            expect(one[13] == sha256(b"hub/supervised/1", own, mine), "supervised")
         last = -1
         for position in range(len(plain) // 16):
             person, provider, decision, outcome, kind = struct.unpack_from("<IHHBB", plain, 16 * position)
@@ -233,6 +295,7 @@ class Reader:
             self.records.append({
                 "period": period, "person": person, "person_key": key, "kind": kind, "outcome": outcome,
                 "provider": provider, "decision": decision, "times": (asked, provided), "shared": shared[decision],
+                "link": link - 1 if link else None,
             })  # fmt: skip
 
     def read_entries(self, name: str) -> None:
@@ -240,7 +303,11 @@ class Reader:
         for key, body in self.opened(name):
             expect(key == struct.pack(">Q", len(stored) // 32), "entries")
             stored += body
-        expect(stored == b"".join(self.entries), "entries of their bodies")
+        every = [stored[at : at + 32] for at in range(0, len(stored), 32)]
+        expect(len(every) == len(self.entries), "as many entries as records")
+        # Of erased bodies the entries are all that there is; nodes and signed checkpoints say that they are right.
+        expect(all(own in (entry, b"") for own, entry in zip(self.entries, every, strict=True)), "entries of bodies")
+        self.entries = every
         self.leaves = [sha256(b"\0", entry) for entry in self.entries]
 
     def root(self, first: int, size: int) -> bytes:
@@ -362,9 +429,184 @@ class Reader:
             pairs += zip(keys, offsets if o else range(len(pairs), len(pairs) + n), strict=True)
         return pairs
 
-    def read_requests(self, name: str) -> None:
-        self.requests: dict[bytes, Any] = getattr(self, "requests", {})
+    def read_marks(self, name: str) -> None:
+        self.marks: dict[tuple[int, int], dict[str, Any]] = {}
+        self.protections: dict[bytes, dict[str, Any]] = {}
         for key, body in self.opened(name):
+            if key[:1] == b"r":
+                flags, zero, period, until, judged = struct.unpack_from("<BBHIQ", body)
+                inside = self.decrypt(name, period, body[16:])
+                index, side = struct.unpack(">QB", key[1:])
+                expect(side in (1, 2) and flags <= 3 and zero == 0 and index < len(self.records), "mark")
+                expect(inside is None or bool(flags & 2) == (inside[4] is not None), "mark asked to be lifted")
+                self.marks[index, side] = {
+                    "withheld": bool(flags & 1), "period": period, "until": until, "judged": judged, "inside": inside,
+                }  # fmt: skip
+            else:
+                flags, zeros, since, number = struct.unpack_from("<B7sqQ", body)
+                inside = self.decrypt(name, 0, body[24:])
+                expect(key == self.protection_key(inside[5]), "place of a protection")
+                expect(flags <= 3 and not any(zeros) and bool(flags & 2) == (inside[4] is not None), "protection")
+                self.protections[key] = {"on": bool(flags & 1), "since": since, "number": number}
+
+    def protection_key(self, pseudonym: bytes) -> bytes:
+        return b"p" + hmac.digest(self.own_key("marks"), pseudonym, "sha256")[:16]
+
+    def read_events(self, name: str) -> None:
+        self.events: list[list[Any]] = []
+        for place, (key, body) in enumerate(self.opened(name), 1):
+            period, index = struct.unpack_from("<H", body)[0], int.from_bytes(body[2:8], "little") - 1
+            expect(key == struct.pack(">Q", place), "events from 1 without a gap")
+            expect((index == -1) == (period == 0), "event of no record")
+            told = self.decrypt(name, period, body[8:])
+            expect(index == -1 or self.is_erased(index) or self.records[index]["period"] == period, "event's period")
+            if told is not None:
+                self.events.append([place, None if index == -1 else index, *told])
+
+    def check_marks(self) -> None:
+        """Marks stand as their events say."""
+        marks: dict[tuple[int, int], tuple[Any, ...]] = {}
+        protections: dict[int, bool] = {}
+        for place, index, _, kind, *_, until, side, number, withheld in self.events:
+            if kind in (1, 3, 4):
+                marks[index, side] = bool(withheld), until, number
+            elif kind in (5, 7):
+                expect(kind == 7 or number <= place, "protection's number")
+                protections[number] = bool(withheld)
+        stand = {}
+        for (index, side), mark in self.marks.items():
+            if mark["inside"] is None:
+                expect(self.is_erased(index), "mark without its key")
+                continue
+            record = self.records[index]
+            party = record["shared"][2] if side == 1 else self.institutions[record["provider"]]
+            expect(mark["period"] == record["period"] and mark["inside"][0] == party, "mark of a party")
+            expect(side == 1 or provider_is_party(record), "mark of a provider")
+            stand[index, side] = mark["withheld"], mark["until"], mark["judged"]
+        expect(stand == marks, "marks as their events say")
+        for one in self.protections.values():
+            expect(protections.pop(one["number"], None) == one["on"], "protections as their events say")
+        expect(not any(protections.values()), "a protection of the events")
+
+    def is_erased(self, index: int) -> bool:
+        return self.records[index] is None
+
+    def read_corrections(self, name: str) -> None:
+        self.corrections: dict[int, Any] = {}
+        for key, body in self.opened(name):
+            period, waits, zero = struct.unpack_from("<HBB", body)
+            standing = self.decrypt(name, period, body[4:])
+            index = int.from_bytes(key, "big")
+            expect(waits <= 1 and zero == 0, "correction")
+            if standing is None:
+                expect(self.is_erased(index), "correction without its key")
+                continue
+            expect(self.records[index]["period"] == period, "correction's period")
+            asked, decided = standing
+            undecided = {one[0] for one in asked} - {one[1] for one in decided}
+            expect(bool(waits) == bool(undecided or any(one[4] for one in decided)), "somebody is waited for")
+            self.corrections[index] = standing
+
+    def check_corrections(self) -> None:
+        """What was asked, decided and confirmed are the records that follow the original, and the events' number."""
+        follow: dict[int, list[int]] = {}
+        for index, record in enumerate(self.records):
+            if record is not None and record["kind"] in FOLLOWING:
+                root = self.root_of(index)
+                expect(root is None or self.records[root]["person"] == record["person"], "follows another person's")
+                if root is not None:
+                    follow.setdefault(root, []).append(index)
+        expect(follow.keys() == self.corrections.keys(), "corrections of records")
+        for root, (asked, decided) in self.corrections.items():
+            original, own = self.records[root], follow[root]
+            by_kind = {kind: [i for i in own if self.records[i]["kind"] == kind] for kind in FOLLOWING}
+            expect([one[0] for one in asked] == by_kind[CORRECTION_ASKED], "asked")
+            expect([one[0] for one in decided] == by_kind[CORRECTION], "decided")
+            kinds = [event[3] for event in self.events if event[1] == root]
+            expect([kinds.count(8), kinds.count(9), kinds.count(10)] == [len(by_kind[k]) for k in FOLLOWING], "events")
+            parties = [original["shared"][2]]
+            parties += [self.institutions[original["provider"]]] * provider_is_party(original)
+            holders = {*parties, "pm"}
+            for index, holder, _ in asked:
+                record = self.records[index]
+                expect(record["link"] == root and self.institutions[record["provider"]] == holder, "asked of a holder")
+                expect(holder in parties, "asked of a party")
+            for index, follows, holder, digest, waiting in decided:
+                record = self.records[index]
+                expect(record["link"] == follows and record["shared"][2] == holder and holder in holders, "decided by")
+                reason, appeal = record["shared"][14].split("\n")
+                accepted = record["outcome"] == 0
+                said = ["hub/correction/1", "decided", root, reason, record["shared"][7], appeal, str(accepted), holder]
+                expect(digest == sha256(msgspec.msgpack.encode(said)), "what was decided")
+                answers = [self.records[i] for i in by_kind[CONFIRMATION] if self.records[i]["link"] == index]
+                rest = holders - {holder} - {one["shared"][2] for one in answers} if accepted else set()
+                expect(set(waiting) == rest and len(waiting) == len(rest), "who has not confirmed")
+
+    def read_holds(self, name: str) -> None:
+        self.holds: dict[int, list[Any]] = {}
+        self.held_persons: dict[int, int] = {}
+        for key, body in self.opened(name):
+            one = msgspec.msgpack.decode(body)
+            expect(len(one) == 11 and one[0] == 1 and key == struct.pack(">I", one[1]), "hold")
+            there = f"holds/{one[1]}" in self.keys
+            # In state 2 its key is being shredded.
+            expect(one[8] in (1, 2, 3) and (one[8] == 2 or there == (one[8] == 1)), "a hold's key while in force")
+            self.holds[one[1]] = one
+            if one[7] and there:
+                self.held_persons[one[1]] = struct.unpack("<I", self.decrypt_held(one[1], b"person", one[7]))[0]
+
+    def read_held(self, name: str) -> None:
+        self.held: dict[int, list[list[Any]]] = {}
+        for key, body in self.opened(name):
+            number, first = struct.unpack(">IQ", key)
+            piece = msgspec.msgpack.decode(self.decrypt_held(number, key, body))
+            version, indexes, decisions, shared, salts, rows, operators, cases = piece
+            n = len(indexes)
+            expect(version == 1 and indexes[0] == first and indexes == sorted(set(indexes)), "piece")
+            expect(n == len(decisions) == len(cases) == len(salts) // 16 == len(rows) // 48, "records of a piece")
+            expect(len(operators) == len(shared), "operators")
+            for at, (index, decision) in enumerate(zip(indexes, decisions, strict=True)):
+                salt, row = salts[16 * at : 16 * at + 16], rows[48 * at : 48 * at + 48]
+                entry = sha256(b"hub/record/1", salt, sha256(b"hub/shared/1", shared[decision]), row)
+                expect(entry == self.entries[index], "copied record")
+                if number in self.held_persons:
+                    own = self.disclosure_key(self.held_persons[number])
+                    expect(row[32:] == sha256(b"hub/subject/1", salt, own)[:16], "held person")
+                line = self.held_line(index, shared[decision], row)
+                self.held.setdefault(number, []).append([*line, operators[decision], cases[at]])
+        for number, one in self.holds.items():
+            expect(number in self.held or not one[9] or one[8] != 1, "copied records")
+            expect(one[8] != 1 or len(self.held.get(number, ())) == one[9], "as many copies as the hold says")
+        copied = sum(one[7] for one in self.erasures)
+        expect(copied == sum(one[9] for one in self.holds.values()), "as many copies as the erasures say")
+
+    def held_line(self, index: int, encoded: bytes, row: bytes) -> list[Any]:
+        provider, outcome, kind, _, asked, provided = struct.unpack_from("<IBBHqq", row)
+        shared = msgspec.msgpack.decode(encoded)
+        return [index, kind, asked, provided or None, shared[2], shared[3], self.institutions[provider], shared[4],
+                shared[5], shared[6], shared[7], shared[12], outcome, shared[1].hex()]  # fmt: skip
+
+    def read_requests(self, name: str) -> None:
+        self.requests: dict[tuple[bytes, int], Any] = getattr(self, "requests", {})
+        self.groups: dict[bytes, tuple[str, bool]] = getattr(self, "groups", {})
+        found = dict(self.opened(name))
+        folded = int.from_bytes(found.pop(b"folded", b""), "little")
+        groups = {int.from_bytes(key, "big"): found.pop(key) for key in list(found) if len(key) == 8}
+        entries = {key[:16]: int.from_bytes(found.pop(key), "little") for key in list(found) if len(found[key]) == 8
+                   and key[16:] == bytes(4)}  # fmt: skip
+        for commit, body in groups.items():
+            keys, received, tables, requests = msgspec.msgpack.decode(body[8:])
+            expect(commit <= self.state["commit"] and len(keys) == 16 * len(requests), "group")
+            for at, (digest, rows, table, inquiry, state) in enumerate(requests):
+                key = keys[16 * at : 16 * at + 16]
+                expect(len(state) == 5 * rows, "state of a small request")
+                place = entries.pop(key, None)
+                expect(place == commit or (place is None and commit > folded), "place of a small request")
+                self.groups[key] = name, place is not None
+                self.requests[key, 0] = [digest, rows, 65_536, received, inquiry, *tables[table]]
+                self.requests[key, 1] = body[:8] + state
+        expect(not entries and folded <= max(groups, default=0), "small requests in the index")
+        for key, body in found.items():
             part = int.from_bytes(key[16:], "big")
             self.requests[key[:16], part] = msgspec.msgpack.decode(body) if part in (0, 2**32 - 1) else body
 
@@ -383,25 +625,67 @@ class Reader:
             stored, picked = body[8 : 8 + n], struct.unpack_from(f"<{n}H", body, 8 + n)
             for one, decision, place in zip(stored, picked, struct.unpack_from(f"<{n}H", body, 8 + 3 * n), strict=True):
                 record = None if one & 0x80 else self.records[first + place]
-                expect(record is None or (record["outcome"], record["decision"]) == (one, decision), "row's record")
-                expect(record is None or record["shared"][1] == inquiry, "record's inquiry")
+                if record is None:
+                    continue
+                expect(record["outcome"] == one and record["shared"][1] == inquiry, "row's record")
+                # The chunk of a group has decisions of several requests.
+                expect(key in self.groups or record["decision"] == decision, "row's decision")
+                expect(record["shared"][10:12] == [rule[decision], reason[decision]], "record's rule")
             status += [one & 0x7F for one in stored]
             decisions += picked
         return {"received_at": received, "status": status, "rule": [rule[d] for d in decisions],
                 "reason": [reason[d] for d in decisions]}  # fmt: skip
 
     def history(self, person: int) -> list[list[Any]]:
-        """A person's records, newest first, found by the runs."""
+        """A person's records that may be shown, newest first, found by the runs."""
         periods = {period for period, _ in self.found}
         indexes = [i for p in periods for i in self.found.get((p, self.person_key(p, person)), [])]
-        return [self.line(i) for i in sorted(indexes, reverse=True) if self.records[i]["person"] == person]
+        mine = [i for i in sorted(indexes, reverse=True) if self.records[i]["person"] == person]
+        return [self.line(i) for i in mine if self.may_be_shown(i, person)]
+
+    def root_of(self, index: int) -> int | None:
+        """The record that what corrects goes back to; None where it was erased."""
+        for _ in range(8):
+            if self.records[index]["kind"] not in FOLLOWING:
+                return index
+            link = self.records[index]["link"]
+            expect(link is not None and link < index, "link")
+            if self.is_erased(link):
+                return None
+            index = link
+        raise Damaged("links behind each other")
+
+    def may_be_shown(self, index: int, person: int) -> bool:
+        root = self.root_of(index)
+        if root is None:
+            return False
+        marks = [self.marks.get((root, side), {"withheld": False, "judged": 0}) for side in (1, 2)]
+        if any(mark["withheld"] for mark in marks):
+            return False
+        pseudonym = self.tables[RESIDENT_CODES, 1][struct.pack("<I", person)]
+        protection = self.protections.get(self.protection_key(pseudonym))
+        record = self.records[root]
+        if protection is None or not protection["on"] or record["times"][0] < protection["since"]:
+            return True
+        parties = marks if provider_is_party(record) else marks[:1]
+        return all(mark["judged"] == protection["number"] for mark in parties)
 
     def line(self, index: int) -> list[Any]:
         one = self.records[index]
         shared = one["shared"]
         asked, provided = one["times"]
         return [index, one["kind"], asked, provided or None, shared[2], shared[3], self.institutions[one["provider"]],
-                shared[4], shared[5], shared[6], shared[7], shared[12], one["outcome"], shared[1].hex()]  # fmt: skip
+                shared[4], shared[5], shared[6], shared[7], shared[12], one["outcome"], shared[1].hex(), one["link"],
+                shared[14]]  # fmt: skip
+
+
+def provider_is_party(record: dict[str, Any]) -> bool:
+    """Statuses 1 to 7: the question never reached the provider."""
+    return not 1 <= record["outcome"] <= 7
+
+
+def value_sum(key: bytes, value: bytes) -> int:
+    return xxhash.xxh3_64_intdigest(value[:8] + key)
 
 
 def bucket_entries(bucket: bytes) -> list[tuple[bytes, int, int]]:
@@ -422,7 +706,11 @@ def read_nothing(reader: Reader, name: str) -> None:
 
 READERS: dict[str, Callable[[Reader, str], None]] = {
     "keys": read_nothing, "meta": Reader.read_meta, "catalogs": Reader.read_catalogs, "tables": Reader.read_tables,
-    "changes": Reader.read_changes, "pending": Reader.read_pending, "records": Reader.read_records,
-    "entries": Reader.read_entries, "nodes": Reader.read_nodes, "checkpoints": Reader.read_checkpoints,
-    "files": Reader.read_files, "rundir": Reader.read_rundir, "runs": read_nothing, "requests": Reader.read_requests,
+    "changes": Reader.read_changes, "pending": Reader.read_pending, "erasures": Reader.read_erasures,
+    "records": Reader.read_records, "entries": Reader.read_entries, "nodes": Reader.read_nodes,
+    "checkpoints": Reader.read_checkpoints, "files": Reader.read_files, "rundir": Reader.read_rundir,
+    "runs": read_nothing, "marks": Reader.read_marks, "events": Reader.read_events,
+    "corrections": Reader.read_corrections, "holds": Reader.read_holds, "held": Reader.read_held,
+    "requests": Reader.read_requests,
 }  # fmt: skip
+"""In the order in which they are read."""

@@ -25,6 +25,7 @@ import os
 import re
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -48,22 +49,28 @@ from hub.catalog.institutions import Institution
 from hub.catalog.law import Row, Rule
 from hub.catalog.standing import Assessment, Delegation
 from hub.catalog.tables import Tables
+from hub.holds import HoldState
 from hub.keys import NAMES as KEY_NAMES
 from hub.runmerge import merge_once
 from hub.snapshot import Commit
 
 REPOSITORY = Path(__file__).parents[1]
 
-SEPTEMBER, DECEMBER, JANUARY = (
-    int(dt.datetime(*day, 9, 30, tzinfo=dt.UTC).timestamp()) for day in ((2026, 9, 29), (2026, 12, 20), (2027, 1, 12))
+MAY, SEPTEMBER, DECEMBER, JANUARY = (
+    int(dt.datetime(*day, 9, 30, tzinfo=dt.UTC).timestamp())
+    for day in ((2019, 5, 20), (2026, 9, 29), (2026, 12, 20), (2027, 1, 12))
 )
-PERIODS = ("2026Q3", "2026Q4", "2027Q1")
+"""What May's quarter holds is erased in September seven years later."""
+
+PERIODS = ("2019Q2", "2026Q3", "2026Q4", "2027Q1")
+REVIEW = dt.date(2030, 1, 31)
 ORIGIN = "golden.example/log"
 PROCEDURE = "19-8/73/75.3"
 TOWN, VILLAGE = "131016", "011002"
 
 PERSONS, KNOWN_IN_TOWN = 80, 50
 STEPS_MAX = 50
+WAIT_S = 30.0
 
 SMALL: dict[Any, dict[str, object]] = {
     hub.rundue: {"BLOCK_BYTES": 1024},
@@ -103,7 +110,7 @@ def golden_catalog() -> Catalog:
     rule = Rule(
         rule=1, basis="19-8", row="73", article="75", number="3", sub="", procedure=PROCEDURE, label="golden",
         requester="厚生労働大臣", provider="市町村長", kind="地方税", detail="市町村民税", roles=("納付義務者",),
-        valid_from=dt.date(2020, 1, 1), valid_to=None,
+        valid_from=dt.date(2018, 1, 1), valid_to=None,
     )  # fmt: skip
     return Catalog(
         Tables(
@@ -112,7 +119,7 @@ def golden_catalog() -> Catalog:
             rules=(rule,),
             institutions=tuple(
                 Institution(number=number, code=code, kind=kind, prefecture=prefecture, name=prefecture + code, kana="")
-                for number, (code, kind, prefecture) in enumerate(bodies + cities, 1)
+                for number, (code, kind, prefecture) in enumerate((*bodies, *cities, ("pm", "national", "")), 1)
             ),
             classes=(ClassLine("厚生労働大臣", ("code:mhlw",), ""), ClassLine("市町村長", ("kind:city",), "")),
             members=(),
@@ -168,44 +175,15 @@ def changed(values: dict[Any, dict[str, object]]) -> Iterator[None]:
 
 def fill(folder: Path) -> dict[str, Any]:
     """Make the folder and leave it interrupted; returns what the hub told."""
-    clock = [SEPTEMBER]
-    codes = [f"{10**10 + 37 * n:011}" for n in range(PERSONS)]
-    told: dict[str, Any] = {"codes": codes, "answers": {}}
+    clock = [MAY]
     with hub.open(folder, create=True, threads=1, clock=lambda: clock[0], origin=ORIGIN) as h:
-        mine = h.acquire("nenkin", codes).aliases
-        theirs = h.acquire(TOWN, codes[:KNOWN_IN_TOWN]).aliases
-        portal = h.acquire("portal", codes).aliases
-        told["aliases"] = {"nenkin": hexes(mine), TOWN: hexes(theirs), "portal": hexes(portal)}
-
-        def ask(request_id: str, rows: list[int], providers: list[str], at: int, **more: Any) -> None:
-            clock[0] = at
-            inquiry = hub.Inquiry(
-                requester="nenkin", procedure=PROCEDURE, items=("市町村民税",), role="納付義務者",
-                section="国民年金部", request_id=request_id, operator=more.pop("operator", None),
-                reference_date=more.pop("reference_date", None),
-            )  # fmt: skip
-            unknown = np.frombuffer(golden_bytes("unknown alias", 16), np.uint8)
-            aliases = np.array([unknown if row < 0 else mine[row] for row in rows]).reshape(-1, 16)
-            answer = h.inquire(inquiry, aliases, providers, **more)
-            told["answers"][request_id] = {
-                "received_at": answer.receipt.received_at, "aliases": hexes(aliases), "providers": providers,
-                "status": answer.status.tolist(), "rule": answer.rule.tolist(), "reason": answer.reason.tolist(),
-            }  # fmt: skip
-
-        every = [row * 7 % PERSONS for row in range(260)]
-        towns = [TOWN if row % 5 else VILLAGE for row in range(260)]
-        # The portal is no municipality: the law denies this row. One alias is nobody's.
-        cases = [None if row % 50 else f"case-{row}" for row in range(262)]
-        day = dt.date(2026, 1, 1)
-        ask(
-            "whole", [*every, 3, -1], [*towns, "portal", TOWN], SEPTEMBER,
-            operator="clerk", cases=cases, reference_date=day,
-        )  # fmt: skip
-        ask("all", list(range(PERSONS)), [TOWN] * PERSONS, SEPTEMBER + 90)
-        ask("again", [5, 5, *range(20, PERSONS)], [TOWN] * 62, SEPTEMBER + 3_700)
+        golden = Golden(h, clock)
+        golden.erase_may()
+        golden.fill_september()
         h.export_tiles(folder.with_name("tiles"))
-        ask("december/1", list(range(PERSONS)), [TOWN] * PERSONS, DECEMBER)
-        ask("december/2", list(range(20, PERSONS)), [VILLAGE] * 60, DECEMBER + 60)
+        golden.withhold_some()
+        golden.correct_some()
+        golden.fill_december()
         # The autumn's quarter is over: its runs become one, and their blocks are nobody's.
         for _ in range(STEPS_MAX):
             if len(runs_of(h, "2026Q3")) == 1:
@@ -214,13 +192,149 @@ def fill(folder: Path) -> dict[str, Any]:
         h.begin_file("nenkin", "file", golden_bytes("file", 32), 300)
         h.end_file("nenkin", "file", 262)
         h.begin_file("nenkin", "other file", golden_bytes("other file", 32), 400)
-        ask("january", [5, 6, 7], [TOWN] * 3, JANUARY)
+        golden.ask("january", [5, 6, 7], [TOWN] * 3, JANUARY)
         # The next one's merge has begun.
         merge_once(h._store, bytes_max=1)
-        tell(h, told, portal)
+        tell(h, golden.told, golden.portal)
+        more = [*golden.codes[7:33:2], *(f"{2 * 10**10 + n:011}" for n in range(40))]
         with changed(SMALL_ADDITION):
-            cut_off(h, lambda: h.acquire(VILLAGE, [*codes[7:33:2], *(f"{2 * 10**10 + n:011}" for n in range(40))]))
-    return told
+            cut_off(h, lambda: h.acquire(VILLAGE, more))
+    return golden.told
+
+
+class Golden:
+    """A hub that is being filled, and what it told so far."""
+
+    def __init__(self, h: hub.Hub, clock: list[int]) -> None:
+        self.h, self.clock = h, clock
+        self.codes = [f"{10**10 + 37 * n:011}" for n in range(PERSONS)]
+        self.mine = h.acquire("nenkin", self.codes).aliases
+        self.theirs = h.acquire(TOWN, self.codes[:KNOWN_IN_TOWN]).aliases
+        self.portal = h.acquire("portal", self.codes).aliases
+        aliases = {"nenkin": hexes(self.mine), TOWN: hexes(self.theirs), "portal": hexes(self.portal)}
+        self.told: dict[str, Any] = {"codes": self.codes, "answers": {}, "aliases": aliases}
+
+    def ask_soon(self, request_id: str, rows: list[int], providers: list[str], at: int, **more: Any) -> Any:
+        """Ask; returns what waits for the answer and notes it down."""
+        self.clock[0] = at
+        inquiry = hub.Inquiry(
+            requester="nenkin", procedure=PROCEDURE, items=("市町村民税",), role="納付義務者",
+            section="国民年金部", request_id=request_id, operator=more.pop("operator", None),
+            reference_date=more.pop("reference_date", None),
+        )  # fmt: skip
+        unknown = np.frombuffer(golden_bytes("unknown alias", 16), np.uint8)
+        aliases = np.array([unknown if row < 0 else self.mine[row] for row in rows]).reshape(-1, 16)
+        future = self.h.inquire_soon(inquiry, aliases, providers, **more)
+
+        def note() -> None:
+            answer = future.result(timeout=WAIT_S)
+            self.told["answers"][request_id] = {
+                "received_at": answer.receipt.received_at, "aliases": hexes(aliases), "providers": providers,
+                "status": answer.status.tolist(), "rule": answer.rule.tolist(), "reason": answer.reason.tolist(),
+            }  # fmt: skip
+
+        return note
+
+    def ask(self, request_id: str, rows: list[int], providers: list[str], at: int, **more: Any) -> None:
+        """Ask and wait for the answer."""
+        self.ask_soon(request_id, rows, providers, at, **more)()
+
+    def ask_together(self, requests: dict[str, list[int]], at: int) -> None:
+        """Small inquiries that share a commit: all but the first, which another writer keeps from it meanwhile."""
+        gatherer = self.h._gathering()
+        with self.h._store.writer:
+            notes = []
+            for request_id, rows in requests.items():
+                notes.append(self.ask_soon(request_id, rows, [TOWN] * len(rows), at))
+                until = time.monotonic() + WAIT_S
+                while len(notes) == 1 and gatherer._queue and time.monotonic() < until:
+                    time.sleep(0.001)
+        for note in notes:
+            note()
+
+    def erase_may(self) -> None:
+        """A quarter whose time is over, with marks, corrections and copies under legal holds."""
+        h, portal = self.h, self.portal
+        cases = [f"old-{row}" for row in range(20)]
+        self.ask("may", list(range(20)), [TOWN] * 20, MAY, operator="clerk", cases=cases)
+        h.withhold(h.handles(TOWN, self.theirs[4])[0][0], "old ground", REVIEW, clerk="town clerk")
+        page = h.history(portal[2])
+        h.ask_correction(portal[2], page.records[0], "old and wrong", disclosed=page.disclosure)
+        inquiry = page.records[0].inquiry
+        self.clock[0] = SEPTEMBER - 7_200
+        # What follows a record that is erased afterwards.
+        h.correct(h.corrections("nenkin")[0].handle, "not wrong", "国民年金部", clerk="clerk", accepted=False)
+        until, later = dt.date(2027, 6, 30), dt.date(2028, 6, 30)
+        h.hold(ground="a suit", until=until, by="court", portal_alias=portal[3])
+        h.hold(ground="an audit", until=until, by="commission", inquiry=inquiry)
+        h.extend_hold(2, until=later, ground="not over", by="commission")
+        day = dt.date(2019, 5, 20)
+        h.hold(ground="a mistake", until=until, by="court", requester="nenkin", since=day, last=day)
+        h.hold(ground="of no record", until=until, by="court", requester="mhlw", portal_alias=portal[1])
+        h.hold(ground="soon over", until=until, by="court", requester="nenkin", since=day, portal_alias=portal[7])
+        h.retain(confirm=True)
+        self.clock[0] = SEPTEMBER - 3_600
+        h.release_hold(3, ground="a mistake", by="court")
+        h.retain(confirm=True)
+        # Its copies are still there: the next call shreds them.
+        h.release_hold(5, ground="over", by="court")
+
+    def fill_september(self) -> None:
+        """Three inquiries, one of several chunks' forms."""
+        every = [row * 7 % PERSONS for row in range(260)]
+        towns = [TOWN if row % 5 else VILLAGE for row in range(260)]
+        # The portal is no municipality: the law denies this row. One alias is nobody's.
+        cases = [None if row % 50 else f"case-{row}" for row in range(262)]
+        self.ask(
+            "whole", [*every, 3, -1], [*towns, "portal", TOWN], SEPTEMBER,
+            operator="clerk", cases=cases, reference_date=dt.date(2026, 1, 1),
+        )  # fmt: skip
+        self.ask("all", list(range(PERSONS)), [TOWN] * PERSONS, SEPTEMBER + 90)
+        self.ask("again", [5, 5, *range(20, PERSONS)], [TOWN] * 62, SEPTEMBER + 3_700)
+
+    def withhold_some(self) -> None:
+        """Marks in every state, and persons under protection in every state."""
+        h, codes = self.h, self.codes
+        mark = hub.Withhold(ground="family", until=REVIEW)
+        self.ask("withheld", [11, 12, 13, 14], [TOWN] * 4, SEPTEMBER + 4_000, withhold=[mark, mark, None, mark])
+        h.lift(("withheld", 0), requester="nenkin", institution="nenkin", clerk="one", second_clerk="two")
+        h.lift(("withheld", 1), requester="nenkin", institution="nenkin", clerk="one")
+        h.withhold(h.handles(TOWN, self.theirs[13])[0][0], "town's ground", REVIEW, clerk="town clerk")
+        since = dt.datetime.fromtimestamp(SEPTEMBER + 60, dt.UTC)
+        unknown = f"{3 * 10**10:011}"
+        for code in (codes[8], codes[9], codes[10], codes[18], unknown):
+            h.protect("jlis", code, since=since, ground="victim", clerk="register clerk")
+        h.unprotect("jlis", codes[9], clerk="one")
+        h.unprotect("jlis", codes[10], clerk="one", second_clerk="two")
+        # Of one person both sides judge every record, of another the requester alone; the rest waits.
+        for institution, alias in (("nenkin", self.mine[8]), (TOWN, self.theirs[8]), ("nenkin", self.mine[18])):
+            for handle, record in h.handles(institution, alias):
+                if record.requested_at >= since:
+                    h.judge(institution, handle, withhold=False, clerk="judge")
+        self.ask("protected", [8, 9, 10], [TOWN] * 3, SEPTEMBER + 4_100)
+        handle = h.handles(TOWN, self.theirs[8])[0][0]
+        h.judge(TOWN, handle, withhold=True, ground="still", until=REVIEW, clerk="judge")
+
+    def correct_some(self) -> None:
+        """Corrections: asked, decided either way, confirmed by one and by all, of a holder's own motion."""
+        h, portal = self.h, self.portal
+        for person in (3, 5, 7):
+            page = h.history(portal[person], institution=TOWN)
+            h.ask_correction(portal[person], page.records[0], f"wrong {person}", disclosed=page.disclosure, clerk="p")
+        first, second, _ = h.corrections("nenkin")
+        h.correct(first.handle, "was wrong", "国民年金部", clerk="clerk")
+        h.correct(second.handle, "is right", "国民年金部", clerk="clerk", accepted=False, appeal="appeal there")
+        for code in (TOWN, "pm"):
+            h.confirm(h.corrections(code)[0].handle, section="税務課", clerk="confirms")
+        h.correct(h.handles(TOWN, self.theirs[6])[0][0], "own motion", "税務課")
+        h.confirm(h.corrections("nenkin")[-1].handle, section="国民年金部")
+
+    def fill_december(self) -> None:
+        """Small inquiries of three days: keys all in the index, in part, and none."""
+        self.ask("december/1", list(range(PERSONS)), [TOWN] * PERSONS, DECEMBER)
+        self.ask("december/2", list(range(20, PERSONS)), [VILLAGE] * 60, DECEMBER + 60)
+        together = {"alone": [1], "together/1": [1, 2], "together/2": [2, -1], "together/3": [60]}
+        self.ask_together(together, DECEMBER + 86_400)
 
 
 def runs_of(h: hub.Hub, name: str) -> list[hub.runs.Run]:
@@ -237,8 +351,24 @@ def tell(h: hub.Hub, told: dict[str, Any], portal: Any) -> None:
     told["disclosure_keys"] = [h.disclosure_key(alias).hex() for alias in portal]
     histories = [[describe(record) for record in h.history(alias, limit=1_000).records] for alias in portal]
     # Of most only a digest: the second reader arrives at the same lines.
-    told["histories"] = {str(person): histories[person] for person in (3, 5)}
+    told["histories"] = {str(person): histories[person] for person in (3, 5, 8)}
     told["history_digests"] = [hashlib.sha256(canonical(lines)).hexdigest() for lines in histories]
+    told["events"] = [
+        [
+            event.number, event.index, int(event.at.timestamp()), int(event.kind), event.institution, event.clerk,
+            event.second_clerk, event.ground, event.until.toordinal() if event.until else 0, event.side,
+            event.protection, event.withheld,
+        ]
+        for event in h.events(limit=1_000)
+    ]  # fmt: skip
+    held = {hold.number: h.held(hold.number) for hold in h.holds() if hold.state == HoldState.IN_FORCE}
+    told["held"] = {
+        str(number): [[*describe(one.record)[:-2], one.operator, one.case] for one in records]
+        for number, records in held.items()
+    }
+    report = h.verify()
+    if not report.ok:
+        raise AssertionError(report.problems)
     page = h.history(portal[5], limit=1)
     told["cursor"] = {"person": 5, "behind": page.records[0].index, "text": page.cursor}
 
@@ -249,6 +379,7 @@ def describe(record: hub.Record) -> list[Any]:
         None if record.provided_at is None else int(record.provided_at.timestamp()), record.requester,
         record.on_behalf_of, record.provider, record.procedure, list(record.items), record.role, record.section,
         record.legal_basis, int(record.outcome), record.inquiry,
+        record.link, record.remark,
     ]  # fmt: skip
 
 
