@@ -69,7 +69,7 @@ _ON, _LIFT_ASKED = 1, 2
 _MARK = struct.Struct("<BBHIQ")
 _PROTECTION = struct.Struct("<B7sqQ")
 _ALONE = Workers(1)
-_FOLLOWING = (Kind.CORRECTION_ASKED, Kind.CORRECTION, Kind.CONFIRMATION)
+_FOLLOWING = frozenset(map(int, (Kind.CORRECTION_ASKED, Kind.CORRECTION, Kind.CONFIRMATION)))
 
 
 class Inside(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
@@ -242,7 +242,8 @@ class Visibility:
         Raises:
             StorageError: a mark is damaged, or a link does not lead to a record of the same person.
         """
-        roots = [self._root(one) if one.row["kind"] in _FOLLOWING else one for one in found]
+        # As a plain int: numpy asks a member of an enum for nine attributes before it compares.
+        roots = [self._root(one) if int(one.row["kind"]) in _FOLLOWING else one for one in found]
         keys = [mark_key(root.located.index, side) for root in roots if root for side in (REQUESTER, PROVIDER)]
         database = self._snapshot.databases[NAME]
         with self._snapshot.reading:
