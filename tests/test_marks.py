@@ -24,6 +24,7 @@ import hub
 from hub.errors import RequestError, StorageError
 from hub.events import EventKind
 from hub.handles import HANDLE_BYTES
+from hub.limits import HISTORY_STEP_S
 from hub.messages import Status
 from hub.sealed import seal, unseal
 from inquiries import tax_inquiry
@@ -572,7 +573,9 @@ with hub.open(sys.argv[1]) as h:
 """
 
 
-def test_a_mark_that_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
+def test_a_mark_that_was_acknowledged_survives_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Thousands of histories are read here to see what is shown, not when.
+    monkeypatch.setattr("hub.hub.HISTORY_STEP_S", 1e-6)
     print(f"seed {SEED}")
     rng = random.Random(SEED)
     rows = 300
@@ -605,3 +608,19 @@ def test_a_mark_that_was_acknowledged_survives_a_kill(tmp_path: Path) -> None:
             assert len(h.events()) == sum(hidden)
             assert h.verify().ok
     assert kills
+
+
+def test_a_history_leaves_at_fixed_moments_once_anything_is_withheld(
+    parties: Parties, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("hub.hub.time.sleep", slept.append)
+    parties.ask("r1", [0, 1])
+    parties.h.history(parties.portal[0])
+    assert slept == []
+    parties.h.withhold(("r1", 0), "ground", dt.date(2040, 1, 1))
+    # For everybody, whether something of theirs is withheld or not.
+    parties.h.history(parties.portal[0])
+    parties.h.history(parties.portal[1])
+    assert len(slept) == 2
+    assert all(0 <= wait < HISTORY_STEP_S for wait in slept)

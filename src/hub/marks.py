@@ -220,6 +220,11 @@ def parse_protection(key: bytes, value: bytes, vault: Vault) -> Protection:
     return Protection(bool(flags & _ON), since, number, inside)
 
 
+def has_marks(snapshot: Snapshot) -> bool:
+    """Whether anything was ever withheld or protected in this hub."""
+    return bool(snapshot.items(NAME, b"", limit=1))
+
+
 # -- what they mean
 
 
