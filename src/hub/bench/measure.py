@@ -61,8 +61,10 @@ def percentiles_us(seconds: Sequence[float]) -> tuple[float, float]:
 
 
 def bytes_written() -> int | None:
-    """Bytes that this process has sent towards the disk so far; None where the kernel does not count them."""
-    return _count_of("write_bytes")
+    """Bytes that this process has written so far; None where the kernel does not count them."""
+    # Not ``write_bytes``: where a file system keeps large folios, that counts a folio whole for each page of it that
+    # is written; the disk's own counter agreed with this one (75 to 90 against 78 to 94 bytes a record).
+    return _count_of("wchar")
 
 
 def bytes_read() -> int | None:
