@@ -615,7 +615,8 @@ class Reader:
         key = sha256(b"hub/request-id/1", requester.encode(), b"\0", request_id.encode())[:16]
         if (key, 0) not in self.requests:
             return None
-        _, rows, chunk_rows, received, inquiry, _, _, rule, reason = self.requests[key, 0]
+        digest, rows, chunk_rows, received, inquiry, catalog, denied, rule, reason = self.requests[key, 0]
+        expect(len(denied) == len(rule) == len(reason), "decision table")
         status: list[int] = []
         decisions: list[int] = []
         for chunk in range(-(-rows // chunk_rows)):
@@ -625,16 +626,26 @@ class Reader:
             stored, picked = body[8 : 8 + n], struct.unpack_from(f"<{n}H", body, 8 + n)
             for one, decision, place in zip(stored, picked, struct.unpack_from(f"<{n}H", body, 8 + 3 * n), strict=True):
                 record = None if one & 0x80 else self.records[first + place]
+                expect(denied[decision] in (0, one & 0x7F), "what was decided")
                 if record is None:
                     continue
                 expect(record["outcome"] == one and record["shared"][1] == inquiry, "row's record")
                 # The chunk of a group has decisions of several requests.
                 expect(key in self.groups or record["decision"] == decision, "row's decision")
                 expect(record["shared"][10:12] == [rule[decision], reason[decision]], "record's rule")
+                expect(record["shared"][9] == catalog, "record's catalog")
             status += [one & 0x7F for one in stored]
             decisions += picked
-        return {"received_at": received, "status": status, "rule": [rule[d] for d in decisions],
+        return {"digest": digest.hex(), "received_at": received, "status": status, "rule": [rule[d] for d in decisions],
                 "reason": [reason[d] for d in decisions]}  # fmt: skip
+
+    def request_digest(self, told: dict[str, Any]) -> str:
+        """What is stored of an inquiry and its rows."""
+        asked = msgspec.msgpack.encode([told["inquiry"], None])
+        rows = b"".join(bytes.fromhex(alias) for alias in told["aliases"])
+        providers = [self.numbers[code] for code in told["providers"]]
+        count = struct.pack("<Q", len(providers))
+        return sha256(b"hub/request/1", asked, count, rows, struct.pack(f"<{len(providers)}I", *providers)).hex()
 
     def history(self, person: int) -> list[list[Any]]:
         """A person's records that may be shown, newest first, found by the runs."""

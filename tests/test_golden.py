@@ -18,6 +18,7 @@ REPOSITORY = Path(__file__).parents[1]
 GOLDEN = REPOSITORY / "tests" / "data" / "store"
 TOLD: dict[str, Any] = json.loads((GOLDEN / "told.json").read_text(encoding="utf-8"))
 TOWN = "131016"
+ANSWERED = ("received_at", "status", "rule", "reason")
 
 
 def check(databases: dict[str, Values]) -> None:
@@ -61,11 +62,13 @@ def check(databases: dict[str, Values]) -> None:
     assert {str(number): lines for number, lines in reader.held.items() if reader.holds[number][8] == 1} == {
         number: lines for number, lines in TOLD["held"].items() if lines
     }
+    assert [[one[1], one[2], one[3].hex(), *one[4:7], *one[8:]] for one in reader.holds.values()] == TOLD["holds"]
     assert reader.cursor(TOLD["cursor"]["person"], TOLD["cursor"]["behind"]) == TOLD["cursor"]["text"]
     for request_id in ("december/1", "december/2", "alone", "together/1", "together/2", "together/3", "january"):
         told = TOLD["answers"][request_id]
         found = reader.answer("nenkin", request_id)
-        assert found == {name: told[name] for name in ("received_at", "status", "rule", "reason")}
+        assert found["digest"] == reader.request_digest(told)
+        assert {**found, "digest": None} == {**{name: told[name] for name in ANSWERED}, "digest": None}
         for alias, provider, status in zip(told["aliases"], told["providers"], found["status"], strict=True):
             person = tables["nenkin"].get(bytes.fromhex(alias))
             if person is None:

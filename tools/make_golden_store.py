@@ -33,6 +33,7 @@ from typing import Any
 from unittest import mock
 
 import lmdb
+import msgspec
 import numpy as np
 
 import hub
@@ -229,7 +230,8 @@ class Golden:
         def note() -> None:
             answer = future.result(timeout=WAIT_S)
             self.told["answers"][request_id] = {
-                "received_at": answer.receipt.received_at, "aliases": hexes(aliases), "providers": providers,
+                "inquiry": msgspec.to_builtins(inquiry), "aliases": hexes(aliases), "providers": providers,
+                "received_at": answer.receipt.received_at,
                 "status": answer.status.tolist(), "rule": answer.rule.tolist(), "reason": answer.reason.tolist(),
             }  # fmt: skip
 
@@ -366,6 +368,13 @@ def tell(h: hub.Hub, told: dict[str, Any], portal: Any) -> None:
         str(number): [[*describe(one.record)[:-2], one.operator, one.case] for one in records]
         for number, records in held.items()
     }
+    told["holds"] = [
+        [
+            hold.number, hold.until, hold.inquiry.hex(), hold.requester, hold.since, hold.before, int(hold.state),
+            hold.copied, [[event.time, event.what, event.by, event.ground] for event in hold.events],
+        ]
+        for hold in h.holds()
+    ]  # fmt: skip
     report = h.verify()
     if not report.ok:
         raise AssertionError(report.problems)
