@@ -116,11 +116,15 @@ def test_a_flipped_byte_in_any_golden_value_is_noticed(name: str) -> None:
                 check({**databases, name: {**databases[name], key: flipped}})
 
 
-# Nothing says which blocks of nobody are still there; sums say it of what changes.
+# Nothing says which blocks of nobody, and which bodies whose key was shredded, are still there; of what changes the
+# sums say it.
 @pytest.mark.parametrize("name", sorted(set(load(GOLDEN)) - {"runs"}))
 def test_a_missing_golden_value_is_noticed(name: str) -> None:
     databases = load(GOLDEN)
+    end = Reader(databases).erasures[-1][3]
     for key in databases[name]:
+        if name == "records" and int.from_bytes(key) < end:
+            continue
         with pytest.raises(Exception):  # noqa: B017, PT011
             check({**databases, name: {k: v for k, v in databases[name].items() if k != key}})
 

@@ -41,6 +41,7 @@ import hub.acquire
 import hub.additions
 import hub.hub
 import hub.merger
+import hub.retain
 import hub.rundue
 import hub.runmerge
 import hub.runs
@@ -57,13 +58,13 @@ from hub.snapshot import Commit
 
 REPOSITORY = Path(__file__).parents[1]
 
-MAY, SEPTEMBER, DECEMBER, JANUARY = (
+MAY, AUGUST, SEPTEMBER, DECEMBER, JANUARY = (
     int(dt.datetime(*day, 9, 30, tzinfo=dt.UTC).timestamp())
-    for day in ((2019, 5, 20), (2026, 9, 29), (2026, 12, 20), (2027, 1, 12))
+    for day in ((2019, 5, 20), (2019, 8, 20), (2026, 9, 29), (2026, 12, 20), (2027, 1, 12))
 )
-"""What May's quarter holds is erased in September seven years later."""
+"""What May's quarter holds is erased in September seven years later, and some of August's in January."""
 
-PERIODS = ("2019Q2", "2026Q3", "2026Q4", "2027Q1")
+PERIODS = ("2019Q2", "2019Q3", "2026Q3", "2026Q4", "2027Q1")
 REVIEW = dt.date(2030, 1, 31)
 ORIGIN = "golden.example/log"
 PROCEDURE = "19-8/73/75.3"
@@ -79,6 +80,8 @@ SMALL: dict[Any, dict[str, object]] = {
     hub.runs: {"INLINE_BYTES_MAX": 128, "TIER0_BLOCK_ROWS": 100},
     # The thread that merges has its first step when this is over: here the tool does the steps, one by one.
     hub.merger: {"DELAY_S": 86_400.0},
+    # A value a transaction, however slow the machine is.
+    hub.retain: {"STEP_VALUES": 8, "STEP_S": -1.0, "PAUSE_S": 0.0},
 }
 """Sizes that are stored with what they shape, or shape nothing stored: small, so that few records show all forms."""
 
@@ -90,7 +93,7 @@ SMALL_ADDITION: dict[Any, dict[str, object]] = {
 
 
 class Stopped(Exception):
-    """The acquisition is cut off here, as by a crash."""
+    """Something is cut off here, as by a crash."""
 
 
 def golden_bytes(name: str, size: int) -> bytes:
@@ -190,6 +193,7 @@ def fill(folder: Path) -> dict[str, Any]:
             if len(runs_of(h, "2026Q3")) == 1:
                 break
             merge_once(h._store, bytes_max=1)
+        golden.erase_some_of_august()
         h.begin_file("nenkin", "file", golden_bytes("file", 32), 300)
         h.end_file("nenkin", "file", 262)
         h.begin_file("nenkin", "other file", golden_bytes("other file", 32), 400)
@@ -263,6 +267,8 @@ class Golden:
         page = h.history(portal[2])
         h.ask_correction(portal[2], page.records[0], "old and wrong", disclosed=page.disclosure)
         inquiry = page.records[0].inquiry
+        for number in (1, 2):
+            self.ask(f"august/{number}", [2, 3, 4], [TOWN] * 3, AUGUST + number)
         self.clock[0] = SEPTEMBER - 7_200
         # What follows a record that is erased afterwards.
         h.correct(h.corrections("nenkin")[0].handle, "not wrong", "国民年金部", clerk="clerk", accepted=False)
@@ -280,6 +286,19 @@ class Golden:
         h.retain(confirm=True)
         # Its copies are still there: the next call shreds them.
         h.release_hold(5, ground="over", by="court")
+
+    def erase_some_of_august(self) -> None:
+        """An erasure that is under way: half of its bodies are there still, without their key."""
+
+        def stop(erased: int) -> None:
+            raise Stopped
+
+        self.clock[0] = JANUARY - 3_600
+        try:
+            self.h.retain(progress=stop)
+        except Stopped:
+            return
+        raise AssertionError("the erasure was not cut off")
 
     def fill_september(self) -> None:
         """Three inquiries, one of several chunks' forms."""
@@ -329,7 +348,8 @@ class Golden:
         for code in (TOWN, "pm"):
             h.confirm(h.corrections(code)[0].handle, section="税務課", clerk="confirms")
         h.correct(h.handles(TOWN, self.theirs[6])[0][0], "own motion", "税務課")
-        h.confirm(h.corrections("nenkin")[-1].handle, section="国民年金部")
+        made = next(one for one in h.corrections("nenkin") if one.kind == hub.Kind.CORRECTION)
+        h.confirm(made.handle, section="国民年金部")
 
     def fill_december(self) -> None:
         """Small inquiries of three days: keys all in the index, in part, and none."""
