@@ -657,7 +657,8 @@ class Reader:
         rows = b"".join(bytes.fromhex(alias) for alias in told["aliases"])
         providers = [self.numbers[code] for code in told["providers"]]
         count = struct.pack("<Q", len(providers))
-        return sha256(b"hub/request/1", asked, count, rows, struct.pack(f"<{len(providers)}I", *providers)).hex()
+        marks = b"marks" + msgspec.msgpack.encode(told["withhold"]) if told["withhold"] else b""
+        return sha256(b"hub/request/1", asked, count, rows, struct.pack(f"<{len(providers)}I", *providers), marks).hex()
 
     def history(self, person: int) -> list[list[Any]]:
         """A person's records that may be shown, newest first, found by the runs."""

@@ -198,6 +198,8 @@ def fill(folder: Path) -> dict[str, Any]:
         h.end_file("nenkin", "file", 262)
         h.begin_file("nenkin", "other file", golden_bytes("other file", 32), 400)
         golden.ask("january", [5, 6, 7], [TOWN] * 3, JANUARY)
+        mark = hub.Withhold(ground="family", until=REVIEW)
+        golden.ask("january/withheld", [60, 15], [TOWN] * 2, JANUARY + 60, withhold=[None, mark])
         # The next one's merge has begun.
         merge_once(h._store, bytes_max=1)
         tell(h, golden.told, golden.portal)
@@ -235,6 +237,7 @@ class Golden:
             answer = future.result(timeout=WAIT_S)
             self.told["answers"][request_id] = {
                 "inquiry": msgspec.to_builtins(inquiry), "aliases": hexes(aliases), "providers": providers,
+                "withhold": msgspec.to_builtins(more.get("withhold")),
                 "received_at": answer.receipt.received_at,
                 "status": answer.status.tolist(), "rule": answer.rule.tolist(), "reason": answer.reason.tolist(),
             }  # fmt: skip
