@@ -335,7 +335,11 @@ class Golden:
             for handle, record in h.handles(institution, alias):
                 if record.requested_at >= since:
                     h.judge(institution, handle, withhold=False, clerk="judge")
-        self.ask("protected", [8, 9, 10], [TOWN] * 3, SEPTEMBER + 4_100)
+        # The village does not know this person and is no party: the requester's judgement is enough.
+        self.ask("protected", [8, 9, 10, 8], [TOWN, TOWN, TOWN, VILLAGE], SEPTEMBER + 4_100)
+        for handle, record in h.handles("nenkin", self.mine[8]):
+            if record.requested_at >= since and record.provider == VILLAGE:
+                h.judge("nenkin", handle, withhold=False, clerk="judge")
         handle = h.handles(TOWN, self.theirs[8])[0][0]
         h.judge(TOWN, handle, withhold=True, ground="still", until=REVIEW, clerk="judge")
 
