@@ -1,7 +1,7 @@
 """A second reader of a folder's stored bytes, written from the byte tables of the docstrings and docs/log.md alone.
 
-It imports nothing of ``hub``. ``read`` takes databases as dicts of bytes and raises ``Damaged`` where anything does not
-fit; a new database gets a function of its own in ``READERS``.
+It imports nothing of ``hub``. ``Reader`` takes databases as dicts of bytes and raises ``Damaged`` or an error of
+decryption where anything does not fit; a new database gets a function of its own in ``READERS``.
 """
 
 from __future__ import annotations

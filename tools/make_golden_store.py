@@ -1,7 +1,8 @@
 """Write the golden files of a folder's stored formats: ``python tools/make_golden_store.py [FOLDER]``.
 
 A small folder is made through the public interface and left interrupted in every way that is stored: an
-acquisition half in the tables, runs merged and a merge under way, blocks that are nobody's. Keys, clock and
+acquisition half in the tables, runs merged and a merge under way, blocks that are nobody's, an erasure under way, a
+hold that is ending, small requests that are not in the index yet. Keys, clock and
 random bytes are fixed, so the same bytes come out on every machine (but for the deflated part of ``catalogs``,
 where a machine's zlib may choose others). ``tests/test_golden.py`` compares them with ``tests/data/store``, and
 ``tests/second_reader.py`` reads them from the byte tables alone. Run it again only when a format was changed on
@@ -304,7 +305,7 @@ class Golden:
         raise AssertionError("the erasure was not cut off")
 
     def fill_september(self) -> None:
-        """Three inquiries, one of several chunks' forms."""
+        """Three inquiries, the first with every status, cases and a reference date."""
         every = [row * 7 % PERSONS for row in range(260)]
         towns = [TOWN if row % 5 else VILLAGE for row in range(260)]
         # The portal is no municipality: the law denies this row. One alias is nobody's.
