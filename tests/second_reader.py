@@ -1,7 +1,7 @@
 """A second reader of a folder's stored bytes, written from the byte tables of the docstrings and docs/log.md alone.
 
-It imports nothing of ``hub``. ``read`` takes databases as dicts of bytes and raises ``Damaged`` where anything does not
-fit; a new database gets a function of its own in ``READERS``.
+It imports nothing of ``hub``. ``Reader`` takes databases as dicts of bytes and raises ``Damaged`` or an error of
+decryption where anything does not fit; a new database gets a function of its own in ``READERS``.
 """
 
 from __future__ import annotations
@@ -244,13 +244,16 @@ class Reader:
     def check_erasures(self) -> None:
         for _, period, first, end, recorded, begun, done, _ in self.erasures:
             record = self.records[recorded]
-            expect(record["kind"] == ERASURE and record["times"] == (begun, 0) and begun <= done, "erasure's record")
+            expect(record["kind"] == ERASURE and record["times"] == (begun, 0), "erasure's record")
+            expect(done == 0 or begun <= done, "erasure's end")
             said = [f"{period // 4:04}Q{period % 4 + 1}", f"records {first} to {end - 1}"]
             expect(record["shared"][5][:2] == said, "what an erasure's record says")
             expect(f"periods/{said[0]}" not in self.keys, "a shredded key")
 
     def read_records(self, name: str) -> None:
         self.entries = [b""] * len(self.records)
+        erasing = [0 if done else period for _, period, first, end, _, _, done, _ in self.erasures
+                   for _ in range(first, end)]  # fmt: skip
         for key, value in sorted(self.db[name].items()):
             total, magic, n, first, generation, time, s, period, zero, nonce, zero2 = struct.unpack_from(
                 "<Q4sIQQqIHH12sI", value
@@ -258,13 +261,18 @@ class Reader:
             sums_at = (64 + s + 7) // 8 * 8
             rows_at = sums_at + 8 * -(-n // 256)
             expect(total == xxhash.xxh3_64_intdigest(b"records\0" + key + value[8:rows_at]), "chunk sum")
-            expect(magic == b"HRC2" and key == struct.pack(">Q", first) and first == len(self.records), "chunk")
+            expect(magic == b"HRC2" and key == struct.pack(">Q", first), "chunk")
             expect(zero == zero2 == 0 and len(value) == rows_at + 16 * n, "chunk length")
             expect(generation <= self.state["commit"] and time <= self.state["time"], "chunk time")
             for piece in range(-(-n // 256)):
                 rows = value[rows_at + 4096 * piece : rows_at + 4096 * (piece + 1)]
                 stored = struct.unpack_from("<Q", value, sums_at + 8 * piece)[0]
                 expect(stored == xxhash.xxh3_64_intdigest(rows), "rows sum")
+            if first < len(erasing):
+                # Its erasure is under way: the key is gone already.
+                expect(erasing[first] == period and erasing[first + n - 1] == period, "an erased body")
+                continue
+            expect(first == len(self.records), "chunks follow each other")
             counter = nonce + bytes(4)
             fields = msgspec.msgpack.decode(ctr(self.period_key(period, "fields"), counter, value[64 : 64 + s]))
             plain = ctr(self.period_key(period, "rows"), counter, value[rows_at:])
@@ -388,6 +396,7 @@ class Reader:
                 nobodys.append(key[1:])
         blocks = {key: self.unseal("runs", key, value) for key, value in self.db["runs"].items()}
         used: set[bytes] = set()
+        erasing = {one[1] for one in self.erasures if not one[6]}
         self.found: dict[tuple[int, int], list[int]] = {}
         sizes = {}
         for period, first, body in runs:
@@ -398,6 +407,9 @@ class Reader:
             used |= {head + struct.pack(">I", b) for b in range(count)}
             pairs = self.run_pairs(parts, len(parts), k, o, 0)
             expect(len(pairs) == n and last == first + max(offset for _, offset in pairs), "run")
+            if period in erasing:
+                expect(all(self.is_erased(first + offset) for _, offset in pairs), "run of an erased period")
+                continue
             times = [self.records[first + offset]["times"][0] for _, offset in pairs]
             expect((min(times), max(times)) == (low, high), "times of a run")
             for key, offset in pairs:
@@ -615,7 +627,8 @@ class Reader:
         key = sha256(b"hub/request-id/1", requester.encode(), b"\0", request_id.encode())[:16]
         if (key, 0) not in self.requests:
             return None
-        _, rows, chunk_rows, received, inquiry, _, _, rule, reason = self.requests[key, 0]
+        digest, rows, chunk_rows, received, inquiry, catalog, denied, rule, reason = self.requests[key, 0]
+        expect(len(denied) == len(rule) == len(reason), "decision table")
         status: list[int] = []
         decisions: list[int] = []
         for chunk in range(-(-rows // chunk_rows)):
@@ -625,16 +638,27 @@ class Reader:
             stored, picked = body[8 : 8 + n], struct.unpack_from(f"<{n}H", body, 8 + n)
             for one, decision, place in zip(stored, picked, struct.unpack_from(f"<{n}H", body, 8 + 3 * n), strict=True):
                 record = None if one & 0x80 else self.records[first + place]
+                expect(denied[decision] in (0, one & 0x7F), "what was decided")
                 if record is None:
                     continue
                 expect(record["outcome"] == one and record["shared"][1] == inquiry, "row's record")
                 # The chunk of a group has decisions of several requests.
                 expect(key in self.groups or record["decision"] == decision, "row's decision")
                 expect(record["shared"][10:12] == [rule[decision], reason[decision]], "record's rule")
+                expect(record["shared"][9] == catalog, "record's catalog")
             status += [one & 0x7F for one in stored]
             decisions += picked
-        return {"received_at": received, "status": status, "rule": [rule[d] for d in decisions],
+        return {"digest": digest.hex(), "received_at": received, "status": status, "rule": [rule[d] for d in decisions],
                 "reason": [reason[d] for d in decisions]}  # fmt: skip
+
+    def request_digest(self, told: dict[str, Any]) -> str:
+        """What is stored of an inquiry and its rows."""
+        asked = msgspec.msgpack.encode([told["inquiry"], None])
+        rows = b"".join(bytes.fromhex(alias) for alias in told["aliases"])
+        providers = [self.numbers[code] for code in told["providers"]]
+        count = struct.pack("<Q", len(providers))
+        marks = b"marks" + msgspec.msgpack.encode(told["withhold"]) if told["withhold"] else b""
+        return sha256(b"hub/request/1", asked, count, rows, struct.pack(f"<{len(providers)}I", *providers), marks).hex()
 
     def history(self, person: int) -> list[list[Any]]:
         """A person's records that may be shown, newest first, found by the runs."""

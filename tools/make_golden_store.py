@@ -1,7 +1,8 @@
 """Write the golden files of a folder's stored formats: ``python tools/make_golden_store.py [FOLDER]``.
 
 A small folder is made through the public interface and left interrupted in every way that is stored: an
-acquisition half in the tables, runs merged and a merge under way, blocks that are nobody's. Keys, clock and
+acquisition half in the tables, runs merged and a merge under way, blocks that are nobody's, an erasure under way, a
+hold that is ending, small requests that are not in the index yet. Keys, clock and
 random bytes are fixed, so the same bytes come out on every machine (but for the deflated part of ``catalogs``,
 where a machine's zlib may choose others). ``tests/test_golden.py`` compares them with ``tests/data/store``, and
 ``tests/second_reader.py`` reads them from the byte tables alone. Run it again only when a format was changed on
@@ -33,6 +34,7 @@ from typing import Any
 from unittest import mock
 
 import lmdb
+import msgspec
 import numpy as np
 
 import hub
@@ -40,6 +42,7 @@ import hub.acquire
 import hub.additions
 import hub.hub
 import hub.merger
+import hub.retain
 import hub.rundue
 import hub.runmerge
 import hub.runs
@@ -56,13 +59,13 @@ from hub.snapshot import Commit
 
 REPOSITORY = Path(__file__).parents[1]
 
-MAY, SEPTEMBER, DECEMBER, JANUARY = (
+MAY, AUGUST, SEPTEMBER, DECEMBER, JANUARY = (
     int(dt.datetime(*day, 9, 30, tzinfo=dt.UTC).timestamp())
-    for day in ((2019, 5, 20), (2026, 9, 29), (2026, 12, 20), (2027, 1, 12))
+    for day in ((2019, 5, 20), (2019, 8, 20), (2026, 9, 29), (2026, 12, 20), (2027, 1, 12))
 )
-"""What May's quarter holds is erased in September seven years later."""
+"""What May's quarter holds is erased in September seven years later, and some of August's in January."""
 
-PERIODS = ("2019Q2", "2026Q3", "2026Q4", "2027Q1")
+PERIODS = ("2019Q2", "2019Q3", "2026Q3", "2026Q4", "2027Q1")
 REVIEW = dt.date(2030, 1, 31)
 ORIGIN = "golden.example/log"
 PROCEDURE = "19-8/73/75.3"
@@ -78,6 +81,8 @@ SMALL: dict[Any, dict[str, object]] = {
     hub.runs: {"INLINE_BYTES_MAX": 128, "TIER0_BLOCK_ROWS": 100},
     # The thread that merges has its first step when this is over: here the tool does the steps, one by one.
     hub.merger: {"DELAY_S": 86_400.0},
+    # A value a transaction, however slow the machine is.
+    hub.retain: {"STEP_VALUES": 8, "STEP_S": -1.0, "PAUSE_S": 0.0},
 }
 """Sizes that are stored with what they shape, or shape nothing stored: small, so that few records show all forms."""
 
@@ -89,7 +94,7 @@ SMALL_ADDITION: dict[Any, dict[str, object]] = {
 
 
 class Stopped(Exception):
-    """The acquisition is cut off here, as by a crash."""
+    """Something is cut off here, as by a crash."""
 
 
 def golden_bytes(name: str, size: int) -> bytes:
@@ -189,10 +194,13 @@ def fill(folder: Path) -> dict[str, Any]:
             if len(runs_of(h, "2026Q3")) == 1:
                 break
             merge_once(h._store, bytes_max=1)
+        golden.erase_some_of_august()
         h.begin_file("nenkin", "file", golden_bytes("file", 32), 300)
         h.end_file("nenkin", "file", 262)
         h.begin_file("nenkin", "other file", golden_bytes("other file", 32), 400)
         golden.ask("january", [5, 6, 7], [TOWN] * 3, JANUARY)
+        mark = hub.Withhold(ground="family", until=REVIEW)
+        golden.ask("january/withheld", [60, 15], [TOWN] * 2, JANUARY + 60, withhold=[None, mark])
         # The next one's merge has begun.
         merge_once(h._store, bytes_max=1)
         tell(h, golden.told, golden.portal)
@@ -229,7 +237,9 @@ class Golden:
         def note() -> None:
             answer = future.result(timeout=WAIT_S)
             self.told["answers"][request_id] = {
-                "received_at": answer.receipt.received_at, "aliases": hexes(aliases), "providers": providers,
+                "inquiry": msgspec.to_builtins(inquiry), "aliases": hexes(aliases), "providers": providers,
+                "withhold": msgspec.to_builtins(more.get("withhold")),
+                "received_at": answer.receipt.received_at,
                 "status": answer.status.tolist(), "rule": answer.rule.tolist(), "reason": answer.reason.tolist(),
             }  # fmt: skip
 
@@ -261,6 +271,8 @@ class Golden:
         page = h.history(portal[2])
         h.ask_correction(portal[2], page.records[0], "old and wrong", disclosed=page.disclosure)
         inquiry = page.records[0].inquiry
+        for number in (1, 2):
+            self.ask(f"august/{number}", [2, 3, 4], [TOWN] * 3, AUGUST + number)
         self.clock[0] = SEPTEMBER - 7_200
         # What follows a record that is erased afterwards.
         h.correct(h.corrections("nenkin")[0].handle, "not wrong", "国民年金部", clerk="clerk", accepted=False)
@@ -279,8 +291,21 @@ class Golden:
         # Its copies are still there: the next call shreds them.
         h.release_hold(5, ground="over", by="court")
 
+    def erase_some_of_august(self) -> None:
+        """An erasure that is under way: half of its bodies are there still, without their key."""
+
+        def stop(erased: int) -> None:
+            raise Stopped
+
+        self.clock[0] = JANUARY - 3_600
+        try:
+            self.h.retain(progress=stop)
+        except Stopped:
+            return
+        raise AssertionError("the erasure was not cut off")
+
     def fill_september(self) -> None:
-        """Three inquiries, one of several chunks' forms."""
+        """Three inquiries, the first with every status, cases and a reference date."""
         every = [row * 7 % PERSONS for row in range(260)]
         towns = [TOWN if row % 5 else VILLAGE for row in range(260)]
         # The portal is no municipality: the law denies this row. One alias is nobody's.
@@ -311,7 +336,11 @@ class Golden:
             for handle, record in h.handles(institution, alias):
                 if record.requested_at >= since:
                     h.judge(institution, handle, withhold=False, clerk="judge")
-        self.ask("protected", [8, 9, 10], [TOWN] * 3, SEPTEMBER + 4_100)
+        # The village does not know this person and is no party: the requester's judgement is enough.
+        self.ask("protected", [8, 9, 10, 8], [TOWN, TOWN, TOWN, VILLAGE], SEPTEMBER + 4_100)
+        for handle, record in h.handles("nenkin", self.mine[8]):
+            if record.requested_at >= since and record.provider == VILLAGE:
+                h.judge("nenkin", handle, withhold=False, clerk="judge")
         handle = h.handles(TOWN, self.theirs[8])[0][0]
         h.judge(TOWN, handle, withhold=True, ground="still", until=REVIEW, clerk="judge")
 
@@ -327,7 +356,8 @@ class Golden:
         for code in (TOWN, "pm"):
             h.confirm(h.corrections(code)[0].handle, section="税務課", clerk="confirms")
         h.correct(h.handles(TOWN, self.theirs[6])[0][0], "own motion", "税務課")
-        h.confirm(h.corrections("nenkin")[-1].handle, section="国民年金部")
+        made = next(one for one in h.corrections("nenkin") if one.kind == hub.Kind.CORRECTION)
+        h.confirm(made.handle, section="国民年金部")
 
     def fill_december(self) -> None:
         """Small inquiries of three days: keys all in the index, in part, and none."""
@@ -366,6 +396,13 @@ def tell(h: hub.Hub, told: dict[str, Any], portal: Any) -> None:
         str(number): [[*describe(one.record)[:-2], one.operator, one.case] for one in records]
         for number, records in held.items()
     }
+    told["holds"] = [
+        [
+            hold.number, hold.until, hold.inquiry.hex(), hold.requester, hold.since, hold.before, int(hold.state),
+            hold.copied, [[event.time, event.what, event.by, event.ground] for event in hold.events],
+        ]
+        for hold in h.holds()
+    ]  # fmt: skip
     report = h.verify()
     if not report.ok:
         raise AssertionError(report.problems)

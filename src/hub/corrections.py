@@ -7,7 +7,7 @@ history shows all of them.
 | record | requester -> provider | follows | outcome | remark |
 |---|---|---|---|---|
 | CORRECTION_ASKED | portal -> holder | the original | PENDING | what is wrong |
-| CORRECTION | holder -> portal | what was asked, or the original | OK, REFUSED if not made | reasons; how to appeal |
+| CORRECTION | holder -> portal | what was asked, or the original | OK, REFUSED if not made | reasons; LF; appeal |
 | CONFIRMATION | other holder -> holder | the CORRECTION | OK | none |
 
 Asked for within 90 days of disclosure (個人情報保護法90条3項), decided in writing (93条) with how to appeal
@@ -77,7 +77,8 @@ _ALONE = Workers(1)
 
 
 class Asked(msgspec.Struct, array_like=True, frozen=True):
-    """One correction that was asked for: index of its record, who is to decide, SHA-256 of what was said."""
+    """One correction that was asked for: index of its record, who is to decide, digest of what was said:
+    :func:`_digest` of "asked", index of the original, the text, the disclosure."""
 
     index: int
     holder: str
@@ -85,8 +86,9 @@ class Asked(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Decided(msgspec.Struct, array_like=True, frozen=True):
-    """One decision: index of its record and of the one it follows, who decided, SHA-256 of what was said; the holders
-    that have not confirmed it yet."""
+    """One decision: index of its record and of the one it follows, who decided, digest of what was said:
+    :func:`_digest` of "decided", index of the original, reason, section, appeal, "True" or "False", who decided; the
+    holders that have not confirmed it yet, all but who decided, none where it was refused."""
 
     index: int
     follows: int
@@ -442,4 +444,5 @@ def parse_standing(key: bytes, value: bytes, office: Office) -> Standing | None:
 
 
 def _digest(*parts: object) -> bytes:
+    """SHA-256 of a MessagePack array of "hub/correction/1" and what was said."""
     return hashlib.sha256(msgspec.msgpack.encode(("hub/correction/1", *parts))).digest()

@@ -2,7 +2,8 @@
 
 A hold has a ground, a last day and who set it. It names an inquiry, a requester with days, a person, or several of
 these, which must then all fit. Each has a key of its own, ``keys/holds/<number>.key``: unlinking it shreds what was
-copied out, everywhere.
+copied out, everywhere. What a hold encrypts is 12 bytes of nonce, then AES-256-GCM under HMAC-SHA-256(that key,
+"hub/hold/values/1").
 
 ``holds``: key u32 number (big endian), value sealed: MessagePack array
 
@@ -15,13 +16,13 @@ copied out, everywhere.
 | 4 requester | str | institution code; empty = any |
 | 5 since | int | records asked for from this moment on, seconds since 1970 |
 | 6 before | int | and before this one |
-| 7 person | bin | nonce (12) and AES-256-GCM of u32 person under the hold's key; empty = any |
+| 7 person | bin | u32 person (little endian), encrypted with "person" as associated data; empty = any |
 | 8 state | int | a :class:`HoldState` |
 | 9 copied | int | records copied out |
 | 10 events | array | of arrays (time, what, by, ground): "set", "extended", "released", "ended"; kept for ever |
 
-``held``: key u32 number, u64 index of the first record of a piece, value sealed: nonce (12) and AES-256-GCM under the
-hold's key, with the key in ``held`` as associated data, of :class:`Piece` in MessagePack.
+``held``: key u32 number, u64 index of the first record of a piece (big endian), value sealed: :class:`Piece` in
+MessagePack, encrypted with the key in ``held`` as associated data.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@
 Pseudonym = AES-256(HMAC-SHA-256(identifiers, "hub/namespace/resident-record-code"), u8 11 ‖ eleven digits in ASCII ‖
 four zeros). Fingerprint = first 16 bytes of SHA-256("hub/keys/2" ‖ identifiers ‖ disclosure ‖ cursors ‖ log). Cursor =
 hex of u64 index of the last record shown ‖ first 8 bytes of HMAC-SHA-256(cursors, u32 person ‖ that u64), big endian.
+Own key "x" = HMAC-SHA-256(identifiers, "hub/own/x/1").
 
 Who holds the keys and the environment can read identifiers back; a backup of the environment alone cannot.
 A lost key cannot be made again: a folder with data and without its keys is refused, never given new ones.

@@ -6,7 +6,7 @@ sealed, little endian:
 | key | value |
 |---|---|
 | "r", u64 index of a record (big endian), u8 side: 1 requester, 2 provider | mark |
-| "p", first half of HMAC-SHA-256(own key "marks", pseudonym of the person's resident code) | protection |
+| "p", first 16 bytes of HMAC-SHA-256(own key "marks", pseudonym of the person's resident code) | protection |
 
 Mark:
 
@@ -32,7 +32,8 @@ Protection:
 What a history needs of a mark, its first sixteen bytes, is not encrypted; who, why and by whom is.
 
 A record is shown if neither side withholds it and, where its person is under a protection that covers it, every party
-to it has judged it under that protection. What follows a record (corrections) is shown with it or not at all; what
+to it has judged it under that protection; the provider is one unless the outcome is one of 1 to 7 (``handles.py``).
+What follows a record (corrections) is shown with it or not at all; what
 follows an erased one is not shown, since its marks were erased with it.
 """
 
