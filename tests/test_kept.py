@@ -118,6 +118,36 @@ def test_each_exported_one_is_kept_also_when_another_process_exports(
             again.checkpoints()
 
 
+def test_every_flipped_bit_of_the_exported_list_is_found_and_left_as_it_is(h: hub.Hub, tmp_path: Path) -> None:
+    own = aliases(h)
+    for number in range(2):
+        ask(h, own, number)
+        h.export_tiles(tmp_path / "public")
+    path = tmp_path / "hub.head.exported"
+    whole = path.read_bytes()
+    # The end of the last line among them: that is not what a crash leaves.
+    for at in range(len(whole)):
+        for bit in range(8):
+            damaged = bytearray(whole)
+            damaged[at] ^= 1 << bit
+            path.write_bytes(damaged)
+            with pytest.raises((StorageError, TamperError)):
+                h.checkpoints()
+    ask(h, own, 2)
+    with pytest.raises(StorageError, match="end of the last line"):
+        h.export_tiles(tmp_path / "public")
+    assert path.read_bytes() == bytes(damaged)
+    # Whatever a crash leaves of a third line is written over.
+    path.write_bytes(whole)
+    h.export_tiles(tmp_path / "public")
+    longer = path.read_bytes()
+    for cut in range(len(whole), len(longer)):
+        path.write_bytes(longer[:cut])
+        assert len(h.checkpoints()) == 2
+        h.export_tiles(tmp_path / "public")
+        assert path.read_bytes() == longer
+
+
 def test_a_kept_checkpoint_of_another_tree_is_found(h: hub.Hub, clock: Clock, tmp_path: Path) -> None:
     own = aliases(h)
     for number in range(3):

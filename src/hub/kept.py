@@ -19,6 +19,7 @@ from __future__ import annotations
 import base64
 import fcntl
 import os
+import re
 from pathlib import Path
 
 from hub.errors import ProofError, StorageError, TamperError
@@ -31,6 +32,8 @@ MINUTE_S, HOUR_S, DAY_S, YEAR_S = 60, 3_600, 86_400, 366 * 86_400
 
 CLASSES = ((MINUTE_S, DAY_S), (HOUR_S, YEAR_S), (DAY_S, None))
 """Of each class: one checkpoint in so many seconds, kept for so many."""
+
+_CUT = re.compile(rb"([0-9]{1,5})(?: ([A-Za-z0-9+/=]*))?|")
 
 TAIL_BYTES = 16_384
 """More than a line takes: a note fits a slot of the head."""
@@ -91,6 +94,7 @@ def note_exported(path: Path, note: str) -> None:
             length = os.fstat(handle).st_size
             tail = os.pread(handle, TAIL_BYTES, max(0, length - TAIL_BYTES))
             at = length - len(tail) + tail.rfind(b"\n") + 1
+            _check_cut(tail[tail.rfind(b"\n") + 1 :])
             if tail.endswith(b"\n" + line) or tail == line:
                 at = length - len(line)
             os.ftruncate(handle, at)
@@ -107,11 +111,12 @@ def note_exported(path: Path, note: str) -> None:
 
 def _read_exported(path: Path) -> list[str]:
     try:
-        *lines, _ = path.read_bytes().split(b"\n")
+        *lines, rest = path.read_bytes().split(b"\n")
     except FileNotFoundError:
         return []
     except OSError as error:
         raise storage_error("read exported checkpoints", error) from error
+    _check_cut(rest)
     notes = []
     for number, line in enumerate(lines):
         length, _, text = line.partition(b" ")
@@ -126,6 +131,17 @@ def _read_exported(path: Path) -> list[str]:
         except (ValueError, UnicodeDecodeError) as error:
             raise StorageError(f"exported checkpoints: expected a length and base64 in line {number + 1}") from error
     return notes
+
+
+def _check_cut(rest: bytes) -> None:
+    """What stands behind the last line must be what a crash leaves: the beginning of one, never all of it and more.
+
+    Raises:
+        StorageError: it is not, so the end of a line was damaged, and that line counts.
+    """
+    found = _CUT.fullmatch(rest)
+    if found is None or (found[2] is not None and len(found[2]) > int(found[1])):
+        raise StorageError("exported checkpoints: expected the end of the last line, got something else")
 
 
 def _verify(note: str, verifier_key: str) -> Checkpoint:

@@ -34,7 +34,7 @@ from inquiries import tax_inquiry
 
 PAGE = 4096
 SEED = int(os.environ.get("HUB_FAULT_SEED", "0")) or random.SystemRandom().randrange(1, 2**31)
-PLACES = int(os.environ.get("HUB_FLIP_PLACES", "400"))
+PLACES = int(os.environ.get("HUB_FLIP_PLACES", "1000"))
 PROCESSES = 2
 TIMES = (1_798_000_000, 1_800_000_000, 1_806_000_000)
 """Three moments in two periods."""
