@@ -50,6 +50,7 @@ from hub.holds import Hold, HoldKeys, add_hold, extend_hold, make_hold, read_hol
 from hub.kept import note_exported
 from hub.limits import HISTORY_LIMIT, HISTORY_LIMIT_MAX, HISTORY_STEP_S
 from hub.log import Log
+from hub.marks import NAME as MARKS
 from hub.marks import Visibility, has_marks
 from hub.merger import Merger
 from hub.messages import Acquired, Answer, History, Inquiry, Record, Resolved, Status, Withhold
@@ -624,6 +625,8 @@ class Hub:
     def _disclose(self, portal_alias: Any, options: dict[str, Any]) -> History:
         with self._store.snapshot() as snapshot:
             person = self._find_citizen(snapshot, portal_alias)
+            # No mark that is there may be missed: that would show a record which is withheld.
+            self._store.compare_sum(snapshot, MARKS)
             bodies, now = Bodies(snapshot, self._periods, self._heads), max(int(self._clock()), snapshot.state.time)
             return disclose_history(
                 snapshot,

@@ -125,6 +125,7 @@ class Commit:
         self.state = state
         self.changed: list[tuple[int, int, int]] = []
         self.bytes_put = 0
+        self.sums_before = dict(state.sums)
         self._table_sums: dict[int, int] = {}
 
     def get(self, name: str, key: bytes) -> Any:

@@ -63,8 +63,8 @@ from hub._pages import Pages
 from hub.errors import BusyError, HubError, RequestError, StorageError
 from hub.keys import Keys, load_keys, make_keys, sync_folder
 from hub.limits import CHANGES_KEPT, MAP_BYTES, SUB_DATABASES_MAX
-from hub.sealed import storage_error, unseal
-from hub.snapshot import Commit, Snapshot, State
+from hub.sealed import storage_error, unseal, value_sum
+from hub.snapshot import SUM_MASK, Commit, Snapshot, State
 
 FORMAT = 2
 READERS_MAX = 1024
@@ -72,6 +72,7 @@ LOCK_FILE_BYTES = READERS_MAX * 64 + 8192
 FULL_BELOW_BYTES = 1 << 20
 BEGIN_TRIES = 100
 FEW_BLOCKS = 64
+COMPARED_AT_A_TIME = 1_000
 NAMES = (
     "meta", "tables", "changes", "pending", "records", "entries", "nodes", "catalogs", "runs", "rundir", "checkpoints",
     "marks", "corrections", "events", "erasures", "holds", "held",
@@ -109,6 +110,8 @@ class Store:
         self._request_days: set[int] | None = None
         self.at_commit: Callable[[Commit], None] | None = None
         """Called before each commit, under the writer's lock: what is put then costs no sync of its own."""
+        self._compared: dict[str, int] = {}
+        """Sums of databases of which this process has read every value, see :meth:`compare_sum`."""
         try:
             self._open(create=create, now=now)
         except lmdb.Error as error:
@@ -442,6 +445,10 @@ class Store:
         # Before it is durable: an exception that arrives right behind it must not leave the old snapshot in use.
         self._renew = True
         commit.txn.commit()
+        for name, compared in list(self._compared.items()):
+            # What was right before and is changed by nobody but this commit is right.
+            if compared == commit.sums_before.get(name, 0):
+                self._compared[name] = state.sums.get(name, 0)
 
     def _forget_changes(self, commit: Commit) -> None:
         below = commit.state.commit - CHANGES_KEPT
@@ -473,6 +480,29 @@ class Store:
         if self._current is not None:
             self._renew = True
             self._newest()
+
+    def compare_sum(self, snapshot: Snapshot, name: str) -> None:
+        """Make sure that a snapshot shows every value of a small database, and none that is old or damaged.
+
+        A look-up that finds nothing proves nothing by itself: LMDB's own pages have no checksum, and a damaged one can
+        hide values. All of them are read when a process first asks, and again where another process has changed them:
+        about two microseconds a value.
+
+        Raises:
+            StorageError: a value is damaged, or their sum is another than what was written last.
+        """
+        expected = snapshot.state.sums.get(name, 0)
+        if self._compared.get(name) == expected:
+            return
+        found, first = 0, b""
+        while items := snapshot.items(name, first, limit=COMPARED_AT_A_TIME):
+            for key, value in items:
+                unseal(name, key, value)
+                found += value_sum(key, value)
+            first = items[-1][0] + b"\0"
+        if found & SUM_MASK != expected:
+            raise StorageError(f"{name}: expected the sum of what was written last, got another")
+        self._compared[name] = expected
 
     def bytes_on_disk(self) -> int:
         """What the environment's file takes, free pages included."""
