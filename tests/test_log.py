@@ -17,8 +17,9 @@ from metamorphic_log import metamorphic_log as foreign
 import hub
 from hub.bodies import Bodies, supervise
 from hub.errors import ProofError, RequestError, StorageError, TamperError
-from hub.log import default_head
+from hub.log import StoredTree, default_head
 from hub.periods import period_of
+from hub.tlog.check import check_tiles
 from hub.tlog.verify import verify_checkpoint, verify_consistency, verify_proof
 from inquiries import tax_inquiry
 
@@ -394,3 +395,26 @@ def test_an_index_that_lost_a_run_serves_no_history(filled: Filled) -> None:
         txn.put(keys[0], kept, db=env.open_db(b"rundir", txn=txn, create=False))
     with hub.open(filled.folder, readonly=True) as h:
         h.history(filled.portal[0])
+
+
+def test_an_export_holds_no_snapshot_longer_than_it_must(
+    filled: Filled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # An old snapshot keeps every page alive that is freed meanwhile, and the file grows.
+    with hub.open(filled.folder) as h:
+        before = h.checkpoint()
+        monkeypatch.setattr("hub.log.RENEW_S", 0.0)
+        read: list[int] = []
+        honest = StoredTree._read
+
+        def noting(self: StoredTree, name: bytes, prefix: bytes, first: int, count: int) -> bytes:
+            read.append(self._snapshot.state.commit)
+            if len(read) == 1:
+                h.inquire(tax_inquiry("meanwhile"), filled.own[:1], filled.town)
+            return honest(self, name, prefix, first, count)
+
+        monkeypatch.setattr(StoredTree, "_read", noting)
+        h.export_tiles(tmp_path / "public")
+        assert read[-1] > read[0]
+        assert (tmp_path / "public" / "checkpoint").read_text(encoding="utf-8") == before
+    check_tiles(tmp_path / "public", filled.key)

@@ -7,6 +7,7 @@ through disclose. Each stage is a file of that name.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import logging
 import os
@@ -907,8 +908,7 @@ class Hub:
             RequestError: the folder holds another log.
             StorageError: a file could not be written, or what is stored does not lead to the signed root.
         """
-        with self._store.snapshot() as snapshot:
-            tree = self._published().tree(snapshot)
+        with contextlib.closing(self._published().renewed_tree()) as tree:
             note_exported(self._published().exported, tree.checkpoint)
             return export_tiles(tree, folder, progress=progress)
 

@@ -6,9 +6,11 @@ head is synced -> the answer leaves. Only what the head covers is proven: a read
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,6 +30,9 @@ from hub.tlog.verify import Checkpoint, read_checkpoint, verify_checkpoint, veri
 logger = logging.getLogger("hub")
 
 SEAL_BYTES = 8
+
+RENEW_S = 1.0
+"""After how long a long reader takes a new snapshot."""
 
 
 class StoredTree:
@@ -73,6 +78,31 @@ class StoredTree:
             first += len(part) // HASH_BYTES
             count -= len(part) // HASH_BYTES
         return b"".join(parts)
+
+
+class RenewedTree(StoredTree):
+    """The same for whoever takes long, to be closed: it renews its snapshot, since an old one keeps freed pages alive.
+
+    Entries and nodes never change, so that every later snapshot shows the same ones.
+    """
+
+    def __init__(self, store: Store, checkpoint: str, size: int) -> None:
+        self._store, self._held = store, contextlib.ExitStack()
+        super().__init__(self._renew(), checkpoint, size)
+
+    def _renew(self) -> Snapshot:
+        self._held.close()
+        self._until = time.monotonic() + RENEW_S
+        return self._held.enter_context(self._store.snapshot())
+
+    def _read(self, name: bytes, prefix: bytes, first: int, count: int) -> bytes:
+        if time.monotonic() > self._until:
+            self._snapshot = self._renew()
+        return super()._read(name, prefix, first, count)
+
+    def close(self) -> None:
+        """Let go of the snapshot."""
+        self._held.close()
 
 
 def prove_slowly(
@@ -217,11 +247,12 @@ class Log:
             TamperError: the tree does not lead to one. StorageError: one is damaged.
         """
         with self._store.snapshot() as snapshot:
-            size = snapshot.state.records
-            for _, note in self.checkpoints(snapshot):
-                kept = read_checkpoint(note)
-                if kept.size > size or root(StoredTree(snapshot, "", size), kept.size) != kept.root:
-                    raise TamperError(f"log: expected the root that was signed at {kept.size} records, got another")
+            size, kept = snapshot.state.records, self.checkpoints(snapshot)
+        with contextlib.closing(RenewedTree(self._store, "", size)) as tree:
+            for _, note in kept:
+                told = read_checkpoint(note)
+                if told.size > size or root(tree, told.size) != told.root:
+                    raise TamperError(f"log: expected the root that was signed at {told.size} records, got another")
 
     def checkpoint(self) -> str:
         """The latest checkpoint that was made durable; of an empty log one over no records."""
@@ -242,6 +273,12 @@ class Log:
         if covered.size > snapshot.state.records:
             raise BusyError("log: expected a snapshot that its head covers, got an older one")
         return StoredTree(snapshot, note, covered.size)
+
+    def renewed_tree(self) -> RenewedTree:
+        """The tree up to the latest checkpoint, for whoever reads for long; to be closed."""
+        with self._store.snapshot() as snapshot:
+            tree = self.tree(snapshot)
+        return RenewedTree(self._store, tree.checkpoint, tree.size)
 
     def prove(
         self, snapshot: Snapshot, indexes: Sequence[int], leaves: npt.NDArray[np.uint8]
