@@ -36,7 +36,7 @@ LAYERS = [
     {"markcheck"},
     {"verify", "retain"},
     STAGES,
-    {"gather"},
+    {"gather", "acts", "keeping"},
     {"hub"},
     {"files", "tables", "columns"},
     {"commands", "cli", "demo", "bench", "__main__"},

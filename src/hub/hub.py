@@ -14,7 +14,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,8 @@ import msgspec
 import numpy as np
 
 from hub import limits
-from hub._core import code_blocks
 from hub.acquire import acquire
+from hub.acts import Acts
 from hub.additions import complete_pending
 from hub.aliases import (
     RESIDENT_CODES,
@@ -38,18 +38,16 @@ from hub.authorise import authorise
 from hub.batch import Batch, Decided
 from hub.bodies import Bodies, Heads
 from hub.catalog import Catalog
-from hub.corrections import Corrections, Notice, make_disclosure
+from hub.corrections import Corrections, make_disclosure
 from hub.decode import CODES_ABOVE, decode_alias, decode_aliases, decode_codes, decode_inquiry, decode_providers
 from hub.disclose import disclose_history, prove_records
-from hub.errors import BusyError, RequestError, StorageError
-from hub.events import Event, check_after, read_events
+from hub.errors import RequestError, StorageError
 from hub.gather import Gatherer, Parts, settle_future
-from hub.handles import PartyRecord
-from hub.held import HeldRecord, iterate_held
 from hub.history import Found, GapError
-from hub.holds import Hold, HoldKeys, add_hold, extend_hold, make_hold, read_holds, release_hold
+from hub.holds import HoldKeys
+from hub.keeping import Keeping
 from hub.kept import note_exported
-from hub.limits import HISTORY_LIMIT, HISTORY_LIMIT_MAX, HISTORY_STEP_S
+from hub.limits import HISTORY_LIMIT, HISTORY_STEP_S
 from hub.log import Log
 from hub.marks import NAME as MARKS
 from hub.marks import Visibility, has_marks
@@ -72,8 +70,7 @@ from hub.requests import (
 )
 from hub.resolve import resolve_aliases
 from hub.respond import respond, respond_empty
-from hub.retain import Parts as RetentionParts
-from hub.retain import PeriodState, Retained, list_periods, resume_shredding, retain_records
+from hub.retain import resume_shredding
 from hub.sealed import unseal
 from hub.snapshot import Snapshot, State
 from hub.store import Store
@@ -107,7 +104,7 @@ class RequestStatus(msgspec.Struct, frozen=True, kw_only=True):
     complete: bool
 
 
-class Hub:
+class Hub(Acts, Keeping):
     """An open hub folder. Made by :func:`open`; a context manager; may be used from several threads."""
 
     def __init__(
@@ -664,203 +661,6 @@ class Hub:
             bodies = Bodies(snapshot, self._periods, self._heads)
             return prove_records(self._published(), snapshot, bodies, self._store.keys, person, found, records)
 
-    # -- marks
-
-    def withhold(
-        self,
-        handle: Any,
-        ground: str,
-        until: dt.date,
-        *,
-        institution: str | None = None,
-        requester: str | None = None,
-        clerk: str | None = None,
-    ) -> None:
-        """Withhold a record from every history (不開示) from now on, on the side of a party to it.
-
-        The mark stays until it is lifted. The same call again changes nothing; with other words it changes the mark.
-
-        Args:
-            handle: ``(request_id, row)``, row counted from 0, the requester's own for 30 days; or one of ``handles``.
-            ground: why, for auditors. until: the day of its review, see ``marks_due``.
-            institution: who acts, where the handle does not say it. requester: whose request id it is.
-
-        Raises:
-            RequestError: the handle names no record, or one that this institution is no party to.
-        """
-        self._withholding.withhold(handle, ground, until, institution, requester, clerk)
-
-    def lift(
-        self,
-        handle: Any,
-        *,
-        institution: str | None = None,
-        requester: str | None = None,
-        clerk: str | None = None,
-        second_clerk: str | None = None,
-    ) -> bool:
-        """Lift this side's mark; it takes two clerks, in one call or in two.
-
-        Returns:
-            whether there is none any more; False: another clerk has to make the same call.
-
-        Raises:
-            RequestError: no clerk is named, or the same one twice.
-        """
-        return self._withholding.lift(handle, institution, requester, clerk, second_clerk)
-
-    def handles(
-        self,
-        institution: str,
-        alias: Any,
-        *,
-        since: dt.datetime | dt.date | None = None,
-        until: dt.datetime | dt.date | None = None,
-        limit: int = HISTORY_LIMIT,
-    ) -> list[tuple[bytes, PartyRecord]]:
-        """The newest records about a person that an institution is a party to, and handles by which it names them.
-
-        Args:
-            alias: the institution's own. since, until, limit: as in ``history``.
-
-        Raises:
-            RequestError: the alias is not one of this institution's.
-        """
-        check_after(0, limit, HISTORY_LIMIT_MAX)
-        return self._withholding.handles(institution, decode_alias(alias), since, until, limit)
-
-    def marks_due(self, institution: str, *, by: dt.date) -> list[tuple[bytes, PartyRecord, dt.date]]:
-        """What an institution withholds and is to review by this day: handle, record, day; earliest first."""
-        return self._withholding.due(institution, by)
-
-    def protect(
-        self, institution: str, code: str, *, since: dt.datetime | dt.date, ground: str, clerk: str | None = None
-    ) -> None:
-        """The register body's word that a person is protected: their records, old and new, are withheld.
-
-        Each record requested from ``since`` on is in no history until every party to it has judged it.
-
-        Args:
-            institution: ``jlis``. code: resident record code (住民票コード); the person may be unknown here as yet.
-
-        Raises:
-            RequestError: another institution, or a value of the wrong form.
-        """
-        self._withholding.protect(institution, self._pseudonym(code), since, ground, clerk)
-
-    def unprotect(
-        self, institution: str, code: str, *, clerk: str | None = None, second_clerk: str | None = None
-    ) -> bool:
-        """End a protection; it takes two clerks, see ``lift``. What the parties withhold stays withheld."""
-        return self._withholding.unprotect(institution, self._pseudonym(code), clerk, second_clerk)
-
-    def unjudged(self, institution: str, *, limit: int = HISTORY_LIMIT_MAX) -> list[tuple[bytes, PartyRecord]]:
-        """Records of protected persons that wait for this institution's judgement: handle and record."""
-        check_after(0, limit, HISTORY_LIMIT_MAX)
-        return self._withholding.unjudged(institution, limit)
-
-    def judge(
-        self,
-        institution: str,
-        handle: Any,
-        *,
-        withhold: bool,
-        ground: str | None = None,
-        until: dt.date | None = None,
-        clerk: str | None = None,
-    ) -> None:
-        """Judge a record of a protected person: withhold it with a mark, or disclose it on this side.
-
-        Raises:
-            RequestError: the record does not wait for a judgement, or a mark would be lifted by one clerk.
-        """
-        self._withholding.judge(institution, handle, withhold, ground, until, clerk)
-
-    def events(self, *, after: int = 0, limit: int = HISTORY_LIMIT_MAX) -> list[Event]:
-        """What was done with marks and corrections, in order, for auditors; those of erased records are left out.
-
-        Args:
-            after: number of the last event that is known. limit: 1 to 1,000.
-        """
-        check_after(after, limit, HISTORY_LIMIT_MAX)
-        found: list[Event] = []
-        last: int | None = after
-        while last is not None and len(found) < limit:
-            with self._store.snapshot() as snapshot:
-                events, last = read_events(snapshot, self._office.vault, last, limit)
-            found += events
-        return found[:limit]
-
-    def _pseudonym(self, code: str) -> bytes:
-        return self._store.keys.pseudonyms(code_blocks(decode_codes([code]), CODES_ABOVE)[0]).tobytes()
-
-    # -- corrections
-
-    def ask_correction(
-        self,
-        portal_alias: Any,
-        record: int | Record,
-        text: str,
-        *,
-        disclosed: str,
-        institution: str | None = None,
-        clerk: str | None = None,
-    ) -> int:
-        """Ask for a record to be corrected (訂正); asked again with the same words, nothing is added.
-
-        Args:
-            record: one of the history, of an inquiry; or its index. text: what is wrong.
-            disclosed: ``History.disclosure`` of a page of the last 90 days.
-            institution: who is to decide, requester (default) or provider. clerk: of the portal.
-
-        Returns:
-            index of the record that says so.
-
-        Raises:
-            RequestError: more than 90 days have passed, or the record is not of this person's history.
-        """
-        with self._store.snapshot() as snapshot:
-            person = self._find_citizen(snapshot, portal_alias)
-        return self._corrections.ask(person, record, text, disclosed, institution, clerk)
-
-    def correct(
-        self,
-        handle: Any,
-        reason: str,
-        section: str,
-        *,
-        institution: str | None = None,
-        requester: str | None = None,
-        clerk: str | None = None,
-        accepted: bool = True,
-        appeal: str | None = None,
-    ) -> bytes:
-        """Decide on a correction, or correct a record of one's own motion; the history shows it behind the record.
-
-        The same decision again adds nothing. The other holders are notified, see ``corrections``.
-
-        Args:
-            handle: of the record, which decides what was asked first, or of the notice.
-            reason, appeal: shown to the person; appeal says how to appeal (default: 審査請求).
-            section: in charge. accepted: False where it is not corrected; then nobody has to confirm.
-
-        Returns:
-            this institution's handle of the decision.
-        """
-        return self._corrections.correct(handle, reason, section, institution, requester, clerk, accepted, appeal)
-
-    def corrections(self, institution: str) -> list[Notice]:
-        """What waits for an institution: corrections to decide, corrections of others to confirm; oldest first."""
-        return self._corrections.waiting(institution)
-
-    def confirm(self, handle: bytes, *, section: str, institution: str | None = None, clerk: str | None = None) -> None:
-        """Confirm another holder's correction; again, nothing is added.
-
-        Raises:
-            RequestError: the handle is of no correction of which this institution was notified.
-        """
-        self._corrections.confirm(handle, institution, section, clerk)
-
     def _corrected(self) -> None:
         if self._merger is not None:
             self._merger.wake()
@@ -944,106 +744,6 @@ class Hub:
         with self._store.commit() as commit:
             commit.put_sealed("meta", b"origin", chosen.encode())
         return chosen
-
-    # -- retention
-
-    def retain(self, *, confirm: bool = False, progress: Callable[[int], None] | None = None) -> Retained:
-        """Erase the records that have been kept for seven years, and the copies of legal holds that are over.
-
-        Other work goes on beside it. Entries, tree, proofs and checkpoints stay; the erasure is itself a record.
-        Idempotent; after a crash or an exception the next call goes on.
-
-        Args:
-            confirm: a person has looked at the clock: erase also where it is far ahead of the last record, or where
-                more than two periods would go at once.
-            progress: called with the records erased so far; an exception from it stops there.
-
-        Raises:
-            RequestError: the clock is far ahead, or many periods would go; nothing was changed.
-            BusyError: another thread is at it.
-            StorageError: the disk failed or is full, or a body under a hold is damaged.
-        """
-        if not self._retaining.acquire(blocking=False):
-            raise BusyError("retain: under way in another thread")
-        try:
-            return retain_records(
-                self._retention(), clock=self._clock, catalog=self.catalog.digest, confirm=confirm, progress=progress
-            )
-        finally:
-            self._retaining.release()
-
-    def retention(self) -> list[PeriodState]:
-        """Every period of the log, oldest first, and when it is erased; changes nothing."""
-        now = self._now()
-        with self._store.snapshot() as snapshot:
-            return list_periods(snapshot, now)
-
-    def hold(
-        self,
-        *,
-        ground: str,
-        until: dt.date,
-        by: str,
-        inquiry: str | None = None,
-        requester: str | None = None,
-        since: dt.date | None = None,
-        last: dt.date | None = None,
-        portal_alias: Any = None,
-    ) -> Hold:
-        """Keep records from being erased: a legal hold. Where several of its criteria are given, all must fit.
-
-        Args:
-            ground: why, for auditors. until: its last day in Japan. by: who sets it.
-            inquiry: the name of an inquiry as in :class:`Record`, 16 hex digits.
-            requester: institution code; with since and last, days in Japan (both included), only what it asked then.
-            portal_alias: only records about this person.
-
-        Raises:
-            RequestError: an argument has the wrong form, or nothing is named; nothing was changed.
-        """
-        number = None
-        if portal_alias is not None:
-            with self._store.snapshot() as snapshot:
-                number = self._find_citizen(snapshot, portal_alias)
-        if requester is not None:
-            self.catalog.institution(requester)
-        now = self._now()
-        hold = make_hold(now, ground, until, by, inquiry=inquiry, requester=requester, since=since, last=last)
-        if not (hold.inquiry or hold.requester or number is not None):
-            raise RequestError("hold: expected an inquiry, a requester or a person, got none")
-        return add_hold(self._store, self._hold_keys, hold, number)
-
-    def extend_hold(self, number: int, *, until: dt.date, ground: str, by: str) -> Hold:
-        """Let a hold in force last longer; what was copied out for it stays.
-
-        Raises:
-            RequestError: no such hold, it is over, or the day is not later than its last one.
-        """
-        return extend_hold(self._store, number, self._now(), until, ground, by)
-
-    def release_hold(self, number: int, *, ground: str, by: str) -> Hold:
-        """End a hold before its last day; the next ``retain`` shreds what was copied out for it.
-
-        Raises:
-            RequestError: no such hold, or it is over.
-        """
-        return release_hold(self._store, number, self._now(), ground, by)
-
-    def holds(self) -> list[Hold]:
-        """All holds that ever were, with what happened to them."""
-        with self._store.snapshot() as snapshot:
-            return read_holds(snapshot)
-
-    def held(self, number: int) -> Iterator[HeldRecord]:
-        """What was copied out for a hold, in the order of the log, each with its proof.
-
-        Raises:
-            RequestError: no such hold, or its copies were shredded. StorageError: a copy is damaged.
-        """
-        return iterate_held(self._store, self._published(), self._hold_keys, self.catalog, number)
-
-    def _retention(self) -> RetentionParts:
-        return RetentionParts(self._store, self._published(), self._periods, self._heads, self._hold_keys)
 
     # -- the folder
 
