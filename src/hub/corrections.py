@@ -48,7 +48,7 @@ from hub.handles import PartyRecord, Stood, make_handle, provider_is_party, side
 from hub.history import Found
 from hub.keys import Keys
 from hub.limits import CORRECTION_DAYS, CORRECTIONS_PER_RECORD_MAX, REMARK_CHARS_MAX, SECTION_CHARS_MAX
-from hub.marks import Visibility, follow, read_state
+from hub.marks import follow, read_state
 from hub.messages import Kind, Record, Status
 from hub.periods import period_of
 from hub.sealed import unseal
@@ -311,7 +311,7 @@ class Corrections:
         found = Found(located[0], rows[0])
         if found.row["person"] != person or found.row["kind"] != Kind.INQUIRY:
             raise refused
-        root = Visibility(snapshot, bodies, office.vault, office.keys, person).roots([found])[0]
+        root = office.visibility(snapshot, bodies, person).roots([found])[0]
         if root is None:
             raise refused
         return stood(root.located, root.row)

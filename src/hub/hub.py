@@ -49,8 +49,7 @@ from hub.keeping import Keeping
 from hub.kept import note_exported
 from hub.limits import HISTORY_LIMIT, HISTORY_STEP_S
 from hub.log import Log
-from hub.marks import NAME as MARKS
-from hub.marks import Visibility, has_marks
+from hub.marks import has_marks
 from hub.merger import Merger
 from hub.messages import Acquired, Answer, History, Inquiry, Record, Resolved, Status, Withhold
 from hub.periods import PeriodKeys, period_of, period_start
@@ -623,8 +622,6 @@ class Hub(Acts, Keeping):
     def _disclose(self, portal_alias: Any, options: dict[str, Any]) -> History:
         with self._store.snapshot() as snapshot:
             person = self._find_citizen(snapshot, portal_alias)
-            # No mark that is there may be missed: that would show a record which is withheld.
-            self._store.compare_sum(snapshot, MARKS)
             bodies, now = Bodies(snapshot, self._periods, self._heads), max(int(self._clock()), snapshot.state.time)
             return disclose_history(
                 snapshot,
@@ -634,7 +631,7 @@ class Hub(Acts, Keeping):
                 self._periods,
                 person,
                 prove=lambda found, records: self._prove(person, found, records),
-                visibility=Visibility(snapshot, bodies, self._office.vault, self._store.keys, person),
+                visibility=self._office.visibility(snapshot, bodies, person),
                 disclosure=make_disclosure(self._store.keys, person, now, snapshot.state.records),
                 **options,
             )

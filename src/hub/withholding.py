@@ -33,6 +33,7 @@ from hub.marks import (
     Inside,
     Mark,
     Protection,
+    Visibility,
     covers,
     parse_mark,
     parse_protection,
@@ -82,6 +83,15 @@ class Office:
     def bodies(self, snapshot: Snapshot) -> Bodies:
         """The record bodies of a snapshot."""
         return Bodies(snapshot, self.periods, self.heads)
+
+    def visibility(self, snapshot: Snapshot, bodies: Bodies, person: int) -> Visibility:
+        """What of a person's records may be shown.
+
+        Raises:
+            StorageError: a mark is damaged or missing: one that is there may not be missed, or its record is shown.
+        """
+        self.store.compare_sum(snapshot, NAME)
+        return Visibility(snapshot, bodies, self.vault, self.keys, person)
 
     def find(self, handle: Any, institution: str | None, requester: str | None) -> tuple[str, int]:
         """(who acts, index of the record) of a handle, see ``handles.py``."""
