@@ -26,6 +26,7 @@ from hub.catalog.moments import seconds_of
 from hub.catalog.search import SearchIndex
 from hub.catalog.standing import Assessments
 from hub.catalog.tables import Tables, load_tables, pack_tables, read_japan, store_payload
+from hub.catalog.terms import Terms
 from hub.catalog.views import boundaries_of, institutions_with_classes, labels_of, procedures_of, words_of
 from hub.catalog.words import quote, unknown_word
 from hub.errors import RequestError
@@ -65,6 +66,7 @@ class Catalog:
         self._narrowings = {line.procedure: line for line in tables.narrowings}
         self.item_words, self.role_words = words_of(tables.rules)
         self.assessments = Assessments(tables.assessments, tables.institutions)
+        self.terms = Terms(tables.terms)
         self._boundaries = boundaries_of(tables)
         self._compiler = Compiler(self, self._boundaries)
         self._provider_numbers = functools.lru_cache(None)(self._list_members)
@@ -359,8 +361,7 @@ class Catalog:
 
         Args:
             source: a path or the content.
-            table: institutions, rules, classes, members, narrowings, delegations or assessments; None goes by the
-                file's columns.
+            table: its name (docs/catalog.md has them all); None goes by the file's columns.
 
         Raises:
             CatalogError: the file is broken or its columns are no table's; lines are named.

@@ -32,7 +32,10 @@ class Problem(msgspec.Struct, frozen=True):
 
 def find_problems(catalog: Catalog) -> list[Problem]:
     """Everything that a person should look at, contradictions first."""
-    checks = (_check_classes, _check_pairs, _check_narrowings, _check_delegations, _check_assessments, _check_members)
+    checks = (
+        _check_classes, _check_pairs, _check_narrowings, _check_delegations, _check_assessments, _check_terms,
+        _check_members,
+    )  # fmt: skip
     found = [problem for check in checks for problem in check(catalog)]
     return sorted(found, key=lambda problem: not problem.grave)
 
@@ -105,6 +108,12 @@ def _check_assessments(catalog: Catalog) -> Iterator[Problem]:
             yield Problem(False, f"assessments.csv: {line.institution} is not connected")
         if line.row != "*" and line.row not in row_ids:
             yield Problem(True, f"assessments.csv: there is no row {line.row}")
+
+
+def _check_terms(catalog: Catalog) -> Iterator[Problem]:
+    for line in catalog.tables.terms:
+        if line.procedure != "*" and line.procedure not in catalog.procedure_ids:
+            yield Problem(True, f"terms.csv names {line.procedure}, which is no procedure")
 
 
 def _check_members(catalog: Catalog) -> Iterator[Problem]:

@@ -128,6 +128,7 @@ class Compiler:
             role=judged.role,
             on_behalf_of=standing.on_behalf_of,
             legal_basis=procedure.legal_basis,
+            terms=catalog.terms.of(procedure_id),
             period=(self._edges[epoch], self._edges[epoch + 1]),
         )
 

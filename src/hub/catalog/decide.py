@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hub.catalog.law import Rule
+from hub.catalog.terms import Term
 from hub.errors import RequestError
 from hub.messages import Reason, Status
 
@@ -77,12 +78,14 @@ class DecisionTable:
         misfits: D item names, of a refusal the item that the reason is about.
         of_institution: uint16[highest number + 1]; number 0 has ``NO_ENTRY``.
         items, role, on_behalf_of: what records store of every row.
+        permit_days: days that a permit of this procedure waits for its provider's answer.
+        providers_max: providers that one inquiry of this procedure may ask about one person.
         valid_from, valid_until: the table holds from the first to before the second, in seconds since 1970.
     """
 
     __slots__ = (
-        "items", "legal_basis", "misfits", "of_institution", "on_behalf_of", "reason", "role", "rule", "rules",
-        "singles", "status", "valid_from", "valid_until",
+        "items", "legal_basis", "misfits", "of_institution", "on_behalf_of", "permit_days", "providers_max", "reason",
+        "role", "rule", "rules", "singles", "status", "valid_from", "valid_until",
     )  # fmt: skip
 
     def __init__(
@@ -94,6 +97,7 @@ class DecisionTable:
         role: str,
         on_behalf_of: str | None,
         legal_basis: str,
+        terms: Term,
         period: tuple[float, float],
     ) -> None:
         self.status = np.array([entry.status for entry in entries], dtype=np.uint8)
@@ -108,6 +112,8 @@ class DecisionTable:
         self.items = items
         self.role = role
         self.on_behalf_of = on_behalf_of
+        self.permit_days = terms.permit_days
+        self.providers_max = terms.providers_per_person_max
         self.valid_from, self.valid_until = period
         columns: list[npt.NDArray[Any]] = [self.status, self.rule, self.reason, of_institution, *self.singles]
         for column in columns:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from hub.catalog.institutions import Institution
 from hub.catalog.law import Procedure, Rule
+from hub.catalog.terms import Term
 from hub.messages import Reason
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def describe_procedure(catalog: Catalog, procedure: Procedure) -> str:
         ("law", f"{procedure.law} ({procedure.affair})"),
         *[("requester", _spell_class(catalog, requester)) for requester in procedure.requesters],
         ("narrowed to", catalog.narrowing_reason(procedure.id)),
+        ("terms", _spell_terms(catalog.terms.of(procedure.id))),
     ]
     for rule in map(catalog.rule, procedure.rules):
         item = rule.detail if rule.detail == rule.kind else f"{rule.detail} ({rule.kind})"
@@ -98,6 +100,10 @@ def _spell(lines: list[tuple[str, str]]) -> str:
 
 def _spell_class(catalog: Catalog, label: str) -> str:
     return f"{label} ({len(catalog.members_of(label))} institutions)"
+
+
+def _spell_terms(terms: Term) -> str:
+    return f"permits of {terms.permit_days} days, at most {terms.providers_per_person_max} providers a person"
 
 
 def _unite(lists) -> list[str]:  # type: ignore[no-untyped-def]

@@ -13,6 +13,7 @@ from hub.catalog.csvfile import CsvFile, Source
 from hub.catalog.institutions import Imported, read_institutions
 from hub.catalog.standing import Assessment, read_assessments, read_delegations, read_narrowings
 from hub.catalog.tables import Tables, import_rules, merge_lines
+from hub.catalog.terms import read_terms
 from hub.errors import CatalogError
 
 _READERS: dict[str, Callable[[Source], list[Any]]] = {
@@ -21,6 +22,7 @@ _READERS: dict[str, Callable[[Source], list[Any]]] = {
     "narrowings": read_narrowings,
     "delegations": read_delegations,
     "assessments": read_assessments,
+    "terms": read_terms,
 }
 _TELLING = {
     "institutions": {"code", "name"},
@@ -30,6 +32,7 @@ _TELLING = {
     "narrowings": {"procedure", "members"},
     "delegations": {"delegate", "principal"},
     "assessments": {"institution", "published_on"},
+    "terms": {"procedure", "permit_days"},
 }
 """The columns by which a file is known; no two tables share a pair."""
 

@@ -13,7 +13,8 @@ offset bytes   content
 
 The payload is MessagePack: an array with the fields of :class:`Tables` in their order, each table an array of
 lines, each line an array of the fields of its struct in their order; days are text (``2026-06-26``), an open day
-is nil. Equal tables have equal payloads.
+is nil. Tables from ``terms`` on were added later: those that are empty are left out at the end of the array, so that
+a catalog which has none of them keeps its digest. Equal tables have equal payloads.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from hub.catalog.standing import (
     read_narrowings,
     read_period,
 )
+from hub.catalog.terms import Term
 from hub.errors import CatalogError
 from hub.limits import CATALOG_BYTES_MAX
 
@@ -54,6 +56,8 @@ RULE_COLUMNS_OPTIONAL = ("number", "sub", "law", "affair", "valid_from", "valid_
 
 _MAGIC = b"hub/catalog/1".ljust(16, b"\0")
 _HEAD = struct.Struct(">16s32sQ")
+_FIELDS_MIN = 9
+"""Fields up to ``assessments``, which are always written."""
 
 
 class Tables(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
@@ -68,11 +72,15 @@ class Tables(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     narrowings: tuple[Narrowing, ...]
     delegations: tuple[Delegation, ...]
     assessments: tuple[Assessment, ...]
+    terms: tuple[Term, ...] = ()
 
 
 def pack_tables(tables: Tables) -> bytes:
     """The payload; its SHA-256 is the catalog's digest."""
-    return msgspec.msgpack.encode(tables)
+    fields = [getattr(tables, name) for name in Tables.__struct_fields__]
+    while len(fields) > _FIELDS_MIN and not fields[-1]:
+        fields.pop()
+    return msgspec.msgpack.encode(fields)
 
 
 def store_payload(payload: bytes) -> bytes:
@@ -188,6 +196,7 @@ _KEYS = {
     "narrowings": lambda line: line.procedure,
     "delegations": lambda line: (line.delegate, line.principal, line.law, line.article, line.side, line.valid_from),
     "assessments": lambda line: (line.institution, line.row, line.side),
+    "terms": lambda line: line.procedure,
 }
 
 
