@@ -114,7 +114,7 @@ def test_a_sender_key_that_is_no_key_is_refused(point: bytes) -> None:
         hub.seal_payload(point, SECRET)
 
 
-@given(st.lists(st.sampled_from([*LOW_ORDER, *NOT_CANONICAL, *BESIDE]) | st.binary(min_size=32, max_size=32), max_size=8))
+@given(st.lists(st.sampled_from(LOW_ORDER + NOT_CANONICAL + BESIDE) | st.binary(min_size=32, max_size=32), max_size=8))
 def test_many_sender_keys_are_judged_as_one_by_one(points: list[bytes]) -> None:
     sealed = hub.seal_payload(PUBLIC, SECRET)
     rows = [sealed[:20] + point + sealed[52:] for point in points]
