@@ -554,6 +554,12 @@ class Reader:
                 rest = holders - {holder} - {one["shared"][2] for one in answers} if accepted else set()
                 expect(set(waiting) == rest and len(waiting) == len(rest), "who has not confirmed")
 
+    def read_payload_keys(self, name: str) -> None:
+        self.payload_keys: dict[int, tuple[int, bytes]] = {}
+        for key, body in self.opened(name):
+            expect(len(body) == 40 and struct.unpack(">I", key)[0] in self.numbers.values(), "payload key")
+            self.payload_keys[struct.unpack(">I", key)[0]] = struct.unpack("<q32s", body)
+
     def read_holds(self, name: str) -> None:
         self.holds: dict[int, list[Any]] = {}
         self.held_persons: dict[int, int] = {}
@@ -735,6 +741,6 @@ READERS: dict[str, Callable[[Reader, str], None]] = {
     "checkpoints": Reader.read_checkpoints, "files": Reader.read_files, "rundir": Reader.read_rundir,
     "runs": read_nothing, "marks": Reader.read_marks, "events": Reader.read_events,
     "corrections": Reader.read_corrections, "holds": Reader.read_holds, "held": Reader.read_held,
-    "requests": Reader.read_requests,
+    "requests": Reader.read_requests, "payloadkeys": Reader.read_payload_keys,
 }  # fmt: skip
 """In the order in which they are read."""

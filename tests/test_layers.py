@@ -17,7 +17,7 @@ STAGES = {"decode", "authorise", "resolve", "record", "respond", "disclose"}
 LAYERS = [
     {"errors", "limits"},
     {"messages", "_core", "_pages", "_hash", "_runs", "_proofs", "_walk", "keys", "workers"},
-    {"sealed", "periods"},
+    {"sealed", "periods", "payloads"},
     {"snapshot"},
     {"store", "runs"},
     {"rundir"},
@@ -36,7 +36,7 @@ LAYERS = [
     {"markcheck"},
     {"verify", "retain"},
     STAGES,
-    {"gather", "acts", "keeping"},
+    {"gather", "acts", "keeping", "payloadkeys"},
     {"hub"},
     {"files", "tables", "columns"},
     {"commands", "cli", "demo", "bench", "__main__"},

@@ -26,6 +26,7 @@ from hub.messages import (
     Status,
     Withhold,
 )
+from hub.payloads import new_payload_key, open_payload, seal_payload
 from hub.retain import PeriodState, Retained
 from hub.tlog.proof import Proof
 from hub.verify import Report
@@ -65,5 +66,8 @@ __all__ = [
     "Status",
     "Withhold",
     "errors",
+    "new_payload_key",
     "open",
+    "open_payload",
+    "seal_payload",
 ]

@@ -44,6 +44,9 @@ class EventKind(IntEnum):
     CORRECTION_ASKED = 8
     CORRECTED = 9
     CONFIRMED = 10
+    KEY_REGISTERED = 21
+    """An institution's key for payloads was registered or replaced."""
+    KEY_REMOVED = 22
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):

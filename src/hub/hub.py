@@ -52,6 +52,7 @@ from hub.log import Log
 from hub.marks import has_marks
 from hub.merger import Merger
 from hub.messages import Acquired, Answer, History, Inquiry, Record, Resolved, Status, Withhold
+from hub.payloadkeys import PayloadKeys
 from hub.periods import PeriodKeys, period_of, period_start
 from hub.record import Prepared, must_prepare_again, prepare_chunk, write_chunk
 from hub.requestgroups import RequestGroups
@@ -103,7 +104,7 @@ class RequestStatus(msgspec.Struct, frozen=True, kw_only=True):
     complete: bool
 
 
-class Hub(Acts, Keeping):
+class Hub(Acts, Keeping, PayloadKeys):
     """An open hub folder. Made by :func:`open`; a context manager; may be used from several threads."""
 
     def __init__(

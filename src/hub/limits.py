@@ -48,6 +48,10 @@ OPERATOR_CHARS_MAX = 100
 CASE_CHARS_MAX = 100
 REQUEST_ID_CHARS_MAX = 100
 
+PAYLOAD_BYTES_MAX = 1 << 16
+"""What a provider answers a row with, sealed: a resident's tax or certificate data as XML takes 2 to 20 KB, and 5,000
+answers of one call stay under a third of a GiB."""
+
 GROUND_CHARS_MAX = 200
 REMARK_CHARS_MAX = 2_000
 """What a citizen or a clerk writes about a correction, appeal included: five pages, 6 KB of a record's fields."""
