@@ -282,7 +282,8 @@ class Reader:
         self.check_erasures()
 
     def add_chunk(self, period: int, fields: Any, plain: bytes, salts: bytes) -> None:
-        encoded, times, blind, supervised = fields
+        encoded, times, blind, supervised, moments = fields
+        expect(not moments or len(moments) == len(encoded), "moments")
         shared = [msgspec.msgpack.decode(one) for one in encoded]
         for at, one in enumerate(shared):
             mine = supervised[at if len(supervised) > 1 else 0]
@@ -742,5 +743,7 @@ READERS: dict[str, Callable[[Reader, str], None]] = {
     "runs": read_nothing, "marks": Reader.read_marks, "events": Reader.read_events,
     "corrections": Reader.read_corrections, "holds": Reader.read_holds, "held": Reader.read_held,
     "requests": Reader.read_requests, "payloadkeys": Reader.read_payload_keys,
+    "inbox": Reader.opened, "inboxes": Reader.opened, "permits": Reader.opened, "outcomes": Reader.opened,
+    "manual": Reader.opened, "payloads": Reader.opened,
 }  # fmt: skip
 """In the order in which they are read."""

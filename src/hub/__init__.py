@@ -12,13 +12,17 @@ from hub.held import HeldRecord
 from hub.holds import Hold, HoldState
 from hub.hub import Hub, RequestStatus, open
 from hub.messages import (
+    REFUSALS,
     Acquired,
     Acquisition,
     Answer,
+    Answers,
     Flag,
     History,
     Inquiry,
     Kind,
+    PermitInquiry,
+    Permits,
     Reason,
     Receipt,
     Record,
@@ -34,9 +38,11 @@ from hub.verify import Report
 __version__ = "0.1.0"
 
 __all__ = [
+    "REFUSALS",
     "Acquired",
     "Acquisition",
     "Answer",
+    "Answers",
     "Catalog",
     "Decision",
     "Event",
@@ -53,6 +59,8 @@ __all__ = [
     "Notice",
     "PartyRecord",
     "PeriodState",
+    "PermitInquiry",
+    "Permits",
     "Procedure",
     "Proof",
     "Reason",

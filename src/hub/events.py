@@ -47,6 +47,8 @@ class EventKind(IntEnum):
     KEY_REGISTERED = 21
     """An institution's key for payloads was registered or replaced."""
     KEY_REMOVED = 22
+    REFUSED = 20
+    """A provider refused to answer a permit; ground is the reason of the closed list."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):

@@ -33,15 +33,21 @@ from hub.aliases import (
     find_persons,
     table_numbers,
 )
+from hub.answers import Answering
 from hub.append import Grown, grow_tree
 from hub.authorise import authorise
 from hub.batch import Batch, Decided
 from hub.bodies import Bodies, Heads
 from hub.catalog import Catalog
+from hub.collect import Collector
 from hub.corrections import Corrections, make_disclosure
 from hub.decode import CODES_ABOVE, decode_alias, decode_aliases, decode_codes, decode_inquiry, decode_providers
+from hub.deliver import Deliverer
+from hub.delivery import Delivery
 from hub.disclose import disclose_history, prove_records
 from hub.errors import RequestError, StorageError
+from hub.exchange import Exchange
+from hub.exchanging import Exchanging
 from hub.gather import Gatherer, Parts, settle_future
 from hub.history import Found, GapError
 from hub.holds import HoldKeys
@@ -53,7 +59,10 @@ from hub.marks import has_marks
 from hub.merger import Merger
 from hub.messages import Acquired, Answer, History, Inquiry, Record, Resolved, Status, Withhold
 from hub.payloadkeys import PayloadKeys
+from hub.payloadstore import expire_payloads
 from hub.periods import PeriodKeys, period_of, period_start
+from hub.permits import PermitNumbers, lapse_time
+from hub.provide import Provider
 from hub.record import Prepared, must_prepare_again, prepare_chunk, write_chunk
 from hub.requestgroups import RequestGroups
 from hub.requests import (
@@ -104,7 +113,7 @@ class RequestStatus(msgspec.Struct, frozen=True, kw_only=True):
     complete: bool
 
 
-class Hub(Acts, Keeping, PayloadKeys):
+class Hub(Acts, Exchanging, Keeping, PayloadKeys):
     """An open hub folder. Made by :func:`open`; a context manager; may be used from several threads."""
 
     def __init__(
@@ -117,6 +126,7 @@ class Hub(Acts, Keeping, PayloadKeys):
         clock: Callable[[], float],
         head: str | os.PathLike[str] | None,
         origin: str | None,
+        answers_every_s: int,
     ) -> None:
         self._clock = clock
         self._store = Store(Path(folder), create=create, readonly=readonly, now=int(clock()))
@@ -133,9 +143,20 @@ class Hub(Acts, Keeping, PayloadKeys):
         self._gatherer: Gatherer | None = None
         self._last_day = -1
         self._set_back = False
-        self._office = Office(self._store, self._groups, self._periods, self._heads, lambda: self.catalog, self._now)
+        self._office = Office(
+            self._store, self._groups, self._periods, self._heads, lambda: self.catalog, self._now,
+            wake=self._wake, answers_every_s=answers_every_s,
+        )  # fmt: skip
         self._withholding = Withholding(self._office)
         self._corrections = Corrections(self._office, self._corrected)
+        exchange, numbers = Exchange(self._store, self._periods), PermitNumbers(self._store.keys)
+        self._collector = Collector(self._office, exchange, numbers)
+        self._provider = Provider(self._office, exchange, numbers, lambda: self._published().publish())
+        self._answering = Answering(self._office, exchange)
+        self._delivery: Delivery | None = None
+        self._lapsing = threading.Lock()
+        """Held while it is found out whether permits lapse today."""
+        self._next_lapse = 0
         try:
             log = self._log = Log(self._store, head=head, origin=self._find_origin(origin))
             log.check_head()
@@ -145,6 +166,7 @@ class Hub(Acts, Keeping, PayloadKeys):
                 complete_pending(self._store, self._workers)
                 resume_shredding(self._retention())
                 self._merger = Merger(self._store)
+                self._delivery = Delivery(self._store, Deliverer(self._store, self._periods), self._lapse_today)
         except BaseException:
             self.close()
             raise
@@ -163,6 +185,8 @@ class Hub(Acts, Keeping, PayloadKeys):
         if not self._store.forked:
             if self._gatherer is not None:
                 self._gatherer.close()
+            if self._delivery is not None:
+                self._delivery.close()
             if self._merger is not None:
                 self._merger.close()
         self._workers.close()
@@ -374,7 +398,7 @@ class Hub(Acts, Keeping, PayloadKeys):
             clock=lambda: self._clock(),
             day=self._day,
             publish=log.publish,
-            wake=lambda: None if self._merger is None else self._merger.wake(),
+            wake=self._wake,
         )
         return Gatherer(parts)
 
@@ -481,8 +505,14 @@ class Hub(Acts, Keeping, PayloadKeys):
             write_chunk(commit, name, key, request, chunk, now, grown)
             if before_commit is not None:
                 before_commit(commit.state)
+        self._wake()
+
+    def _wake(self) -> None:
+        """Say that records were added."""
         if self._merger is not None:
             self._merger.wake()
+        if self._delivery is not None:
+            self._delivery.wake()
 
     def _now(self) -> int:
         """Seconds since 1970; a clock that was set back does not take the log with it, and is warned of once."""
@@ -572,6 +602,29 @@ class Hub(Acts, Keeping, PayloadKeys):
         keys = {_request_key(body.code, request_id): body.code for body in self.catalog.institutions()}
         return [keys[key] for key in self._groups.find_keys(list(keys), self._now())]
 
+    # -- the exchange, see ``exchanging.py``
+
+    def _request_key(self, requester: str, request_id: str) -> bytes:
+        return _request_key(requester, request_id)
+
+    def _catch_up(self) -> None:
+        if self._delivery is None:
+            return
+        self._lapse_today()
+        self._delivery.deliver(behind_max=limits.BEHIND_INBOXES_MAX)
+        self._published().publish()
+
+    def _lapse_today(self) -> None:
+        """Once a day in Japan: let lapse what is due, and forget what nobody fetched."""
+        now = self._now()
+        if now < self._next_lapse:
+            return
+        with self._lapsing:
+            if now >= self._next_lapse:
+                self._provider.lapse()
+                expire_payloads(self._store, now)
+                self._next_lapse = lapse_time(now + 1, 0)
+
     # -- histories
 
     def history(
@@ -660,8 +713,7 @@ class Hub(Acts, Keeping, PayloadKeys):
             return prove_records(self._published(), snapshot, bodies, self._store.keys, person, found, records)
 
     def _corrected(self) -> None:
-        if self._merger is not None:
-            self._merger.wake()
+        self._wake()
         self._published().publish()
 
     # -- the log
@@ -816,6 +868,7 @@ def open(
     clock: Callable[[], float] = time.time,
     head: str | os.PathLike[str] | None = None,
     origin: str | None = None,
+    answers_every_s: int = limits.ANSWERS_EVERY_S,
 ) -> Hub:
     """Open a hub folder.
 
@@ -826,6 +879,7 @@ def open(
         clock: seconds since 1970; the hub's own clock decides which law is in force.
         head: file with the latest checkpoint, outside the folder (default: ``<folder>.head`` beside it).
         origin: the log's name in its checkpoints, such as ``example.go.jp/log``; chosen when the hub is made.
+        answers_every_s: late answers leave at full multiples of so many seconds, see ``limits.ANSWERS_EVERY_S``.
 
     Raises:
         RequestError: no hub there, or other files are.
@@ -833,4 +887,9 @@ def open(
         StorageError: damaged, of a newer format, without its keys, or the disk failed.
         TamperError: the record log is shorter than its head or has another root: an older copy was put back.
     """
-    return Hub(folder, create=create, readonly=readonly, threads=threads, clock=clock, head=head, origin=origin)
+    if isinstance(answers_every_s, bool) or not isinstance(answers_every_s, int) or not 1 <= answers_every_s <= _DAY_S:
+        raise RequestError(f"answers_every_s: expected 1 to {_DAY_S} seconds, got something else")
+    return Hub(
+        folder, create=create, readonly=readonly, threads=threads, clock=clock, head=head, origin=origin,
+        answers_every_s=answers_every_s,
+    )  # fmt: skip
