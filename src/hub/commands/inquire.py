@@ -190,7 +190,7 @@ class Names:
 
 
 STATUS_NAMES = [Status(i).name for i in range(len(Status))]
-REASON_NAMES = [Reason(i).name for i in range(len(Reason))]
+REASON_NAMES = [Reason(i).name if i in set(Reason) else "" for i in range(max(Reason) + 1)]
 
 
 def answer_columns(part: InquiryPart, answer: Answer, names: Names) -> list[Any]:
