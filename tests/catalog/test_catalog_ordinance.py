@@ -290,6 +290,19 @@ def test_a_rule_and_its_procedure_tell_what_they_copy_and_whose_consent_they_nee
     assert "copies" not in ORDINANCE.describe(COPIED)
 
 
+def test_an_affair_of_an_ordinance_tells_who_keeps_something_back():
+    codes = [body.code for body in SHIPPED.institutions("市町村長")[:6]]
+    kinds = ["地方税", "*", "戸籍", "住民票", "地方税", "地方税"]
+    lines = "".join(f"{code},{kind},,\n" for code, kind in zip(codes, kinds, strict=True))
+    catalog = ORDINANCE.import_table(LIMITS + lines)
+    told = catalog.describe("19-9/1/2.1")
+    named = [f"{code} ({kind})" for code, kind in zip(codes, kinds, strict=True) if kind != "戸籍"]
+    assert f"limits: {', '.join(named)}\n" in told
+    assert "limits" not in catalog.describe(COPIED)
+    more = catalog.import_table(LIMITS + f"{codes[0]},*,,\n")
+    assert f"limits: {', '.join(named)} and 1 more\n" in more.describe("19-9/1/2.1")
+
+
 def test_copies_and_limits_are_stored_and_read_back():
     catalog = ORDINANCE.import_table(LIMITS + "131024,地方税,2026-04-01,\n")
     again = Catalog.load(catalog.dump())
