@@ -189,7 +189,7 @@ class Oracle:
             found.append((step, min(most, key=lambda rule: int(rule["number_"]))))
         step, near = min(found, key=lambda one: one[0])
         secret = [rule for _, rule in found if rule["basis"] == "19-9" and rule["kind"] == "地方税"]
-        if step == len(steps) and secret and not consent:
+        if step == len(steps) and secret and not consent and requester != provider:
             steps.append(("CONSENT", None))
             near = secret[0]
         reason = steps[step][0] if step < len(steps) else ""
