@@ -62,10 +62,14 @@ class _Opened(NamedTuple):
 
 def pack_payloads(key: PeriodKey, payloads: Sequence[bytes | None], now: int) -> Packed | None:
     """Encrypt the payloads of a chunk, in the order of its records; needs no lock."""
-    if all(one is None for one in payloads):
+    kept = [one for one in payloads if one is not None]
+    if not kept:
         return None
-    sizes = np.array([NO_PAYLOAD if one is None else len(one) for one in payloads], dtype=np.uint32)
-    return _pack(key, sizes, b"".join([one for one in payloads if one is not None]), now)
+    if len(kept) == len(payloads):
+        sizes = np.fromiter(map(len, kept), np.uint32, len(kept))
+    else:
+        sizes = np.array([NO_PAYLOAD if one is None else len(one) for one in payloads], dtype=np.uint32)
+    return _pack(key, sizes, b"".join(kept), now)
 
 
 def _pack(key: PeriodKey, sizes: npt.NDArray[np.uint32], content: bytes, at: int) -> Packed:

@@ -23,6 +23,7 @@ from hub.bodies import ROW, Bodies, Chunk, KeyGoneError
 from hub.inbox import Indexes, Outcomes, Part, PermitRows, join
 from hub.messages import Kind, Status
 from hub.snapshot import Snapshot
+from hub.tlog.entry import unsupervise
 
 SMALL_ROWS = 64
 """Permits of one chunk and provider up to which each is kept by itself."""
@@ -89,7 +90,7 @@ def _changes(chunk: Chunk, rows: npt.NDArray[np.uint8]) -> Changes:
     for one in np.flatnonzero(np.bincount(decision, minlength=1)).tolist():
         place[one] = len(parts)
         moments = chunk.fields.moments
-        parts.append(Part(chunk.fields.shared[one], chunk.fields.times[one][0], moments[one] if moments else 0))
+        parts.append(Part(unsupervise(chunk.fields.shared[one]), chunk.fields.times[one][0], moments[one] if moments else 0))
     base = np.uint64(chunk.first)
     left = PermitRows(at.astype(np.uint64) + base, table["person"][at], place[decision], parts)
     at, ended_numbers, ended_starts = _by_provider(np.flatnonzero(_ENDS[kind]), provider)
