@@ -117,9 +117,9 @@ def _decode_payloads(payloads: Any, outcomes: npt.NDArray[np.uint8]) -> list[byt
     if len(payloads) != len(outcomes):
         raise RequestError(f"payloads: expected {len(outcomes)} rows, got {len(payloads)}")
     # A list of plain bytes, as mostly, is looked at without a line of Python for each.
-    if set(map(type, payloads)) == {bytes} and (outcomes == Status.PROVIDED).all():
-        if max(map(len, payloads)) <= PAYLOAD_BYTES_MAX:
-            return list(payloads)
+    plain = set(map(type, payloads)) == {bytes} and max(map(len, payloads)) <= PAYLOAD_BYTES_MAX
+    if plain and (outcomes == Status.PROVIDED).all():
+        return list(payloads)
     found = [bytes(one) if isinstance(one, bytearray | memoryview) else one for one in payloads]
     without = outcomes != Status.PROVIDED
     if without.any() and any(found[row] is not None for row in np.flatnonzero(without).tolist()):

@@ -90,7 +90,8 @@ def _changes(chunk: Chunk, rows: npt.NDArray[np.uint8]) -> Changes:
     for one in np.flatnonzero(np.bincount(decision, minlength=1)).tolist():
         place[one] = len(parts)
         moments = chunk.fields.moments
-        parts.append(Part(unsupervise(chunk.fields.shared[one]), chunk.fields.times[one][0], moments[one] if moments else 0))
+        shared = unsupervise(chunk.fields.shared[one])
+        parts.append(Part(shared, chunk.fields.times[one][0], moments[one] if moments else 0))
     base = np.uint64(chunk.first)
     left = PermitRows(at.astype(np.uint64) + base, table["person"][at], place[decision], parts)
     at, ended_numbers, ended_starts = _by_provider(np.flatnonzero(_ENDS[kind]), provider)
