@@ -34,7 +34,7 @@ LAYERS = [
     {"marks"},
     {"withholding"},
     {"corrections"},
-    {"markcheck"},
+    {"markcheck", "inboxcheck"},
     {"verify", "retain"},
     STAGES,
     {"gather", "acts", "keeping", "payloadkeys"},

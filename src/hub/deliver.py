@@ -65,7 +65,8 @@ STEP_BYTES = 1 << 20
 
 _MARK = struct.Struct("<QQI")
 _DAY_S = 86_400
-_DROP_AFTER_S = (INQUIRY_OPEN_DAYS_MAX + 1) * _DAY_S
+DROP_AFTER_S = (INQUIRY_OPEN_DAYS_MAX + 1) * _DAY_S
+"""A segment whose permits have all ended is dropped so long after the last one was requested: nobody names it."""
 
 
 class Stretch(NamedTuple):
@@ -272,14 +273,14 @@ class Deliverer:
             if outcomes.words.any():
                 put_outcomes(commit, number, int(segment.indexes[0]), outcomes)
                 written += 12 * len(segment.indexes)
-            made.append(_entry(segment, outcomes))
+            made.append(make_entry(segment, outcomes))
         put_inbox(commit, Inbox(number, mark.end, np.concatenate([entries, *made])))
         return written + ENTRY.itemsize * (len(entries) + len(made)) + 200
 
     def _drop(self, commit: Commit, inbox: Inbox, now: int) -> tuple[npt.NDArray[np.void], int]:
         """Leave out the segments that nobody can ask for any more; the others, to be changed."""
         entries = inbox.entries.copy()
-        gone = (entries["open"] == 0) & (entries["requested"] + _DROP_AFTER_S < now)
+        gone = (entries["open"] == 0) & (entries["requested"] + DROP_AFTER_S < now)
         for first in entries["first"][gone].tolist():
             commit.delete(PERMITS, segment_key(inbox.provider, first))
             commit.delete(OUTCOMES, segment_key(inbox.provider, first))
@@ -298,7 +299,7 @@ class Deliverer:
             state.words[:], state.released[:] = before.words, before.released
         _enter(segment.indexes, state, links, ends.words, ends.released)
         put_outcomes(commit, number, int(entry[0]["first"]), state)
-        entry[:] = _entry(segment, state)
+        entry[:] = make_entry(segment, state)
         return 12 * n
 
 
@@ -316,7 +317,8 @@ def _enter(
     state.words[place], state.released[place] = words, released
 
 
-def _entry(segment: PermitRows, outcomes: Outcomes) -> npt.NDArray[np.void]:
+def make_entry(segment: PermitRows, outcomes: Outcomes) -> npt.NDArray[np.void]:
+    """What an inbox says of a segment: ``ENTRY``[1]."""
     entry = np.zeros(1, ENTRY)
     waiting = outcomes.words == 0
     deadlines = np.array([part.deadline for part in segment.parts], dtype=np.int64)
