@@ -22,7 +22,7 @@ from hub.bodies import ROW
 from hub.errors import RequestError, StorageError
 from hub.events import EventKind, Told
 from hub.exchange import Exchange, Seen
-from hub.inbox import MANUAL, Part, ended_by, read_manual, reason_of, segment_key, status_of
+from hub.inbox import MANUAL, Part, ended_by, reason_of, segment_key, status_of
 from hub.limits import PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_PER_COMMIT_MAX, PROMPT_S, ROWS_PER_BATCH_MAX, ROWS_PER_CHUNK
 from hub.messages import REFUSALS, Kind, Permits, Reason, Receipt, Status
 from hub.payloadkeys import read_payload_key
@@ -157,7 +157,7 @@ class Provider:
                 parts = [decode_shared(part.shared) for part in seen.parts]
                 self._check_payloads(state, seen, parts, given)
                 fresh = self._check_open(state, seen, given, now)
-                manual = self._manual(state, provider, indexes)
+                manual = state.manual_among(provider, indexes)
             rows = np.flatnonzero(fresh & (given.outcomes != Status.MANUAL))
             by_clerk = np.isin(indexes, np.array(sorted(manual), dtype=np.uint64)) if manual else None
             for some in _split(rows, given.payloads):
@@ -242,17 +242,6 @@ class Provider:
                 row = rows[bad]
                 raise RequestError(f"payloads: expected them sealed to the requester's key, got another in row {row}")
 
-    def _manual(self, state: Any, provider: int, indexes: npt.NDArray[np.uint64]) -> set[int]:
-        """Of these permits those that were answered MANUAL."""
-        low, high = segment_key(provider, 0), segment_key(provider + 1, 0)
-        if not state.snapshot.items(MANUAL, low, high, limit=1):
-            return set()
-        return {
-            index
-            for index in indexes.tolist()
-            if state.snapshot.get(MANUAL, segment_key(provider, index)) is not None
-        }
-
     def _ask_clerk(self, provider: int, indexes: list[int], manual: set[int]) -> None:
         """Note which permits a clerk must decide."""
         fresh = [index for index in indexes if index not in manual]
@@ -312,7 +301,7 @@ class Provider:
         with self._exchange.state() as state:
             inbox, records = state.inbox(provider), state.snapshot.state.records
             found = state.between(inbox, 0, records, waiting=True, due=now)
-            manual = np.array(sorted(read_manual(state.snapshot, provider)), dtype=np.uint64)
+            manual = np.array(sorted(state.manual(provider)), dtype=np.uint64)
         deadlines = np.array([part.deadline for part in found.rows.parts], dtype=np.int64)
         at = np.flatnonzero(deadlines[found.rows.which] <= now)[:most] if len(deadlines) else np.empty(0, np.intp)
         parts = list(found.rows.parts)
