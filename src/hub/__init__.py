@@ -17,6 +17,7 @@ from hub.messages import (
     Answer,
     Flag,
     History,
+    Holders,
     Inquiry,
     Kind,
     Reason,
@@ -24,6 +25,7 @@ from hub.messages import (
     Record,
     Resolved,
     Status,
+    Wanted,
     Withhold,
 )
 from hub.retain import PeriodState, Retained
@@ -45,6 +47,7 @@ __all__ = [
     "History",
     "Hold",
     "HoldState",
+    "Holders",
     "Hub",
     "Inquiry",
     "Institution",
@@ -63,6 +66,7 @@ __all__ = [
     "Retained",
     "Rule",
     "Status",
+    "Wanted",
     "Withhold",
     "errors",
     "open",

@@ -44,6 +44,10 @@ class EventKind(IntEnum):
     CORRECTION_ASKED = 8
     CORRECTED = 9
     CONFIRMED = 10
+    HOLDERS_PUSHED = 31
+    """The register body said who holds some persons; the ground names the class and how many persons changed."""
+    ALIAS_ASKED = 32
+    """A requester asked that a provider acquires an alias of a person whom it does not know."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):

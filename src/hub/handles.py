@@ -131,8 +131,8 @@ def read_stood(bodies: Bodies, index: int) -> Stood:
 
 
 def provider_is_party(record: Stood) -> bool:
-    """Whether the question reached the provider."""
-    return record.outcome not in _NOT_REACHED
+    """Whether the question reached the provider; 0 is none, of a class nobody of which was asked."""
+    return record.provider != 0 and record.outcome not in _NOT_REACHED
 
 
 def sides_of(catalog: Catalog, record: Stood, number: int) -> list[int]:
@@ -151,7 +151,7 @@ def tell(catalog: Catalog, record: Stood, alias: bytes, *, withheld: bool) -> Pa
         provided_at=dt.datetime.fromtimestamp(record.provided_at, dt.UTC) if record.provided_at else None,
         requester=shared.requester,
         on_behalf_of=shared.on_behalf_of,
-        provider=catalog.institution_by_number(record.provider).code,
+        provider=catalog.code_by_number(record.provider),
         procedure=shared.procedure,
         items=shared.items,
         role=shared.role,

@@ -18,14 +18,15 @@ import numpy as np
 from hub import _core
 from hub.aliases import NOBODY
 from hub.append import Grown, Laid, append_records, lay_records, make_fields
-from hub.batch import Batch, Decided, Resolution
+from hub.batch import Batch, Decided, Destinations, Resolution
 from hub.bodies import ROW, Fields
 from hub.catalog import DecisionTable
+from hub.holders import NAME as HOLDERS
 from hub.keys import Keys
 from hub.marks import NewMark, prepare_marks, put_new_marks
 from hub.messages import Kind, Status
 from hub.periods import PeriodKey, period_of
-from hub.requests import NO_RECORD_BIT, Request, rows_of
+from hub.requests import NO_RECORD_BIT, Request, put_lists, rows_of
 from hub.snapshot import Commit
 from hub.tlog.entry import Shared
 
@@ -36,6 +37,7 @@ class Prepared(NamedTuple):
     Attributes:
         number: which chunk of the request. laid: its records. state: the request's part.
         tables_commit: what it was resolved from. marks: of its rows that the requester withholds.
+        going: where its rows go, in a batch with classes.
     """
 
     number: int
@@ -43,23 +45,35 @@ class Prepared(NamedTuple):
     state: bytes
     tables_commit: int
     marks: Sequence[NewMark] = ()
+    going: Destinations | None = None
 
     def __repr__(self) -> str:
         return f"Prepared({self.number}, rows={self.laid.rows})"
 
 
 def prepare_chunk(
-    batch: Batch, request: Request, decided: Decided, resolution: Resolution, chunk: int, keys: Keys, key: PeriodKey
+    batch: Batch,
+    request: Request,
+    decided: Decided,
+    resolution: Resolution,
+    chunk: int,
+    keys: Keys,
+    key: PeriodKey,
+    going: Destinations | None = None,
 ) -> Prepared:
     """Order a chunk's records by person key, commit to them and lay them out. Needs no lock and no transaction.
 
     Args:
         key: of the period in which the chunk will be written.
+        going: where its rows go, in a batch with classes; the resolution is of these providers.
     """
     rows = rows_of(request, chunk)
-    decision = decided.decision[rows]
+    decision = decided.decision[rows] if going is None else going.decision
+    providers = batch.providers[rows] if going is None else going.providers
     status = decided.table.status.take(decision)
     np.copyto(status, resolution.status, where=status == Status.OK)
+    if going is not None:
+        np.copyto(status, going.outcome, where=(status == Status.OK) & (going.outcome != Status.OK))
     known = np.flatnonzero(resolution.persons != NOBODY)
     person_keys = key.person_keys(resolution.persons[known])
     order = _core.order_by_key(person_keys)
@@ -71,7 +85,7 @@ def prepare_chunk(
     state = b"".join((stored.tobytes(), decision.tobytes(), position.tobytes()))
     table = np.zeros(len(place), dtype=ROW)
     table["person"] = resolution.persons[place]
-    table["provider"] = batch.providers[rows][place]
+    table["provider"] = providers[place]
     table["decision"] = decision[place]
     table["outcome"] = status[place]
     table["kind"] = Kind.INQUIRY
@@ -84,7 +98,7 @@ def prepare_chunk(
         marked = [(int(position[row]), mark) for row, mark in chosen if mark is not None]
         inquiry = batch.inquiry
         marks = prepare_marks(key, inquiry.requester, inquiry.operator, request.received_at, marked)
-    return Prepared(chunk, laid, state, resolution.tables_commit, marks)
+    return Prepared(chunk, laid, state, resolution.tables_commit, marks, going)
 
 
 def _fields(batch: Batch, request: Request, table: DecisionTable, cases: list[str | None] | None) -> Fields:
@@ -111,8 +125,10 @@ def _fields(batch: Batch, request: Request, table: DecisionTable, cases: list[st
 
 
 def must_prepare_again(commit: Commit, chunk: Prepared, now: int) -> bool:
-    """Whether aliases were acquired since a chunk was resolved, or another period has begun."""
+    """Whether aliases or holders have changed since a chunk was resolved, or another period has begun."""
     state = commit.state
+    if chunk.going is not None and state.sums.get(HOLDERS, 0) != chunk.going.sum:
+        return True
     return state.tables_commit != chunk.tables_commit or period_of(max(now, state.time)) != chunk.laid.period
 
 
@@ -132,5 +148,7 @@ def write_chunk(
     if chunk.number == 0:
         commit.put_sealed(name, key + bytes(4), msgspec.msgpack.encode(request))
     commit.put_sealed(name, part, commit.state.records.to_bytes(8, "little") + chunk.state)
+    if chunk.going is not None:
+        put_lists(commit, name, key, chunk.number, chunk.going.lists)
     first = append_records(commit, chunk.laid, now, grown)
     put_new_marks(commit, chunk.marks, chunk.laid.period, first)

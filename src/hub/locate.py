@@ -1,0 +1,119 @@
+"""Between stages 2 and 3, of rows that name a class: who holds the person -> the body that is asked.
+
+A row such as "the 市町村長 of this person on 1 January" goes to the one body that holds the person, as if it had named
+that body; to none where nobody does; and to none where several do of which the law allows more than one: the requester
+is told which, and asks one of them. Nothing is ever sent to several.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import numpy as np
+import numpy.typing as npt
+
+from hub.aliases import find_persons
+from hub.batch import Batch, Decided, Destinations
+from hub.catalog import Catalog, DecisionTable
+from hub.catalog.moments import JAPAN
+from hub.holders import NAME, find_holders, holders_of
+from hub.limits import CLASSES_FROM
+from hub.messages import Status
+from hub.snapshot import Snapshot
+from hub.workers import Workers
+
+_EPOCH = dt.date(1970, 1, 1)
+_ALONE = Workers(1)
+
+
+def stand_in_providers(
+    catalog: Catalog, table: DecisionTable, providers: npt.NDArray[np.uint32]
+) -> npt.NDArray[np.uint32]:
+    """The providers with a member instead of each class: one that the law allows if there is any, else the first.
+
+    By its decision a row is judged that goes nowhere.
+    """
+    found = providers.copy()
+    for number in np.unique(providers[providers >= CLASSES_FROM]).tolist():
+        members = np.array(sorted(catalog.members_of(catalog.class_of_number(number - CLASSES_FROM))), dtype=np.intp)
+        allowed = members[_allows(table, members)]
+        found[providers == number] = (allowed if len(allowed) else members)[0]
+    return found
+
+
+def day_of_inquiry(batch: Batch, received_at: int) -> int:
+    """The day whose holder is asked, counted from 1970-01-01: the reference date, else today in Japan at receipt."""
+    day = batch.inquiry.reference_date
+    if day is None:
+        day = dt.datetime.fromtimestamp(received_at, JAPAN).date()
+    return (day - _EPOCH).days
+
+
+def locate_rows(snapshot: Snapshot, batch: Batch, decided: Decided, rows: slice, day: int) -> Destinations:
+    """Find out where some rows of a batch with classes go.
+
+    Args:
+        decided: of the batch, by :func:`stand_in_providers`.
+
+    Raises:
+        StorageError: a block is damaged; nothing is answered.
+    """
+    providers, decision = batch.providers[rows].copy(), decided.decision[rows].copy()
+    outcome = np.zeros(len(providers), np.uint8)
+    lists: list[tuple[int, list[int]]] = []
+    persons, _, status = find_persons(snapshot, batch.requester, batch.aliases[rows], _ALONE)
+    for number in np.unique(providers[providers >= CLASSES_FROM]).tolist():
+        asked = np.flatnonzero(providers == number)
+        # Whose alias is not known goes nowhere, whatever its class is.
+        providers[asked] = 0
+        asked = asked[status[asked] == Status.OK]
+        found = _Search(snapshot, decided.table, number - CLASSES_FROM, day)
+        found.run(persons[asked])
+        providers[asked], outcome[asked] = found.providers, found.outcome
+        lists += [(int(asked[row]), numbers) for row, numbers in found.lists]
+        going = asked[found.providers > 0]
+        decision[going] = decided.table.look_up(providers[going])
+    return Destinations(providers, decision, outcome, lists, holders_sum(snapshot))
+
+
+def holders_sum(snapshot: Snapshot) -> int:
+    """Changes when a fact changes."""
+    return snapshot.state.sums.get(NAME, 0)
+
+
+class _Search:
+    """The holders of persons in one class, as far as the law lets them be asked."""
+
+    def __init__(self, snapshot: Snapshot, table: DecisionTable, number: int, day: int) -> None:
+        self._snapshot, self._table, self._number, self._day = snapshot, table, number, day
+        self.lists: list[tuple[int, list[int]]] = []
+
+    def run(self, persons: npt.NDArray[np.uint32]) -> None:
+        """Fill in ``providers``, ``outcome`` and ``lists``."""
+        count, latest = find_holders(self._snapshot, persons, self._number, self._day)
+        # A catalog that is older than a fact does not know its institution: nobody there can be asked.
+        latest[latest >= len(self._table.of_institution)] = 0
+        self.outcome = np.zeros(len(persons), np.uint8)
+        self.providers = latest
+        for row in np.flatnonzero(count > 1).tolist():
+            self.providers[row] = self._choose(row, int(persons[row]), int(latest[row]))
+        self.outcome[(self.providers == 0) & (self.outcome == 0)] = Status.NO_ALIAS_AT_PROVIDER
+
+    def _choose(self, row: int, person: int, latest: int) -> int:
+        """Of several holders the one that is asked; 0 where it is left to the requester."""
+        numbers = np.array(holders_of(self._snapshot, person, self._number, self._day), dtype=np.intp)
+        allowed: list[int] = numbers[_allows(self._table, numbers)].tolist()
+        if len(allowed) > 1:
+            self.outcome[row] = Status.MULTIPLE
+            self.lists.append((row, allowed))
+            return 0
+        # Where the law allows none, the row is denied as the one that began last would deny it.
+        return allowed[0] if allowed else latest
+
+
+def _allows(table: DecisionTable, numbers: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
+    """Which institutions may be asked."""
+    known = numbers < len(table.of_institution)
+    entries = table.of_institution.take(np.where(known, numbers, 1))
+    allowed: npt.NDArray[np.bool_] = known & (table.status.take(entries) == Status.OK)
+    return allowed
