@@ -71,7 +71,7 @@ def make_fields(shared: list[Shared], times: list[tuple[int, int]], supervised: 
     Args:
         shared: of each decision; its own ``supervised`` is replaced.
         times: of each decision (requested at, provided at), seconds since 1970, 0 = not.
-        supervised: (operator, cases) of each decision, or one for all.
+        supervised: the fields of :class:`Supervised`, of each decision or one for all.
     """
     blind = os.urandom(32)
     encoded = [msgspec.msgpack.encode(one) for one in supervised]

@@ -21,7 +21,7 @@ class Batch(msgspec.Struct, frozen=True):
         aliases: uint8[N, 16]. providers: uint32[N] institution numbers, or from ``CLASSES_FROM`` on classes.
         cases: a case number a row, or None. marks: a mark (or None) a row, or None.
         digest: SHA-256 of all of the above: the same request id must come with the same.
-        by_class: whether some row names a class of institutions: it is located first (``locate.py``).
+        classes: the labels of classes that rows name instead of institutions: these are located first (``locate.py``).
     """
 
     inquiry: Inquiry
@@ -31,7 +31,12 @@ class Batch(msgspec.Struct, frozen=True):
     cases: list[str | None] | None
     digest: bytes
     marks: list[Withhold | None] | None = None
-    by_class: bool = False
+    classes: list[str] = []
+
+    @property
+    def by_class(self) -> bool:
+        """Whether some row names a class."""
+        return bool(self.classes)
 
     def __len__(self) -> int:
         return len(self.aliases)

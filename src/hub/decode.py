@@ -68,7 +68,7 @@ def decode_inquiry(
     marks = None if withhold is None else _check_marks(withhold, len(rows))
     if marks is not None:
         digest.update(b"marks" + msgspec.msgpack.encode(marks))
-    return Batch(inquiry, requester, rows, numbers, listed, digest.digest(), marks, has_classes(numbers))
+    return Batch(inquiry, requester, rows, numbers, listed, digest.digest(), marks, _classes_of(catalog, numbers))
 
 
 def decode_aliases(aliases: Any) -> Aliases:
@@ -134,6 +134,14 @@ def has_classes(numbers: npt.NDArray[np.uint32]) -> bool:
     if len(numbers) == 1:
         return bool(numbers.item() >= CLASSES_FROM)
     return bool(numbers.max(initial=0) >= CLASSES_FROM)
+
+
+def _classes_of(catalog: Catalog, numbers: npt.NDArray[np.uint32]) -> list[str]:
+    """The labels of the classes in a column of providers."""
+    if not has_classes(numbers):
+        return []
+    found = np.unique(numbers[numbers >= CLASSES_FROM])
+    return [catalog.class_of_number(number - CLASSES_FROM) for number in found.tolist()]
 
 
 def _number_of(catalog: Catalog, word: str, classes: bool) -> int:

@@ -274,7 +274,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         kind: :class:`Kind`.
         requested_at, provided_at: UTC, whole seconds; provided_at is None while nothing was provided.
-        requester, provider: institution codes; on_behalf_of: the principal's class under a delegation.
+        requester, provider: institution codes; on_behalf_of: the principal's class under a delegation. The provider is
+            empty where a class was named and nobody of it was asked.
         procedure: its id; items: details; role, section: as stated by the requester.
         legal_basis: the article, for people to read.
         outcome: :class:`Status` as everybody but the provider sees it.

@@ -121,7 +121,8 @@ def _fields(batch: Batch, request: Request, table: DecisionTable, cases: list[st
         )
         for rule, reason, legal_basis in zip(request.rule, request.reason, table.legal_basis, strict=True)
     ]
-    return make_fields(shared, [(request.received_at, 0)] * len(shared), [(inquiry.operator, cases)])
+    supervised = (inquiry.operator, cases, batch.classes) if batch.classes else (inquiry.operator, cases)
+    return make_fields(shared, [(request.received_at, 0)] * len(shared), [supervised])
 
 
 def must_prepare_again(commit: Commit, chunk: Prepared, now: int) -> bool:
