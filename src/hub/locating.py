@@ -22,7 +22,7 @@ from hub.limits import WANTED_LIMIT_MAX
 from hub.messages import Holders, Kind, Status, Wanted
 from hub.snapshot import Commit
 from hub.store import Store
-from hub.wanted import has_wanted, pseudonym_of, put_wanted, read_wanted, remove_met, wanted_key
+from hub.wanted import has_alias, has_wanted, pseudonym_of, put_wanted, read_wanted, remove_met, wanted_key
 from hub.withholding import REGISTER, Office, check_clerk
 from hub.workers import Workers
 
@@ -138,7 +138,7 @@ class Locating(ABC):
                 ):
                     raise RequestError("handle: expected a row whose provider has no alias, got another")
                 key = wanted_key(record.provider, pseudonym_of(snapshot, record.person))
-                if has_wanted(snapshot, key):
+                if has_wanted(snapshot, key) or has_alias(snapshot, record.provider, record.person):
                     return
             with self._store.commit() as commit:
                 now = self._now()

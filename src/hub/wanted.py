@@ -87,6 +87,11 @@ def has_wanted(snapshot: Snapshot, key: bytes) -> bool:
     return True
 
 
+def has_alias(snapshot: Snapshot, provider: int, person: int) -> bool:
+    """Whether a provider has an alias of a person."""
+    return not find_aliases(snapshot, provider, np.array([person], dtype=np.uint32), _ALONE)[1][0]
+
+
 def read_wanted(store: Store, after: bytes, below: bytes | None = None) -> Iterator[Entries]:
     """Entries behind a key, a snapshot each so many.
 
