@@ -38,7 +38,7 @@ LAYERS = [
     STAGES | {"locate"},
     {"gather", "acts", "keeping", "locating"},
     {"hub"},
-    {"files", "tables", "columns"},
+    {"files", "tables", "columns", "holderfile"},
     {"commands", "cli", "demo", "bench", "__main__"},
 ]
 

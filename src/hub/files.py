@@ -1,8 +1,8 @@
 """What the files of acquisitions and inquiries mean: columns, rows, parts of bounded size, rejected lines.
 
 An **acquisition file** has the one column ``code``: a resident record code of 11 digits. An **inquiry file** has
-``alias`` (32 hex digits), ``provider`` (an institution's code) and, where wanted, ``case`` (the requester's own
-case number). The first line of a CSV names the columns, in any order.
+``alias`` (32 hex digits), ``provider`` (an institution's code, or a class's label) and, where wanted, ``case`` (the
+requester's own case number). The first line of a CSV names the columns, in any order.
 
 A row's number counts from 1, the header left out, blank lines counted but skipped. A row of the wrong shape becomes
 a rejected line with its cause; no cause repeats what the line holds.
@@ -39,9 +39,13 @@ CAUSES = (
     "alias: expected 32 hex digits",
     "provider: no institution of the catalog has this code",
     f"case: expected text of at most {CASE_CHARS_MAX} characters",
+    "class: no class of the catalog has this label",
+    "institution: no body of the class has this code",
+    "from: expected a day such as 2026-04-01",
+    "to: expected a day such as 2026-04-01, not before from, or nothing",
 )
 """Why a line was rejected, numbered from 0."""
-COLUMNS, CODE, ALIAS, PROVIDER, CASE = range(5)
+COLUMNS, CODE, ALIAS, PROVIDER, CASE, CLASS, MEMBER, FROM, TO = range(9)
 
 
 class Rejected(NamedTuple):
@@ -98,7 +102,7 @@ def read_codes(path: str | os.PathLike[str], *, encoding: str = "auto", rows: in
 def read_inquiry(
     path: str | os.PathLike[str], numbers: Mapping[str, int], *, encoding: str = "auto", rows: int = PART_ROWS
 ) -> InquiryFile:
-    """Open an inquiry file; ``numbers`` gives the institutions' numbers by code. Else as :func:`read_codes`."""
+    """Open an inquiry file; ``numbers`` gives numbers by code, or by label. Else as :func:`read_codes`."""
     return InquiryFile(open_table(path, ("alias", "provider"), ("case",), encoding), CodeTable(numbers), rows)
 
 
@@ -111,9 +115,9 @@ class CodeFile:
 
     def __iter__(self) -> Iterator[CodePart]:
         first = 1
-        for number, blocks in enumerate(_in_parts(self._table.blocks(), self._rows)):
+        for number, blocks in enumerate(in_parts(self._table.blocks(), self._rows)):
             codes, oks = zip(*(decode_digits(b.columns["code"], CODE_DIGITS) for b in blocks), strict=True)
-            row, keep, rejected, read = _judge(blocks, first, [(np.concatenate(oks), CODE)])
+            row, keep, rejected, read = judge_rows(blocks, first, [(np.concatenate(oks), CODE)])
             yield CodePart(number, row, np.concatenate(codes)[keep], rejected, read)
             first += read
 
@@ -127,7 +131,7 @@ class InquiryFile:
 
     def __iter__(self) -> Iterator[InquiryPart]:
         first = 1
-        for number, blocks in enumerate(_in_parts(self._table.blocks(), self._rows)):
+        for number, blocks in enumerate(in_parts(self._table.blocks(), self._rows)):
             if number == PARTS_MAX:
                 raise RequestError(f"inquiry file: expected at most {PARTS_MAX * self._rows:,} rows")
             aliases, alias_ok = _concatenate(decode_aliases(b.columns["alias"]) for b in blocks)
@@ -138,7 +142,7 @@ class InquiryFile:
                 texts = [decode_texts(b.columns["case"], CASE_CHARS_MAX) for b in blocks]
                 cases = [case for part, _ in texts for case in part]
                 checks.append((np.concatenate([ok for _, ok in texts]), CASE))
-            row, keep, rejected, read = _judge(blocks, first, checks)
+            row, keep, rejected, read = judge_rows(blocks, first, checks)
             if cases is not None and not keep.all():
                 cases = [case for case, kept in zip(cases, keep.tolist(), strict=True) if kept]
             if not keep.all():
@@ -152,7 +156,7 @@ def _concatenate(pairs: Iterator[tuple[Any, Any]]) -> tuple[Any, Any]:
     return np.concatenate(values), np.concatenate(oks)
 
 
-def _judge(
+def judge_rows(
     blocks: list[Block], first: int, checks: list[tuple[npt.NDArray[np.bool_], int]]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_], Rejected, int]:
     """Row numbers of the accepted rows, which rows those are, the rejected ones with their first cause, rows read."""
@@ -167,7 +171,7 @@ def _judge(
     return row, keep, Rejected(line[bad], cause[bad]), len(line)
 
 
-def _in_parts(blocks: Iterator[Block], rows: int) -> Iterator[list[Block]]:
+def in_parts(blocks: Iterator[Block], rows: int) -> Iterator[list[Block]]:
     """Gather blocks to parts of exactly ``rows`` rows, the last one shorter: the same for every way of reading."""
     held: list[Block] = []
     count = 0
