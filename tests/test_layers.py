@@ -34,7 +34,7 @@ LAYERS = [
     {"group"},
     {"withholding"},
     {"corrections"},
-    {"markcheck"},
+    {"markcheck", "flagcheck"},
     {"verify", "retain"},
     STAGES,
     {"gather", "acts", "keeping", "flagging"},
