@@ -506,6 +506,58 @@ def test_whoever_asked_a_class_is_not_told_in_its_records_who_holds_the_person(c
     assert [record.provider for _, record in country.h.handles("nenkin", country.nenkin[0])] == [town, ""]
 
 
+@pytest.mark.parametrize("flagged_by", ["a holder", "another", "the requester"])
+def test_a_person_for_whom_a_clerk_answers_somewhere_looks_like_one_with_one_holder(
+    country: Country, flagged_by: str
+) -> None:
+    first, second, third = country.towns[:3]
+    # Who has: two holders, one that knows them, one that does not, none; then the same without a flag.
+    persons = [0, 1, 2, 3]
+    for base in (0, 10):
+        facts = [(base, first, LONG_AGO), (base, second, DAY), (base + 1, first, DAY), (base + 2, third, DAY)]
+        known, towns, since = (list(column) for column in zip(*facts, strict=True))
+        country.push(known, towns, since, dt.date(2030, 1, 1))
+    for town in (first, second):
+        country.h.acquire(town, country.codes)
+    holder = {"a holder": first, "another": country.towns[4], "the requester": "nenkin"}[flagged_by]
+    aliases = country.h.acquire(holder, country.codes).aliases
+    country.h.flag(holder, np.ascontiguousarray(aliases[persons]), hub.Flag.MANUAL)
+    answer = country.ask("r1", [*persons, 10, 11, 12, 13])
+    lacking = Status.NO_ALIAS_AT_PROVIDER
+    assert answer.status.tolist() == [Status.OK] * 4 + [Status.MULTIPLE, Status.OK, lacking, lacking]
+    assert set(answer.holders) == {4}
+    assert len(set(answer.rule.tolist())) == len(set(answer.reason.tolist())) == 1
+    # Of several the one that began last; of none nobody.
+    assert [country.provider_of(person) for person in persons] == [[second], [first], [third], [""]]
+    for person in persons:
+        ((_, record),) = country.h.handles("nenkin", country.nenkin[person])
+        assert (record.provider, record.outcome) == ("", Status.OK)
+        with pytest.raises(RequestError, match="whose provider has no alias"):
+            country.h.ask_alias(("r1", person))
+    assert country.h.verify().problems == ()
+
+
+def test_a_flag_that_comes_after_a_chunk_was_located_hides_its_holders(
+    country: Country, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = country.towns[:2]
+    own = country.h.acquire(first, country.codes).aliases
+    country.push([0, 0], [first, second], DAY)
+    prepare = country.h._prepare
+    calls = []
+
+    def prepare_then_flag(*arguments: Any) -> Any:
+        made = prepare(*arguments)
+        if not calls:
+            country.h.flag(first, own[:1], hub.Flag.MANUAL)
+        calls.append(made)
+        return made
+
+    monkeypatch.setattr(country.h, "_prepare", prepare_then_flag)
+    answer = country.ask("r1", [0])
+    assert (answer.status.tolist(), answer.holders, len(calls)) == ([Status.OK], {}, 2)
+
+
 def test_ten_thousand_rows_go_where_a_dict_says(tmp_path: Path) -> None:
     """With chunks of other sizes than blocks, facts of several days, several holders, and towns that lack people."""
     rng = np.random.default_rng(SEED)

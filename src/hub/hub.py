@@ -42,6 +42,7 @@ from hub.corrections import Corrections, make_disclosure
 from hub.decode import CODES_ABOVE, decode_alias, decode_aliases, decode_codes, decode_inquiry, decode_providers
 from hub.disclose import disclose_history, prove_records
 from hub.errors import RequestError, StorageError
+from hub.flagging import Flagging
 from hub.gather import Gatherer, Parts, settle_future
 from hub.history import Found, GapError
 from hub.holds import HoldKeys
@@ -72,6 +73,7 @@ from hub.requests import (
 from hub.resolve import resolve_aliases
 from hub.respond import respond, respond_empty
 from hub.retain import resume_shredding
+from hub.screen import Screen
 from hub.sealed import unseal
 from hub.snapshot import Snapshot, State
 from hub.store import Store
@@ -105,7 +107,7 @@ class RequestStatus(msgspec.Struct, frozen=True, kw_only=True):
     complete: bool
 
 
-class Hub(Acts, Keeping, Locating):
+class Hub(Acts, Flagging, Keeping, Locating):
     """An open hub folder. Made by :func:`open`; a context manager; may be used from several threads."""
 
     def __init__(
@@ -377,6 +379,7 @@ class Hub(Acts, Keeping, Locating):
             now=self._now,
             clock=lambda: self._clock(),
             day=self._day,
+            flagged=self._office.flagged.of,
             publish=log.publish,
             wake=lambda: None if self._merger is None else self._merger.wake(),
         )
@@ -462,8 +465,10 @@ class Hub(Acts, Keeping, Locating):
         rows = rows_of(request, chunk)
         providers, decision, going = batch.providers[rows], decided.decision[rows], None
         with self._store.snapshot() as snapshot:
+            screen = Screen(snapshot, self._office.flagged.of(snapshot))
             if batch.by_class:
-                going = locate_rows(snapshot, batch, decided, rows, day_of_inquiry(batch, request.received_at))
+                day = day_of_inquiry(batch, request.received_at)
+                going = locate_rows(snapshot, batch, decided, rows, day, screen.flagged)
                 providers, decision = going.providers, going.decision
             wanted = (decided.table.status == Status.OK).astype(np.uint8).take(decision)
             if going is not None:
@@ -472,7 +477,12 @@ class Hub(Acts, Keeping, Locating):
                 snapshot, batch.requester, providers, batch.aliases[rows], _ALONE, wanted=wanted
             )
         key = self._periods.make(period_of(self._now()))
-        return prepare_chunk(batch, request, decided, resolution, chunk, self._store.keys, key, going)
+        return prepare_chunk(
+            batch, request, decided, resolution, screen, chunk, self._store.keys, key, self._code_of(request), going
+        )
+
+    def _code_of(self, request: Request) -> Callable[[int], str]:
+        return lambda number: self.catalog_of(request.catalog).institution_by_number(number).code
 
     def _write(
         self,
@@ -488,7 +498,7 @@ class Hub(Acts, Keeping, Locating):
         with self._store.commit() as commit:
             now = max(int(self._clock()), commit.state.time)
             if must_prepare_again(commit, chunk, now):
-                # Aliases were acquired since it was resolved. Under the writer's lock nothing moves any more.
+                # Aliases, flags or holders have changed since. Under the writer's lock nothing moves any more.
                 chunk = self._prepare(batch, request, decided, chunk.number)
                 now = max(now, period_start(chunk.laid.period))
             write_chunk(commit, name, key, request, chunk, now, grown)

@@ -16,6 +16,7 @@ from hub.aliases import find_persons
 from hub.batch import Batch, Decided, Destinations
 from hub.catalog import Catalog, DecisionTable
 from hub.catalog.moments import JAPAN
+from hub.flags import Flagged
 from hub.holders import NAME, find_holders, holders_of
 from hub.limits import CLASSES_FROM
 from hub.messages import Status
@@ -49,11 +50,16 @@ def day_of_inquiry(batch: Batch, received_at: int) -> int:
     return (day - _EPOCH).days
 
 
-def locate_rows(snapshot: Snapshot, batch: Batch, decided: Decided, rows: slice, day: int) -> Destinations:
+def locate_rows(
+    snapshot: Snapshot, batch: Batch, decided: Decided, rows: slice, day: int, flagged: Flagged
+) -> Destinations:
     """Find out where some rows of a batch with classes go.
 
+    Whoever holds a person for whom a clerk must answer somewhere (MANUAL) is never named: of several holders the one
+    whose fact began last is asked, as if it were the only one. Of none ``screen.py`` makes one that was asked.
+
     Args:
-        decided: of the batch, by :func:`stand_in_providers`.
+        decided: of the batch, by :func:`stand_in_providers`. flagged: everybody's flags, of the same snapshot.
 
     Raises:
         StorageError: a block is damaged; nothing is answered.
@@ -68,7 +74,7 @@ def locate_rows(snapshot: Snapshot, batch: Batch, decided: Decided, rows: slice,
         providers[asked] = 0
         asked = asked[status[asked] == Status.OK]
         found = _Search(snapshot, decided.table, number - CLASSES_FROM, day)
-        found.run(persons[asked])
+        found.run(persons[asked], flagged)
         providers[asked], outcome[asked] = found.providers, found.outcome
         lists += [(int(asked[row]), numbers) for row, numbers in found.lists]
         going = asked[found.providers > 0]
@@ -88,14 +94,18 @@ class _Search:
         self._snapshot, self._table, self._number, self._day = snapshot, table, number, day
         self.lists: list[tuple[int, list[int]]] = []
 
-    def run(self, persons: npt.NDArray[np.uint32]) -> None:
+    def run(self, persons: npt.NDArray[np.uint32], flagged: Flagged) -> None:
         """Fill in ``providers``, ``outcome`` and ``lists``."""
         count, latest = find_holders(self._snapshot, persons, self._number, self._day)
         # A catalog that is older than a fact does not know its institution: nobody there can be asked.
         latest[latest >= len(self._table.of_institution)] = 0
         self.outcome = np.zeros(len(persons), np.uint8)
         self.providers = latest
-        for row in np.flatnonzero(count > 1).tolist():
+        several = count > 1
+        manual = flagged.manual_anywhere(persons)
+        if manual is not None:
+            several &= ~manual
+        for row in np.flatnonzero(several).tolist():
             self.providers[row] = self._choose(row, int(persons[row]), int(latest[row]))
         self.outcome[(self.providers == 0) & (self.outcome == 0)] = Status.NO_ALIAS_AT_PROVIDER
 
