@@ -412,6 +412,16 @@ def test_the_same_request_again_tells_the_same_holders_whatever_the_facts_say_no
     assert country.ask("r2", [1, 0]).holders == {1: (second, third)}
 
 
+def test_another_process_that_only_reads_tells_the_same_holders(country: Country) -> None:
+    country.push([0, 0], country.towns[:2], DAY)
+    answer = country.ask("r1", [1, 0])
+    country.h.close()
+    country.h = hub.open(country.folder, readonly=True, clock=country.clock)
+    assert country.ask("r1", [1, 0]).holders == answer.holders == {1: tuple(country.towns[:2])}
+    with pytest.raises(RequestError, match="read-only"):
+        country.ask("r2", [1, 0])
+
+
 def test_a_missing_list_of_holders_is_never_answered_as_an_empty_one(country: Country) -> None:
     country.push([0, 0], country.towns[:2], DAY)
     country.ask("r1", [0])

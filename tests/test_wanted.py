@@ -64,6 +64,21 @@ def test_what_was_acquired_is_wanted_no_more(country: Country) -> None:
     assert country.commits() == before
 
 
+def test_only_what_is_acquired_at_the_moment_of_removing_is_removed(country: Country) -> None:
+    town = country.towns[0]
+    country.ask("r1", [10, 11], town)
+    for row in (0, 1):
+        country.h.ask_alias(("r1", row))
+    with country.h._store.snapshot() as snapshot:
+        keys = [key for key, _ in snapshot.items(wanted.NAME, b"")]
+    wanted.remove_met(country.h._store, keys)
+    assert country.h.wanted_count(town) == 2
+    country.h.acquire(town, [country.codes[10]])
+    wanted.remove_met(country.h._store, keys)
+    with country.h._store.snapshot() as snapshot:
+        assert len(snapshot.items(wanted.NAME, b"")) == 1
+
+
 def test_a_read_only_hub_shows_what_is_wanted_and_removes_nothing(country: Country) -> None:
     town = country.towns[0]
     country.ask("r1", [10, 11, 12], town)
