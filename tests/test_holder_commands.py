@@ -52,6 +52,24 @@ def test_rows_that_name_a_class_go_to_whom_the_file_of_holders_says(desk: Desk, 
     assert not (desk.folder / "answers.holders.csv").exists()
 
 
+@pytest.mark.parametrize("provider", [MAYORS, CITY])
+def test_one_provider_may_be_named_for_a_whole_file(desk: Desk, provider: str) -> None:
+    desk.run("holders", desk.hub, facts(desk, [f"{CODES[0]},{MAYORS},{CITY},2020-04-01,"]))
+    source = desk.folder / "ask.csv"
+    source.write_text("alias,case\n" + "".join(f"{desk.aliases[person]},c\n" for person in (0, 45)))
+    assert desk.inquire(source, "tax", "--provider", provider)[0] == 0
+    lines = read(desk.folder / "answers.csv")
+    assert [line["status"] for line in lines] == ["OK", "NO_ALIAS_AT_PROVIDER"]
+    assert {line["provider"] for line in lines} == {provider}
+    assert desk.run("inquire", desk.hub, source, "--check", "--provider", provider, *QUESTION)[0] == 0
+    # The id stands for this question: with another provider it is another.
+    assert desk.inquire(source, "tax", "--provider", OTHER_CITY)[0] == 2
+    assert desk.inquire(source, "tax", "--provider", provider)[0] == 0
+    assert desk.inquire(source, "other", "--provider", "nobody")[0] == 2
+    assert desk.inquire(source, "other")[0] == 2
+    assert desk.inquire(desk.ask([f"{desk.aliases[0]},{CITY}"]), "other", "--provider", CITY)[0] == 2
+
+
 def test_lines_of_the_wrong_shape_are_left_out_and_listed(desk: Desk) -> None:
     good = f"{CODES[0]},{MAYORS},{CITY},2020-04-01,"
     bad = [

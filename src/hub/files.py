@@ -100,10 +100,26 @@ def read_codes(path: str | os.PathLike[str], *, encoding: str = "auto", rows: in
 
 
 def read_inquiry(
-    path: str | os.PathLike[str], numbers: Mapping[str, int], *, encoding: str = "auto", rows: int = PART_ROWS
+    path: str | os.PathLike[str],
+    numbers: Mapping[str, int],
+    *,
+    provider: str | None = None,
+    encoding: str = "auto",
+    rows: int = PART_ROWS,
 ) -> InquiryFile:
-    """Open an inquiry file; ``numbers`` gives numbers by code, or by label. Else as :func:`read_codes`."""
-    return InquiryFile(open_table(path, ("alias", "provider"), ("case",), encoding), CodeTable(numbers), rows)
+    """Open an inquiry file; else as :func:`read_codes`.
+
+    Args:
+        numbers: numbers by code, or by label. provider: one of these for all rows of a file without that column.
+
+    Raises:
+        RequestError: as of :func:`read_codes`, or the provider is none of these.
+    """
+    if provider is None:
+        return InquiryFile(open_table(path, ("alias", "provider"), ("case",), encoding), CodeTable(numbers), rows)
+    if provider not in numbers:
+        raise RequestError("provider: expected the code of a connected body or the label of a class, got another")
+    return InquiryFile(open_table(path, ("alias",), ("case",), encoding), numbers[provider], rows)
 
 
 class CodeFile:
@@ -125,7 +141,7 @@ class CodeFile:
 class InquiryFile:
     """An inquiry file; iterate over its parts. ``rows_max``: no more rows than that."""
 
-    def __init__(self, table: Table, codes: CodeTable, rows: int) -> None:
+    def __init__(self, table: Table, codes: CodeTable | int, rows: int) -> None:
         self.rows_max = table.rows_max
         self._table, self._codes, self._rows = table, codes, rows
 
@@ -135,8 +151,12 @@ class InquiryFile:
             if number == PARTS_MAX:
                 raise RequestError(f"inquiry file: expected at most {PARTS_MAX * self._rows:,} rows")
             aliases, alias_ok = _concatenate(decode_aliases(b.columns["alias"]) for b in blocks)
-            providers, provider_ok = _concatenate(self._codes.decode(b.columns["provider"]) for b in blocks)
-            checks = [(alias_ok, ALIAS), (provider_ok, PROVIDER)]
+            checks = [(alias_ok, ALIAS)]
+            if isinstance(self._codes, int):
+                providers = np.full(len(aliases), self._codes, np.uint32)
+            else:
+                providers, provider_ok = _concatenate(self._codes.decode(b.columns["provider"]) for b in blocks)
+                checks.append((provider_ok, PROVIDER))
             cases: list[str] | None = None
             if "case" in blocks[0].columns:
                 texts = [decode_texts(b.columns["case"], CASE_CHARS_MAX) for b in blocks]

@@ -41,7 +41,7 @@ person (32 hex digits), the code of the institution that is asked, and the reque
 number. UTF-8 or CP932; Parquet and Arrow files are known by their suffix. Instead of a code a row
 may have the label of a class, such as 市町村長: it goes to the body of that class that holds the
 person on the reference date (else today). Where several do nobody is asked; who may be asked is
-told in <name of the result>.holders.csv.
+told in <name of the result>.holders.csv. With --provider all rows name the same, and no column does.
 
 The result has the columns row,alias,provider,status,rule,reason in the order of ASK.csv; its
 row is the row of ASK.csv, the first behind the header being 1. rule is the rule of law that
@@ -76,6 +76,7 @@ def add_commands(commands: Any) -> None:
         "--item", required=True, action="append", metavar="ITEM", help="kind or detail; may be given several times"
     )
     need.add_argument("--role", help="whose information, in the Order's exact word; may lack where only one fits")
+    need.add_argument("--provider", metavar="NAME", help="of all rows, where the file has no such column: code or label")
     need.add_argument("--section", help="the section in charge, which the person will read")
     need.add_argument("--operator", help="who types this; for supervisors, never shown to the person")
     need.add_argument("--reference-date", metavar="DATE", help="selects data, such as 2026-01-01; never the law")
@@ -140,7 +141,9 @@ def run_inquire(arguments: argparse.Namespace) -> int:
         with hub.open(folder) as h:
             numbers = numbers_of(h.catalog)
             names = Names(numbers)
-            rows = read_inquiry(source, numbers, encoding=arguments.encoding, rows=PART_ROWS)
+            rows = read_inquiry(
+                source, numbers, provider=arguments.provider, encoding=arguments.encoding, rows=PART_ROWS
+            )
             with (
                 Stopping() as stopping,
                 TableWriter(arguments.out, RESULT_COLUMNS) as result,
@@ -154,7 +157,8 @@ def run_inquire(arguments: argparse.Namespace) -> int:
                     stopping.check()
 
                 question = make_inquiry(arguments, request_id)
-                h.begin_file(arguments.requester, request_id, digest_of(question, source), rows.rows_max)
+                digest = digest_of(question, source, arguments.provider)
+                h.begin_file(arguments.requester, request_id, digest, rows.rows_max)
                 for part in rows:
                     rejected.write(part.rejected)
                     if len(part.row):
@@ -179,9 +183,11 @@ def run_inquire(arguments: argparse.Namespace) -> int:
     return 1 if any(counts[denial] for denial in DENIALS) else status
 
 
-def digest_of(question: Inquiry, source: str) -> bytes:
+def digest_of(question: Inquiry, source: str, provider: str | None = None) -> bytes:
     """SHA-256 of a question and its file: an id stands for one file, and for one question about it."""
     digest = hashlib.sha256(b"hub/file/1" + msgspec.msgpack.encode(question))
+    if provider is not None:
+        digest.update(msgspec.msgpack.encode(provider))
     with open(source, "rb") as file:
         digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.digest()
@@ -284,7 +290,7 @@ def run_check(arguments: argparse.Namespace) -> int:
     else:
         with hub.open(folder, readonly=True) as h:
             catalog = h.catalog
-    rows = read_inquiry(source, numbers_of(catalog), encoding=arguments.encoding)
+    rows = read_inquiry(source, numbers_of(catalog), provider=arguments.provider, encoding=arguments.encoding)
     arguments.section = arguments.section or "-"
     counts, rejected = judge_rows(catalog, make_inquiry(arguments, "check"), rows, arguments.progress)
     print(f"{source}: {sum(counts.values()):,} rows of {arguments.requester} judged, nothing looked up or recorded")
