@@ -76,7 +76,7 @@ def add_commands(commands: Any) -> None:
         "--item", required=True, action="append", metavar="ITEM", help="kind or detail; may be given several times"
     )
     need.add_argument("--role", help="whose information, in the Order's exact word; may lack where only one fits")
-    need.add_argument("--provider", metavar="NAME", help="of all rows, where the file has no such column: code or label")
+    need.add_argument("--provider", metavar="NAME", help="of all rows, where the file has no such column")
     need.add_argument("--section", help="the section in charge, which the person will read")
     need.add_argument("--operator", help="who types this; for supervisors, never shown to the person")
     need.add_argument("--reference-date", metavar="DATE", help="selects data, such as 2026-01-01; never the law")
