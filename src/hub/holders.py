@@ -29,7 +29,7 @@ neighbouring numbers, so a push or an inquiry about many of them touches few blo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -55,6 +55,7 @@ HELD = np.dtype([("person", "<u4"), ("institution", "<u4"), ("since", "<i4"), ("
 
 Facts = npt.NDArray[np.void]
 Numbers = npt.NDArray[np.uint32]
+Rows = npt.NDArray[np.intp]
 
 _NOBODY = 0xFFFFFFFF
 _LABEL = b"c"
@@ -209,6 +210,48 @@ def find_holders(
         StorageError: a block is damaged; nothing is answered.
     """
     count, institution = np.zeros(len(persons), np.uint8), np.zeros(len(persons), np.uint32)
+    for rows, held, start, end in _search(snapshot, persons, number, day):
+        found = end - start
+        count[rows] = np.minimum(found, 255)
+        if len(held):
+            latest = held["institution"][np.maximum(end, 1) - 1]
+            institution[rows] = np.where(found > 0, latest, 0)
+    return count, institution
+
+
+def list_holders(snapshot: Snapshot, persons: Numbers, number: int, day: int) -> tuple[Rows, Numbers]:
+    """All who hold each person on a day, as of :func:`find_holders`.
+
+    Returns:
+        (row of ``persons``, institution number) of each holder, ordered by both.
+    """
+    which: list[Rows] = [np.empty(0, np.intp)]
+    institutions: list[Numbers] = [np.empty(0, np.uint32)]
+    for rows, held, start, end in _search(snapshot, persons, number, day):
+        found = end - start
+        # Each row's holders stand behind each other: one run of places a row.
+        places = np.arange(int(found.sum())) + np.repeat(start - (np.cumsum(found) - found), found)
+        which.append(np.repeat(rows, found))
+        institutions.append(held["institution"][places])
+    row, institution = np.concatenate(which), np.concatenate(institutions)
+    order = np.lexsort((institution, row))
+    return row[order], institution[order]
+
+
+def holders_of(snapshot: Snapshot, person: int, number: int, day: int) -> list[int]:
+    """The institutions of a class that hold one person on a day, by number.
+
+    Raises:
+        StorageError: the block is damaged.
+    """
+    numbers: list[int] = list_holders(snapshot, np.array([person], np.uint32), number, day)[1].tolist()
+    return numbers
+
+
+def _search(
+    snapshot: Snapshot, persons: Numbers, number: int, day: int
+) -> Iterator[tuple[Rows, Facts, Rows, Rows]]:
+    """Rows whose persons stand in some blocks, who is held there on that day, and from where to where each row is."""
     rows = np.argsort(persons, kind="stable")
     rows = rows[: np.searchsorted(persons[rows], _NOBODY)]
     wanted = persons[rows]
@@ -220,23 +263,7 @@ def find_holders(
         held = _held_on(_read_facts(snapshot, number, some), day)
         holder = np.ascontiguousarray(held["person"])
         start, end = np.searchsorted(holder, wanted[part]), np.searchsorted(holder, wanted[part], "right")
-        found = end - start
-        count[rows[part]] = np.minimum(found, 255)
-        if len(held):
-            latest = held["institution"][np.maximum(end, 1) - 1]
-            institution[rows[part]] = np.where(found > 0, latest, 0)
-    return count, institution
-
-
-def holders_of(snapshot: Snapshot, person: int, number: int, day: int) -> list[int]:
-    """The institutions of a class that hold one person on a day, by number.
-
-    Raises:
-        StorageError: the block is damaged.
-    """
-    block = np.array([person >> PERSONS_PER_BLOCK_BITS], np.uint32)
-    held = _held_on(_read_facts(snapshot, number, block), day)
-    return sorted(held["institution"][held["person"] == person].tolist())
+        yield rows[part], held, start, end
 
 
 def _held_on(facts: Facts, day: int) -> Facts:

@@ -408,10 +408,8 @@ class Hub(Acts, Flagging, Keeping, Locating):
         # Also where all chunks were there: the process before may have died between commit and head.
         self._published().publish()
         with self._store.snapshot() as snapshot:
-            return respond(
-                snapshot, name, key, request, batch.inquiry.request_id, small,
-                code_of=(lambda number: catalog.institution_by_number(number).code) if batch.by_class else None,
-            )  # fmt: skip
+            codes = {body.number: body.code for body in catalog.institutions()} if batch.by_class else None
+            return respond(snapshot, name, key, request, batch.inquiry.request_id, small, codes=codes)
 
     def _record_chunks(
         self,

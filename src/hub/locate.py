@@ -17,7 +17,7 @@ from hub.batch import Batch, Decided, Destinations
 from hub.catalog import Catalog, DecisionTable
 from hub.catalog.moments import JAPAN
 from hub.flags import Flagged
-from hub.holders import NAME, find_holders, holders_of
+from hub.holders import NAME, find_holders, list_holders
 from hub.limits import CLASSES_FROM
 from hub.messages import Status
 from hub.snapshot import Snapshot
@@ -105,20 +105,26 @@ class _Search:
         manual = flagged.manual_anywhere(persons)
         if manual is not None:
             several &= ~manual
-        for row in np.flatnonzero(several).tolist():
-            self.providers[row] = self._choose(row, int(persons[row]), int(latest[row]))
+        if several.any():
+            self._choose(np.flatnonzero(several), persons)
         self.outcome[(self.providers == 0) & (self.outcome == 0)] = Status.NO_ALIAS_AT_PROVIDER
 
-    def _choose(self, row: int, person: int, latest: int) -> int:
-        """Of several holders the one that is asked; 0 where it is left to the requester."""
-        numbers = np.array(holders_of(self._snapshot, person, self._number, self._day), dtype=np.intp)
-        allowed: list[int] = numbers[_allows(self._table, numbers)].tolist()
-        if len(allowed) > 1:
-            self.outcome[row] = Status.MULTIPLE
-            self.lists.append((row, allowed))
-            return 0
+    def _choose(self, rows: npt.NDArray[np.intp], persons: npt.NDArray[np.uint32]) -> None:
+        """Of several holders the one that may be asked; more are left to the requester."""
+        which, numbers = list_holders(self._snapshot, persons[rows], self._number, self._day)
+        allowed = _allows(self._table, numbers.astype(np.intp))
+        which, numbers = which[allowed], numbers[allowed]
+        count = np.bincount(which, minlength=len(rows))
+        first = np.cumsum(count) - count
         # Where the law allows none, the row is denied as the one that began last would deny it.
-        return allowed[0] if allowed else latest
+        one, more = np.flatnonzero(count == 1), np.flatnonzero(count > 1)
+        self.providers[rows[one]] = numbers[first[one]]
+        self.providers[rows[more]] = 0
+        self.outcome[rows[more]] = Status.MULTIPLE
+        listed, starts, ends = numbers.tolist(), first[more].tolist(), (first + count)[more].tolist()
+        self.lists = [
+            (row, listed[start:end]) for row, start, end in zip(rows[more].tolist(), starts, ends, strict=True)
+        ]
 
 
 def _allows(table: DecisionTable, numbers: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:

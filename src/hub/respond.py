@@ -5,7 +5,7 @@ An answer is always put together from what is stored, also the first time's: who
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -23,13 +23,13 @@ def respond(
     request_id: str,
     small: bytes | None = None,
     *,
-    code_of: Callable[[int], str] | None = None,
+    codes: Mapping[int, str] | None = None,
 ) -> Answer:
     """Put together the answer of a request whose chunks are all durable.
 
     Args:
         small: of a small request the state of its only chunk, as it was found.
-        code_of: institution number -> code, where rows may name classes.
+        codes: institution number -> code, where rows may name classes.
 
     Raises:
         StorageError: a chunk is missing or damaged; nothing is answered.
@@ -44,12 +44,12 @@ def respond(
         start, rows = chunk * request.chunk_rows, (len(state) - 8) // 5
         status[start : start + rows] = np.frombuffer(state, np.uint8, rows, 8) & (0xFF ^ NO_RECORD_BIT)
         decision[start : start + rows] = np.frombuffer(state, np.uint16, rows, 8 + rows)
-        if code_of is not None:
+        if codes is not None:
             several = np.flatnonzero(status[start : start + rows] == Status.MULTIPLE).tolist()
             lists = read_lists(snapshot, name, key, chunk)
             if [row for row, _ in lists] != several:
                 raise StorageError(f"request: expected the holders of each such row of chunk {chunk}, got others")
-            holders.update((start + row, tuple(map(code_of, numbers))) for row, numbers in lists)
+            holders.update((start + row, tuple(codes[number] for number in numbers)) for row, numbers in lists)
     if len(decision) and int(decision.max()) >= len(request.rule):
         raise StorageError("request: expected decisions of its table, got others")
     return Answer(
