@@ -202,6 +202,7 @@ def fill(folder: Path) -> dict[str, Any]:
         golden.ask("january", [5, 6, 7], [TOWN] * 3, JANUARY)
         mark = hub.Withhold(ground="family", until=REVIEW)
         golden.ask("january/withheld", [60, 15], [TOWN] * 2, JANUARY + 60, withhold=[None, mark])
+        golden.flag_some()
         golden.locate_some()
         # The next one's merge has begun.
         merge_once(h._store, bytes_max=1)
@@ -347,13 +348,26 @@ class Golden:
         handle = h.handles(TOWN, self.theirs[8])[0][0]
         h.judge(TOWN, handle, withhold=True, ground="still", until=REVIEW, clerk="judge")
 
+    def flag_some(self) -> None:
+        """Flags of one and of several institutions, some switched off again; records that begin withheld by them."""
+        h, every = self.h, hub.Flag.MANUAL | hub.Flag.WITHHELD | hub.Flag.NO_SELF
+        h.flag("nenkin", self.mine[[61, 20]], every, clerk="agency clerk")
+        h.flag(TOWN, self.theirs[20:23], hub.Flag.MANUAL | hub.Flag.WITHHELD, clerk="town clerk")
+        h.flag("nenkin", self.mine[[61]], hub.Flag.WITHHELD, on=False)
+        h.flag(TOWN, self.theirs[22:23], every, on=False)
+        # The town does not know one of them, and seems to.
+        mark = hub.Withhold(ground="first", until=REVIEW)
+        rows = [61, 20, 21, 22, 62, 20]
+        self.ask("january/flagged", rows, [TOWN] * 6, JANUARY + 120, withhold=[None, None, None, None, None, mark])
+
     def locate_some(self) -> None:
         """Facts of holders in every form, rows that name their class, and an alias that is wanted."""
         h, codes = self.h, self.codes
         old, new, last = dt.date(1969, 12, 31), dt.date(2026, 10, 1), dt.date(2027, 3, 31)
-        persons = [1, 60, 2, 2, 3, 3, 4]
-        where = [TOWN, VILLAGE, TOWN, VILLAGE, TOWN, VILLAGE, TOWN]
-        since, until = [old, old, old, old, new, old, old], [None, None, last, None, None, None, old]
+        persons = [1, 60, 2, 2, 3, 3, 4, 21, 21]
+        where = [TOWN, VILLAGE, TOWN, VILLAGE, TOWN, VILLAGE, TOWN, TOWN, VILLAGE]
+        since = [old, old, old, old, new, old, old, old, old]
+        until = [None, None, last, None, None, None, old, None, None]
         h.push_holders("jlis", [codes[person] for person in persons], MAYORS, where, since, until, clerk="register")
         # What is open is closed by what begins later.
         until[5] = new - dt.timedelta(1)
@@ -363,8 +377,9 @@ class Golden:
             [MAYORS, person, code, (first - epoch).days, None if last is None else (last - epoch).days]
             for person, code, first, last in facts
         )
-        rows, named = [1, 60, 2, 3, 4, -1, 5], [MAYORS] * 6 + [TOWN]
-        self.ask("january/class", rows, named, JANUARY + 120, operator="clerk")
+        # A clerk must answer for the last two: of several holders none is named, and nobody looks like one.
+        rows, named = [1, 60, 2, 3, 4, -1, 5, 21, 61], [MAYORS] * 6 + [TOWN] + [MAYORS] * 2
+        self.ask("january/class", rows, named, JANUARY + 180, operator="clerk")
         h.ask_alias(("january/class", 1), clerk="clerk")
 
     def correct_some(self) -> None:
@@ -410,7 +425,7 @@ def tell(h: hub.Hub, told: dict[str, Any], portal: Any) -> None:
         [
             event.number, event.index, int(event.at.timestamp()), int(event.kind), event.institution, event.clerk,
             event.second_clerk, event.ground, event.until.toordinal() if event.until else 0, event.side,
-            event.protection, event.withheld,
+            event.protection, event.withheld, None if event.alias is None else event.alias.hex(), event.flags,
         ]
         for event in h.events(limit=1_000)
     ]  # fmt: skip
