@@ -23,7 +23,7 @@ from concurrent.futures import Future
 import numpy as np
 import numpy.typing as npt
 
-from hub.append import append_records
+from hub.append import Laid, append_records
 from hub.batch import Batch
 from hub.catalog import Catalog, DecisionTable
 from hub.errors import BusyError, HubError, RequestError, StorageError
@@ -77,7 +77,7 @@ class Parts:
 
     Attributes:
         catalog: the one in force now. now: seconds since 1970. day: the database of today's request ids, made.
-        publish: makes everything that is durable answerable. wake: says that records were added.
+        publish: makes everything that is durable answerable. wake: says which records were added.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Parts:
         clock: Callable[[], float],
         day: Callable[[int], str],
         publish: Callable[[], None],
-        wake: Callable[[], None],
+        wake: Callable[[int, Laid], None],
     ) -> None:
         self.store, self.groups, self.periods = store, groups, periods
         self.catalog, self.now, self.clock, self.day = catalog, now, clock, day
@@ -341,7 +341,7 @@ class Gatherer:
                 number = commit.state.commit
                 parts.groups.put(commit, name, group.requests)
                 fold = parts.groups.fold(commit, name, FOLD_PER_CALL * len(group.calls))
-                append_records(commit, group.laid, now)
+                first = append_records(commit, group.laid, now)
         except BaseException:
             parts.groups.doubt()
             raise
@@ -350,7 +350,7 @@ class Gatherer:
         parts.groups.note(name, number, [call.key for call in group.calls])
         if fold is not None:
             parts.groups.folded(fold)
-        parts.wake()
+        parts.wake(first, group.laid)
 
     def _answer(self, formed: Formed) -> None:
         """Make the checkpoint durable, then put the answers together."""

@@ -34,7 +34,7 @@ from hub.aliases import (
     table_numbers,
 )
 from hub.answers import Answering
-from hub.append import Grown, grow_tree
+from hub.append import Grown, Laid, grow_tree
 from hub.authorise import authorise
 from hub.batch import Batch, Decided
 from hub.bodies import Bodies, Heads
@@ -149,7 +149,8 @@ class Hub(Acts, Exchanging, Keeping, PayloadKeys):
         )  # fmt: skip
         self._withholding = Withholding(self._office)
         self._corrections = Corrections(self._office, self._corrected)
-        exchange, numbers = Exchange(self._store, self._periods), PermitNumbers(self._store.keys)
+        exchange = self._exchange = Exchange(self._store, self._periods)
+        numbers = PermitNumbers(self._store.keys)
         self._collector = Collector(self._office, exchange, numbers)
         self._provider = Provider(self._office, exchange, numbers, lambda: self._published().publish())
         self._answering = Answering(self._office, exchange)
@@ -512,13 +513,15 @@ class Hub(Acts, Exchanging, Keeping, PayloadKeys):
                 # Aliases were acquired since it was resolved. Under the writer's lock nothing moves any more.
                 chunk = self._prepare(batch, request, decided, chunk.number)
                 now = max(now, period_start(chunk.laid.period))
-            write_chunk(commit, name, key, request, chunk, now, grown)
+            first = write_chunk(commit, name, key, request, chunk, now, grown)
             if before_commit is not None:
                 before_commit(commit.state)
-        self._wake()
+        self._wake(first, chunk.laid)
 
-    def _wake(self) -> None:
-        """Say that records were added."""
+    def _wake(self, first: int | None = None, laid: Laid | None = None) -> None:
+        """Say that records were added; which, where it may spare a reader the look into the log."""
+        if first is not None and laid is not None:
+            self._exchange.note(first, laid.fields, laid.table)
         if self._merger is not None:
             self._merger.wake()
         if self._delivery is not None:

@@ -366,8 +366,8 @@ def append_ends(office: Office, ends: Ends) -> None:
             chunk, now = _prepare(office, ends), max(office.now(), commit.state.time)
         else:
             raise StorageError("provide: expected a period that stands still, got several", retry_safe=True)
-        _write(office, commit, chunk, ends, now)
-    office.wake()
+        first = _write(office, commit, chunk, ends, now)
+    office.wake(first, chunk.laid)
 
 
 def _prepare(office: Office, ends: Ends) -> _Chunk:
@@ -418,7 +418,7 @@ def _released(office: Office, ends: Ends, now: int) -> npt.NDArray[np.uint64]:
     return (late if ends.by_clerk is None else late | ends.by_clerk).astype(np.uint64)
 
 
-def _write(office: Office, commit: Commit, chunk: _Chunk, ends: Ends, now: int) -> None:
+def _write(office: Office, commit: Commit, chunk: _Chunk, ends: Ends, now: int) -> int:
     first = append_records(commit, chunk.laid, now)
     put_payloads(commit, first, chunk.packed)
     for key in chunk.manual:
@@ -430,6 +430,7 @@ def _write(office: Office, commit: Commit, chunk: _Chunk, ends: Ends, now: int) 
                 at=now, kind=EventKind.REFUSED, institution=code, clerk=ends.clerk, ground=Reason(reason).name
             )
             office.tell(told, commit, chunk.laid.period, first + position)
+    return first
 
 
 def _join_ends(several: list[Ends]) -> Ends:
