@@ -12,14 +12,18 @@ from hub.held import HeldRecord
 from hub.holds import Hold, HoldState
 from hub.hub import Hub, RequestStatus, open
 from hub.messages import (
+    REFUSALS,
     Acquired,
     Acquisition,
     Answer,
+    Answers,
     Flag,
     History,
     Holders,
     Inquiry,
     Kind,
+    PermitInquiry,
+    Permits,
     Reason,
     Receipt,
     Record,
@@ -28,6 +32,7 @@ from hub.messages import (
     Wanted,
     Withhold,
 )
+from hub.payloads import new_payload_key, open_payload, seal_payload
 from hub.retain import PeriodState, Retained
 from hub.tlog.proof import Proof
 from hub.verify import Report
@@ -35,9 +40,11 @@ from hub.verify import Report
 __version__ = "0.1.0"
 
 __all__ = [
+    "REFUSALS",
     "Acquired",
     "Acquisition",
     "Answer",
+    "Answers",
     "Catalog",
     "Decision",
     "Event",
@@ -55,6 +62,8 @@ __all__ = [
     "Notice",
     "PartyRecord",
     "PeriodState",
+    "PermitInquiry",
+    "Permits",
     "Procedure",
     "Proof",
     "Reason",
@@ -69,5 +78,8 @@ __all__ = [
     "Wanted",
     "Withhold",
     "errors",
+    "new_payload_key",
     "open",
+    "open_payload",
+    "seal_payload",
 ]

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from hub.catalog import DecisionTable
+from hub.catalog import Consents, DecisionTable
 from hub.messages import Aliases, Inquiry, Status, Withhold, count_names
 
 
@@ -20,7 +20,8 @@ class Batch(msgspec.Struct, frozen=True):
         requester: the requester's institution number.
         aliases: uint8[N, 16]. providers: uint32[N] institution numbers, or from ``CLASSES_FROM`` on classes.
         cases: a case number a row, or None. marks: a mark (or None) a row, or None.
-        digest: SHA-256 of all of the above: the same request id must come with the same.
+        digest: SHA-256 of all that is here: the same request id must come with the same.
+        consents: True where all rows' persons consented, bool[N] where some did, None where nobody did.
         classes: the labels of classes that rows name instead of institutions: these are located first (``locate.py``).
     """
 
@@ -31,6 +32,7 @@ class Batch(msgspec.Struct, frozen=True):
     cases: list[str | None] | None
     digest: bytes
     marks: list[Withhold | None] | None = None
+    consents: Consents = None
     classes: list[str] = []
 
     @property
@@ -87,7 +89,7 @@ class Decided:
 
     @property
     def status(self) -> npt.NDArray[np.uint8]:
-        """uint8[N] of :class:`hub.Status`: OK, DENIED or DENIED_ASSESSMENT."""
+        """uint8[N] of :class:`hub.Status`: OK or one of the DENIED ones."""
         return self.table.status.take(self.decision)
 
     @property

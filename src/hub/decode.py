@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from hub import _core
 from hub.batch import Batch
-from hub.catalog import Catalog
+from hub.catalog import Catalog, Consents
 from hub.catalog.words import is_plain
 from hub.errors import RequestError
 from hub.holders import OPEN
@@ -49,6 +49,7 @@ def decode_inquiry(
     providers: Any,
     cases: Sequence[str | None] | None,
     withhold: Sequence[Withhold | None] | None = None,
+    consents: Any = None,
 ) -> Batch:
     """Check one inquiry.
 
@@ -68,7 +69,11 @@ def decode_inquiry(
     marks = None if withhold is None else _check_marks(withhold, len(rows))
     if marks is not None:
         digest.update(b"marks" + msgspec.msgpack.encode(marks))
-    return Batch(inquiry, requester, rows, numbers, listed, digest.digest(), marks, _classes_of(catalog, numbers))
+    agreed = decode_consents(consents, len(rows))
+    if agreed is not None:
+        digest.update(b"consents" + np.packbits(np.full(len(rows), agreed), bitorder="little").tobytes())
+    classes = _classes_of(catalog, numbers)
+    return Batch(inquiry, requester, rows, numbers, listed, digest.digest(), marks, agreed, classes)
 
 
 def decode_aliases(aliases: Any) -> Aliases:
@@ -187,6 +192,19 @@ def decode_days(name: str, days: Any, rows: int, *, open_end: bool = False) -> n
 
 def _is_day(value: object) -> bool:
     return isinstance(value, dt.date) and not isinstance(value, dt.datetime)
+
+
+def decode_consents(consents: Any, rows: int) -> Consents:
+    """Check the consents of a batch: None (nobody), True (all rows) or bool[N]; the same consents in one form each."""
+    if consents is None or consents is True or consents is False:
+        return True if consents and rows else None
+    if not isinstance(consents, np.ndarray):
+        raise RequestError(f"consents: expected None, True or bool[{rows}], got {type(consents).__name__}")
+    if consents.dtype != np.bool_ or consents.shape != (rows,):
+        raise RequestError(f"consents: expected bool[{rows}], got {consents.dtype}{list(consents.shape)}")
+    if not consents.any():
+        return None
+    return True if consents.all() else consents
 
 
 def decode_codes(codes: Any) -> npt.NDArray[np.int64]:

@@ -47,6 +47,11 @@ class EventKind(IntEnum):
     CORRECTION_ASKED = 8
     CORRECTED = 9
     CONFIRMED = 10
+    KEY_REGISTERED = 21
+    """An institution's key for payloads was registered or replaced."""
+    KEY_REMOVED = 22
+    REFUSED = 20
+    """A provider refused to answer a permit; ground is the reason of the closed list."""
     FLAGGED = 11
     """An institution flagged a person of its own (``flags.py``)."""
     UNFLAGGED = 12

@@ -2,7 +2,8 @@
 
 An **acquisition file** has the one column ``code``: a resident record code of 11 digits. An **inquiry file** has
 ``alias`` (32 hex digits), ``provider`` (an institution's code, or a class's label) and, where wanted, ``case`` (the
-requester's own case number). The first line of a CSV names the columns, in any order.
+requester's own case number) and ``consent`` (1 where the person consented, else 0). The first line of a CSV names the
+columns, in any order.
 
 A row's number counts from 1, the header left out, blank lines counted but skipped. A row of the wrong shape becomes
 a rejected line with its cause; no cause repeats what the line holds.
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from hub.catalog import Consents
 from hub.columns import Choices, CodeTable, decode_aliases, decode_digits, decode_texts
 from hub.errors import RequestError
 from hub.limits import CASE_CHARS_MAX
@@ -39,13 +41,14 @@ CAUSES = (
     "alias: expected 32 hex digits",
     "provider: no institution of the catalog has this code",
     f"case: expected text of at most {CASE_CHARS_MAX} characters",
+    "consent: expected 1 or 0",
     "class: no class of the catalog has this label",
     "institution: no body of the class has this code",
     "from: expected a day such as 2026-04-01",
     "to: expected a day such as 2026-04-01, not before from, or nothing",
 )
 """Why a line was rejected, numbered from 0."""
-COLUMNS, CODE, ALIAS, PROVIDER, CASE, CLASS, MEMBER, FROM, TO = range(9)
+COLUMNS, CODE, ALIAS, PROVIDER, CASE, CONSENT, CLASS, MEMBER, FROM, TO = range(10)
 
 
 class Rejected(NamedTuple):
@@ -72,7 +75,10 @@ class CodePart(NamedTuple):
 
 
 class InquiryPart(NamedTuple):
-    """Rows of an inquiry file: row numbers, aliases, uint32[N] providers, cases or None, rejected lines, rows read."""
+    """Rows of an inquiry file: row numbers, aliases, uint32[N] providers, cases, rejected lines, rows read, consents.
+
+    Cases, and consents as bool[N], are None where the file has no such column; consents are True where all consented.
+    """
 
     number: int
     row: npt.NDArray[np.int64]
@@ -81,6 +87,7 @@ class InquiryPart(NamedTuple):
     cases: list[str] | None
     rejected: Rejected
     rows_read: int
+    consents: Consents = None
 
     def __repr__(self) -> str:
         return f"InquiryPart({self.number}, rows={len(self.row)}, rejected={len(self.rejected.line)})"
@@ -122,20 +129,24 @@ def read_inquiry(
     provider: str | None = None,
     encoding: str = "auto",
     rows: int = PART_ROWS,
+    consent: bool = False,
 ) -> InquiryFile:
     """Open an inquiry file; else as :func:`read_codes`.
 
     Args:
         numbers: numbers by code, or by label. provider: one of these for all rows of a file without that column.
+        consent: every person of the file consented; it then has no column that says so.
 
     Raises:
         RequestError: as of :func:`read_codes`, or the provider is none of these.
     """
+    optional = ("case",) if consent else ("case", "consent")
     if provider is None:
-        return InquiryFile(open_table(path, ("alias", "provider"), ("case",), encoding), CodeTable(numbers), rows)
+        table = open_table(path, ("alias", "provider"), optional, encoding)
+        return InquiryFile(table, CodeTable(numbers), rows, consent=consent)
     if provider not in numbers:
         raise RequestError("provider: expected the code of a connected body or the label of a class, got another")
-    return InquiryFile(open_table(path, ("alias",), ("case",), encoding), numbers[provider], rows)
+    return InquiryFile(open_table(path, ("alias",), optional, encoding), numbers[provider], rows, consent=consent)
 
 
 class CodeFile:
@@ -157,9 +168,9 @@ class CodeFile:
 class InquiryFile:
     """An inquiry file; iterate over its parts. ``rows_max``: no more rows than that."""
 
-    def __init__(self, table: Table, codes: CodeTable | int, rows: int) -> None:
+    def __init__(self, table: Table, codes: CodeTable | int, rows: int, *, consent: bool = False) -> None:
         self.rows_max = table.rows_max
-        self._table, self._codes, self._rows = table, codes, rows
+        self._table, self._codes, self._rows, self._consent = table, codes, rows, consent
 
     def __iter__(self) -> Iterator[InquiryPart]:
         first = 1
@@ -178,12 +189,19 @@ class InquiryFile:
                 texts = [decode_texts(b.columns["case"], CASE_CHARS_MAX) for b in blocks]
                 cases = [case for part, _ in texts for case in part]
                 checks.append((np.concatenate([ok for _, ok in texts]), CASE))
+            column: npt.NDArray[np.bool_] | None = None
+            if "consent" in blocks[0].columns:
+                digits, digit_ok = _concatenate(decode_digits(b.columns["consent"], 1) for b in blocks)
+                column = digits == 1
+                checks.append((digit_ok & (digits <= 1), CONSENT))
             row, keep, rejected, read = judge_rows(blocks, first, checks)
             if cases is not None and not keep.all():
                 cases = [case for case, kept in zip(cases, keep.tolist(), strict=True) if kept]
             if not keep.all():
                 aliases, providers = aliases[keep], providers[keep]
-            yield InquiryPart(number, row, aliases, providers, cases, rejected, read)
+                column = None if column is None else column[keep]
+            consents = self._consent or column
+            yield InquiryPart(number, row, aliases, providers, cases, rejected, read, consents)
             first += read
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from hub.aliases import find_persons
 from hub.batch import Batch, Decided, Destinations
-from hub.catalog import Catalog, DecisionTable
+from hub.catalog import Catalog, Consents, DecisionTable
 from hub.catalog.moments import JAPAN
 from hub.flags import Flagged
 from hub.holders import NAME, find_holders, list_holders
@@ -73,12 +73,13 @@ def locate_rows(
         # Whose alias is not known goes nowhere, whatever its class is.
         providers[asked] = 0
         asked = asked[status[asked] == Status.OK]
-        found = _Search(snapshot, decided.table, number - CLASSES_FROM, day)
+        consents = _consents_of(batch.consents, rows, asked)
+        found = _Search(snapshot, decided.table, number - CLASSES_FROM, day, consents)
         found.run(persons[asked], flagged)
         providers[asked], outcome[asked] = found.providers, found.outcome
         lists += [(int(asked[row]), numbers) for row, numbers in found.lists]
-        going = asked[found.providers > 0]
-        decision[going] = decided.table.look_up(providers[going])
+        at = np.flatnonzero(found.providers)
+        decision[asked[at]] = decided.table.look_up(found.providers[at], _consents_of(consents, slice(None), at))
     return Destinations(providers, decision, outcome, lists, holders_sum(snapshot))
 
 
@@ -90,8 +91,9 @@ def holders_sum(snapshot: Snapshot) -> int:
 class _Search:
     """The holders of persons in one class, as far as the law lets them be asked."""
 
-    def __init__(self, snapshot: Snapshot, table: DecisionTable, number: int, day: int) -> None:
+    def __init__(self, snapshot: Snapshot, table: DecisionTable, number: int, day: int, consents: Consents) -> None:
         self._snapshot, self._table, self._number, self._day = snapshot, table, number, day
+        self._consents = consents
         self.lists: list[tuple[int, list[int]]] = []
 
     def run(self, persons: npt.NDArray[np.uint32], flagged: Flagged) -> None:
@@ -112,7 +114,8 @@ class _Search:
     def _choose(self, rows: npt.NDArray[np.intp], persons: npt.NDArray[np.uint32]) -> None:
         """Of several holders the one that may be asked; more are left to the requester."""
         which, numbers = list_holders(self._snapshot, persons[rows], self._number, self._day)
-        allowed = _allows(self._table, numbers.astype(np.intp))
+        consents = _consents_of(self._consents, slice(None), rows[which])
+        allowed = _allows(self._table, numbers.astype(np.intp), consents)
         which, numbers = which[allowed], numbers[allowed]
         count = np.bincount(which, minlength=len(rows))
         first = np.cumsum(count) - count
@@ -127,9 +130,16 @@ class _Search:
         ]
 
 
-def _allows(table: DecisionTable, numbers: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
-    """Which institutions may be asked."""
+def _consents_of(consents: Consents, rows: slice, some: npt.NDArray[np.intp]) -> Consents:
+    """Those of some rows of a stretch."""
+    return consents[rows][some] if isinstance(consents, np.ndarray) else consents
+
+
+def _allows(
+    table: DecisionTable, numbers: npt.NDArray[np.intp], consents: Consents = True
+) -> npt.NDArray[np.bool_]:
+    """Which institutions may be asked, each about a person who did or did not consent."""
     known = numbers < len(table.of_institution)
-    entries = table.of_institution.take(np.where(known, numbers, 1))
+    entries = table.look_up(np.where(known, numbers, 1).astype(np.uint32), consents)
     allowed: npt.NDArray[np.bool_] = known & (table.status.take(entries) == Status.OK)
     return allowed

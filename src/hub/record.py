@@ -28,6 +28,7 @@ from hub.keys import Keys
 from hub.marks import Marking, NewMark, prepare_marks, put_new_marks
 from hub.messages import Kind, Status
 from hub.periods import PeriodKey, period_of
+from hub.permits import lapse_time
 from hub.requests import NO_RECORD_BIT, Request, put_lists, rows_of
 from hub.screen import Basis, Question, Screen
 from hub.snapshot import Commit
@@ -99,7 +100,7 @@ def prepare_chunk(
     table["kind"] = Kind.INQUIRY
     cases = None if batch.cases is None else [batch.cases[rows.start + row] for row in place.tolist()]
     fields = _fields(batch, request, decided.table, cases)
-    laid = lay_records(fields, table, person_keys[order], keys, key, request.received_at)
+    laid = lay_records(fields, table, person_keys[order], keys, key)
     marks = _explicit_marks(batch, request, rows.start, known, position, key)
     marks += screen.marks(
         key, request.received_at, table, batch.requester, code_of, besides={mark.position for mark in marks}
@@ -148,8 +149,10 @@ def _fields(batch: Batch, request: Request, table: DecisionTable, cases: list[st
         )
         for rule, reason, legal_basis in zip(request.rule, request.reason, table.legal_basis, strict=True)
     ]
+    lapses_at = lapse_time(request.received_at, table.permit_days)
+    moments = [lapses_at if status == Status.OK else 0 for status in table.status.tolist()]
     supervised = (inquiry.operator, cases, batch.classes) if batch.classes else (inquiry.operator, cases)
-    return make_fields(shared, [(request.received_at, 0)] * len(shared), [supervised])
+    return make_fields(shared, [(request.received_at, 0)] * len(shared), [supervised], moments)
 
 
 def must_prepare_again(commit: Commit, chunk: Prepared, now: int) -> bool:
@@ -162,17 +165,20 @@ def must_prepare_again(commit: Commit, chunk: Prepared, now: int) -> bool:
 
 def write_chunk(
     commit: Commit, name: str, key: bytes, request: Request, chunk: Prepared, now: int, grown: Grown | None
-) -> None:
+) -> int | None:
     """Put a prepared chunk into the transaction: its records and its request's state.
 
     Args:
         now: the hub's clock; the log's time never runs backwards.
         grown: the tree with the chunk's records, where it was hashed beforehand.
+
+    Returns:
+        index of its first record; None where it was there already.
     """
     part = key + (chunk.number + 1).to_bytes(4, "big")
     if commit.txn.get(part, db=commit.databases[name]) is not None:
         # It is there already: an interrupt came between its commit and its caller's notice of it.
-        return
+        return None
     if chunk.number == 0:
         commit.put_sealed(name, key + bytes(4), msgspec.msgpack.encode(request))
     commit.put_sealed(name, part, commit.state.records.to_bytes(8, "little") + chunk.state)
@@ -180,3 +186,4 @@ def write_chunk(
         put_lists(commit, name, key, chunk.number, chunk.going.lists)
     first = append_records(commit, chunk.laid, now, grown)
     put_new_marks(commit, chunk.marks, chunk.laid.period, first)
+    return first
