@@ -48,6 +48,7 @@ from hub.disclose import disclose_history, prove_records
 from hub.errors import RequestError, StorageError
 from hub.exchange import Exchange
 from hub.exchanging import Exchanging
+from hub.flagging import Flagging
 from hub.gather import Gatherer, Parts, settle_future
 from hub.history import Found, GapError
 from hub.holds import HoldKeys
@@ -80,6 +81,7 @@ from hub.requests import (
 from hub.resolve import resolve_aliases
 from hub.respond import respond, respond_empty
 from hub.retain import resume_shredding
+from hub.screen import Screen
 from hub.sealed import unseal
 from hub.snapshot import Snapshot, State
 from hub.store import Store
@@ -113,7 +115,7 @@ class RequestStatus(msgspec.Struct, frozen=True, kw_only=True):
     complete: bool
 
 
-class Hub(Acts, Exchanging, Keeping, PayloadKeys):
+class Hub(Acts, Exchanging, Flagging, Keeping, PayloadKeys):
     """An open hub folder. Made by :func:`open`; a context manager; may be used from several threads."""
 
     def __init__(
@@ -408,6 +410,7 @@ class Hub(Acts, Exchanging, Keeping, PayloadKeys):
             now=self._now,
             clock=lambda: self._clock(),
             day=self._day,
+            flagged=self._office.flagged.of,
             publish=log.publish,
             wake=self._wake,
         )
@@ -493,8 +496,14 @@ class Hub(Acts, Exchanging, Keeping, PayloadKeys):
             resolution = resolve_aliases(
                 snapshot, batch.requester, batch.providers[rows], batch.aliases[rows], _ALONE, wanted=wanted
             )
+            screen = Screen(snapshot, self._office.flagged.of(snapshot))
         key = self._periods.make(period_of(self._now()))
-        return prepare_chunk(batch, request, decided, resolution, chunk, self._store.keys, key)
+        return prepare_chunk(
+            batch, request, decided, resolution, screen, chunk, self._store.keys, key, self._code_of(request)
+        )
+
+    def _code_of(self, request: Request) -> Callable[[int], str]:
+        return lambda number: self.catalog_of(request.catalog).institution_by_number(number).code
 
     def _write(
         self,
@@ -510,7 +519,7 @@ class Hub(Acts, Exchanging, Keeping, PayloadKeys):
         with self._store.commit() as commit:
             now = max(int(self._clock()), commit.state.time)
             if must_prepare_again(commit, chunk, now):
-                # Aliases were acquired since it was resolved. Under the writer's lock nothing moves any more.
+                # Aliases or flags have changed since. Under the writer's lock nothing moves any more.
                 chunk = self._prepare(batch, request, decided, chunk.number)
                 now = max(now, period_start(chunk.laid.period))
             first = write_chunk(commit, name, key, request, chunk, now, grown)
