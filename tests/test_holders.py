@@ -547,6 +547,24 @@ def test_a_person_for_whom_a_clerk_answers_somewhere_looks_like_one_with_one_hol
     assert country.h.verify().problems == ()
 
 
+def test_the_permit_of_a_protected_person_whom_nobody_holds_reaches_nobody_and_lapses(country: Country) -> None:
+    town = country.towns[0]
+    own = country.h.acquire(town, country.codes).aliases
+    country.push([1], town)
+    country.h.flag(town, own[:2], hub.Flag.MANUAL)
+    assert country.ask("r1", [0, 1]).status.tolist() == [Status.OK] * 2
+    ((permits),) = country.h.collect(town)
+    assert permits.aliases.tolist() == own[1:2].tolist()
+    assert country.h.answers("nenkin", "r1").status.tolist() == [Status.PENDING] * 2
+    country.clock.now += 29 * 86_400
+    assert country.h.lapse() == 2
+    assert country.h.answers("nenkin", "r1").status.tolist() == [Status.LAPSED] * 2
+    for person, provider in ((0, ""), (1, town)):
+        records = country.h.history(country.portal[person]).records
+        assert (records[0].provider, records[0].outcome) == (provider, Status.LAPSED)
+    assert country.h.verify().problems == ()
+
+
 def test_a_flag_that_comes_after_a_chunk_was_located_hides_its_holders(
     country: Country, monkeypatch: pytest.MonkeyPatch
 ) -> None:

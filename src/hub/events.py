@@ -47,14 +47,14 @@ class EventKind(IntEnum):
     CORRECTION_ASKED = 8
     CORRECTED = 9
     CONFIRMED = 10
+    FLAGGED = 11
+    """An institution flagged a person of its own (``flags.py``)."""
+    UNFLAGGED = 12
     KEY_REGISTERED = 21
     """An institution's key for payloads was registered or replaced."""
     KEY_REMOVED = 22
     REFUSED = 20
     """A provider refused to answer a permit; ground is the reason of the closed list."""
-    FLAGGED = 11
-    """An institution flagged a person of its own (``flags.py``)."""
-    UNFLAGGED = 12
     HOLDERS_PUSHED = 31
     """The register body said who holds some persons; the ground names the class and how many persons changed."""
     ALIAS_ASKED = 32

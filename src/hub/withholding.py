@@ -93,7 +93,7 @@ class Office:
 
     def manual_anywhere(self, snapshot: Snapshot, persons: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_] | None:
         """Of each person whether some institution lets only a clerk answer about them; None: of nobody."""
-        return None
+        return self.flagged.of(snapshot).manual_anywhere(persons)
 
     def visibility(self, snapshot: Snapshot, bodies: Bodies, person: int) -> Visibility:
         """What of a person's records may be shown.
