@@ -13,11 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 import hub
 from hub import holders, limits
+from hub.bodies import Supervised
 from hub.errors import RequestError, StorageError
 from hub.events import EventKind
 from hub.holders import find_holders, holders_of
@@ -584,6 +586,44 @@ def test_a_flag_that_comes_after_a_chunk_was_located_hides_its_holders(
     monkeypatch.setattr(country.h, "_prepare", prepare_then_flag)
     answer = country.ask("r1", [0])
     assert (answer.status.tolist(), answer.holders, len(calls)) == ([Status.OK], {}, 2)
+
+
+def test_a_correction_by_the_located_body_does_not_tell_the_requester_who_holds_the_person(country: Country) -> None:
+    town = country.towns[0]
+    own = country.h.acquire(town, country.codes).aliases
+    country.push([0], town)
+    country.ask("r1", [0])
+    ((handle, _),) = country.h.handles(town, own[0])
+    made = country.h.correct(handle, "wrong household", "税務課")
+    for code, by in (("nenkin", ""), ("pm", "")):
+        (notice,) = country.h.corrections(code)
+        assert (notice.by, notice.record.provider) == (by, "")
+        country.h.confirm(notice.handle, section="s")
+    country.clock.now += 1
+    country.ask("by name", [1], town)
+    country.h.correct(country.h.handles(town, own[1])[0][0], "wrong too", "税務課")
+    (notice,) = country.h.corrections("nenkin")
+    assert (notice.by, notice.record.provider) == (town, town)
+    assert made != handle
+    assert country.h.verify().problems == ()
+
+
+def test_operator_cases_and_classes_are_kept_for_supervisors(country: Country) -> None:
+    country.push([0], country.towns[0])
+    inquiry = tax_inquiry("r1", operator="sato")
+    mark = hub.Withhold(ground="g", until=DAY)
+    country.h.inquire(inquiry, country.nenkin[:2], MAYORS, cases=["c1", None], withhold=[mark, None])
+    with country.h._store.snapshot() as snapshot:
+        chunk = country.h._office.bodies(snapshot).locate(0).chunk
+    kept = msgspec.msgpack.decode(chunk.fields.supervised[0], type=Supervised)
+    assert (kept.operator, kept.classes) == ("sato", [MAYORS])
+    assert sorted(kept.cases or [], key=str) == [None, "c1"]
+    assert (country.provider_of(0), country.provider_of(1)) == ([], [""])
+    # Without a class the bytes are as they always were.
+    country.ask("r2", [0], country.towns[0])
+    with country.h._store.snapshot() as snapshot:
+        chunk = country.h._office.bodies(snapshot).locate(2).chunk
+    assert chunk.fields.supervised == [msgspec.msgpack.encode((None, None))]
 
 
 def test_ten_thousand_rows_go_where_a_dict_says(tmp_path: Path) -> None:
