@@ -170,6 +170,12 @@ def link_of(row: np.void) -> int | None:
     return (low | middle << 16 | high << 32) - 1 if low or middle or high else None
 
 
+def links_of(table: npt.NDArray[np.void]) -> npt.NDArray[np.int64]:
+    """Of each record (``ROW``[N]) the index of the one that it follows, or -1: int64[N]."""
+    link = table["link"].astype(np.int64)
+    return (link[:, 0] | link[:, 1] << 16 | link[:, 2] << 32) - 1
+
+
 def pack_link(index: int) -> tuple[int, int, int]:
     """The link of a row that follows this record."""
     link = index + 1
@@ -404,6 +410,22 @@ class Bodies:
         raw = np.frombuffer(b"".join(stored), dtype=np.uint8).reshape(-1, ROW_BYTES)
         plain = self._by_period(located, lambda key, counters, at: key.decrypt_rows_at(counters, raw[at]))
         return located, plain.view(ROW)[:, 0]
+
+    def read_kept(self, indexes: Sequence[int]) -> tuple[list[int], list[Located], npt.NDArray[np.void]]:
+        """:meth:`read` of those records that were not erased, and their places among the indexes.
+
+        Raises:
+            StorageError: as of :meth:`read`, but for a key that is gone.
+        """
+        kept = self._snapshot.items("records", b"", limit=1)
+        # Periods are erased oldest first: what lies before the first chunk was.
+        begin = int.from_bytes(kept[0][0], "big") if kept else 1 << 64
+        places = [at for at, index in enumerate(indexes) if index >= begin]
+        try:
+            return places, *self.read([indexes[at] for at in places])
+        except KeyGoneError:
+            places = [at for at in places if self.readable(indexes[at])]
+            return places, *self.read([indexes[at] for at in places])
 
     def salts(self, located: Sequence[Located]) -> npt.NDArray[np.uint8]:
         """The salts of some records: uint8[N, 16]."""

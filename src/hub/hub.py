@@ -54,6 +54,7 @@ from hub.history import Found, GapError
 from hub.holds import HoldKeys
 from hub.keeping import Keeping
 from hub.kept import note_exported
+from hub.lapse import Lapser
 from hub.limits import HISTORY_LIMIT, HISTORY_STEP_S
 from hub.locate import day_of_inquiry, locate_rows, stand_in_providers
 from hub.locating import Locating
@@ -157,6 +158,7 @@ class Hub(Acts, Exchanging, Flagging, Keeping, Locating, PayloadKeys):
         numbers = PermitNumbers(self._store.keys)
         self._collector = Collector(self._office, exchange, numbers)
         self._provider = Provider(self._office, exchange, numbers, lambda: self._published().publish())
+        self._lapser = Lapser(self._office, exchange, lambda: self._published().publish())
         self._answering = Answering(self._office, exchange)
         self._delivery: Delivery | None = None
         self._lapsing = threading.Lock()
@@ -656,7 +658,7 @@ class Hub(Acts, Exchanging, Flagging, Keeping, Locating, PayloadKeys):
             return
         with self._lapsing:
             if now >= self._next_lapse:
-                self._provider.lapse()
+                self._lapser.lapse()
                 expire_payloads(self._store, now)
                 self._next_lapse = lapse_time(now + 1, 0)
 
