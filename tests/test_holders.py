@@ -26,6 +26,7 @@ from hub.holders import find_holders, holders_of
 from hub.messages import Reason, Status
 from inquiries import tax_inquiry
 from parties import NOON, Clock
+from test_consents import ASKED, ASKS, RULES, aid_inquiry
 
 SEED = int(os.environ.get("HUB_MODEL_SEED", "0")) or random.SystemRandom().randrange(1, 2**31)
 MAYORS = "市町村長"
@@ -451,6 +452,29 @@ def test_of_several_holders_the_only_one_that_the_law_allows_is_asked(country: C
     assert answer.status.tolist() == [Status.OK]
     assert answer.holders == {}
     assert country.provider_of(0) == [second]
+
+
+def test_each_row_is_located_with_its_own_consent(
+    opened: hub.Hub, codes: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.requests.ROWS_PER_CHUNK", 7)
+    opened.load_catalog(opened.catalog.import_rules(RULES))
+    mine = opened.acquire(ASKS, codes).aliases
+    opened.acquire(ASKED, codes)
+    other = next(body.code for body in opened.catalog.institutions(MAYORS) if body.code not in (ASKS, ASKED))
+    # By turns: one holder; two; the requester itself and another since; none.
+    facts = ((ASKED, (0, 1), LONG_AGO), (other, (1,), DAY), (ASKS, (2,), LONG_AGO), (ASKED, (2,), DAY))
+    for town, places, since in facts:
+        held = codes[np.isin(np.arange(100) % 4, places)]
+        opened.push_holders("jlis", held, MAYORS, town, since, dt.date(2050, 1, 1))
+    consents = np.arange(100) % 3 == 0
+    answer = opened.inquire(aid_inquiry(), mine, MAYORS, consents=consents)
+    with_consent = [Status.OK, Status.MULTIPLE, Status.OK, Status.NO_ALIAS_AT_PROVIDER]
+    expected = [with_consent[row % 4] if consents[row] else Status.DENIED_CONSENT for row in range(100)]
+    assert answer.status.tolist() == expected
+    several = [row for row in range(100) if row % 4 == 1 and consents[row]]
+    assert answer.holders == dict.fromkeys(several, (other, ASKED))
+    assert opened.verify().ok
 
 
 def test_a_row_whose_only_holder_may_not_be_asked_is_denied_as_if_it_had_named_it(country: Country) -> None:
