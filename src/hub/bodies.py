@@ -99,8 +99,8 @@ class Fields(msgspec.Struct, array_like=True, frozen=True):
         shared: of each decision what the citizen may read, encoded, see ``tlog/entry.py``.
         times: of each decision (requested at, provided at), seconds since 1970, 0 = not.
         blind: 32 random bytes, from which each decision's own are made.
-        supervised: for supervisors, of each decision or one for all of them: MessagePack (operator, None or a case
-            number for each record that it covers, in their order); shared fields commit to it, see :func:`supervise`.
+        supervised: for supervisors, of each decision or one for all of them: MessagePack :class:`Supervised`; shared
+            fields commit to it, see :func:`supervise`.
         moments: of each decision, seconds since 1970: when the permit that its records leave lapses; of a provision
             when the requester sees it; 0 = neither. Empty where all are 0.
     """
@@ -110,6 +110,19 @@ class Fields(msgspec.Struct, array_like=True, frozen=True):
     blind: bytes
     supervised: list[bytes]
     moments: list[int] = []
+
+
+class Supervised(msgspec.Struct, array_like=True, frozen=True):
+    """What only supervisors read of an inquiry.
+
+    Attributes:
+        operator: as stated. cases: None or a case number for each record that it covers, in their order.
+        classes: labels, where some rows named classes instead of bodies; else it is left out.
+    """
+
+    operator: str | None
+    cases: list[str | None] | None
+    classes: list[str] = []
 
 
 class Chunk(NamedTuple):
@@ -133,6 +146,12 @@ class Chunk(NamedTuple):
 
     def __repr__(self) -> str:
         return f"Chunk(first={self.first}, rows={self.rows})"
+
+    def by_class(self, decision: int) -> bool:
+        """Whether its requester named classes: which body that was may not be told to it."""
+        supervised = self.fields.supervised
+        # An array of three: what it holds need not be decoded, it may be a case number for each record.
+        return supervised[decision if len(supervised) > 1 else 0][0] == 0x93
 
     @property
     def shared_hashes(self) -> npt.NDArray[np.uint8]:
