@@ -250,6 +250,43 @@ def check_day(country: Country, model: dict[tuple[int, str, dt.date], dt.date], 
                 assert latest[row] == 0
 
 
+@pytest.mark.parametrize("when", ["before", "behind"])
+def test_a_transaction_that_fails_leaves_those_before_it_and_the_same_push_does_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    monkeypatch.setattr(holders, "HOLDER_BLOCKS_PER_COMMIT", 1)
+    with Country(tmp_path / "hub", persons=700) as country:
+        persons, town = list(range(700)), country.towns[0]
+        told: list[int] = []
+
+        def stop(done: int) -> None:
+            told.append(done)
+            if when == "behind" and done == 512:
+                raise KeyboardInterrupt
+
+        store = country.h._store
+        keep = store.at_commit
+
+        def fail(commit: Any) -> None:
+            if keep is not None:
+                keep(commit)
+            if when == "before" and len(told) == 2:
+                raise KeyboardInterrupt
+
+        store.at_commit = fail
+        with pytest.raises(KeyboardInterrupt):
+            country.push(persons, town, progress=stop)
+        store.at_commit = keep
+        assert told == [256, 512]
+        assert [country.held(person, DAY) for person in (0, 511, 512, 699)] == [[town], [town], [], []]
+        assert [event.ground for event in country.h.events()] == [f"{MAYORS}: 256"] * 2
+        country.reopen()
+        assert country.push(persons, town).taken == 700
+        assert [country.held(person, DAY) for person in (0, 511, 512, 699)] == [[town]] * 4
+        assert [event.ground for event in country.h.events()] == [f"{MAYORS}: 256"] * 2 + [f"{MAYORS}: 188"]
+        assert country.h.verify().problems == ()
+
+
 def test_a_damaged_block_is_not_answered_from(country: Country) -> None:
     country.push([0], country.towns[0])
     with country.h._store.snapshot() as snapshot:
