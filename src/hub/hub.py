@@ -48,6 +48,7 @@ from hub.holds import HoldKeys
 from hub.keeping import Keeping
 from hub.kept import note_exported
 from hub.limits import HISTORY_LIMIT, HISTORY_STEP_S
+from hub.lives import Lives
 from hub.log import Log
 from hub.marks import has_marks
 from hub.merger import Merger
@@ -103,7 +104,7 @@ class RequestStatus(msgspec.Struct, frozen=True, kw_only=True):
     complete: bool
 
 
-class Hub(Acts, Keeping):
+class Hub(Acts, Keeping, Lives):
     """An open hub folder. Made by :func:`open`; a context manager; may be used from several threads."""
 
     def __init__(

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from hub import _hash
 from hub._core import slot_block
 from hub._walk import Walk
-from hub.aliases import check_table, table_numbers
+from hub.aliases import check_table, count_aliases, count_entries, table_numbers
 from hub.bodies import ROW, Bodies, Heads, KeyGoneError, read_place
 from hub.erasures import Erasure, expires_at, find_erasure, read_erasures
 from hub.errors import StorageError, TamperError
@@ -125,6 +125,7 @@ class Verifier:
             size, peaks = snapshot.state.records, list(snapshot.state.peaks)
         self._try(self._check_sealed)
         self._try(self._check_tables)
+        self._try(self._check_counts)
         self._try(lambda: self._check_log(size, peaks, progress))
         self._try(self._log.check_against_head)
         self._try(self._log.check_kept)
@@ -205,6 +206,17 @@ class Verifier:
             stored = snapshot.get("meta", key)
             expected = 0 if stored is None else int.from_bytes(unseal("meta", key, stored), "little")
             expect_sum(f"table {table:08x}", found, expected)
+
+    def _check_counts(self) -> None:
+        """As many entries by person as are counted, and by alias those and the revoked ones."""
+        with self._store.snapshot() as snapshot:
+            if snapshot.items("pending", b"", limit=1):
+                # An acquisition is half in the tables, and counted at its end.
+                return
+            for table in table_numbers(snapshot):
+                found, counted = count_entries(snapshot, table), count_aliases(snapshot, table >> 1)
+                if found < counted or (table & 1 and found > counted):
+                    raise StorageError(f"table {table:08x}: expected {counted} entries, found {found}")
 
     def _check_log(self, size: int, peaks: list[bytes], progress: Callable[[int], None] | None) -> None:
         """Every entry from its body, every node from its entries, the peaks from the nodes."""
