@@ -27,7 +27,7 @@ LAYERS = [
     {"aliases", "catalog", "tlog"},
     {"additions", "batch", "kept"},
     {"acquire", "reissue", "requests", "requestgroups", "bodies", "log", "erasures"},
-    {"append", "history", "confidential", "holds", "held"},
+    {"append", "tickets", "history", "confidential", "holds", "held"},
     {"group"},
     {"handles", "events"},
     {"marks"},

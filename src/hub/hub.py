@@ -123,6 +123,7 @@ class Hub(Acts, Keeping, Lives):
         self._periods = PeriodKeys(self._store.folder / "keys" / "periods")
         self._heads = Heads()
         self._hold_keys = HoldKeys(self._store.folder / "keys" / "holds")
+        self._delivering = threading.Lock()
         self._retaining = threading.Lock()
         """Held by the one thread that erases."""
         self._merger: Merger | None = None
@@ -231,6 +232,9 @@ class Hub(Acts, Keeping, Lives):
     def acquire(self, institution: str, codes: Any) -> Acquired:
         """Give an institution aliases of the persons with these resident record codes (the embedded shortcut).
 
+        Whoever calls it holds codes and aliases. Where others are served nobody may: there ``tickets``, ``deliver`` and
+        ``acquired`` are its three parts.
+
         Idempotent: who has an alias there keeps it. Durable when it returns; after an error the same call again
         completes what is missing.
 
@@ -238,9 +242,12 @@ class Hub(Acts, Keeping, Lives):
             codes: list of 11-digit strings, or int64[N].
 
         Raises:
-            RequestError: a code is not 11 digits or the institution is unknown; nothing was changed.
+            RequestError: a code is not 11 digits, the institution is unknown, or the folder was served to others, ever;
+                nothing was changed.
             StorageError: the disk is full or failed; what was done before stands.
         """
+        with self._store.snapshot() as snapshot:
+            _check_never_served(snapshot, "acquire")
         number = self.catalog.institution(institution).number
         numbers = decode_codes(codes)
         return acquire(self._store, self._store.keys, number, numbers, self._workers, CODES_ABOVE)
@@ -261,8 +268,7 @@ class Hub(Acts, Keeping, Lives):
         rows = decode_aliases(aliases)
         numbers = decode_providers(catalog, providers, len(rows))
         with self._store.snapshot() as snapshot:
-            if snapshot.get("meta", b"served") is not None:
-                raise RequestError("resolve: expected a folder that was never served, got one that was")
+            _check_never_served(snapshot, "resolve")
             found = resolve_aliases(snapshot, number, numbers, rows, self._workers)
         return Resolved(found.aliases, found.status)
 
@@ -800,6 +806,11 @@ def _request_key(requester: str, request_id: str) -> bytes:
         if not isinstance(text, str):
             raise RequestError(f"{name}: expected text, got {type(text).__name__}")
     return request_key(requester, request_id)
+
+
+def _check_never_served(snapshot: Snapshot, what: str) -> None:
+    if snapshot.get("meta", b"served") is not None:
+        raise RequestError(f"{what}: expected a folder that was never served, got one that was")
 
 
 def _rows_in(request: Request, chunk: int) -> int:

@@ -24,6 +24,7 @@ Sub-databases of the environment; numbers in keys are big endian:
 | ``marks`` | see ``marks.py`` | which records are withheld from histories, by whom |
 | ``corrections`` | u64 index of a record | sealed: how its corrections stand, see ``corrections.py`` |
 | ``events`` | u64 number, from 1 | sealed: what was done with marks and corrections, see ``events.py`` |
+| ``tickets`` | u64 number of a draw | sealed: tickets (取得番号) and what was delivered on them, see ``tickets.py`` |
 | ``erasures``, ``holds``, ``held`` | see ``erasures.py``, ``holds.py`` | what retention erased, and what it must not |
 | ``catalogs`` | SHA-256 | sealed: a catalog as it was in force |
 | ``requests.<day>`` | 16 bytes of SHA-256 of requester and id, u32 part | sealed, see ``requests.py`` |
@@ -37,6 +38,7 @@ What "sealed" means stands in ``sealed.py``, and how a value of an earlier commi
 | ``origin`` | the log's name, UTF-8 |
 | ``catalog`` | digest of the catalog in force, 64 hex digits |
 | ``count``, u32 number (big endian) | u64 (little endian): entries of that institution or namespace |
+| ``tickets`` | u64 (little endian): number of the next draw of tickets |
 | ``sums``, u32 table (big endian) | u64 (little endian): sum of an alias table, see ``sealed.py`` |
 
 Crash order: LMDB writes the pages of a transaction, syncs, writes the meta page, syncs; a process that dies
@@ -76,6 +78,7 @@ COMPARED_AT_A_TIME = 1_000
 NAMES = (
     "meta", "tables", "changes", "pending", "records", "entries", "nodes", "catalogs", "runs", "rundir", "checkpoints",
     "marks", "corrections", "events", "erasures", "holds", "held",
+    "tickets",
 )  # fmt: skip
 
 
