@@ -2,7 +2,9 @@
 
 An **acquisition file** has the one column ``code``: a resident record code of 11 digits. An **inquiry file** has
 ``alias`` (32 hex digits), ``provider`` (an institution's code) and, where wanted, ``case`` (the requester's own
-case number). The first line of a CSV names the columns, in any order.
+case number). A **file of aliases** has the column ``alias``, one of **tickets** the column ``ticket`` (32 hex digits
+too); both may have the other columns that ``hub acquire`` and ``hub tickets`` write, which are not looked at. A
+**delivery** has ``ticket`` and ``code``. The first line of a CSV names the columns, in any order.
 
 A row's number counts from 1, the header left out, blank lines counted but skipped. A row of the wrong shape becomes
 a rejected line with its cause; no cause repeats what the line holds.
@@ -39,9 +41,10 @@ CAUSES = (
     "alias: expected 32 hex digits",
     "provider: no institution of the catalog has this code",
     f"case: expected text of at most {CASE_CHARS_MAX} characters",
+    "ticket: expected 32 hex digits",
 )
 """Why a line was rejected, numbered from 0."""
-COLUMNS, CODE, ALIAS, PROVIDER, CASE = range(5)
+COLUMNS, CODE, ALIAS, PROVIDER, CASE, TICKET = range(6)
 
 
 class Rejected(NamedTuple):
@@ -65,6 +68,21 @@ class CodePart(NamedTuple):
 
     def __repr__(self) -> str:
         return f"CodePart({self.number}, rows={len(self.row)}, rejected={len(self.rejected.line)})"
+
+
+class AliasPart(NamedTuple):
+    """Rows of a file of aliases or tickets, or of a delivery: row numbers, uint8[N, 16], codes or None, rejected lines,
+    rows read in all."""
+
+    number: int
+    row: npt.NDArray[np.int64]
+    aliases: Aliases
+    codes: npt.NDArray[np.int64] | None
+    rejected: Rejected
+    rows_read: int
+
+    def __repr__(self) -> str:
+        return f"AliasPart({self.number}, rows={len(self.row)}, rejected={len(self.rejected.line)})"
 
 
 class InquiryPart(NamedTuple):
@@ -95,6 +113,18 @@ def read_codes(path: str | os.PathLike[str], *, encoding: str = "auto", rows: in
     return CodeFile(open_table(path, ("code",), (), encoding), rows)
 
 
+def read_aliases(
+    path: str | os.PathLike[str], column: str = "alias", *, encoding: str = "auto", rows: int = PART_ROWS
+) -> AliasFile:
+    """Open a file of aliases, or of tickets (``column``). Else as :func:`read_codes`."""
+    return AliasFile(open_table(path, (column,), ("row", "status"), encoding), column, rows)
+
+
+def read_delivery(path: str | os.PathLike[str], *, encoding: str = "auto", rows: int = PART_ROWS) -> AliasFile:
+    """Open a delivery: tickets with resident record codes. Else as :func:`read_codes`."""
+    return AliasFile(open_table(path, ("ticket", "code"), ("row",), encoding), "ticket", rows)
+
+
 def read_inquiry(
     path: str | os.PathLike[str], numbers: Mapping[str, int], *, encoding: str = "auto", rows: int = PART_ROWS
 ) -> InquiryFile:
@@ -115,6 +145,29 @@ class CodeFile:
             codes, oks = zip(*(decode_digits(b.columns["code"], CODE_DIGITS) for b in blocks), strict=True)
             row, keep, rejected, read = _judge(blocks, first, [(np.concatenate(oks), CODE)])
             yield CodePart(number, row, np.concatenate(codes)[keep], rejected, read)
+            first += read
+
+
+class AliasFile:
+    """A file of aliases or tickets, or a delivery; iterate over its parts. ``rows_max``: no more rows than that."""
+
+    def __init__(self, table: Table, column: str, rows: int) -> None:
+        self.rows_max = table.rows_max
+        self._table, self._column, self._rows = table, column, rows
+
+    def __iter__(self) -> Iterator[AliasPart]:
+        first, cause = 1, TICKET if self._column == "ticket" else ALIAS
+        for number, blocks in enumerate(_in_parts(self._table.blocks(), self._rows)):
+            aliases, ok = _concatenate(decode_aliases(b.columns[self._column]) for b in blocks)
+            checks = [(ok, cause)]
+            codes = None
+            if "code" in blocks[0].columns:
+                codes, code_ok = _concatenate(decode_digits(b.columns["code"], CODE_DIGITS) for b in blocks)
+                checks.append((code_ok, CODE))
+            row, keep, rejected, read = _judge(blocks, first, checks)
+            if not keep.all():
+                aliases, codes = aliases[keep], None if codes is None else codes[keep]
+            yield AliasPart(number, row, aliases, codes, rejected, read)
             first += read
 
 
