@@ -85,6 +85,18 @@ def test_three_files_acquire_aliases(desk: Desk) -> None:
     assert {one[2] for one in desk.read("theirs.csv")} == {"NONE"}
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "arrow"])
+def test_results_are_taken_as_they_are(desk: Desk, suffix: str) -> None:
+    tickets, first, second = (desk.at(f"{name}.{suffix}") for name in ("tickets", "first", "second"))
+    assert desk.run("tickets", desk.hub, CITY, "3", "--out", tickets)[0] == 0
+    assert desk.run("acquired", desk.hub, CITY, tickets, "--out", first)[0] == 1
+    assert desk.run("acquire", desk.hub, CITY, desk.at("codes.csv"), "--out", first)[0] == 0
+    assert desk.run("reissue", desk.hub, CITY, first, "--out", second)[0] == 0
+    assert desk.run("revoke", desk.hub, CITY, second)[0] == 0
+    with hub.open(desk.hub, readonly=True) as h:
+        assert h.stats()["aliases"][CITY] == 0
+
+
 def test_a_result_that_cannot_be_written_closes_no_ticket(desk: Desk) -> None:
     desk.run("tickets", desk.hub, CITY, "2", "--out", desk.at("tickets.csv"))
     drawn = desk.read("tickets.csv")

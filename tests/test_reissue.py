@@ -121,6 +121,16 @@ def test_what_is_not_this_institutions_alias_changes_nothing(bodies: Bodies) -> 
     assert bodies.h.stats()["commits"] == commits
 
 
+def test_a_read_only_hub_ends_nothing(tmp_path: Path, codes: np.ndarray) -> None:
+    with hub.open(tmp_path / "h", create=True) as h:
+        mine = h.acquire("nenkin", codes).aliases
+    with hub.open(tmp_path / "h", readonly=True) as h:
+        for call in (h.reissue, h.revoke):
+            with pytest.raises(RequestError, match="read-only"):
+                call("nenkin", mine)
+        assert h.acquire("nenkin", codes).status.tolist() == [Acquisition.ALREADY] * N
+
+
 def test_flags_of_a_person_go_on_with_the_new_alias(bodies: Bodies) -> None:
     store, number = bodies.h._store, bodies.h.catalog.institution("nenkin").number
     persons = np.arange(N, dtype=np.uint32)

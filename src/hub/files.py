@@ -117,12 +117,12 @@ def read_aliases(
     path: str | os.PathLike[str], column: str = "alias", *, encoding: str = "auto", rows: int = PART_ROWS
 ) -> AliasFile:
     """Open a file of aliases, or of tickets (``column``). Else as :func:`read_codes`."""
-    return AliasFile(open_table(path, (column,), ("row", "status"), encoding), column, rows)
+    return AliasFile(open_table(path, (column,), (), encoding, unread=("row", "status")), column, rows)
 
 
 def read_delivery(path: str | os.PathLike[str], *, encoding: str = "auto", rows: int = PART_ROWS) -> AliasFile:
     """Open a delivery: tickets with resident record codes. Else as :func:`read_codes`."""
-    return AliasFile(open_table(path, ("ticket", "code"), ("row",), encoding), "ticket", rows)
+    return AliasFile(open_table(path, ("ticket", "code"), (), encoding, unread=("row",)), "ticket", rows)
 
 
 def read_inquiry(
