@@ -222,7 +222,7 @@ class Reader:
         self.tickets: dict[bytes, tuple[int, int, int]] = {}
         for key, body in self.opened(name):
             institution, n, form, at = struct.unpack_from("<HHB3xq", body)
-            expect(len(body) == 16 + 5 * n * (form == 1) and 1 <= n <= 16_384 and form <= 2 and at > 0, "draw")
+            expect(len(body) == 16 + 5 * n * (form == 1) and 1 <= n <= 800 and form <= 2 and at > 0, "draw")
             draw = int.from_bytes(key)
             expect(draw < self.next_draw and body[5:8] == bytes(3), "number of a draw")
             persons = struct.unpack_from(f"<{n}I", body, 16) if form == 1 else (0xFFFFFFFF,) * n

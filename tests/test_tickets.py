@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from pathlib import Path
 from typing import Any
@@ -383,3 +384,83 @@ def test_no_word_of_a_result_or_an_error_tells_a_ticket(opened: hub.Hub, codes: 
         words += str(refused.value)
     assert not any(ticket.tobytes().hex()[:8] in words for ticket in drawn)
     assert str(codes[0]) not in words
+
+
+class Model:
+    """Tickets as a dict: institution, code and status of each, None where it waits; and who has which alias."""
+
+    def __init__(self, h: hub.Hub) -> None:
+        self.h = h
+        self.state: dict[bytes, tuple[str, int | None, int]] = {}
+        self.aliases: dict[tuple[str, int], bytes] = {}
+
+    def draw(self, institution: str, n: int) -> None:
+        drawn = [ticket.tobytes() for ticket in self.h.tickets(institution, n)]
+        assert not self.state.keys() & set(drawn)
+        self.state |= dict.fromkeys(drawn, (institution, None, WAITING))
+
+    def deliver(self, tickets: list[bytes], codes: list[int]) -> None:
+        said: dict[bytes, int] = {}
+        for ticket, code in zip(tickets, codes, strict=True):
+            _, before, status = self.state.get(ticket, ("", None, NONE))
+            known = before if before is not None else said.setdefault(ticket, code)
+            if ticket not in self.state or (status != NONE and known != code) or said.setdefault(ticket, code) != code:
+                with pytest.raises(RequestError, match="tickets: expected"):
+                    self.h.deliver("jlis", rows_of(tickets), np.array(codes, np.int64))
+                return
+        self.h.deliver("jlis", rows_of(tickets), np.array(codes, np.int64))
+        for ticket, code in said.items():
+            institution, _, status = self.state[ticket]
+            if status == WAITING:
+                known = (institution, code) in self.aliases
+                self.state[ticket] = institution, code, ALREADY if known else CREATED
+                if not known:
+                    self.aliases[institution, code] = self.h.acquired(institution, rows_of([ticket])).aliases.tobytes()
+
+    def close(self, institution: str, tickets: list[bytes]) -> None:
+        known = {ticket: self.state[ticket] for ticket in tickets if ticket in self.state}
+        done = {ticket for ticket, (owner, code, _) in known.items() if owner == institution and code is not None}
+        assert self.h.close_tickets(institution, rows_of(tickets)) == len(done)
+        self.state |= dict.fromkeys(done, (institution, None, NONE))
+
+    def check(self, institution: str, tickets: list[bytes]) -> None:
+        got = self.h.acquired(institution, rows_of(tickets))
+        for ticket, alias, status in zip(tickets, got.aliases, got.status.tolist(), strict=True):
+            owner, code, expected = self.state.get(ticket, ("", None, NONE))
+            assert status == (expected if owner == institution else NONE)
+            held = None if code is None or owner != institution else self.aliases[institution, code]
+            assert alias.tobytes() == (held or bytes(16))
+
+
+def rows_of(tickets: list[bytes]) -> np.ndarray:
+    return np.frombuffer(b"".join(tickets), np.uint8).reshape(-1, 16)
+
+
+def test_random_tickets_agree_with_a_dict(opened: hub.Hub, town: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    seed = random.SystemRandom().randrange(1 << 31)
+    print(f"seed {seed}")
+    rng, model = random.Random(seed), Model(opened)
+    monkeypatch.setattr(tickets, "TICKETS_PER_DRAW", 7)
+    monkeypatch.setattr(tickets, "DRAWS_PER_COMMIT", 2)
+    for _ in range(120):
+        institution = rng.choice(["nenkin", town])
+        some = rng.choices([*model.state, rng.randbytes(16)], k=rng.randrange(1, 12))
+        match rng.randrange(4):
+            case 0:
+                model.draw(institution, rng.randrange(1, 20))
+            case 1:
+                # Mostly the same codes as before, of some tickets twice; at times others.
+                waiting = {t: rng.randrange(30) for t in some}
+                known = {t: model.state[t][1] for t in some if t in model.state}
+                codes = [waiting[t] if known.get(t) is None else known[t] for t in some]
+                model.deliver(some, [code if rng.random() < 0.95 else rng.randrange(30) for code in codes])
+            case 2:
+                waiting = {t: rng.randrange(30) for t, (_, code, _) in model.state.items() if code is None}
+                chosen = rng.sample(sorted(waiting), min(len(waiting), 15))
+                model.deliver(chosen, [waiting[t] for t in chosen])
+            case 3:
+                model.close(institution, some)
+        model.check(institution, some)
+    for institution in ("nenkin", town):
+        model.check(institution, [*model.state])
+    assert opened.verify().ok

@@ -14,12 +14,12 @@ Ticket = AES-256 (own key "tickets", see ``keys.py``) of one block, little endia
 | 12 | u32 | 0 |
 
 Database ``tickets``, key u64 number of the draw, big endian; value sealed, little endian. ``tickets`` in ``meta`` is
-the next draw's number, u64 little endian. A call that draws more than 16,384 makes several draws.
+the next draw's number, u64 little endian. A call that draws more than 800 makes several draws.
 
 | at | type | what |
 |---|---|---|
 | 0 | u16 | institution's number |
-| 2 | u16 | n, tickets of the draw, 1 to 16,384 |
+| 2 | u16 | n, tickets of the draw, 1 to 800 |
 | 4 | u8 | 0 none delivered, 1 some, 2 all closed |
 | 5 | 3 | 0 |
 | 8 | i64 | when it was drawn, seconds since 1970 |
@@ -52,10 +52,12 @@ from hub.store import Store
 from hub.workers import Workers
 
 NAME, NEXT = "tickets", b"tickets"
-TICKETS_PER_DRAW = 16_384
-"""One value, 82 KB where some are delivered."""
+TICKETS_PER_DRAW = 800
+"""One value: with persons it fits a page, which is what a single delivery rewrites."""
 
-DRAWS_PER_COMMIT = 1_024
+DRAWS_PER_COMMIT = 16_384
+"""A page each, which LMDB holds in memory: a delivery of more draws takes several commits."""
+
 DRAWS_PURGED_AT_A_TIME = 1_000
 
 WAITS, CREATED, ALREADY, CLOSED = 0, 1, 2, 3
