@@ -121,6 +121,25 @@ def test_what_is_not_this_institutions_alias_changes_nothing(bodies: Bodies) -> 
     assert bodies.h.stats()["commits"] == commits
 
 
+def test_an_acquisition_that_was_cut_off_is_completed_before_its_aliases_end(
+    opened: hub.Hub, town: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes = np.arange(5_000, dtype=np.int64)
+    theirs = opened.acquire(town, codes).aliases
+    monkeypatch.setattr(additions, "COMMIT_BYTES_MAX", 100_000)
+    monkeypatch.setattr(additions, "_complete", lambda *_: None)
+    mine = opened.acquire("nenkin", codes).aliases
+    monkeypatch.undo()
+    assert opened.stats()["aliases"].get("nenkin", 0) == 0
+    made = opened.reissue("nenkin", mine[:3_000].copy())
+    assert made.status.tolist() == [Acquisition.CREATED] * 3_000
+    assert opened.revoke("nenkin", mine) == 2_000
+    assert opened.stats()["aliases"]["nenkin"] == 3_000
+    assert set(opened.resolve("nenkin", town, mine).status.tolist()) == {Status.REVOKED}
+    assert (opened.resolve("nenkin", town, made.aliases).aliases == theirs[:3_000]).all()
+    assert opened.verify().ok
+
+
 def test_a_read_only_hub_ends_nothing(tmp_path: Path, codes: np.ndarray) -> None:
     with hub.open(tmp_path / "h", create=True) as h:
         mine = h.acquire("nenkin", codes).aliases

@@ -144,7 +144,8 @@ def test_a_closed_ticket_forgets_its_person_and_a_closed_draw_everything(opened:
     assert states(h) == [[3] * 4]
 
 
-def test_tickets_lapse_and_are_erased_a_day_later(tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["draw", "deliver", "close"])
+def test_tickets_lapse_and_are_erased_a_day_later(tmp_path: Path, how: str) -> None:
     clock, codes = Clock(), np.arange(10, dtype=np.int64)
     with hub.open(tmp_path / "h", create=True, clock=clock) as h:
         begin = clock.now
@@ -158,11 +159,21 @@ def test_tickets_lapse_and_are_erased_a_day_later(tmp_path: Path) -> None:
         with pytest.raises(RequestError, match="have not lapsed"):
             h.deliver("jlis", drawn, codes[:2])
         assert h.close_tickets("nenkin", drawn) == 0
-        h.tickets("nenkin", 1)
+        later = h.tickets("nenkin", 2)
         assert len(states(h)) == 2
-        clock.now += DAY_S
-        h.tickets("nenkin", 1)
-        assert states(h) == [[0], [0]]
+        clock.now += DAY_S - 1
+        h.deliver("jlis", later[:1].copy(), codes[2:3])
+        assert states(h) == [[1, 1], [1, 0]]
+        clock.now += 1
+        if how == "draw":
+            h.tickets("nenkin", 1)
+            assert states(h) == [[1, 0], [0]]
+        elif how == "deliver":
+            h.deliver("jlis", later[1:].copy(), codes[3:4])
+            assert states(h) == [[1, 1]]
+        else:
+            h.close_tickets("nenkin", later)
+            assert states(h) == [[3, 0]]
         assert h.verify().ok
 
 

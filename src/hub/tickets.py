@@ -186,7 +186,7 @@ def deliver_tickets(
         state[rows] = acquire(store, keys, institution, codes[rows], workers, above).status
     with store.snapshot() as snapshot:
         persons = find_persons(snapshot, RESIDENT_CODES, pseudonyms, workers)[0]
-    _put(store, found, left, persons, state)
+    _put(store, found, left, persons, state, now)
 
 
 def _refuse(wrong: npt.NDArray[np.bool_], expected: str) -> None:
@@ -223,7 +223,7 @@ def close_tickets(store: Store, keys: Keys, institution: int, tickets: Aliases, 
     rows = rows[np.unique(_names(found)[rows], return_index=True)[1]]
     if len(rows):
         n = len(tickets)
-        _put(store, found, rows, np.full(n, NOBODY, np.uint32), np.full(n, CLOSED, np.uint8))
+        _put(store, found, rows, np.full(n, NOBODY, np.uint32), np.full(n, CLOSED, np.uint8), now)
     return len(rows)
 
 
@@ -261,7 +261,9 @@ def _look_up(snapshot: Snapshot, keys: Keys, tickets: Aliases, now: int) -> Foun
     return Found(draw, position, institution, state, person)
 
 
-def _put(store: Store, found: Found, rows: npt.NDArray[np.int64], person: Persons, state: Statuses) -> None:
+def _put(
+    store: Store, found: Found, rows: npt.NDArray[np.int64], person: Persons, state: Statuses, now: int
+) -> None:
     """Write the new person and state of some tickets: columns as long as all of them, rows of those that change."""
     changes = list(_by_draw(found.draw, rows))
     for start in range(0, len(changes), DRAWS_PER_COMMIT):
@@ -274,6 +276,7 @@ def _put(store: Store, found: Found, rows: npt.NDArray[np.int64], person: Person
                 one = _read(key, value)
                 one.persons[at], one.states[at] = person[of_draw], state[of_draw]
                 commit.put_sealed(NAME, key, _pack(one))
+            _purge(commit, now)
 
 
 def _by_draw(
