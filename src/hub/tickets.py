@@ -27,7 +27,7 @@ the next draw's number, u64 little endian. A call that draws more than 800 makes
 | | n x u8 | there: 0 waits, 1 CREATED, 2 ALREADY, 3 closed |
 
 A ticket that is closed forgets its person at once; the rest of a draw goes when it has lapsed. A closed ticket stays
-known until then so that a delivery whose receipt was lost may be repeated after the institution was done with it.
+known until then, so that a delivery whose receipt was lost may be repeated after the institution was done with it.
 """
 
 from __future__ import annotations
