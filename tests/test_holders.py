@@ -542,6 +542,22 @@ def test_an_unknown_alias_leaves_no_record_and_is_not_located(country: Country) 
     assert country.h.stats()["records"] == 0
 
 
+def test_revoked_and_replaced_aliases_are_answered_as_in_rows_that_name_the_holder(country: Country) -> None:
+    town = country.towns[0]
+    own = country.h.acquire(town, country.codes).aliases
+    country.push(list(range(4)), town)
+    country.h.revoke("nenkin", country.nenkin[:1])
+    country.h.revoke(town, own[1:2])
+    fresh = country.h.reissue("nenkin", country.nenkin[2:3]).aliases
+    rows = np.concatenate((country.nenkin[:4], fresh))
+    by_class, named = (country.h.inquire(tax_inquiry(word), rows, word) for word in (MAYORS, town))
+    expected = [Status.REVOKED, Status.NO_ALIAS_AT_PROVIDER, Status.REVOKED, Status.OK, Status.OK]
+    assert by_class.status.tolist() == named.status.tolist() == expected
+    # The old alias of a person does not lead to who holds them.
+    assert [country.provider_of(person) for person in (0, 1)] == [[town, ""], [town, town]]
+    assert country.h.verify().problems == ()
+
+
 @pytest.mark.parametrize(
     ("providers", "words"),
     [
