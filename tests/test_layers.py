@@ -36,7 +36,7 @@ LAYERS = [
     {"group"},
     {"withholding"},
     {"corrections"},
-    {"markcheck", "flagcheck"},
+    {"markcheck", "flagcheck", "inboxcheck"},
     {"verify", "retain"},
     STAGES | {"locate"},
     {"gather", "acts", "keeping", "flagging", "lives", "locating", "payloadkeys"},
