@@ -283,7 +283,8 @@ class Reader:
         self.check_erasures()
 
     def add_chunk(self, period: int, fields: Any, plain: bytes, salts: bytes) -> None:
-        encoded, times, blind, supervised = fields
+        encoded, times, blind, supervised, moments = fields
+        expect(not moments or len(moments) == len(encoded), "moments")
         shared = [msgspec.msgpack.decode(one) for one in encoded]
         for at, one in enumerate(shared):
             mine = supervised[at if len(supervised) > 1 else 0]
@@ -579,6 +580,12 @@ class Reader:
                 rest = holders - {holder} - {one["shared"][2] for one in answers} if accepted else set()
                 expect(set(waiting) == rest and len(waiting) == len(rest), "who has not confirmed")
 
+    def read_payload_keys(self, name: str) -> None:
+        self.payload_keys: dict[int, tuple[int, bytes]] = {}
+        for key, body in self.opened(name):
+            expect(len(body) == 40 and struct.unpack(">I", key)[0] in self.numbers.values(), "payload key")
+            self.payload_keys[struct.unpack(">I", key)[0]] = struct.unpack("<q32s", body)
+
     def read_holds(self, name: str) -> None:
         self.holds: dict[int, list[Any]] = {}
         self.held_persons: dict[int, int] = {}
@@ -761,5 +768,8 @@ READERS: dict[str, Callable[[Reader, str], None]] = {
     "runs": read_nothing, "marks": Reader.read_marks, "events": Reader.read_events,
     "corrections": Reader.read_corrections, "holds": Reader.read_holds, "held": Reader.read_held,
     "requests": Reader.read_requests, "flagged": Reader.read_flagged,
+    "payloadkeys": Reader.read_payload_keys,
+    "inbox": Reader.opened, "inboxes": Reader.opened, "permits": Reader.opened, "outcomes": Reader.opened,
+    "manual": Reader.opened, "payloads": Reader.opened,
 }  # fmt: skip
 """In the order in which they are read."""

@@ -123,7 +123,10 @@ def test_a_flipped_byte_in_any_golden_value_is_noticed(name: str) -> None:
                 check({**databases, name: {**databases[name], key: flipped}})
 
 
-@pytest.mark.parametrize("name", sorted(set(load(GOLDEN)) - {"keys", "files", *DERIVED}))
+FILLED = {name for name, values in load(GOLDEN).items() if values}
+
+
+@pytest.mark.parametrize("name", sorted(FILLED - {"keys", "files", *DERIVED}))
 def test_a_value_with_a_right_checksum_that_no_commit_wrote_is_noticed_by_the_sums(name: str) -> None:
     """As one of an earlier commit would be, whose write was lost."""
     databases = load(GOLDEN)

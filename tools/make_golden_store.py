@@ -40,6 +40,7 @@ import numpy as np
 import hub
 import hub.acquire
 import hub.additions
+import hub.delivery
 import hub.hub
 import hub.merger
 import hub.retain
@@ -81,6 +82,7 @@ SMALL: dict[Any, dict[str, object]] = {
     hub.runs: {"INLINE_BYTES_MAX": 128, "TIER0_BLOCK_ROWS": 100},
     # The thread that merges has its first step when this is over: here the tool does the steps, one by one.
     hub.merger: {"DELAY_S": 86_400.0},
+    hub.delivery: {"DELAY_S": 86_400.0, "ROUND_S": 86_400.0},
     # A value a transaction, however slow the machine is.
     hub.retain: {"STEP_VALUES": 8, "STEP_S": -1.0, "PAUSE_S": 0.0},
 }

@@ -12,13 +12,17 @@ from hub.held import HeldRecord
 from hub.holds import Hold, HoldState
 from hub.hub import Hub, RequestStatus, open
 from hub.messages import (
+    REFUSALS,
     Acquired,
     Acquisition,
     Answer,
+    Answers,
     Flag,
     History,
     Inquiry,
     Kind,
+    PermitInquiry,
+    Permits,
     Reason,
     Receipt,
     Record,
@@ -26,6 +30,7 @@ from hub.messages import (
     Status,
     Withhold,
 )
+from hub.payloads import new_payload_key, open_payload, seal_payload
 from hub.retain import PeriodState, Retained
 from hub.tlog.proof import Proof
 from hub.verify import Report
@@ -33,9 +38,11 @@ from hub.verify import Report
 __version__ = "0.1.0"
 
 __all__ = [
+    "REFUSALS",
     "Acquired",
     "Acquisition",
     "Answer",
+    "Answers",
     "Catalog",
     "Decision",
     "Event",
@@ -52,6 +59,8 @@ __all__ = [
     "Notice",
     "PartyRecord",
     "PeriodState",
+    "PermitInquiry",
+    "Permits",
     "Procedure",
     "Proof",
     "Reason",
@@ -65,5 +74,8 @@ __all__ = [
     "Status",
     "Withhold",
     "errors",
+    "new_payload_key",
     "open",
+    "open_payload",
+    "seal_payload",
 ]

@@ -101,12 +101,15 @@ class Fields(msgspec.Struct, array_like=True, frozen=True):
         blind: 32 random bytes, from which each decision's own are made.
         supervised: for supervisors, of each decision or one for all of them: MessagePack (operator, None or a case
             number for each record that it covers, in their order); shared fields commit to it, see :func:`supervise`.
+        moments: of each decision, seconds since 1970: when the permit that its records leave lapses; of a provision
+            when the requester sees it; 0 = neither. Empty where all are 0.
     """
 
     shared: list[bytes]
     times: list[tuple[int, int]]
     blind: bytes
     supervised: list[bytes]
+    moments: list[int] = []
 
 
 class Chunk(NamedTuple):

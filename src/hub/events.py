@@ -50,6 +50,11 @@ class EventKind(IntEnum):
     FLAGGED = 11
     """An institution flagged a person of its own (``flags.py``)."""
     UNFLAGGED = 12
+    KEY_REGISTERED = 21
+    """An institution's key for payloads was registered or replaced."""
+    KEY_REMOVED = 22
+    REFUSED = 20
+    """A provider refused to answer a permit; ground is the reason of the closed list."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):

@@ -48,6 +48,10 @@ OPERATOR_CHARS_MAX = 100
 CASE_CHARS_MAX = 100
 REQUEST_ID_CHARS_MAX = 100
 
+PAYLOAD_BYTES_MAX = 1 << 16
+"""What a provider answers a row with, sealed: a resident's tax or certificate data as XML takes 2 to 20 KB, and 5,000
+answers of one call stay under a third of a GiB."""
+
 GROUND_CHARS_MAX = 200
 FLAGS_PER_CALL_MAX = 4_096
 """Persons whom one call flags, in one transaction that holds the writer for 40 ms."""
@@ -70,6 +74,42 @@ RETENTION_YEARS = 7
 INQUIRY_OPEN_DAYS_MAX = 62
 """From an inquiry's first record to its last: its id may be sent again for 30 days (by whole days of UTC, so 31), and a
 permit that its last chunk leaves waits no longer than as many again. A period expires so long after its seven years."""
+
+PERMIT_DAYS = 7
+"""A permit waits so many days for its provider's answer where the catalog says nothing else: a body that collects once
+a working day has them all behind the longest holidays."""
+
+PERMIT_DAYS_MAX = 28
+"""No permit waits longer, whatever the catalog says: an answer is fetched by its request id, which is kept for 30 days.
+Retention counts on it as well, see ``INQUIRY_OPEN_DAYS_MAX``."""
+
+PROVIDERS_PER_PERSON_MAX = 3
+"""Providers that one inquiry may ask about one person where the catalog says nothing else: the present municipality,
+the one of 1 January and one more. Asking everybody where a person is known is no inquiry but a search."""
+
+FAN_OUT_PROVIDERS_MAX = 255
+"""The most of them that the catalog may allow a procedure; it fits a byte."""
+
+PAYLOAD_DAYS = 30
+"""What a provider answered is kept so long unless it is fetched before: as long as the request id by which it is."""
+
+PAYLOAD_BYTES_PER_COMMIT_MAX = 1 << 24
+"""Payloads of one durable transaction of provisions; more are several."""
+
+COLLECT_ROWS_MAX = 1 << 20
+COLLECT_ROWS = 65_536
+"""Permits of one collection, at most and by default: 40 bytes each."""
+
+BEHIND_INBOXES_MAX = 1 << 22
+"""Records of the log that a process reads to know how permits stand, about 200 MB; more are sorted in first."""
+
+PROMPT_S = 2
+"""An answer within so many seconds after the question leaves at once; who asks one automatic provider waits for it."""
+
+ANSWERS_EVERY_S = 1
+"""Any later answer, and each that a clerk decided, leaves at full multiples of so many seconds, so that its moment does
+not tell whether a clerk or a machine that came late gave it; whoever runs a hub sets as many as its providers' machines
+take to come round."""
 
 RETAIN_AHEAD_DAYS_MAX = 31
 """A clock that is further ahead of the last record erases nothing unless a person confirms it: a hub at work records

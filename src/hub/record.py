@@ -27,6 +27,7 @@ from hub.keys import Keys
 from hub.marks import Marking, NewMark, prepare_marks, put_new_marks
 from hub.messages import Kind, Status
 from hub.periods import PeriodKey, period_of
+from hub.permits import lapse_time
 from hub.requests import NO_RECORD_BIT, Request, rows_of
 from hub.screen import Basis, Question, Screen
 from hub.snapshot import Commit
@@ -91,7 +92,7 @@ def prepare_chunk(
     table["kind"] = Kind.INQUIRY
     cases = None if batch.cases is None else [batch.cases[rows.start + row] for row in place.tolist()]
     fields = _fields(batch, request, decided.table, cases)
-    laid = lay_records(fields, table, person_keys[order], keys, key, request.received_at)
+    laid = lay_records(fields, table, person_keys[order], keys, key)
     marks = _explicit_marks(batch, request, rows.start, known, position, key)
     marks += screen.marks(
         key, request.received_at, table, batch.requester, code_of, besides={mark.position for mark in marks}
@@ -140,7 +141,9 @@ def _fields(batch: Batch, request: Request, table: DecisionTable, cases: list[st
         )
         for rule, reason, legal_basis in zip(request.rule, request.reason, table.legal_basis, strict=True)
     ]
-    return make_fields(shared, [(request.received_at, 0)] * len(shared), [(inquiry.operator, cases)])
+    lapses_at = lapse_time(request.received_at, table.permit_days)
+    moments = [lapses_at if status == Status.OK else 0 for status in table.status.tolist()]
+    return make_fields(shared, [(request.received_at, 0)] * len(shared), [(inquiry.operator, cases)], moments)
 
 
 def must_prepare_again(commit: Commit, chunk: Prepared, now: int) -> bool:

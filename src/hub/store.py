@@ -25,7 +25,10 @@ Sub-databases of the environment; numbers in keys are big endian:
 | ``corrections`` | u64 index of a record | sealed: how its corrections stand, see ``corrections.py`` |
 | ``events`` | u64 number, from 1 | sealed: what was done with marks and corrections, see ``events.py`` |
 | ``flagged`` | u32 person | sealed: their flags by institution, see ``flags.py`` |
+| ``payloadkeys`` | u32 institution number | sealed: the key that its answers are sealed to, see ``payloadkeys.py`` |
 | ``erasures``, ``holds``, ``held`` | see ``erasures.py``, ``holds.py`` | what retention erased, and what it must not |
+| ``inbox``, ``inboxes``, ``permits``, ``outcomes``, ``manual`` | see ``inbox.py`` | which permits wait for whom |
+| ``payloads`` | u64 index of a first record | sealed: what providers answered, see ``payloadstore.py`` |
 | ``catalogs`` | SHA-256 | sealed: a catalog as it was in force |
 | ``requests.<day>`` | 16 bytes of SHA-256 of requester and id, u32 part | sealed, see ``requests.py`` |
 
@@ -77,6 +80,8 @@ COMPARED_AT_A_TIME = 1_000
 NAMES = (
     "meta", "tables", "changes", "pending", "records", "entries", "nodes", "catalogs", "runs", "rundir", "checkpoints",
     "marks", "corrections", "events", "erasures", "holds", "held", "flagged",
+    "payloadkeys",
+    "inbox", "inboxes", "permits", "outcomes", "manual", "payloads",
 )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from hub.aliases import RESIDENT_CODES, count_aliases, find_aliases, find_persons
 from hub.bodies import Bodies, Heads
@@ -26,7 +27,7 @@ from hub.events import EventKind, Told, last_number, put_event
 from hub.flags import FlaggedCache
 from hub.handles import REQUESTER, PartyRecord, Stood, find_handle, make_handle, read_stood, sides_of, stood, tell
 from hub.history import find_records, person_keys
-from hub.limits import GROUND_CHARS_MAX, OPERATOR_CHARS_MAX
+from hub.limits import ANSWERS_EVERY_S, GROUND_CHARS_MAX, OPERATOR_CHARS_MAX
 from hub.marks import (
     NAME,
     PERSON,
@@ -72,7 +73,10 @@ class Office:
         heads: Heads,
         catalog: Callable[[], Catalog],
         now: Callable[[], int],
+        wake: Callable[[], None] = lambda: None,
+        answers_every_s: int = ANSWERS_EVERY_S,
     ) -> None:
+        self.wake, self.answers_every_s = wake, answers_every_s
         self.store, self.groups, self.periods, self.heads = store, groups, periods, heads
         self.catalog, self.now = catalog, now
         self.keys = store.keys
@@ -85,6 +89,10 @@ class Office:
     def bodies(self, snapshot: Snapshot) -> Bodies:
         """The record bodies of a snapshot."""
         return Bodies(snapshot, self.periods, self.heads)
+
+    def manual_anywhere(self, snapshot: Snapshot, persons: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_] | None:
+        """Of each person whether some institution lets only a clerk answer about them; None: of nobody."""
+        return self.flagged.of(snapshot).manual_anywhere(persons)
 
     def visibility(self, snapshot: Snapshot, bodies: Bodies, person: int) -> Visibility:
         """What of a person's records may be shown.
