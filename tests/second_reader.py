@@ -767,8 +767,7 @@ READERS: dict[str, Callable[[Reader, str], None]] = {
     "checkpoints": Reader.read_checkpoints, "files": Reader.read_files, "rundir": Reader.read_rundir,
     "runs": read_nothing, "marks": Reader.read_marks, "events": Reader.read_events,
     "corrections": Reader.read_corrections, "holds": Reader.read_holds, "held": Reader.read_held,
-    "requests": Reader.read_requests, "flagged": Reader.read_flagged,
-    "payloadkeys": Reader.read_payload_keys,
+    "requests": Reader.read_requests, "flagged": Reader.read_flagged, "payloadkeys": Reader.read_payload_keys,
     "inbox": Reader.opened, "inboxes": Reader.opened, "permits": Reader.opened, "outcomes": Reader.opened,
     "manual": Reader.opened, "payloads": Reader.opened,
 }  # fmt: skip

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hub.bodies import Bodies, Heads
+from hub.bodies import Bodies, Fields, Heads
 from hub.deliver import all_inboxes
 from hub.inbox import (
     ENTRY,
@@ -38,7 +38,7 @@ from hub.inbox import (
 from hub.periods import PeriodKeys
 from hub.snapshot import Snapshot
 from hub.store import Store
-from hub.tail import Tail
+from hub.tail import SMALL_ROWS, Tail
 
 
 class Open(NamedTuple):
@@ -92,6 +92,14 @@ class Exchange:
         """The newest state, held until the block ends."""
         with self._store.snapshot() as snapshot:
             yield State(snapshot, self._periods, self._lock, self._tail_of(snapshot))
+
+    def note(self, first: int, fields: Fields, table: npt.NDArray[np.void]) -> None:
+        """Say that a chunk of records is durable: where it is small and follows what was read, it is not read again."""
+        if len(table) > SMALL_ROWS:
+            return
+        with self._lock:
+            if self._tail is not None and self._tail.upto == first:
+                self._tail.take(first, fields, table)
 
     def _tail_of(self, snapshot: Snapshot) -> Tail:
         base = read_delivered(snapshot)

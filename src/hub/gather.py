@@ -23,7 +23,7 @@ from concurrent.futures import Future
 import numpy as np
 import numpy.typing as npt
 
-from hub.append import append_records
+from hub.append import Laid, append_records
 from hub.batch import Batch
 from hub.catalog import Catalog, DecisionTable
 from hub.errors import BusyError, HubError, RequestError, StorageError
@@ -82,7 +82,7 @@ class Parts:
     Attributes:
         catalog: the one in force now. now: seconds since 1970. day: the database of today's request ids, made.
         flagged: everybody's flags in a snapshot.
-        publish: makes everything that is durable answerable. wake: says that records were added.
+        publish: makes everything that is durable answerable. wake: says which records were added.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Parts:
         day: Callable[[int], str],
         flagged: Callable[[Snapshot], Flagged],
         publish: Callable[[], None],
-        wake: Callable[[], None],
+        wake: Callable[[int, Laid], None],
     ) -> None:
         self.store, self.groups, self.periods = store, groups, periods
         self.catalog, self.now, self.clock, self.day = catalog, now, clock, day
@@ -358,7 +358,7 @@ class Gatherer:
         parts.groups.note(name, number, [call.key for call in group.calls])
         if fold is not None:
             parts.groups.folded(fold)
-        parts.wake()
+        parts.wake(first, group.laid)
 
     def _answer(self, formed: Formed) -> None:
         """Make the checkpoint durable, then put the answers together."""

@@ -34,7 +34,7 @@ from hub.aliases import (
     table_numbers,
 )
 from hub.answers import Answering
-from hub.append import Grown, grow_tree
+from hub.append import Grown, Laid, grow_tree
 from hub.authorise import authorise
 from hub.batch import Batch, Decided
 from hub.bodies import Bodies, Heads
@@ -54,6 +54,7 @@ from hub.history import Found, GapError
 from hub.holds import HoldKeys
 from hub.keeping import Keeping
 from hub.kept import note_exported
+from hub.lapse import Lapser
 from hub.limits import HISTORY_LIMIT, HISTORY_STEP_S
 from hub.log import Log
 from hub.marks import has_marks
@@ -151,9 +152,11 @@ class Hub(Acts, Exchanging, Flagging, Keeping, PayloadKeys):
         )  # fmt: skip
         self._withholding = Withholding(self._office)
         self._corrections = Corrections(self._office, self._corrected)
-        exchange, numbers = Exchange(self._store, self._periods), PermitNumbers(self._store.keys)
+        exchange = self._exchange = Exchange(self._store, self._periods)
+        numbers = PermitNumbers(self._store.keys)
         self._collector = Collector(self._office, exchange, numbers)
         self._provider = Provider(self._office, exchange, numbers, lambda: self._published().publish())
+        self._lapser = Lapser(self._office, exchange, lambda: self._published().publish())
         self._answering = Answering(self._office, exchange)
         self._delivery: Delivery | None = None
         self._lapsing = threading.Lock()
@@ -521,13 +524,15 @@ class Hub(Acts, Exchanging, Flagging, Keeping, PayloadKeys):
                 # Aliases or flags have changed since. Under the writer's lock nothing moves any more.
                 chunk = self._prepare(batch, request, decided, chunk.number)
                 now = max(now, period_start(chunk.laid.period))
-            write_chunk(commit, name, key, request, chunk, now, grown)
+            first = write_chunk(commit, name, key, request, chunk, now, grown)
             if before_commit is not None:
                 before_commit(commit.state)
-        self._wake()
+        self._wake(first, chunk.laid)
 
-    def _wake(self) -> None:
-        """Say that records were added."""
+    def _wake(self, first: int | None = None, laid: Laid | None = None) -> None:
+        """Say that records were added; which, where it may spare a reader the look into the log."""
+        if first is not None and laid is not None:
+            self._exchange.note(first, laid.fields, laid.table)
         if self._merger is not None:
             self._merger.wake()
         if self._delivery is not None:
@@ -640,7 +645,7 @@ class Hub(Acts, Exchanging, Flagging, Keeping, PayloadKeys):
             return
         with self._lapsing:
             if now >= self._next_lapse:
-                self._provider.lapse()
+                self._lapser.lapse()
                 expire_payloads(self._store, now)
                 self._next_lapse = lapse_time(now + 1, 0)
 

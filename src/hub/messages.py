@@ -83,6 +83,9 @@ class Reason(IntEnum):
 REFUSALS = (Reason.IDENTITY_IN_DOUBT, Reason.UNDER_CORRECTION, Reason.LINKAGE_SUSPENDED)
 """The closed list of reasons for which a provider may refuse (番号法22条1項 obliges it to answer otherwise)."""
 
+OWN_DATA = "self/"
+"""Procedures by which a person asks for their own data (自己情報), themselves or through an agent."""
+
 
 class Acquisition(IntEnum):
     """What became of one row of an acquisition."""

@@ -154,19 +154,23 @@ def must_prepare_again(commit: Commit, chunk: Prepared, now: int) -> bool:
 
 def write_chunk(
     commit: Commit, name: str, key: bytes, request: Request, chunk: Prepared, now: int, grown: Grown | None
-) -> None:
+) -> int | None:
     """Put a prepared chunk into the transaction: its records and its request's state.
 
     Args:
         now: the hub's clock; the log's time never runs backwards.
         grown: the tree with the chunk's records, where it was hashed beforehand.
+
+    Returns:
+        index of its first record; None where it was there already.
     """
     part = key + (chunk.number + 1).to_bytes(4, "big")
     if commit.txn.get(part, db=commit.databases[name]) is not None:
         # It is there already: an interrupt came between its commit and its caller's notice of it.
-        return
+        return None
     if chunk.number == 0:
         commit.put_sealed(name, key + bytes(4), msgspec.msgpack.encode(request))
     commit.put_sealed(name, part, commit.state.records.to_bytes(8, "little") + chunk.state)
     first = append_records(commit, chunk.laid, now, grown)
     put_new_marks(commit, chunk.marks, chunk.laid.period, first)
+    return first

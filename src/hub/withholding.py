@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hub.aliases import RESIDENT_CODES, count_aliases, find_aliases, find_persons
+from hub.append import Laid
 from hub.bodies import Bodies, Heads
 from hub.catalog import Catalog
 from hub.catalog.moments import bound_of
@@ -73,7 +74,7 @@ class Office:
         heads: Heads,
         catalog: Callable[[], Catalog],
         now: Callable[[], int],
-        wake: Callable[[], None] = lambda: None,
+        wake: Callable[[int, Laid], None],
         answers_every_s: int = ANSWERS_EVERY_S,
     ) -> None:
         self.wake, self.answers_every_s = wake, answers_every_s
