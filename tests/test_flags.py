@@ -268,6 +268,16 @@ def test_new_records_begin_withheld_on_the_side_that_flagged_their_person(partie
     assert h.verify().problems == ()
 
 
+def test_what_is_provided_about_a_withheld_person_is_shown_to_nobody_either(parties: Parties) -> None:
+    h = parties.h
+    h.flag(parties.town, parties.known[:1], WITHHELD)
+    parties.ask("r", [0, 1])
+    for permits in h.collect(parties.town):
+        h.provide(parties.town, permits, Status.EMPTY)
+    assert [len(parties.shown(person)) for person in (0, 1)] == [0, 2]
+    assert h.verify().problems == ()
+
+
 def test_only_a_party_s_flag_withholds_a_record(parties: Parties, path: str) -> None:
     h, other = parties.h, parties.other_town
     theirs = h.acquire(other, parties.codes[:2]).aliases
