@@ -134,7 +134,9 @@ class Answering:
             rows = _read_rows(state, name, key, request, small, 0, request.rows)
             at = np.flatnonzero((rows.status == Status.OK) & (rows.indexes >= 0))
             outcomes = self._outcomes(state, rows.indexes[at])
-        provided = ended_by(outcomes.words[status_of(outcomes.words) == Status.PROVIDED])
+        # What the requester cannot have seen yet stays; neither may the count tell of it.
+        seen = (status_of(outcomes.words) == Status.PROVIDED) & (outcomes.released <= office.now())
+        provided = ended_by(outcomes.words[seen])
         if len(provided):
             with office.store.commit() as commit:
                 forget_payloads(commit, office.periods, np.sort(provided))

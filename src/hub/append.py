@@ -77,7 +77,7 @@ def make_fields(
     Args:
         shared: of each decision; its own ``supervised`` is replaced.
         times: of each decision (requested at, provided at), seconds since 1970, 0 = not.
-        supervised: (operator, cases) of each decision, or one for all. moments: see :class:`Fields`.
+        supervised: the fields of :class:`Supervised`, of each decision or one for all. moments: see :class:`Fields`.
     """
     blind = os.urandom(32)
     encoded = [msgspec.msgpack.encode(one) for one in supervised]

@@ -29,6 +29,7 @@ from hub.inbox import (
     Outcomes,
     Part,
     PermitRows,
+    ended_by,
     join,
     read_delivered,
     read_inbox,
@@ -195,7 +196,10 @@ class State:
         )  # fmt: skip
 
     def ends(self, inbox: Inbox, indexes: Indexes, outcomes: Outcomes) -> None:
-        """Enter what became of a provider's permits, or nothing where it has none of these (uint64[N], ascending)."""
+        """Enter what became of a provider's permits, or nothing where it has none of these (uint64[N], ascending).
+
+        Only what the snapshot has: an end that came behind it has no payload there yet.
+        """
         entries = inbox.entries
         low, high = np.searchsorted(entries["last"], int(indexes[0])), np.searchsorted(
             entries["first"], int(indexes[-1]), side="right"
@@ -210,6 +214,8 @@ class State:
             outcomes.released[place[hit]] = one.outcomes.released[hit]
         with self._lock:
             self._tail.end(inbox.provider, indexes, outcomes)
+        behind = ended_by(outcomes.words) >= self.snapshot.state.records
+        outcomes.words[behind] = outcomes.released[behind] = 0
 
     def providers(self) -> list[Inbox]:
         """Every provider that ever had a permit."""

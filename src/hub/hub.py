@@ -56,6 +56,8 @@ from hub.keeping import Keeping
 from hub.kept import note_exported
 from hub.lapse import Lapser
 from hub.limits import HISTORY_LIMIT, HISTORY_STEP_S
+from hub.locate import day_of_inquiry, locate_rows, stand_in_providers
+from hub.locating import Locating
 from hub.log import Log
 from hub.marks import has_marks
 from hub.merger import Merger
@@ -116,7 +118,7 @@ class RequestStatus(msgspec.Struct, frozen=True, kw_only=True):
     complete: bool
 
 
-class Hub(Acts, Exchanging, Flagging, Keeping, PayloadKeys):
+class Hub(Acts, Exchanging, Flagging, Keeping, Locating, PayloadKeys):
     """An open hub folder. Made by :func:`open`; a context manager; may be used from several threads."""
 
     def __init__(
@@ -314,7 +316,9 @@ class Hub(Acts, Exchanging, Flagging, Keeping, PayloadKeys):
         records nothing again; after a crash or an exception it goes on at the first chunk that is missing.
 
         Args:
-            aliases: uint8[N, 16], the requester's. providers: a code, list[str] or uint32[N] numbers.
+            aliases: uint8[N, 16], the requester's. providers: a code, list[str] or uint32[N] numbers. A class label
+                may stand instead of a code (``CLASSES_FROM`` plus ``Catalog.class_number`` instead of a number): the
+                row goes to the body of that class that holds the person, see docs/holders.md.
             cases: a case number a row, kept for supervisors.
             withhold: a mark (不開示) or None a row: its record is in no history until the mark is lifted. A row
                 whose alias is unknown has no record, and its mark is dropped.
@@ -396,8 +400,9 @@ class Hub(Acts, Exchanging, Flagging, Keeping, PayloadKeys):
         return await future
 
     def _is_small(self, batch: Batch) -> bool:
-        """Whether it shares a commit with others; marks are written with chunks of their own."""
-        return batch.marks is None and 0 < len(batch) <= limits.ROWS_GATHERED_MAX and not self._store.readonly
+        """Whether it shares a commit with others; marks and lists of holders are written with chunks of their own."""
+        plain = batch.marks is None and not batch.by_class
+        return plain and 0 < len(batch) <= limits.ROWS_GATHERED_MAX and not self._store.readonly
 
     def _gathering(self) -> Gatherer:
         assert self._gatherer is not None
@@ -426,10 +431,10 @@ class Hub(Acts, Exchanging, Flagging, Keeping, PayloadKeys):
             name, request, small = found
             check_request(request, batch)
             catalog = self.catalog_of(request.catalog)
-            decided = authorise(catalog, batch.inquiry, batch.providers, request.received_at, consents=batch.consents)
+            decided = _decide(catalog, batch, request.received_at)
         else:
             catalog = self.catalog
-            decided = authorise(catalog, batch.inquiry, batch.providers, now, consents=batch.consents)
+            decided = _decide(catalog, batch, now)
             if not len(batch):
                 return respond_empty(batch.inquiry.request_id, now)
             request = new_request(batch, decided.table, now, catalog.digest)
@@ -441,7 +446,8 @@ class Hub(Acts, Exchanging, Flagging, Keeping, PayloadKeys):
         # Also where all chunks were there: the process before may have died between commit and head.
         self._published().publish()
         with self._store.snapshot() as snapshot:
-            return respond(snapshot, name, key, request, batch.inquiry.request_id, small)
+            codes = {body.number: body.code for body in catalog.institutions()} if batch.by_class else None
+            return respond(snapshot, name, key, request, batch.inquiry.request_id, small, codes=codes)
 
     def _record_chunks(
         self,
@@ -493,15 +499,22 @@ class Hub(Acts, Exchanging, Flagging, Keeping, PayloadKeys):
 
     def _prepare(self, batch: Batch, request: Request, decided: Decided, chunk: int) -> Prepared:
         rows = rows_of(request, chunk)
-        wanted = (decided.table.status == Status.OK).astype(np.uint8).take(decided.decision[rows])
+        providers, decision, going = batch.providers[rows], decided.decision[rows], None
         with self._store.snapshot() as snapshot:
-            resolution = resolve_aliases(
-                snapshot, batch.requester, batch.providers[rows], batch.aliases[rows], _ALONE, wanted=wanted
-            )
             screen = Screen(snapshot, self._office.flagged.of(snapshot))
+            if batch.by_class:
+                day = day_of_inquiry(batch, request.received_at)
+                going = locate_rows(snapshot, batch, decided, rows, day, screen.flagged)
+                providers, decision = going.providers, going.decision
+            wanted = (decided.table.status == Status.OK).astype(np.uint8).take(decision)
+            if going is not None:
+                wanted[providers == 0] = 0
+            resolution = resolve_aliases(
+                snapshot, batch.requester, providers, batch.aliases[rows], _ALONE, wanted=wanted
+            )
         key = self._periods.make(period_of(self._now()))
         return prepare_chunk(
-            batch, request, decided, resolution, screen, chunk, self._store.keys, key, self._code_of(request)
+            batch, request, decided, resolution, screen, chunk, self._store.keys, key, self._code_of(request), going
         )
 
     def _code_of(self, request: Request) -> Callable[[int], str]:
@@ -521,7 +534,7 @@ class Hub(Acts, Exchanging, Flagging, Keeping, PayloadKeys):
         with self._store.commit() as commit:
             now = max(int(self._clock()), commit.state.time)
             if must_prepare_again(commit, chunk, now):
-                # Aliases or flags have changed since. Under the writer's lock nothing moves any more.
+                # Aliases, flags or holders have changed since. Under the writer's lock nothing moves any more.
                 chunk = self._prepare(batch, request, decided, chunk.number)
                 now = max(now, period_start(chunk.laid.period))
             first = write_chunk(commit, name, key, request, chunk, now, grown)
@@ -876,6 +889,14 @@ def _request_key(requester: str, request_id: str) -> bytes:
         if not isinstance(text, str):
             raise RequestError(f"{name}: expected text, got {type(text).__name__}")
     return request_key(requester, request_id)
+
+
+def _decide(catalog: Catalog, batch: Batch, at: int) -> Decided:
+    """The decisions of a batch; rows with classes get those of their own provider when they are located."""
+    providers = batch.providers
+    if batch.by_class:
+        providers = stand_in_providers(catalog, catalog.table(batch.inquiry, at), providers)
+    return authorise(catalog, batch.inquiry, providers, at, consents=batch.consents)
 
 
 def _rows_in(request: Request, chunk: int) -> int:

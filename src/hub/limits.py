@@ -65,6 +65,22 @@ CORRECTION_DAYS = 90
 CORRECTIONS_PER_RECORD_MAX = 100
 """Corrections of one record that are asked for, and that are made: their state is one value."""
 
+CLASSES_FROM = 1 << 31
+"""In a column of providers, numbers from here on are classes: this plus the class's own number of 31 bits."""
+
+HOLDER_BLOCKS_PER_COMMIT = 1_024
+"""Blocks of 256 persons that one transaction of holders rewrites, 4 to 12 MB: bounded memory, and the writer is held
+for some ten milliseconds."""
+
+HOLDER_BLOCKS_AT_A_TIME = 1_024
+"""Blocks that one step of a look-up reads, 3 to 9 MB of facts."""
+
+HOLDER_FACTS_MAX = 64
+"""Facts of one person and class: who moves every year has that many in a life, and a block stays under 200 KB."""
+
+WANTED_LIMIT_MAX = 10_000
+"""Wanted aliases of one call: half a megabyte of codes."""
+
 REQUEST_DAYS = 30
 """Request ids are kept this many days; afterwards the same id is a new request."""
 

@@ -26,6 +26,8 @@ Sub-databases of the environment; numbers in keys are big endian:
 | ``events`` | u64 number, from 1 | sealed: what was done with marks and corrections, see ``events.py`` |
 | ``payloadkeys`` | u32 institution number | sealed: the key that its answers are sealed to, see ``payloadkeys.py`` |
 | ``flagged`` | u32 person | sealed: their flags by institution, see ``flags.py`` |
+| ``holders`` | see ``holders.py`` | who holds whom, as a member of which class, since when and until when |
+| ``wanted`` | u16 institution number, 16 bytes of a pseudonym | sealed: an alias that is wanted, see ``wanted.py`` |
 | ``erasures``, ``holds``, ``held`` | see ``erasures.py``, ``holds.py`` | what retention erased, and what it must not |
 | ``inbox``, ``inboxes``, ``permits``, ``outcomes``, ``manual`` | see ``inbox.py`` | which permits wait for whom |
 | ``payloads`` | u64 index of a first record | sealed: what providers answered, see ``payloadstore.py`` |
@@ -79,7 +81,7 @@ FEW_BLOCKS = 64
 COMPARED_AT_A_TIME = 1_000
 NAMES = (
     "meta", "tables", "changes", "pending", "records", "entries", "nodes", "catalogs", "runs", "rundir", "checkpoints",
-    "marks", "corrections", "events", "erasures", "holds", "held", "flagged", "payloadkeys",
+    "marks", "corrections", "events", "erasures", "holds", "held", "flagged", "payloadkeys", "holders", "wanted",
     "inbox", "inboxes", "permits", "outcomes", "manual", "payloads",
 )  # fmt: skip
 

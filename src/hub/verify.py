@@ -148,7 +148,7 @@ class Verifier:
         """The checksums of all small values."""
         names = [
             "meta", "changes", "pending", "catalogs", "nodes", "checkpoints", "marks", "corrections", "events",
-            "erasures", "holds", "held", "flagged", "payloadkeys",
+            "erasures", "holds", "held", "flagged", "payloadkeys", "holders", "wanted",
             "inbox", "inboxes", "permits", "outcomes", "manual", "payloads",
         ]  # fmt: skip
         days = (self._store.request_database(day, create=False) for day in sorted(self._store.request_days()))

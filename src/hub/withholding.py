@@ -400,7 +400,7 @@ class Withholding:
             return []
         aliases, _ = find_aliases(snapshot, number, np.array([record.person], dtype=np.uint32), _ALONE)
         withheld = any(read_state(snapshot, record.index, side)[0] for side in sides)
-        told = tell(catalog, record, aliases[0].tobytes(), withheld=withheld)
+        told = tell(catalog, record, number, aliases[0].tobytes(), withheld=withheld)
         return [(make_handle(office.keys, number, record.index), told)]
 
     def _stored(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
