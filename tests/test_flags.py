@@ -136,6 +136,19 @@ def test_a_full_call_is_accepted_and_one_row_more_is_refused(parties: Parties) -
         h.flag(town, np.vstack([full, full[:1]]), MANUAL)
 
 
+def test_flags_stay_with_the_person_when_an_alias_is_replaced(parties: Parties) -> None:
+    h, town, known = parties.h, parties.town, parties.known
+    h.flag(town, known[:2], MANUAL | NO_SELF)
+    fresh = h.reissue(town, known[:1]).aliases
+    assert h.flags(town, np.ascontiguousarray(np.vstack([fresh, known[1:2]]))).tolist() == [5, 5]
+    for call in (lambda: h.flags(town, known[:1]), lambda: h.flag(town, known[:1], MANUAL, on=False)):
+        with pytest.raises(RequestError, match=r"^aliases: expected this institution's own, got 1 others$"):
+            call()
+    h.flag(town, fresh, MANUAL, on=False)
+    assert h.flags(town, fresh).tolist() == [4]
+    assert h.verify().problems == ()
+
+
 def test_no_flags_of_nobody_are_no_change(parties: Parties) -> None:
     parties.h.flag(parties.town, parties.known[:0], MANUAL)
     assert parties.h.flags(parties.town, parties.known[:0]).tolist() == []
