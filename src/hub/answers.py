@@ -73,15 +73,8 @@ class Answering:
 
     def _outcomes(self, state: State, indexes: npt.NDArray[np.int64]) -> Outcomes:
         """What became of permits (int64[N], any order)."""
-        order = np.argsort(indexes)
-        ascending = indexes[order].astype(np.uint64)
-        found = Outcomes(np.zeros(len(indexes), np.uint64), np.zeros(len(indexes), np.uint32))
-        if len(indexes):
-            for inbox in self._inboxes(state, ascending):
-                state.ends(inbox, ascending, found)
-        back = np.empty(len(order), dtype=np.intp)
-        back[order] = np.arange(len(order))
-        return Outcomes(found.words[back], found.released[back])
+        wanted = indexes.astype(np.uint64)
+        return state.ends(self._inboxes(state, wanted), wanted)
 
     def _inboxes(self, state: State, indexes: Indexes) -> Sequence[Inbox]:
         """The inboxes in which these permits can be."""
@@ -103,7 +96,7 @@ class Answering:
         payloads: list[bytes | None] = [None] * len(status)
         provided = status[waiting] == Status.PROVIDED
         if provided.any():
-            reader = PayloadReader(state.snapshot, self._office.periods)
+            reader = PayloadReader(state.snapshot, state.periods)
             reader.read(ended_by(shown[provided]), payloads, waiting[provided])
         complete = not np.isin(status, (Status.PENDING, Status.HELD)).any()
         return Answers(status, reason, payloads, bool(complete))

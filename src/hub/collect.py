@@ -21,7 +21,7 @@ from hub import _core
 from hub.aliases import find_aliases
 from hub.errors import RequestError
 from hub.exchange import Exchange, Open, State
-from hub.inbox import Part, PermitRows, read_manual
+from hub.inbox import Part, PermitRows, read_manual, stretch
 from hub.limits import COLLECT_ROWS_MAX
 from hub.messages import PermitInquiry, Permits
 from hub.permits import PermitNumbers
@@ -93,7 +93,7 @@ class Collector:
                 return None
             place.number, begin, waiting = 0, place.below, 0
             place.below = records
-            for entry in inbox.entries[int(np.searchsorted(inbox.entries["last"], begin)) :]:
+            for entry in inbox.entries[stretch(inbox.entries["last"], begin, begin)[0] :]:
                 waiting += int(entry["open"])
                 if waiting >= limit:
                     place.below = int(entry["last"]) + 1
@@ -101,7 +101,8 @@ class Collector:
         found = state.between(inbox, place.first, place.below, waiting=True)
         rows, numbers, aliases, by_clerk = self._held(state, provider, found, manual)
         order = _core.order_by_key(numbers)
-        order = order[int(np.searchsorted(numbers[order], place.number, side="right")) :] if place.number else order
+        if place.number:
+            order = order[int(numbers[order].searchsorted(np.uint64(place.number), side="right")) :]
         if len(order) > limit:
             order = order[:limit]
             place.number = int(numbers[order[-1]])

@@ -212,7 +212,7 @@ class Provider:
 
     def _check_same_payloads(self, state: State, seen: Seen, given: Given, rows: npt.NDArray[np.intp]) -> None:
         kept: list[bytes | None] = [None] * len(rows)
-        reader = PayloadReader(state.snapshot, self._office.periods)
+        reader = PayloadReader(state.snapshot, state.periods)
         reader.read(ended_by(seen.outcomes.words[rows]), kept, np.arange(len(rows)))
         for at, row in enumerate(rows.tolist()):
             payload = None if given.payloads is None else given.payloads[row]
@@ -297,7 +297,10 @@ def _split(rows: npt.NDArray[np.intp], payloads: list[bytes | None] | None) -> l
     """Rows in chunks of one transaction each."""
     if payloads is None:
         return [rows[start : start + ROWS_PER_CHUNK] for start in range(0, len(rows), ROWS_PER_CHUNK)]
-    every = np.fromiter((0 if one is None else len(one) for one in payloads), np.int64, len(payloads))
+    if None in payloads:
+        every = np.fromiter((0 if one is None else len(one) for one in payloads), np.int64, len(payloads))
+    else:
+        every = np.fromiter(map(len, payloads), np.int64, len(payloads))  # type: ignore[arg-type]
     sizes = np.cumsum(every[rows])
     if len(rows) <= ROWS_PER_CHUNK and (not len(rows) or sizes[-1] <= PAYLOAD_BYTES_PER_COMMIT_MAX):
         return [rows] if len(rows) else []
