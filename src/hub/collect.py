@@ -152,6 +152,8 @@ class Collector:
     ) -> list[Permits]:
         """The permits by inquiry and deadline; no order but that of their numbers."""
         rows, numbers, aliases, by_clerk = some
+        if not len(numbers):
+            return []
         known: dict[Part, int] = {}
         names = [known.setdefault(part, len(known)) for part in rows.parts]
         asked = np.zeros(len(numbers), dtype=np.uint16)
@@ -162,10 +164,13 @@ class Collector:
         of_row = np.array(names, dtype=np.uint32)[rows.which] if len(names) else rows.which
         made = []
         # By the lowest number in each, so that the order of the inquiries is none of the log's either.
-        used, first = np.unique(of_row, return_index=True)
+        if len(known) == 1:
+            used, first = np.zeros(1, np.uint32), np.zeros(1, np.intp)
+        else:
+            used, first = np.unique(of_row, return_index=True)
         parts = list(known)
         for name in used[np.argsort(first)].tolist():
-            own = of_row == name
+            own = slice(None) if len(known) == 1 else of_row == name
             part = parts[name]
             made.append(
                 Permits(

@@ -20,8 +20,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from hub import _core
 from hub.bodies import Bodies, Fields, Heads
 from hub.deliver import all_inboxes
+from hub.errors import RequestError
 from hub.inbox import (
     ENTRY,
     Inbox,
@@ -37,6 +39,7 @@ from hub.inbox import (
     read_segment,
     stretch,
 )
+from hub.messages import Kind
 from hub.periods import OpenedKeys, PeriodKeys
 from hub.snapshot import Snapshot
 from hub.store import Store
@@ -99,8 +102,11 @@ class Exchange:
             yield State(snapshot, OpenedKeys(self._periods), self._lock, self._tail_of(snapshot))
 
     def note(self, first: int, fields: Fields, table: npt.NDArray[np.void]) -> None:
-        """Say that a chunk of records is durable: where it is small and follows what was read, it is not read again."""
-        if len(table) > SMALL_ROWS:
+        """Say that a chunk of records is durable: where it follows what was read, it is not read again.
+
+        A large one of inquiries is left to who asks for its permits.
+        """
+        if len(table) > SMALL_ROWS and int(table[0]["kind"]) == Kind.INQUIRY:
             return
         with self._lock:
             if self._tail is not None and self._tail.upto == first:
@@ -172,11 +178,17 @@ class State:
         return Open(joined, outcomes)
 
     def see(self, provider: int, indexes: Indexes) -> Seen:
-        """What a provider's answer names: uint64[N], any order, untrusted, each once."""
-        order = np.argsort(indexes)
+        """What a provider's answer names: uint64[N], any order, untrusted.
+
+        Raises:
+            RequestError: one is there twice.
+        """
+        order = _core.order_by_key(indexes)
         inbox = self.inbox(provider)
         n = len(indexes)
         sorted_indexes = indexes[order]
+        if (sorted_indexes[1:] == sorted_indexes[:-1]).any():
+            raise RequestError("permits: expected each once, got one twice")
         seen = Seen(np.zeros(n, np.bool_), np.zeros(n, np.uint32), np.zeros(n, np.uint32), [], _none(n))
         outcomes = seen.outcomes
         place = np.searchsorted(inbox.entries["first"], sorted_indexes, side="right") - 1
