@@ -16,7 +16,7 @@ STAGES = {"decode", "authorise", "resolve", "record", "respond", "disclose"}
 
 LAYERS = [
     {"errors", "limits"},
-    {"messages", "_core", "_pages", "_hash", "_runs", "_proofs", "_walk", "keys", "workers"},
+    {"messages", "_core", "_pages", "_hash", "_runs", "_proofs", "_walk", "_asked", "keys", "workers"},
     {"sealed", "periods", "payloads"},
     {"snapshot"},
     {"store", "runs"},
@@ -27,8 +27,8 @@ LAYERS = [
     {"aliases", "catalog", "tlog"},
     {"additions", "batch", "kept"},
     {"acquire", "requests", "requestgroups", "bodies", "log", "erasures"},
-    {"append", "history", "confidential", "holds", "held"},
-    {"group"},
+    {"append", "history", "confidential", "holds", "held", "asked"},
+    {"group", "askedlog"},
     {"handles", "events"},
     {"marks"},
     {"withholding"},

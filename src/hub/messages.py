@@ -100,6 +100,8 @@ class Kind(IntEnum):
     CORRECTION = 3
     CONFIRMATION = 4
     ERASURE = 5
+    RELEASE = 8
+    """Another clerk released a row that was held: it follows the held record, and a permit leaves as of an inquiry."""
 
 
 class Inquiry(msgspec.Struct, frozen=True, kw_only=True):
