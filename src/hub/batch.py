@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from hub.catalog import DecisionTable
+from hub.catalog import Consents, DecisionTable
 from hub.messages import Aliases, Inquiry, Status, Withhold, count_names
 
 
@@ -20,7 +20,8 @@ class Batch(msgspec.Struct, frozen=True):
         requester: the requester's institution number.
         aliases: uint8[N, 16]. providers: uint32[N] institution numbers.
         cases: a case number a row, or None. marks: a mark (or None) a row, or None.
-        digest: SHA-256 of all of the above: the same request id must come with the same.
+        digest: SHA-256 of all that is here: the same request id must come with the same.
+        consents: True where all rows' persons consented, bool[N] where some did, None where nobody did.
     """
 
     inquiry: Inquiry
@@ -30,6 +31,7 @@ class Batch(msgspec.Struct, frozen=True):
     cases: list[str | None] | None
     digest: bytes
     marks: list[Withhold | None] | None = None
+    consents: Consents = None
 
     def __len__(self) -> int:
         return len(self.aliases)
@@ -80,7 +82,7 @@ class Decided:
 
     @property
     def status(self) -> npt.NDArray[np.uint8]:
-        """uint8[N] of :class:`hub.Status`: OK, DENIED or DENIED_ASSESSMENT."""
+        """uint8[N] of :class:`hub.Status`: OK or one of the DENIED ones."""
         return self.table.status.take(self.decision)
 
     @property

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from hub import _core
 from hub.batch import Batch
-from hub.catalog import Catalog
+from hub.catalog import Catalog, Consents
 from hub.catalog.words import is_plain
 from hub.errors import RequestError
 from hub.limits import (
@@ -43,6 +43,7 @@ def decode_inquiry(
     providers: Any,
     cases: Sequence[str | None] | None,
     withhold: Sequence[Withhold | None] | None = None,
+    consents: Any = None,
 ) -> Batch:
     """Check one inquiry.
 
@@ -62,7 +63,10 @@ def decode_inquiry(
     marks = None if withhold is None else _check_marks(withhold, len(rows))
     if marks is not None:
         digest.update(b"marks" + msgspec.msgpack.encode(marks))
-    return Batch(inquiry, requester, rows, numbers, listed, digest.digest(), marks)
+    agreed = decode_consents(consents, len(rows))
+    if agreed is not None:
+        digest.update(b"consents" + np.packbits(np.full(len(rows), agreed), bitorder="little").tobytes())
+    return Batch(inquiry, requester, rows, numbers, listed, digest.digest(), marks, agreed)
 
 
 def decode_aliases(aliases: Any) -> Aliases:
@@ -111,6 +115,19 @@ def decode_providers(catalog: Catalog, providers: Any, rows: int) -> npt.NDArray
     for code in set(providers):
         numbers[code] = catalog.institution(code).number
     return np.fromiter(map(numbers.__getitem__, providers), dtype=np.uint32, count=rows)
+
+
+def decode_consents(consents: Any, rows: int) -> Consents:
+    """Check the consents of a batch: None (nobody), True (all rows) or bool[N]; the same consents in one form each."""
+    if consents is None or consents is True or consents is False:
+        return True if consents and rows else None
+    if not isinstance(consents, np.ndarray):
+        raise RequestError(f"consents: expected None, True or bool[{rows}], got {type(consents).__name__}")
+    if consents.dtype != np.bool_ or consents.shape != (rows,):
+        raise RequestError(f"consents: expected bool[{rows}], got {consents.dtype}{list(consents.shape)}")
+    if not consents.any():
+        return None
+    return True if consents.all() else consents
 
 
 def decode_codes(codes: Any) -> npt.NDArray[np.int64]:

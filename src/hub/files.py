@@ -2,7 +2,8 @@
 
 An **acquisition file** has the one column ``code``: a resident record code of 11 digits. An **inquiry file** has
 ``alias`` (32 hex digits), ``provider`` (an institution's code) and, where wanted, ``case`` (the requester's own
-case number). The first line of a CSV names the columns, in any order.
+case number) and ``consent`` (1 where the person consented, else 0). The first line of a CSV names the columns, in any
+order.
 
 A row's number counts from 1, the header left out, blank lines counted but skipped. A row of the wrong shape becomes
 a rejected line with its cause; no cause repeats what the line holds.
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from hub.catalog import Consents
 from hub.columns import Choices, CodeTable, decode_aliases, decode_digits, decode_texts
 from hub.errors import RequestError
 from hub.limits import CASE_CHARS_MAX
@@ -39,9 +41,10 @@ CAUSES = (
     "alias: expected 32 hex digits",
     "provider: no institution of the catalog has this code",
     f"case: expected text of at most {CASE_CHARS_MAX} characters",
+    "consent: expected 1 or 0",
 )
 """Why a line was rejected, numbered from 0."""
-COLUMNS, CODE, ALIAS, PROVIDER, CASE = range(5)
+COLUMNS, CODE, ALIAS, PROVIDER, CASE, CONSENT = range(6)
 
 
 class Rejected(NamedTuple):
@@ -68,7 +71,10 @@ class CodePart(NamedTuple):
 
 
 class InquiryPart(NamedTuple):
-    """Rows of an inquiry file: row numbers, aliases, uint32[N] providers, cases or None, rejected lines, rows read."""
+    """Rows of an inquiry file: row numbers, aliases, uint32[N] providers, cases, rejected lines, rows read, consents.
+
+    Cases, and consents as bool[N], are None where the file has no such column; consents are True where all consented.
+    """
 
     number: int
     row: npt.NDArray[np.int64]
@@ -77,6 +83,7 @@ class InquiryPart(NamedTuple):
     cases: list[str] | None
     rejected: Rejected
     rows_read: int
+    consents: Consents = None
 
     def __repr__(self) -> str:
         return f"InquiryPart({self.number}, rows={len(self.row)}, rejected={len(self.rejected.line)})"
@@ -96,10 +103,21 @@ def read_codes(path: str | os.PathLike[str], *, encoding: str = "auto", rows: in
 
 
 def read_inquiry(
-    path: str | os.PathLike[str], numbers: Mapping[str, int], *, encoding: str = "auto", rows: int = PART_ROWS
+    path: str | os.PathLike[str],
+    numbers: Mapping[str, int],
+    *,
+    encoding: str = "auto",
+    rows: int = PART_ROWS,
+    consent: bool = False,
 ) -> InquiryFile:
-    """Open an inquiry file; ``numbers`` gives the institutions' numbers by code. Else as :func:`read_codes`."""
-    return InquiryFile(open_table(path, ("alias", "provider"), ("case",), encoding), CodeTable(numbers), rows)
+    """Open an inquiry file; ``numbers`` gives the institutions' numbers by code. Else as :func:`read_codes`.
+
+    Args:
+        consent: every person of the file consented; it then has no column that says so.
+    """
+    optional = ("case",) if consent else ("case", "consent")
+    table = open_table(path, ("alias", "provider"), optional, encoding)
+    return InquiryFile(table, CodeTable(numbers), rows, consent=consent)
 
 
 class CodeFile:
@@ -121,9 +139,9 @@ class CodeFile:
 class InquiryFile:
     """An inquiry file; iterate over its parts. ``rows_max``: no more rows than that."""
 
-    def __init__(self, table: Table, codes: CodeTable, rows: int) -> None:
+    def __init__(self, table: Table, codes: CodeTable, rows: int, *, consent: bool = False) -> None:
         self.rows_max = table.rows_max
-        self._table, self._codes, self._rows = table, codes, rows
+        self._table, self._codes, self._rows, self._consent = table, codes, rows, consent
 
     def __iter__(self) -> Iterator[InquiryPart]:
         first = 1
@@ -138,12 +156,19 @@ class InquiryFile:
                 texts = [decode_texts(b.columns["case"], CASE_CHARS_MAX) for b in blocks]
                 cases = [case for part, _ in texts for case in part]
                 checks.append((np.concatenate([ok for _, ok in texts]), CASE))
+            column: npt.NDArray[np.bool_] | None = None
+            if "consent" in blocks[0].columns:
+                digits, digit_ok = _concatenate(decode_digits(b.columns["consent"], 1) for b in blocks)
+                column = digits == 1
+                checks.append((digit_ok & (digits <= 1), CONSENT))
             row, keep, rejected, read = _judge(blocks, first, checks)
             if cases is not None and not keep.all():
                 cases = [case for case, kept in zip(cases, keep.tolist(), strict=True) if kept]
             if not keep.all():
                 aliases, providers = aliases[keep], providers[keep]
-            yield InquiryPart(number, row, aliases, providers, cases, rejected, read)
+                column = None if column is None else column[keep]
+            consents = self._consent or column
+            yield InquiryPart(number, row, aliases, providers, cases, rejected, read, consents)
             first += read
 
 

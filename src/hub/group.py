@@ -117,9 +117,11 @@ def join_columns(calls: list[Call]) -> Columns:
         number = table_of[i] = numbers.setdefault(id(call.table), len(tables))
         if number == len(tables):
             tables.append(call.table)
+    # Few questions need consent, so most groups have no such column.
+    consents = _join_consents(batches) if any(table.consent_matters for table in tables) else None
     if len(tables) == 1:
         table = tables[0]
-        decision = np.array(table.look_up(providers))
+        decision = np.array(table.look_up(providers, consents))
         status, rule, reason = table.status.take(decision), table.rule.take(decision), table.reason.take(decision)
     else:
         n = len(which)
@@ -128,9 +130,16 @@ def join_columns(calls: list[Call]) -> Columns:
         of_row = table_of[which]
         for number, table in enumerate(tables):
             at = np.flatnonzero(of_row == number)
-            decision[at] = entry = table.look_up(providers[at])
+            decision[at] = entry = table.look_up(providers[at], None if consents is None else consents[at])
             status[at], rule[at], reason[at] = table.status[entry], table.rule[entry], table.reason[entry]
     return Columns(aliases, providers, which, decision, status, rule, reason, starts)
+
+
+def _join_consents(batches: list[Batch]) -> npt.NDArray[np.bool_]:
+    """bool[N] of the rows of some batches."""
+    return np.concatenate(
+        [np.full(len(batch), False if batch.consents is None else batch.consents, np.bool_) for batch in batches]
+    )
 
 
 class GroupLayer:

@@ -37,7 +37,7 @@ from hub.append import Grown, grow_tree
 from hub.authorise import authorise
 from hub.batch import Batch, Decided
 from hub.bodies import Bodies, Heads
-from hub.catalog import Catalog
+from hub.catalog import Catalog, Consents
 from hub.corrections import Corrections, make_disclosure
 from hub.decode import CODES_ABOVE, decode_alias, decode_aliases, decode_codes, decode_inquiry, decode_providers
 from hub.disclose import disclose_history, prove_records
@@ -276,6 +276,7 @@ class Hub(Acts, Keeping, PayloadKeys):
         *,
         cases: Sequence[str | None] | None = None,
         withhold: Sequence[Withhold | None] | None = None,
+        consents: Consents = None,
         progress: Callable[[int], None] | None = None,
     ) -> Answer:
         """Ask about many persons: authorise, resolve, record, answer, in the caller's order.
@@ -288,6 +289,8 @@ class Hub(Acts, Keeping, PayloadKeys):
             cases: a case number a row, kept for supervisors.
             withhold: a mark (不開示) or None a row: its record is in no history until the mark is lifted. A row
                 whose alias is unknown has no record, and its mark is dropped.
+            consents: which persons consented, where an ordinance's affair asks for local tax: True for all rows, or
+                bool[N]; None is nobody. Without it such a row is DENIED_CONSENT.
             progress: called with the rows done after each durable chunk; an exception from it stops there.
 
         Raises:
@@ -295,7 +298,7 @@ class Hub(Acts, Keeping, PayloadKeys):
             BusyError: the same request is under way in another thread.
             StorageError: the disk failed or is full, or a block is damaged; the chunks before it stand.
         """
-        batch = decode_inquiry(self.catalog, inquiry, aliases, providers, cases, withhold)
+        batch = decode_inquiry(self.catalog, inquiry, aliases, providers, cases, withhold, consents)
         key = request_key(inquiry.requester, inquiry.request_id)
         gatherer = self._gathering()
         if progress is None and self._is_small(batch):
@@ -314,13 +317,14 @@ class Hub(Acts, Keeping, PayloadKeys):
         *,
         cases: Sequence[str | None] | None = None,
         withhold: Sequence[Withhold | None] | None = None,
+        consents: Consents = None,
     ) -> Future[Answer]:
         """:meth:`inquire` without waiting: a future of its answer, whose cancelling does not take the inquiry back.
 
         Raises:
             RequestError, BusyError: as of :meth:`inquire`, where they are known at once.
         """
-        batch = decode_inquiry(self.catalog, inquiry, aliases, providers, cases, withhold)
+        batch = decode_inquiry(self.catalog, inquiry, aliases, providers, cases, withhold, consents)
         future: Future[Answer] = Future()
         settle = settle_future(future)
         if self._is_small(batch):
@@ -329,7 +333,10 @@ class Hub(Acts, Keeping, PayloadKeys):
 
         def work() -> None:
             try:
-                settle(self.inquire(inquiry, aliases, providers, cases=cases, withhold=withhold), None)
+                answer = self.inquire(
+                    inquiry, aliases, providers, cases=cases, withhold=withhold, consents=consents
+                )  # fmt: skip
+                settle(answer, None)
             except BaseException as error:
                 settle(None, error)
 
@@ -344,14 +351,17 @@ class Hub(Acts, Keeping, PayloadKeys):
         *,
         cases: Sequence[str | None] | None = None,
         withhold: Sequence[Withhold | None] | None = None,
+        consents: Consents = None,
     ) -> Answer:
         """:meth:`inquire` for coroutines; many of one loop cost far less than as many threads.
 
         A task that is cancelled does not take its inquiry back: the same request id gets the answer.
         """
-        batch = decode_inquiry(self.catalog, inquiry, aliases, providers, cases, withhold)
+        batch = decode_inquiry(self.catalog, inquiry, aliases, providers, cases, withhold, consents)
         if not self._is_small(batch):
-            return await asyncio.to_thread(self.inquire, inquiry, aliases, providers, cases=cases, withhold=withhold)
+            return await asyncio.to_thread(
+                self.inquire, inquiry, aliases, providers, cases=cases, withhold=withhold, consents=consents
+            )
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._gathering().submit(batch, request_key(inquiry.requester, inquiry.request_id), future)
         return await future
@@ -386,10 +396,10 @@ class Hub(Acts, Keeping, PayloadKeys):
             name, request, small = found
             check_request(request, batch)
             catalog = self.catalog_of(request.catalog)
-            decided = authorise(catalog, batch.inquiry, batch.providers, request.received_at)
+            decided = authorise(catalog, batch.inquiry, batch.providers, request.received_at, consents=batch.consents)
         else:
             catalog = self.catalog
-            decided = authorise(catalog, batch.inquiry, batch.providers, now)
+            decided = authorise(catalog, batch.inquiry, batch.providers, now, consents=batch.consents)
             if not len(batch):
                 return respond_empty(batch.inquiry.request_id, now)
             request = new_request(batch, decided.table, now, catalog.digest)

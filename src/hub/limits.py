@@ -72,6 +72,21 @@ INQUIRY_OPEN_DAYS_MAX = 62
 """From an inquiry's first record to its last: its id may be sent again for 30 days (by whole days of UTC, so 31), and a
 permit that its last chunk leaves waits no longer than as many again. A period expires so long after its seven years."""
 
+PERMIT_DAYS = 7
+"""A permit waits so many days for its provider's answer where the catalog says nothing else: a body that collects once
+a working day has them all behind the longest holidays."""
+
+PERMIT_DAYS_MAX = 31
+"""No permit waits longer, whatever the catalog says: the other half of ``INQUIRY_OPEN_DAYS_MAX``, which retention
+counts on."""
+
+PROVIDERS_PER_PERSON_MAX = 3
+"""Providers that one inquiry may ask about one person where the catalog says nothing else: the present municipality,
+the one of 1 January and one more. Asking everybody where a person is known is no inquiry but a search."""
+
+FAN_OUT_PROVIDERS_MAX = 255
+"""The most of them that the catalog may allow a procedure; it fits a byte."""
+
 RETAIN_AHEAD_DAYS_MAX = 31
 """A clock that is further ahead of the last record erases nothing unless a person confirms it: a hub at work records
 every day, so it is more likely that the clock is wrong than that nobody asked for a month."""

@@ -68,6 +68,10 @@ class Reason(IntEnum):
     """Use inside one body is not information linkage."""
     NARROWED = 10
     """The procedure is open only to some of the requesters that its row names (Art. 60 by paragraph, Art. 100)."""
+    CONSENT = 11
+    """An ordinance's affair gets local tax only with the person's consent, and the row states none."""
+    LIMITED = 12
+    """The provider limits by its own ordinance what it gives to affairs of ordinances."""
 
 
 class Acquisition(IntEnum):

@@ -34,7 +34,8 @@ class Request(msgspec.Struct, array_like=True, frozen=True):
     Attributes:
         digest: SHA-256 of "hub/request/1" ‖ MessagePack [inquiry as a map of its fields, nil or a case number a row] ‖
             u64 rows ‖ rows x 16 bytes of aliases ‖ rows x u32 providers, little endian; where rows have marks ‖ "marks"
-            ‖ MessagePack array: nil or a map of ground and until (ISO date) a row.
+            ‖ MessagePack array: nil or a map of ground and until (ISO date) a row; where persons consented ‖ "consents"
+            ‖ a bit a row, the first one the least of its byte.
         rows, chunk_rows: its length, and the length of all its chunks but the last.
         received_at: by the hub's clock; the law of this moment decides all its chunks.
         inquiry: the inquiry's name in records. catalog: hex digest of the catalog that decides.

@@ -5,8 +5,11 @@ Start with :class:`Catalog`. ``japan/`` holds the shipped legal basis; docs/cata
 
 from hub.catalog.catalog import Catalog
 from hub.catalog.check import Problem
-from hub.catalog.decide import Decision, DecisionTable
+from hub.catalog.decide import Consents, Decision, DecisionTable
 from hub.catalog.institutions import Imported, Institution
 from hub.catalog.law import Procedure, Row, Rule
 
-__all__ = ["Catalog", "Decision", "DecisionTable", "Imported", "Institution", "Problem", "Procedure", "Row", "Rule"]
+__all__ = [
+    "Catalog", "Consents", "Decision", "DecisionTable", "Imported", "Institution", "Problem", "Procedure", "Row",
+    "Rule",
+]  # fmt: skip

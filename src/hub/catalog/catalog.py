@@ -23,9 +23,11 @@ from hub.catalog.explain import describe_procedure, describe_rule, explain_decis
 from hub.catalog.institutions import Imported, Institution
 from hub.catalog.law import Procedure, Row, Rule
 from hub.catalog.moments import seconds_of
+from hub.catalog.ordinance import Limits
 from hub.catalog.search import SearchIndex
 from hub.catalog.standing import Assessments
 from hub.catalog.tables import Tables, load_tables, pack_tables, read_japan, store_payload
+from hub.catalog.terms import Terms
 from hub.catalog.views import boundaries_of, institutions_with_classes, labels_of, procedures_of, words_of
 from hub.catalog.words import quote, unknown_word
 from hub.errors import RequestError
@@ -44,6 +46,7 @@ class Catalog:
         rows, rules: every row and rule, in order.
         class_labels: every class string that a row or rule uses, in the order of classes.csv.
         placement: which institutions each class holds.
+        copies: of each rule of an ordinance, by its number, the id of the procedure that it copies.
         imported: what the import that made this catalog did; None otherwise, and after loading.
 
     A catalog may be used by several threads: what is computed late is computed the same by each.
@@ -65,6 +68,9 @@ class Catalog:
         self._narrowings = {line.procedure: line for line in tables.narrowings}
         self.item_words, self.role_words = words_of(tables.rules)
         self.assessments = Assessments(tables.assessments, tables.institutions)
+        self.terms = Terms(tables.terms)
+        self.limits = Limits(tables.limits, tables.institutions)
+        self.copies = {line.rule: line.procedure for line in tables.copies}
         self._boundaries = boundaries_of(tables)
         self._compiler = Compiler(self, self._boundaries)
         self._provider_numbers = functools.lru_cache(None)(self._list_members)
@@ -226,7 +232,9 @@ class Catalog:
 
     # Deciding
 
-    def decide(self, inquiry: Inquiry, provider: str, at: Moment | None = None) -> Decision:
+    def decide(
+        self, inquiry: Inquiry, provider: str, at: Moment | None = None, *, consent: bool = False
+    ) -> Decision:
         """Whether a provider may be asked: the decision that a bulk inquiry would get, with its reasons.
 
         Args:
@@ -234,6 +242,7 @@ class Catalog:
             provider: institution code.
             at: when the hub receives it; without it, now by the hub's clock. A moment in the past replays a decision
                 by this catalog.
+            consent: whether the person consented, as local tax for an ordinance's affair needs it.
 
         Raises:
             RequestError: a word of the inquiry is not known, or it is not well formed.
@@ -241,6 +250,7 @@ class Catalog:
         table = self.table(inquiry, self._clock() if at is None else at)
         asked = self.institution(provider)
         entry = table.of_institution.item(asked.number)
+        entry = entry if consent else table.without_consent.item(entry)
         status, reason = Status(table.status.item(entry)), Reason(table.reason.item(entry))
         rule = self.rule(table.rule.item(entry))
         requester = self.institution(inquiry.requester)
@@ -359,8 +369,7 @@ class Catalog:
 
         Args:
             source: a path or the content.
-            table: institutions, rules, classes, members, narrowings, delegations or assessments; None goes by the
-                file's columns.
+            table: its name (docs/catalog.md has them all); None goes by the file's columns.
 
         Raises:
             CatalogError: the file is broken or its columns are no table's; lines are named.

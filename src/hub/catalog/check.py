@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from hub.catalog.moments import ends_at
+from hub.catalog.ordinance import ORDINANCE, find_excess
+
 if TYPE_CHECKING:
     from hub.catalog.catalog import Catalog
 
@@ -32,7 +35,10 @@ class Problem(msgspec.Struct, frozen=True):
 
 def find_problems(catalog: Catalog) -> list[Problem]:
     """Everything that a person should look at, contradictions first."""
-    checks = (_check_classes, _check_pairs, _check_narrowings, _check_delegations, _check_assessments, _check_members)
+    checks = (
+        _check_classes, _check_pairs, _check_narrowings, _check_delegations, _check_assessments, _check_terms,
+        _check_copies, _check_limits, _check_members,
+    )  # fmt: skip
     found = [problem for check in checks for problem in check(catalog)]
     return sorted(found, key=lambda problem: not problem.grave)
 
@@ -105,6 +111,37 @@ def _check_assessments(catalog: Catalog) -> Iterator[Problem]:
             yield Problem(False, f"assessments.csv: {line.institution} is not connected")
         if line.row != "*" and line.row not in row_ids:
             yield Problem(True, f"assessments.csv: there is no row {line.row}")
+
+
+def _check_terms(catalog: Catalog) -> Iterator[Problem]:
+    for line in catalog.tables.terms:
+        if line.procedure != "*" and line.procedure not in catalog.procedure_ids:
+            yield Problem(True, f"terms.csv names {line.procedure}, which is no procedure")
+
+
+def _check_copies(catalog: Catalog) -> Iterator[Problem]:
+    """What was right when the rules came in may be wrong since: a class has grown, a statutory rule has ended."""
+    for rule in catalog.rules:
+        if rule.basis != ORDINANCE:
+            continue
+        copies = catalog.copies.get(rule.rule, "")
+        copied = catalog.rules_of(copies) if copies in catalog.procedure_ids else ()
+        excess = find_excess(rule, copied, copies, catalog.members_of)
+        if excess is not None:
+            yield Problem(True, f"rule {rule.rule} exceeds what it copies: {excess}")
+            continue
+        ends = [ends_at(c.valid_to) for c in copied if (c.kind, c.detail) == (rule.kind, rule.detail)]
+        if max(ends) < ends_at(rule.valid_to):
+            yield Problem(True, f"rule {rule.rule} is in force longer than what it copies of {copies}")
+
+
+def _check_limits(catalog: Catalog) -> Iterator[Problem]:
+    kinds = {rule.kind for rule in catalog.rules}
+    for line in catalog.tables.limits:
+        if line.institution not in catalog.codes:
+            yield Problem(False, f"limits.csv: {line.institution} is not connected")
+        if line.kind != "*" and line.kind not in kinds:
+            yield Problem(True, f"limits.csv: {line.kind} is no kind of information")
 
 
 def _check_members(catalog: Catalog) -> Iterator[Problem]:

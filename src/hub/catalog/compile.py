@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from hub.catalog.decide import NO_ENTRY, DecisionTable, Entry
 from hub.catalog.law import Rule
+from hub.catalog.ordinance import ORDINANCE, needs_consent
 from hub.catalog.words import quote, unknown_word
 from hub.errors import RequestError
 from hub.limits import DECISION_TABLES_BYTES_MAX, DECISION_TABLES_MAX, ITEMS_PER_INQUIRY_MAX
@@ -36,13 +37,20 @@ _STEPS = (
     Reason.ROLE,
     Reason.PROVIDER,
     Reason.EXPIRED,  # or NOT_YET
+    Reason.LIMITED,
     Reason.REQUESTER_ASSESSMENT,
     Reason.PROVIDER_ASSESSMENT,
 )
-"""The order in which a rule is tried. Assessments come last: DENIED_ASSESSMENT means that all else fits."""
+"""The order in which a rule is tried. Assessments come last: DENIED_ASSESSMENT means that the law's words all fit. What
+all that allows may still need the person's consent, which is each row's own."""
 
 _ALLOWED = len(_STEPS)
-_ASSESSMENTS = (Reason.REQUESTER_ASSESSMENT, Reason.PROVIDER_ASSESSMENT)
+_STATUSES = {
+    Reason.LIMITED: Status.DENIED_LIMITED,
+    Reason.REQUESTER_ASSESSMENT: Status.DENIED_ASSESSMENT,
+    Reason.PROVIDER_ASSESSMENT: Status.DENIED_ASSESSMENT,
+}
+"""Of a refusal by its reason; of all others DENIED."""
 
 
 class _Element(NamedTuple):
@@ -72,11 +80,11 @@ class _Likeness(NamedTuple):
     """Providers that no rule of a procedure tells apart.
 
     Attributes:
-        groups: of each, the classes it belongs to and whether it has published its assessment.
+        groups: of each, the classes it belongs to, the kinds it keeps back, whether it has published its assessment.
         of_institution: institution number -> group.
     """
 
-    groups: list[tuple[frozenset[str], bool]]
+    groups: list[tuple[frozenset[str], frozenset[str], bool]]
     of_institution: npt.NDArray[np.uint16]
 
 
@@ -122,12 +130,16 @@ class Compiler:
         own = judged.entries[of_institution[number]]
         of_institution[number] = len(judged.entries)
         return DecisionTable(
-            [*judged.entries, own._replace(status=Status.DENIED, reason=Reason.SAME_INSTITUTION)],
+            [
+                *judged.entries,
+                own._replace(status=Status.DENIED, reason=Reason.SAME_INSTITUTION, without_consent=None),
+            ],
             of_institution,
             items=judged.items,
             role=judged.role,
             on_behalf_of=standing.on_behalf_of,
             legal_basis=procedure.legal_basis,
+            terms=catalog.terms.of(procedure_id),
             period=(self._edges[epoch], self._edges[epoch + 1]),
         )
 
@@ -153,28 +165,36 @@ class Compiler:
         rules = self._catalog.rules_of(procedure_id)
         role = _find_role(items, rules, at, standing) if role is None else role
         elements = _expand(items, rules, role, at, standing)
-        likeness = self._liken(self._catalog.procedure(procedure_id).providers, rules[0].row_id, epoch)
+        procedure = self._catalog.procedure(procedure_id)
+        kinds = procedure.kinds if procedure.basis == ORDINANCE else ()
+        likeness = self._liken(procedure.providers, kinds, rules[0].row_id, epoch)
         entries: dict[Entry, int] = {}
         of_group = np.empty(len(likeness.groups), dtype=np.uint16)
-        for group, (classes, assessed) in enumerate(likeness.groups):
-            entry = _judge(elements, role, at, standing, classes, assessed)
+        for group, provider in enumerate(likeness.groups):
+            entry = _judge(elements, role, at, standing, *provider)
             of_group[group] = entries.setdefault(entry, len(entries))
         of_institution = of_group[likeness.of_institution]
         of_institution[0] = NO_ENTRY
         names = tuple(dict.fromkeys(element.name for element in elements))
         return _Judged(list(entries), of_institution, names, role)
 
-    def _liken_providers(self, labels: tuple[str, ...], row_id: str, epoch: int) -> _Likeness:
-        """Group the institutions by the classes that a procedure's rules name, and by their assessment."""
+    def _liken_providers(self, labels: tuple[str, ...], kinds: tuple[str, ...], row_id: str, epoch: int) -> _Likeness:
+        """Group the institutions by the classes that a procedure's rules name, by limits of kinds, by assessment."""
         catalog, at = self._catalog, self._edges[epoch]
-        marks = np.zeros((catalog.numbers_end, len(labels) + 1), dtype=bool)
+        marks = np.zeros((catalog.numbers_end, len(labels) + len(kinds) + 1), dtype=bool)
         for column, label in enumerate(labels):
             marks[catalog.providers_of(label, row_id, at), column] = True
+        for column, kind in enumerate(kinds, len(labels)):
+            marks[:, column] = catalog.limits.limited(kind, at)
         marks[:, -1] = catalog.assessments.published(row_id, "provider") <= at
         groups, of_institution = np.unique(marks, axis=0, return_inverse=True)
         return _Likeness(
             [
-                (frozenset(label for label, mark in zip(labels, group, strict=False) if mark), bool(group[-1]))
+                (
+                    frozenset(label for label, mark in zip(labels, group, strict=False) if mark),
+                    frozenset(kind for kind, mark in zip(kinds, group[len(labels) :], strict=False) if mark),
+                    bool(group[-1]),
+                )
                 for group in groups
             ],
             of_institution.reshape(-1).astype(np.uint16),
@@ -245,20 +265,25 @@ def _judge(
     at: float,
     standing: _Standing,
     classes: frozenset[str],
+    limited: frozenset[str],
     assessed: bool,
 ) -> Entry:
     """The decision for providers that belong to some classes: all items or none; the item that stops first decides."""
-    found = [_find_nearest(element, role, at, standing, classes, assessed) for element in elements]
+    found = [_find_nearest(element, role, at, standing, classes, limited, assessed) for element in elements]
     rules = tuple(rule.rule for _, rule in found)
     worst = min(range(len(found)), key=lambda index: found[index][0])
     step, rule = found[worst]
     if step == _ALLOWED:
-        return Entry(Status.OK, Reason.NONE, rule.rule, rules, "")
+        refusals = (
+            Entry(Status.DENIED_CONSENT, Reason.CONSENT, rule.rule, rules, element.name)
+            for element, (_, rule) in zip(elements, found, strict=True)
+            if needs_consent(rule)
+        )
+        return Entry(Status.OK, Reason.NONE, rule.rule, rules, "", next(refusals, None))
     reason = _STEPS[step]
     if reason is Reason.EXPIRED and rule.begins_after(at):
         reason = Reason.NOT_YET
-    status = Status.DENIED_ASSESSMENT if reason in _ASSESSMENTS else Status.DENIED
-    return Entry(status, reason, rule.rule, rules, elements[worst].name)
+    return Entry(_STATUSES.get(reason, Status.DENIED), reason, rule.rule, rules, elements[worst].name)
 
 
 def _find_nearest(
@@ -267,11 +292,13 @@ def _find_nearest(
     at: float,
     standing: _Standing,
     classes: frozenset[str],
+    limited: frozenset[str],
     assessed: bool,
 ) -> tuple[int, Rule]:
     """The rule that comes furthest for one detail, and the step at which it stops (``_ALLOWED``: at none)."""
 
     def score(rule: Rule) -> tuple[int, int, int]:
+        # Limits are only looked up for affairs of ordinances.
         fit = (
             rule.rule in standing.requester,
             rule.rule in standing.narrowed,
@@ -279,6 +306,7 @@ def _find_nearest(
             role in rule.roles,
             rule.provider in classes,
             rule.in_force(at),
+            rule.kind not in limited,
             standing.assessed,
             assessed,
         )

@@ -14,11 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from hub.catalog.law import Rule
+from hub.catalog.terms import Term
 from hub.errors import RequestError
 from hub.messages import Reason, Status
 
 NO_ENTRY = 0xFFFF
 """The entry of number 0, which is no institution."""
+
+Consents = bool | npt.NDArray[np.bool_] | None
+"""Whether the person of a row consented: True for all rows, bool[N], None (or False) for nobody."""
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,7 +30,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         allowed: whether every item is allowed.
-        status: OK, DENIED or DENIED_ASSESSMENT.
+        status: OK, DENIED, DENIED_ASSESSMENT, DENIED_CONSENT or DENIED_LIMITED.
         rule: the allowing rule's number; of a refusal the nearest rule's; 0 is none.
         reason: of a refusal, what did not fit of the nearest rule.
         nearest: of a refusal, the nearest rule.
@@ -56,6 +60,7 @@ class Entry(NamedTuple):
     Attributes:
         rule, rules: the allowing rule or the nearest, of the item that decides and of each item.
         misfit: of a refusal, the item that the reason is about.
+        without_consent: the decision of a row whose person has not consented; None where it is the same.
     """
 
     status: Status
@@ -63,6 +68,7 @@ class Entry(NamedTuple):
     rule: int
     rules: tuple[int, ...]
     misfit: str
+    without_consent: Entry | None = None
 
 
 class DecisionTable:
@@ -75,14 +81,20 @@ class DecisionTable:
         legal_basis: D texts for people.
         rules: D tuples, the rule of each item.
         misfits: D item names, of a refusal the item that the reason is about.
+        without_consent: uint16[D], the entry of a row without its person's consent; itself where none is needed. The
+            refusals that only such rows have stand behind all other entries.
+        consent_matters: whether any entry has another one there.
         of_institution: uint16[highest number + 1]; number 0 has ``NO_ENTRY``.
         items, role, on_behalf_of: what records store of every row.
+        permit_days: days that a permit of this procedure waits for its provider's answer.
+        providers_max: providers that one inquiry of this procedure may ask about one person.
         valid_from, valid_until: the table holds from the first to before the second, in seconds since 1970.
     """
 
     __slots__ = (
-        "items", "legal_basis", "misfits", "of_institution", "on_behalf_of", "reason", "role", "rule", "rules",
-        "singles", "status", "valid_from", "valid_until",
+        "consent_matters", "items", "legal_basis", "misfits", "of_institution", "on_behalf_of", "permit_days",
+        "providers_max", "reason", "role", "rule", "rules", "singles", "status", "valid_from", "valid_until",
+        "without_consent",
     )  # fmt: skip
 
     def __init__(
@@ -94,8 +106,14 @@ class DecisionTable:
         role: str,
         on_behalf_of: str | None,
         legal_basis: str,
+        terms: Term,
         period: tuple[float, float],
     ) -> None:
+        without = {number: entry.without_consent for number, entry in enumerate(entries) if entry.without_consent}
+        self.without_consent = np.arange(len(entries) + len(without), dtype=np.uint16)
+        self.without_consent[list(without)] = np.arange(len(entries), len(entries) + len(without))
+        self.consent_matters = bool(without)
+        entries = [*entries, *without.values()]
         self.status = np.array([entry.status for entry in entries], dtype=np.uint8)
         self.rule = np.array([entry.rule for entry in entries], dtype=np.uint32)
         self.reason = np.array([entry.reason for entry in entries], dtype=np.uint8)
@@ -108,8 +126,12 @@ class DecisionTable:
         self.items = items
         self.role = role
         self.on_behalf_of = on_behalf_of
+        self.permit_days = terms.permit_days
+        self.providers_max = terms.providers_per_person_max
         self.valid_from, self.valid_until = period
-        columns: list[npt.NDArray[Any]] = [self.status, self.rule, self.reason, of_institution, *self.singles]
+        columns: list[npt.NDArray[Any]] = [
+            self.status, self.rule, self.reason, self.without_consent, of_institution, *self.singles,
+        ]  # fmt: skip
         for column in columns:
             column.flags.writeable = False
 
@@ -119,12 +141,25 @@ class DecisionTable:
     def __repr__(self) -> str:
         return f"DecisionTable(entries={len(self)}, institutions={len(self.of_institution) - 1})"
 
-    def look_up(self, providers: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint16]:
-        """The entry of each provider, by institution number.
+    def look_up(self, providers: npt.NDArray[np.uint32], consents: Consents = None) -> npt.NDArray[np.uint16]:
+        """The entry of each row, by its provider's institution number and its person's consent.
+
+        Args:
+            consents: of each row; who did not consent is refused what needs it.
 
         Raises:
             RequestError: a number is no institution's.
         """
+        entries = self._look_up(providers)
+        if not self.consent_matters or consents is True:
+            return entries
+        without = self.without_consent.take(entries)
+        if consents is not None and consents is not False:
+            np.copyto(without, entries, where=consents)
+        without.flags.writeable = False
+        return without
+
+    def _look_up(self, providers: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint16]:
         column = self.of_institution
         if len(providers) == 1:
             number = providers.item()

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from hub.catalog.institutions import Institution
 from hub.catalog.law import Procedure, Rule
+from hub.catalog.ordinance import needs_consent
+from hub.catalog.terms import Term
 from hub.messages import Reason
 
 if TYPE_CHECKING:
@@ -51,6 +53,13 @@ def explain_decision(
             return f"rule {rule.rule} for {misfit} is in force from {rule.valid_from} on, not yet"
         case Reason.EXPIRED:
             return f"rule {rule.rule} for {misfit} was in force until {rule.valid_to}, no longer"
+        case Reason.LIMITED:
+            return f"{provider.name} limits by its own ordinance what it gives of {rule.kind} to affairs of ordinances"
+        case Reason.CONSENT:
+            return (
+                f"rule {rule.rule} gives {misfit} only with the person's consent (地方税法22条), "
+                "and the inquiry states none"
+            )
         case Reason.REQUESTER_ASSESSMENT:
             return f"{requester.name} has published no assessment (番号法28条) as requester for row {rule.row_id}"
         case Reason.PROVIDER_ASSESSMENT:
@@ -72,6 +81,8 @@ def describe_rule(catalog: Catalog, rule: Rule) -> str:
             ("provider", _spell_class(catalog, rule.provider)),
             ("items", ", ".join(rule.items)),
             ("roles", ", ".join(rule.roles)),
+            ("copies", catalog.copies.get(rule.rule, "")),
+            ("consent", "of the person (地方税法22条)" if needs_consent(rule) else ""),
             ("in force", f"{rule.valid_from or 'always'} to {rule.valid_to or 'further notice'}"),
         ]
     )
@@ -85,10 +96,13 @@ def describe_procedure(catalog: Catalog, procedure: Procedure) -> str:
         ("law", f"{procedure.law} ({procedure.affair})"),
         *[("requester", _spell_class(catalog, requester)) for requester in procedure.requesters],
         ("narrowed to", catalog.narrowing_reason(procedure.id)),
+        *[("copies", copied) for copied in _unite([catalog.copies[r]] for r in procedure.rules if r in catalog.copies)],
+        ("terms", _spell_terms(catalog.terms.of(procedure.id))),
     ]
     for rule in map(catalog.rule, procedure.rules):
         item = rule.detail if rule.detail == rule.kind else f"{rule.detail} ({rule.kind})"
-        lines.append((f"rule {rule.rule}", f"{item} · {', '.join(rule.roles)} · of {rule.provider}"))
+        consent = " · with consent" if needs_consent(rule) else ""
+        lines.append((f"rule {rule.rule}", f"{item} · {', '.join(rule.roles)} · of {rule.provider}{consent}"))
     return _spell(lines)
 
 
@@ -98,6 +112,10 @@ def _spell(lines: list[tuple[str, str]]) -> str:
 
 def _spell_class(catalog: Catalog, label: str) -> str:
     return f"{label} ({len(catalog.members_of(label))} institutions)"
+
+
+def _spell_terms(terms: Term) -> str:
+    return f"permits of {terms.permit_days} days, at most {terms.providers_per_person_max} providers a person"
 
 
 def _unite(lists) -> list[str]:  # type: ignore[no-untyped-def]

@@ -11,8 +11,10 @@ import msgspec
 from hub.catalog.classes import read_classes, read_members
 from hub.catalog.csvfile import CsvFile, Source
 from hub.catalog.institutions import Imported, read_institutions
+from hub.catalog.ordinance import read_limits
 from hub.catalog.standing import Assessment, read_assessments, read_delegations, read_narrowings
 from hub.catalog.tables import Tables, import_rules, merge_lines
+from hub.catalog.terms import read_terms
 from hub.errors import CatalogError
 
 _READERS: dict[str, Callable[[Source], list[Any]]] = {
@@ -21,6 +23,8 @@ _READERS: dict[str, Callable[[Source], list[Any]]] = {
     "narrowings": read_narrowings,
     "delegations": read_delegations,
     "assessments": read_assessments,
+    "terms": read_terms,
+    "limits": read_limits,
 }
 _TELLING = {
     "institutions": {"code", "name"},
@@ -30,6 +34,8 @@ _TELLING = {
     "narrowings": {"procedure", "members"},
     "delegations": {"delegate", "principal"},
     "assessments": {"institution", "published_on"},
+    "terms": {"procedure", "permit_days"},
+    "limits": {"institution", "kind"},
 }
 """The columns by which a file is known; no two tables share a pair."""
 

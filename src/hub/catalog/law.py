@@ -121,6 +121,12 @@ class Rule(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
         """Whether it was law at a moment, in seconds since 1970."""
         return starts_at(self.valid_from) <= at < ends_at(self.valid_to)
 
+    def shares_days(self, other: Rule) -> bool:
+        """Whether there is a day on which both are law."""
+        return starts_at(self.valid_from) < ends_at(other.valid_to) and starts_at(other.valid_from) < ends_at(
+            self.valid_to
+        )
+
     def begins_after(self, at: float) -> bool:
         """Whether it is not law yet."""
         return at < starts_at(self.valid_from)

@@ -64,6 +64,18 @@ def day_of(text: str) -> dt.date | None:
         return _refuse(text)
 
 
+def read_period(line: dict[str, str]) -> tuple[dt.date | None, dt.date | None]:
+    """valid_from and valid_to of a line.
+
+    Raises:
+        ValueError: a day cannot be read, or the last is before the first.
+    """
+    valid_from, valid_to = day_of(line["valid_from"]), day_of(line["valid_to"])
+    if valid_from and valid_to and valid_to < valid_from:
+        raise ValueError(f"valid_to: expected a day from {valid_from} on, got {valid_to}")
+    return valid_from, valid_to
+
+
 def _refuse(text: str) -> dt.date:
     raise ValueError(f"date: expected YYYY-MM-DD, got {text[:20]!r}")
 

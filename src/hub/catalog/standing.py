@@ -14,7 +14,7 @@ from hub.catalog.classes import split_parts
 from hub.catalog.csvfile import CsvFile, Source, expect
 from hub.catalog.institutions import Institution
 from hub.catalog.law import BASES, split_list
-from hub.catalog.moments import day_of, ends_at, starts_at
+from hub.catalog.moments import day_of, ends_at, read_period, starts_at
 
 SIDES = ("requester", "provider", "both")
 
@@ -148,18 +148,6 @@ def read_assessments(source: Source) -> list[Assessment]:
         CatalogError: the file is broken.
     """
     return CsvFile(source).parse(_parse_assessment, ("institution", "row", "side", "published_on"))
-
-
-def read_period(line: dict[str, str]) -> tuple[dt.date | None, dt.date | None]:
-    """valid_from and valid_to of a line.
-
-    Raises:
-        ValueError: a day cannot be read, or the last is before the first.
-    """
-    valid_from, valid_to = day_of(line["valid_from"]), day_of(line["valid_to"])
-    if valid_from and valid_to and valid_to < valid_from:
-        raise ValueError(f"valid_to: expected a day from {valid_from} on, got {valid_to}")
-    return valid_from, valid_to
 
 
 def _row_id(row: str) -> str:

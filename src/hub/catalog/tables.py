@@ -13,7 +13,8 @@ offset bytes   content
 
 The payload is MessagePack: an array with the fields of :class:`Tables` in their order, each table an array of
 lines, each line an array of the fields of its struct in their order; days are text (``2026-06-26``), an open day
-is nil. Equal tables have equal payloads.
+is nil. Tables from ``terms`` on were added later: those that are empty are left out at the end of the array, so that
+a catalog which has none of them keeps its digest. Equal tables have equal payloads.
 """
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ from importlib.resources import files
 
 import msgspec
 
-from hub.catalog.classes import ClassLine, Member, read_classes, read_members
+from hub.catalog.classes import ClassLine, Member, Placement, read_classes, read_members
 from hub.catalog.csvfile import CsvFile, Source, expect
 from hub.catalog.institutions import Imported, Institution, read_institutions
 from hub.catalog.law import BASES, OWN_RULES_FROM, Row, Rule, check_place, procedure_id, split_list
+from hub.catalog.moments import read_period
+from hub.catalog.ordinance import Copy, Limit, find_excess
 from hub.catalog.standing import (
     Assessment,
     Delegation,
@@ -37,8 +40,8 @@ from hub.catalog.standing import (
     read_assessments,
     read_delegations,
     read_narrowings,
-    read_period,
 )
+from hub.catalog.terms import Term
 from hub.errors import CatalogError
 from hub.limits import CATALOG_BYTES_MAX
 
@@ -50,10 +53,12 @@ IN_FORCE = dt.date(2026, 6, 26)
 """The shipped lines are the Order as revised on this day; of earlier wording the files know nothing."""
 
 RULE_COLUMNS = ("basis", "row", "article", "requester", "procedure", "provider", "kind", "detail", "roles")
-RULE_COLUMNS_OPTIONAL = ("number", "sub", "law", "affair", "valid_from", "valid_to")
+RULE_COLUMNS_OPTIONAL = ("number", "sub", "law", "affair", "valid_from", "valid_to", "copies")
 
 _MAGIC = b"hub/catalog/1".ljust(16, b"\0")
 _HEAD = struct.Struct(">16s32sQ")
+_FIELDS_MIN = 9
+"""Fields up to ``assessments``, which are always written."""
 
 
 class Tables(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
@@ -68,11 +73,17 @@ class Tables(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     narrowings: tuple[Narrowing, ...]
     delegations: tuple[Delegation, ...]
     assessments: tuple[Assessment, ...]
+    terms: tuple[Term, ...] = ()
+    copies: tuple[Copy, ...] = ()
+    limits: tuple[Limit, ...] = ()
 
 
 def pack_tables(tables: Tables) -> bytes:
     """The payload; its SHA-256 is the catalog's digest."""
-    return msgspec.msgpack.encode(tables)
+    fields = [getattr(tables, name) for name in Tables.__struct_fields__]
+    while len(fields) > _FIELDS_MIN and not fields[-1]:
+        fields.pop()
+    return msgspec.msgpack.encode(fields)
 
 
 def store_payload(payload: bytes) -> bytes:
@@ -136,35 +147,44 @@ def read_japan() -> Tables:
 def import_rules(tables: Tables, source: Source) -> tuple[Tables, Imported]:
     """Add rules of one's own, or set the last day of rules that are there.
 
-    A line that agrees with a rule in everything but its name and last day sets that rule's last day; it keeps its
-    number. Any other line is a new rule.
+    A line that agrees with a rule in everything but its name, its last day and what it copies sets those two; the rule
+    keeps its number. Any other line is a new rule.
 
     Raises:
-        CatalogError: the file is broken.
+        CatalogError: the file is broken, or an ordinance's rule exceeds what it copies.
     """
-    lines = CsvFile(source).parse(_parse_rule, RULE_COLUMNS, RULE_COLUMNS_OPTIONAL)
+    parse = _RuleParser(tables)
+    lines = CsvFile(source).parse(parse, RULE_COLUMNS, RULE_COLUMNS_OPTIONAL)
+    copies = {line.rule: line.procedure for line in tables.copies}
     rules = {rule.key: rule for rule in tables.rules}
     rows = {row.id: row for row in tables.rows}
     number = max(OWN_RULES_FROM - 1, *(rule.rule for rule in tables.rules)) if tables.rules else OWN_RULES_FROM - 1
     done = {"added": 0, "updated": 0, "unchanged": 0}
-    for rule, law, affair in lines:
+    for rule, law, affair, copied in lines:
         old = rules.get(rule.key)
         if old is None:
             number += 1
             done["added"] += 1
             rules[rule.key] = msgspec.structs.replace(rule, rule=number)
-        elif old.valid_to != rule.valid_to:
+        elif old.valid_to != rule.valid_to or copies.get(old.rule, "") != copied:
             done["updated"] += 1
             rules[rule.key] = msgspec.structs.replace(old, valid_to=rule.valid_to)
         else:
             done["unchanged"] += 1
+        if copied:
+            copies[rules[rule.key].rule] = copied
         row = rows.get(rule.row_id)
         pair = (rule.provider, rule.kind)
         if row is None:
             rows[rule.row_id] = Row(rule.basis, rule.row, rule.article, rule.requester, law, affair, False, (pair,))
         elif pair not in row.pairs:
             rows[rule.row_id] = msgspec.structs.replace(row, pairs=(*row.pairs, pair))
-    changed = msgspec.structs.replace(tables, rules=tuple(rules.values()), rows=tuple(rows.values()))
+    changed = msgspec.structs.replace(
+        tables,
+        rules=tuple(rules.values()),
+        rows=tuple(rows.values()),
+        copies=tuple(Copy(number, copies[number]) for number in sorted(copies)),
+    )
     return changed, Imported(table="rules", **done)
 
 
@@ -188,6 +208,8 @@ _KEYS = {
     "narrowings": lambda line: line.procedure,
     "delegations": lambda line: (line.delegate, line.principal, line.law, line.article, line.side, line.valid_from),
     "assessments": lambda line: (line.institution, line.row, line.side),
+    "terms": lambda line: line.procedure,
+    "limits": lambda line: (line.institution, line.kind, line.valid_from),
 }
 
 
@@ -243,7 +265,33 @@ def _read_order(source: Source, rows: tuple[Row, ...]) -> tuple[Rule, ...]:
     return tuple(rules)
 
 
-def _parse_rule(line: dict[str, str]) -> tuple[Rule, str, str]:
+class _RuleParser:
+    """Reads the lines of a file of rules; an ordinance's may copy what stands in the catalog or above them."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._placement: Placement | None = None
+        self._by_procedure: dict[str, dict[object, Rule]] = {}
+        for rule in tables.rules:
+            self._by_procedure.setdefault(rule.procedure, {})[rule.key] = rule
+
+    def __call__(self, line: dict[str, str]) -> tuple[Rule, str, str, str]:
+        rule, copies = _parse_rule(line), line["copies"]
+        copied = list(self._by_procedure.get(copies, {}).values())
+        excess = find_excess(rule, copied, copies, self._members_of)
+        if excess is not None:
+            raise ValueError(excess)
+        self._by_procedure.setdefault(rule.procedure, {})[rule.key] = rule
+        return rule, line["law"], line["affair"], copies
+
+    def _members_of(self, label: str) -> frozenset[int]:
+        if self._placement is None:
+            tables = self._tables
+            self._placement = Placement(tables.institutions, tables.classes, tables.members)
+        return self._placement.members.get(label, frozenset())
+
+
+def _parse_rule(line: dict[str, str]) -> Rule:
     basis = expect("basis", line["basis"], BASES)
     row, article, number = line["row"], line["article"], line["number"]
     check_place(row, article, number)
@@ -251,11 +299,10 @@ def _parse_rule(line: dict[str, str]) -> tuple[Rule, str, str]:
         if not line[name]:
             raise ValueError(f"{name}: expected a value, got nothing")
     valid_from, valid_to = read_period(line)
-    rule = Rule(
+    return Rule(
         rule=0, basis=basis, row=row, article=article, number=number, sub=line["sub"],
         procedure=procedure_id(basis, row, article, number), label=line["procedure"],
         requester=line["requester"], provider=line["provider"], kind=line["kind"],
         detail=line["detail"] or line["kind"], roles=split_list(line["roles"], "roles"),
         valid_from=valid_from, valid_to=valid_to,
     )  # fmt: skip
-    return rule, line["law"], line["affair"]

@@ -79,9 +79,10 @@ def words_of(rules: Iterable[Rule]) -> tuple[frozenset[str], frozenset[str]]:
 
 
 def boundaries_of(tables: Tables) -> list[float]:
-    """The moments at which a rule, a delegation or an assessment begins or ends, in order."""
+    """The moments at which a rule, a delegation, a limit or an assessment begins or ends, in order."""
     periods = {(rule.valid_from, rule.valid_to) for rule in tables.rules}
     periods |= {(line.valid_from, line.valid_to) for line in tables.delegations}
+    periods |= {(line.valid_from, line.valid_to) for line in tables.limits}
     moments = {starts_at(first) for first, _ in periods} | {ends_at(last) for _, last in periods}
     moments |= {line.published_at for line in tables.assessments}
     return sorted(moment for moment in moments if math.isfinite(moment))

@@ -22,6 +22,7 @@ from hub.commands.acquire import check_result, report_rejected
 from hub.commands.options import add_folder, print_table, take_folder, take_words
 from hub.commands.progress import Progress, Stopping, add_progress
 from hub.commands.words import DENIALS, REASON_WORDS, STATUS_WORDS
+from hub.decode import decode_consents
 from hub.errors import RequestError
 from hub.files import CAUSES, PART_ROWS, InquiryFile, InquiryPart, RejectedWriter, read_inquiry
 from hub.limits import REQUEST_ID_CHARS_MAX
@@ -32,9 +33,11 @@ RESULT_COLUMNS = ("row", "alias", "provider", "status", "rule", "reason")
 ID_CHARS_MAX = REQUEST_ID_CHARS_MAX - len(".0000")
 
 EPILOG = """\
-ASK.csv has the columns alias,provider and, where wanted, case: the requester's own alias of the
-person (32 hex digits), the code of the institution that is asked, and the requester's case
-number. UTF-8 or CP932; Parquet and Arrow files are known by their suffix.
+ASK.csv has the columns alias,provider and, where wanted, case and consent: the requester's own
+alias of the person (32 hex digits), the code of the institution that is asked, the requester's
+case number, and 1 where the person consented, else 0. UTF-8 or CP932; Parquet and Arrow files are
+known by their suffix. Consent is needed where an ordinance's affair asks for local tax; --consent
+states it for all rows of a file without that column.
 
 The result has the columns row,alias,provider,status,rule,reason in the order of ASK.csv; its
 row is the row of ASK.csv, the first behind the header being 1. rule is the rule of law that
@@ -71,6 +74,7 @@ def add_commands(commands: Any) -> None:
     need.add_argument("--role", help="whose information, in the Order's exact word; may lack where only one fits")
     need.add_argument("--section", help="the section in charge, which the person will read")
     need.add_argument("--operator", help="who types this; for supervisors, never shown to the person")
+    need.add_argument("--consent", action="store_true", help="every person of the file consented to the question")
     need.add_argument("--reference-date", metavar="DATE", help="selects data, such as 2026-01-01; never the law")
     parser.add_argument("--id", metavar="ID", help=f"your name for this inquiry, at most {ID_CHARS_MAX} characters "
                         "(default: a new one, which is printed)")  # fmt: skip
@@ -128,7 +132,9 @@ def run_inquire(arguments: argparse.Namespace) -> int:
         with hub.open(folder) as h:
             numbers = numbers_of(h.catalog)
             names = Names(numbers)
-            rows = read_inquiry(source, numbers, encoding=arguments.encoding, rows=PART_ROWS)
+            rows = read_inquiry(
+                source, numbers, encoding=arguments.encoding, rows=PART_ROWS, consent=arguments.consent
+            )  # fmt: skip
             with (
                 Stopping() as stopping,
                 TableWriter(arguments.out, RESULT_COLUMNS) as result,
@@ -141,7 +147,8 @@ def run_inquire(arguments: argparse.Namespace) -> int:
                     stopping.check()
 
                 question = make_inquiry(arguments, request_id)
-                h.begin_file(arguments.requester, request_id, digest_of(question, source), rows.rows_max)
+                digest = digest_of(question, source, consent=arguments.consent)
+                h.begin_file(arguments.requester, request_id, digest, rows.rows_max)
                 for part in rows:
                     rejected.write(part.rejected)
                     if len(part.row):
@@ -163,9 +170,9 @@ def run_inquire(arguments: argparse.Namespace) -> int:
     return 1 if any(counts[denial] for denial in DENIALS) else status
 
 
-def digest_of(question: Inquiry, source: str) -> bytes:
+def digest_of(question: Inquiry, source: str, *, consent: bool = False) -> bytes:
     """SHA-256 of a question and its file: an id stands for one file, and for one question about it."""
-    digest = hashlib.sha256(b"hub/file/1" + msgspec.msgpack.encode(question))
+    digest = hashlib.sha256(b"hub/file/1" + msgspec.msgpack.encode(question) + (b"consent" if consent else b""))
     with open(source, "rb") as file:
         digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.digest()
@@ -173,7 +180,9 @@ def digest_of(question: Inquiry, source: str) -> bytes:
 
 def send_part(h: hub.Hub, inquiry: Inquiry, part: InquiryPart, progress: Callable[[int], None]) -> Answer:
     """Inquire one part of a file; the same id and rows give the same answer."""
-    return h.inquire(inquiry, part.aliases, part.providers, cases=part.cases, progress=progress)
+    return h.inquire(
+        inquiry, part.aliases, part.providers, cases=part.cases, consents=part.consents, progress=progress
+    )  # fmt: skip
 
 
 class Names:
@@ -227,7 +236,7 @@ def run_check(arguments: argparse.Namespace) -> int:
     else:
         with hub.open(folder, readonly=True) as h:
             catalog = h.catalog
-    rows = read_inquiry(source, numbers_of(catalog), encoding=arguments.encoding)
+    rows = read_inquiry(source, numbers_of(catalog), encoding=arguments.encoding, consent=arguments.consent)
     arguments.section = arguments.section or "-"
     counts, rejected = judge_rows(catalog, make_inquiry(arguments, "check"), rows, arguments.progress)
     print(f"{source}: {sum(counts.values()):,} rows of {arguments.requester} judged, nothing looked up or recorded")
@@ -254,7 +263,8 @@ def judge_rows(
     done = 0
     with Progress("check", rows.rows_max, show=show) as progress:
         for part in rows:
-            decided = authorise(catalog, inquiry, part.providers, at)
+            consents = decode_consents(part.consents, len(part.row))
+            decided = authorise(catalog, inquiry, part.providers, at, consents=consents)
             table = decided.table
             for entry, count in enumerate(np.bincount(decided.decision).tolist()):
                 if count:

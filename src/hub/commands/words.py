@@ -11,8 +11,8 @@ STATUS_WORDS = {
     Status.NO_ALIAS_AT_PROVIDER: "the provider has no alias of this person",
     Status.DENIED: "denied: no rule of law allows the question",
     Status.DENIED_ASSESSMENT: "denied: an assessment (Art. 28) is not published",
-    Status.DENIED_CONSENT: "denied: consent lacks",
-    Status.DENIED_LIMITED: "denied: too many bodies asked about one person",
+    Status.DENIED_CONSENT: "denied: the person's consent lacks",
+    Status.DENIED_LIMITED: "denied: limited (by the provider's ordinance, or too many bodies asked about one person)",
     Status.PENDING: "waiting for the provider",
     Status.PROVIDED: "provided",
     Status.EMPTY: "answered: nothing to provide",
@@ -38,6 +38,8 @@ REASON_WORDS = {
     Reason.PROVIDER_ASSESSMENT: "the provider has published no assessment",
     Reason.SAME_INSTITUTION: "use inside one body is no linkage",
     Reason.NARROWED: "the procedure is open only to some of these requesters",
+    Reason.CONSENT: "the person's consent lacks, which local tax needs for an ordinance's affair",
+    Reason.LIMITED: "the provider's own ordinance keeps this from affairs of ordinances",
 }
 
 DENIALS = (Status.DENIED, Status.DENIED_ASSESSMENT, Status.DENIED_CONSENT, Status.DENIED_LIMITED)
