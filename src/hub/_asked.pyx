@@ -1,8 +1,8 @@
 """How often a requester's questions about a person went from one provider to another: a table for a day.
 
 A table holds of each person the provider that was asked last and how many changes there were, the first question
-included: no fewer than the different providers asked. It begins as an open-addressed hash and becomes an array by person
-number where that takes less. Nothing here takes a lock: its caller lets one thread at a time into a table.
+included: no fewer than the different providers asked. It begins as an open-addressed hash and becomes an array by
+person number where that takes less. Nothing here takes a lock: its caller lets one thread at a time into a table.
 
 Hash, u64 a slot, linear probing, at most half full: bits 0-15 last provider, 16-23 changes, 32-63 person + 1, 0 = free.
 Array, u32 a person: the low half of such a slot, 0 = never asked.

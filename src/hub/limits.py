@@ -102,7 +102,7 @@ HOLD_GROUND_CHARS_MAX = 400
 HOLD_BY_CHARS_MAX = 100
 
 ASKED_BYTES_MAX = 1 << 29
-"""Memory of the tables of who was asked today: at most 4 bytes a person of the hub for each list of items of a requester.
+"""Memory of the tables of who was asked today: at most 4 bytes a person of the hub for a list of items of a requester.
 Beyond it the tables that were not used for longest leave, and are read from the log when they are needed."""
 
 ASKED_LISTS_MAX = 256
