@@ -96,6 +96,7 @@ class Reader:
                 if database.split(".")[0] == name:
                     reader(self, database)
         self.check_marks()
+        self.check_flags()
         self.check_corrections()
 
     def unseal(self, name: str, key: bytes, value: bytes) -> bytes:
@@ -464,6 +465,29 @@ class Reader:
     def protection_key(self, pseudonym: bytes) -> bytes:
         return b"p" + hmac.digest(self.own_key("marks"), pseudonym, "sha256")[:16]
 
+    def read_flagged(self, name: str) -> None:
+        self.flagged: dict[tuple[int, int], int] = {}
+        for key, body in self.opened(name):
+            (person,) = struct.unpack(">I", key)
+            entries = list(struct.iter_unpack("<HBB", body))
+            numbers = [institution for institution, _, _ in entries]
+            expect(bool(numbers) and numbers == sorted(set(numbers)), "flags by institution")
+            for institution, flags, zero in entries:
+                expect(institution in self.institutions and 1 <= flags <= 7 and zero == 0, "flags")
+                self.flagged[person, institution] = flags
+
+    def check_flags(self) -> None:
+        """Flags stand as their events say, which name a person of their institution."""
+        told: dict[tuple[int, int], int] = {}
+        for event in self.events:
+            expect(len(event) == (15 if event[3] in (11, 12) else 12), "fields of an event")
+            if event[3] in (11, 12):
+                institution, (person, alias, flags) = self.numbers[event[4]], event[12:]
+                known = self.tables[institution, 0][alias]
+                expect(known == struct.pack("<I", person), "alias of who is flagged")
+                told[person, institution] = flags
+        expect({place: flags for place, flags in told.items() if flags} == self.flagged, "flags as their events say")
+
     def read_events(self, name: str) -> None:
         self.events: list[list[Any]] = []
         for place, (key, body) in enumerate(self.opened(name), 1):
@@ -479,7 +503,8 @@ class Reader:
         """Marks stand as their events say."""
         marks: dict[tuple[int, int], tuple[Any, ...]] = {}
         protections: dict[int, bool] = {}
-        for place, index, _, kind, *_, until, side, number, withheld in self.events:
+        for event in self.events:
+            place, index, _, kind, *_, until, side, number, withheld = event[:12]
             if kind in (1, 3, 4):
                 marks[index, side] = bool(withheld), until, number
             elif kind in (5, 7):
@@ -741,6 +766,6 @@ READERS: dict[str, Callable[[Reader, str], None]] = {
     "checkpoints": Reader.read_checkpoints, "files": Reader.read_files, "rundir": Reader.read_rundir,
     "runs": read_nothing, "marks": Reader.read_marks, "events": Reader.read_events,
     "corrections": Reader.read_corrections, "holds": Reader.read_holds, "held": Reader.read_held,
-    "requests": Reader.read_requests, "payloadkeys": Reader.read_payload_keys,
+    "requests": Reader.read_requests, "flagged": Reader.read_flagged, "payloadkeys": Reader.read_payload_keys,
 }  # fmt: skip
 """In the order in which they are read."""

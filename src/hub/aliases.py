@@ -33,7 +33,7 @@ Bucket, one cache line, up to three entries:
 | 0 | 3 x u64 | first half of each alias |
 | 24 | 3 x u64 | second half |
 | 48 | 3 x u32 | person |
-| 60 | 3 x u8 | flags: 1 MANUAL, 2 WITHHELD, 4 NO_SELF, 128 revoked |
+| 60 | 3 x u8 | 128: revoked, the alias stands for nobody any more; other bits 0 |
 | 63 | u8 | low two bits: entries in use; bit 2 + k, k 0 to 5: an entry of kind k went past this full bucket |
 
 The hash is the first half of the alias (aliases and pseudonyms are uniform already), or a mix of the person number:

@@ -101,17 +101,15 @@ class Resolution:
 
     Attributes:
         persons: uint32[N], NOBODY where the alias is unknown.
-        flags: uint8[N], of the requester's entry.
         aliases: uint8[N, 16], the providers'; zeros where status is not OK or the row was not wanted.
         status: uint8[N]: 0 OK, 1 UNKNOWN_ALIAS, 2 REVOKED, 3 NO_ALIAS_AT_PROVIDER (numbers of ``Status``).
         tables_commit: the state of the alias tables that this is true of.
     """
 
-    __slots__ = ("aliases", "flags", "persons", "status", "tables_commit")
+    __slots__ = ("aliases", "persons", "status", "tables_commit")
 
     def __init__(self, rows: int, tables_commit: int) -> None:
         self.persons = np.empty(rows, dtype=np.uint32)
-        self.flags = np.empty(rows, dtype=np.uint8)
         self.aliases: Aliases = np.empty((rows, 16), dtype=np.uint8)
         self.status = np.empty(rows, dtype=np.uint8)
         self.tables_commit = tables_commit

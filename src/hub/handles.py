@@ -21,6 +21,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from hub.bodies import Bodies, Located, link_of
@@ -49,6 +50,9 @@ _NOT_REACHED = {
     Status.DENIED_LIMITED,
 }
 """Outcomes of which the provider never heard: it is no party to such a record, and must not learn of it here."""
+
+_REACHED = np.ones(256, dtype=np.bool_)
+_REACHED[list(_NOT_REACHED)] = False
 
 
 class Stood(msgspec.Struct, frozen=True):
@@ -133,6 +137,11 @@ def read_stood(bodies: Bodies, index: int) -> Stood:
 def provider_is_party(record: Stood) -> bool:
     """Whether the question reached the provider."""
     return record.outcome not in _NOT_REACHED
+
+
+def reached(outcomes: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """bool[N]: :func:`provider_is_party` of many outcomes."""
+    return _REACHED.take(outcomes)
 
 
 def sides_of(catalog: Catalog, record: Stood, number: int) -> list[int]:

@@ -42,6 +42,7 @@ from hub.corrections import Corrections, make_disclosure
 from hub.decode import CODES_ABOVE, decode_alias, decode_aliases, decode_codes, decode_inquiry, decode_providers
 from hub.disclose import disclose_history, prove_records
 from hub.errors import RequestError, StorageError
+from hub.flagging import Flagging
 from hub.gather import Gatherer, Parts, settle_future
 from hub.history import Found, GapError
 from hub.holds import HoldKeys
@@ -71,6 +72,7 @@ from hub.requests import (
 from hub.resolve import resolve_aliases
 from hub.respond import respond, respond_empty
 from hub.retain import resume_shredding
+from hub.screen import Screen
 from hub.sealed import unseal
 from hub.snapshot import Snapshot, State
 from hub.store import Store
@@ -104,7 +106,7 @@ class RequestStatus(msgspec.Struct, frozen=True, kw_only=True):
     complete: bool
 
 
-class Hub(Acts, Keeping, PayloadKeys):
+class Hub(Acts, Flagging, Keeping, PayloadKeys):
     """An open hub folder. Made by :func:`open`; a context manager; may be used from several threads."""
 
     def __init__(
@@ -383,6 +385,7 @@ class Hub(Acts, Keeping, PayloadKeys):
             now=self._now,
             clock=lambda: self._clock(),
             day=self._day,
+            flagged=self._office.flagged.of,
             publish=log.publish,
             wake=lambda: None if self._merger is None else self._merger.wake(),
         )
@@ -468,8 +471,14 @@ class Hub(Acts, Keeping, PayloadKeys):
             resolution = resolve_aliases(
                 snapshot, batch.requester, batch.providers[rows], batch.aliases[rows], _ALONE, wanted=wanted
             )
+            screen = Screen(snapshot, self._office.flagged.of(snapshot))
         key = self._periods.make(period_of(self._now()))
-        return prepare_chunk(batch, request, decided, resolution, chunk, self._store.keys, key)
+        return prepare_chunk(
+            batch, request, decided, resolution, screen, chunk, self._store.keys, key, self._code_of(request)
+        )
+
+    def _code_of(self, request: Request) -> Callable[[int], str]:
+        return lambda number: self.catalog_of(request.catalog).institution_by_number(number).code
 
     def _write(
         self,
@@ -485,7 +494,7 @@ class Hub(Acts, Keeping, PayloadKeys):
         with self._store.commit() as commit:
             now = max(int(self._clock()), commit.state.time)
             if must_prepare_again(commit, chunk, now):
-                # Aliases were acquired since it was resolved. Under the writer's lock nothing moves any more.
+                # Aliases or flags have changed since. Under the writer's lock nothing moves any more.
                 chunk = self._prepare(batch, request, decided, chunk.number)
                 now = max(now, period_start(chunk.laid.period))
             write_chunk(commit, name, key, request, chunk, now, grown)

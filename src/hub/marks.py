@@ -307,10 +307,24 @@ def follow(bodies: Bodies, record: Stood) -> Stood | None:
 # -- with an inquiry
 
 
-class NewMark(NamedTuple):
-    """A mark that comes with its record: the record's position in its chunk, and everything else but its index."""
+class Marking(NamedTuple):
+    """A record's position in its chunk, the side that marks it and the institution there, its clerk, the mark."""
 
     position: int
+    side: int
+    institution: str
+    clerk: str | None
+    mark: Withhold
+
+    def __repr__(self) -> str:
+        return "Marking()"
+
+
+class NewMark(NamedTuple):
+    """A mark that comes with its record: the record's position in its chunk, side, and all else but its index."""
+
+    position: int
+    side: int
     value: bytes
     event: bytes
 
@@ -318,21 +332,19 @@ class NewMark(NamedTuple):
         return "NewMark()"
 
 
-def prepare_marks(
-    key: PeriodKey, requester: str, operator: str | None, at: int, rows: list[tuple[int, Withhold]]
-) -> list[NewMark]:
-    """Encrypt the requester's marks of a chunk; needs no lock. ``rows``: (position in the chunk, mark)."""
+def prepare_marks(key: PeriodKey, at: int, rows: Sequence[Marking]) -> list[NewMark]:
+    """Encrypt the marks with which records of a chunk begin; needs no lock."""
     prepared = []
-    for position, mark in rows:
-        inside = Inside(institution=requester, ground=mark.ground, clerk=operator, at=at)
+    for position, side, institution, clerk, mark in rows:
+        inside = Inside(institution=institution, ground=mark.ground, clerk=clerk, at=at)
         until = mark.until.toordinal()
         head = _mark_head(Mark(True, key.period, until, 0, inside))
         told = Told(
-            at=at, kind=EventKind.WITHHELD, institution=requester, clerk=operator, ground=mark.ground, until=until,
-            side=REQUESTER, withheld=True,
+            at=at, kind=EventKind.WITHHELD, institution=institution, clerk=clerk, ground=mark.ground, until=until,
+            side=side, withheld=True,
         )  # fmt: skip
         value = head + encrypt(key.marks, NAME, key.period, inside)
-        prepared.append(NewMark(position, value, encrypt_event(key.marks, key.period, told)))
+        prepared.append(NewMark(position, side, value, encrypt_event(key.marks, key.period, told)))
     return prepared
 
 
@@ -340,5 +352,5 @@ def put_new_marks(commit: Commit, marks: Sequence[NewMark], period: int, first: 
     """Write the marks of a chunk whose first record has this index."""
     for mark in marks:
         index = first + mark.position
-        commit.put_sealed(NAME, mark_key(index, REQUESTER), mark.value)
+        commit.put_sealed(NAME, mark_key(index, mark.side), mark.value)
         put_event(commit, period, index, mark.event)

@@ -9,11 +9,12 @@ entries, leaves. Inside it are the nodes of the tree, the puts, and the commit (
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from hub import _core
 from hub.aliases import NOBODY
@@ -21,11 +22,13 @@ from hub.append import Grown, Laid, append_records, lay_records, make_fields
 from hub.batch import Batch, Decided, Resolution
 from hub.bodies import ROW, Fields
 from hub.catalog import DecisionTable
+from hub.handles import REQUESTER
 from hub.keys import Keys
-from hub.marks import NewMark, prepare_marks, put_new_marks
+from hub.marks import Marking, NewMark, prepare_marks, put_new_marks
 from hub.messages import Kind, Status
 from hub.periods import PeriodKey, period_of
 from hub.requests import NO_RECORD_BIT, Request, rows_of
+from hub.screen import Basis, Question, Screen
 from hub.snapshot import Commit
 from hub.tlog.entry import Shared
 
@@ -35,13 +38,13 @@ class Prepared(NamedTuple):
 
     Attributes:
         number: which chunk of the request. laid: its records. state: the request's part.
-        tables_commit: what it was resolved from. marks: of its rows that the requester withholds.
+        basis: what it was resolved and screened from. marks: of its records that are withheld from the beginning.
     """
 
     number: int
     laid: Laid
     state: bytes
-    tables_commit: int
+    basis: Basis
     marks: Sequence[NewMark] = ()
 
     def __repr__(self) -> str:
@@ -49,17 +52,28 @@ class Prepared(NamedTuple):
 
 
 def prepare_chunk(
-    batch: Batch, request: Request, decided: Decided, resolution: Resolution, chunk: int, keys: Keys, key: PeriodKey
+    batch: Batch,
+    request: Request,
+    decided: Decided,
+    resolution: Resolution,
+    screen: Screen,
+    chunk: int,
+    keys: Keys,
+    key: PeriodKey,
+    code_of: Callable[[int], str],
 ) -> Prepared:
     """Order a chunk's records by person key, commit to them and lay them out. Needs no lock and no transaction.
 
     Args:
-        key: of the period in which the chunk will be written.
+        screen: of the snapshot that it was resolved in. key: of the period in which the chunk will be written.
+        code_of: an institution's code by its number.
     """
     rows = rows_of(request, chunk)
     decision = decided.decision[rows]
     status = decided.table.status.take(decision)
     np.copyto(status, resolution.status, where=status == Status.OK)
+    question = Question(batch.requester, decided.table.items)
+    status = screen.statuses([question], None, batch.providers[rows], resolution.persons, status)
     known = np.flatnonzero(resolution.persons != NOBODY)
     person_keys = key.person_keys(resolution.persons[known])
     order = _core.order_by_key(person_keys)
@@ -78,13 +92,33 @@ def prepare_chunk(
     cases = None if batch.cases is None else [batch.cases[rows.start + row] for row in place.tolist()]
     fields = _fields(batch, request, decided.table, cases)
     laid = lay_records(fields, table, person_keys[order], keys, key, request.received_at)
-    marks: list[NewMark] = []
-    if batch.marks is not None:
-        chosen = ((row, batch.marks[rows.start + row]) for row in known.tolist())
-        marked = [(int(position[row]), mark) for row, mark in chosen if mark is not None]
-        inquiry = batch.inquiry
-        marks = prepare_marks(key, inquiry.requester, inquiry.operator, request.received_at, marked)
-    return Prepared(chunk, laid, state, resolution.tables_commit, marks)
+    marks = _explicit_marks(batch, request, rows.start, known, position, key)
+    marks += screen.marks(
+        key, request.received_at, resolution.persons[place], batch.requester, batch.providers[rows][place],
+        status[place], code_of, besides={mark.position for mark in marks},
+    )  # fmt: skip
+    return Prepared(chunk, laid, state, screen.basis, marks)
+
+
+def _explicit_marks(
+    batch: Batch,
+    request: Request,
+    start: int,
+    known: npt.NDArray[np.intp],
+    position: npt.NDArray[np.uint16],
+    key: PeriodKey,
+) -> list[NewMark]:
+    """The requester's own marks of a chunk whose first row is ``start``."""
+    if batch.marks is None:
+        return []
+    inquiry = batch.inquiry
+    chosen = ((row, batch.marks[start + row]) for row in known.tolist())
+    marked = [
+        Marking(int(position[row]), REQUESTER, inquiry.requester, inquiry.operator, mark)
+        for row, mark in chosen
+        if mark is not None
+    ]
+    return prepare_marks(key, request.received_at, marked)
 
 
 def _fields(batch: Batch, request: Request, table: DecisionTable, cases: list[str | None] | None) -> Fields:
@@ -111,9 +145,9 @@ def _fields(batch: Batch, request: Request, table: DecisionTable, cases: list[st
 
 
 def must_prepare_again(commit: Commit, chunk: Prepared, now: int) -> bool:
-    """Whether aliases were acquired since a chunk was resolved, or another period has begun."""
+    """Whether aliases or flags have changed since a chunk was resolved, or another period has begun."""
     state = commit.state
-    return state.tables_commit != chunk.tables_commit or period_of(max(now, state.time)) != chunk.laid.period
+    return not chunk.basis.stands(state) or period_of(max(now, state.time)) != chunk.laid.period
 
 
 def write_chunk(

@@ -23,6 +23,7 @@ from hub.confidential import HUB, Vault
 from hub.errors import RequestError
 from hub.events import NAME as EVENTS
 from hub.events import EventKind, Told, last_number, put_event
+from hub.flags import FlaggedCache
 from hub.handles import PartyRecord, Stood, find_handle, make_handle, read_stood, sides_of, stood, tell
 from hub.history import find_records, person_keys
 from hub.limits import GROUND_CHARS_MAX, OPERATOR_CHARS_MAX
@@ -76,6 +77,7 @@ class Office:
         self.catalog, self.now = catalog, now
         self.keys = store.keys
         self.vault = Vault(store.keys, periods)
+        self.flagged = FlaggedCache()
 
     def __repr__(self) -> str:
         return "Office()"
