@@ -2,8 +2,9 @@
 
 Whoever may ask any municipality about a person could ask all of them, and learn where that person is known. Within the
 law an inquiry knows where to ask: beyond ``providers_max`` bodies a day (in Japan's time, by the hub's clock) a row is
-recorded as ``HELD``, no permit leaves, and another clerk has to give a reason (``oversee.py``). A body that was asked
-already may be asked again.
+recorded as ``HELD``, no permit leaves, and another clerk has to give a reason (``releases.py``). A body that was asked
+already may be asked again. A question that the law allows counts whether the body knows the person or not, and a held
+row does not tell which: to hear from a hundred bodies that they do not is to know where somebody lives.
 
     row -> table of the day (``_asked.pyx``, some ns) -> certainly within the bound
                                                       -> unsure -> the day's records and what is being written -> held?
@@ -23,8 +24,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable
-from typing import NamedTuple, Protocol
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +39,10 @@ Items = tuple[str, ...]
 Question = tuple[str, Items]
 """Requester's code, items as its records store them."""
 
+COUNTED = (int(Status.OK), int(Status.NO_ALIAS_AT_PROVIDER))
+"""What the requester heard that tells it something of where the person is known."""
+
+_COUNTED = np.isin(np.arange(256), COUNTED).astype(np.uint8)
 _DAY_S = 86_400
 _JAPAN_S = 9 * 3_600
 
@@ -115,9 +120,9 @@ class Asked:
         most: int,
         now: int,
     ) -> int:
-        """Judge the rows of a chunk that would be OK: those to one body too many become HELD, in place.
+        """Judge the rows of a chunk that would be ``COUNTED``: those to one body too many become HELD, in place.
 
-        What is OK then counts as asked until :meth:`settle` or :meth:`give_up`. The same part again (a chunk that is
+        The others count as asked until :meth:`settle` or :meth:`give_up`. The same part again (a chunk that is
         prepared once more) takes the place of what it was: rows never count beside themselves.
 
         Args:
@@ -131,7 +136,7 @@ class Asked:
         Raises:
             StorageError: the day's records could not be read; nothing may be recorded.
         """
-        wanted = (status == Status.OK).view(np.uint8)
+        wanted = _COUNTED.take(status)
         with self._lock:
             try:
                 held: list[int] = []
@@ -333,6 +338,53 @@ class Asked:
         if before is not None and not _same(before, rows):
             # Rows that were counted are not on their way any more.
             self._forget(before.question[0])
+
+
+class Limit:
+    """The bound for the rows of one chunk, whose questions may be several."""
+
+    __slots__ = ("_asked", "_now", "_number", "_owner", "_part", "_questions")
+
+    def __init__(
+        self, asked: Asked, owner: Hashable, part: int, questions: Sequence[tuple[Question, int]], now: int
+    ) -> None:
+        """For :meth:`Asked.hold_rows`.
+
+        Args:
+            part: of the first question; those that differ take the next ones.
+            questions: with the different bodies a day that its procedure allows; of each call of a group, or one.
+        """
+        numbers: dict[tuple[Question, int], int] = {}
+        number = [numbers.setdefault(one, len(numbers)) for one in questions]
+        self._asked, self._owner, self._part, self._now = asked, owner, part, now
+        self._questions = list(numbers)
+        self._number = np.array(number, dtype=np.intp)
+
+    def __repr__(self) -> str:
+        return f"Limit(questions={len(self._questions)})"
+
+    def hold(
+        self,
+        which: npt.NDArray[np.intp] | None,
+        providers: Persons,
+        persons: Persons,
+        status: npt.NDArray[np.uint8],
+    ) -> None:
+        """Judge rows in place; ``which`` is the place of each in ``questions``, None: there is one only.
+
+        Raises:
+            StorageError: the day's records could not be read; nothing may be recorded.
+        """
+        for number, (question, most) in enumerate(self._questions):
+            if len(self._questions) == 1:
+                at: Any = slice(None)
+            else:
+                assert which is not None
+                at = np.flatnonzero(self._number[which] == number)
+            own = status[at]
+            part = self._part + number
+            self._asked.hold_rows(self._owner, part, question, persons[at], providers[at], own, most, self._now)
+            status[at] = own
 
 
 def count_together(one: Question, other: Question) -> bool:

@@ -48,6 +48,7 @@ _NOT_REACHED = {
     Status.DENIED_ASSESSMENT,
     Status.DENIED_CONSENT,
     Status.DENIED_LIMITED,
+    Status.HELD,
 }
 """Outcomes of which the provider never heard: it is no party to such a record, and must not learn of it here."""
 

@@ -34,6 +34,8 @@ from hub.aliases import (
     table_numbers,
 )
 from hub.append import Grown, grow_tree
+from hub.asked import Asked, Limit
+from hub.askedlog import AskedLog
 from hub.authorise import authorise
 from hub.batch import Batch, Decided
 from hub.bodies import Bodies, Heads
@@ -137,6 +139,7 @@ class Hub(Acts, Flagging, Keeping, PayloadKeys):
         self._set_back = False
         self._office = Office(self._store, self._groups, self._periods, self._heads, lambda: self.catalog, self._now)
         self._withholding = Withholding(self._office)
+        self._asked = Asked(AskedLog(self._store, self._periods, self._heads))
         self._corrections = Corrections(self._office, self._corrected)
         try:
             log = self._log = Log(self._store, head=head, origin=self._find_origin(origin))
@@ -386,6 +389,7 @@ class Hub(Acts, Flagging, Keeping, PayloadKeys):
             clock=lambda: self._clock(),
             day=self._day,
             flagged=self._office.flagged.of,
+            asked=self._asked,
             publish=log.publish,
             wake=lambda: None if self._merger is None else self._merger.wake(),
         )
@@ -410,7 +414,10 @@ class Hub(Acts, Flagging, Keeping, PayloadKeys):
         with self._store.snapshot() as snapshot:
             done = [True] if small is not None else chunks_done(snapshot, name, key, request)
         if not all(done):
-            self._record_chunks(batch, request, decided, name, key, done, progress)
+            try:
+                self._record_chunks(batch, request, decided, name, key, done, progress)
+            finally:
+                self._asked.give_up(request.inquiry)
         # Also where all chunks were there: the process before may have died between commit and head.
         self._published().publish()
         with self._store.snapshot() as snapshot:
@@ -461,7 +468,9 @@ class Hub(Acts, Flagging, Keeping, PayloadKeys):
                     progress(recorded)
         finally:
             for future in ahead:
-                future.cancel()
+                if not future.cancel():
+                    # What it counts as asked must be there when its caller gives it up.
+                    future.exception()
             growing.shutdown(wait=False, cancel_futures=True)
 
     def _prepare(self, batch: Batch, request: Request, decided: Decided, chunk: int) -> Prepared:
@@ -471,7 +480,9 @@ class Hub(Acts, Flagging, Keeping, PayloadKeys):
             resolution = resolve_aliases(
                 snapshot, batch.requester, batch.providers[rows], batch.aliases[rows], _ALONE, wanted=wanted
             )
-            screen = Screen(snapshot, self._office.flagged.of(snapshot))
+            question = (batch.inquiry.requester, tuple(decided.table.items)), decided.table.providers_max
+            limit = Limit(self._asked, request.inquiry, chunk, [question], self._now())
+            screen = Screen(snapshot, self._office.flagged.of(snapshot), limit)
         key = self._periods.make(period_of(self._now()))
         return prepare_chunk(
             batch, request, decided, resolution, screen, chunk, self._store.keys, key, self._code_of(request)
@@ -500,6 +511,7 @@ class Hub(Acts, Flagging, Keeping, PayloadKeys):
             write_chunk(commit, name, key, request, chunk, now, grown)
             if before_commit is not None:
                 before_commit(commit.state)
+        self._asked.settle(request.inquiry, chunk.number)
         if self._merger is not None:
             self._merger.wake()
 
