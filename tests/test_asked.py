@@ -149,6 +149,8 @@ class Desk:
         self.asked = Asked(self.log)
         self.now = NOON
         self.flying: dict[tuple[str, int], Rows] = {}
+        self.judged: dict[tuple[str, int], Rows] = {}
+        self.words: dict[tuple[str, int], Any] = {}
 
     def ask(
         self, owner: str, persons: list[int], providers: list[int], *, part: int = 0, most: int = 3,
@@ -158,7 +160,13 @@ class Desk:
         status = np.zeros(len(persons), np.uint8)
         status[list(denied)] = Status.DENIED
         expected = status.tolist()
-        self.flying.pop((owner, part), None)
+        columns = column(*persons), column(*providers)
+        judged = Rows(question, columns[0][status == 0], columns[1][status == 0])
+        before = self.judged.get((owner, part))
+        if before is None or not hub.asked._same(before, judged):
+            # The same rows again stay where they are: what was allowed stays allowed.
+            self.flying.pop((owner, part), None)
+        self.judged[owner, part] = judged
         told = self.known(question[0])
         for row, (person, provider) in enumerate(zip(persons, providers, strict=True)):
             known = [told.setdefault((person, item), set()) for item in question[1]]
@@ -167,7 +175,6 @@ class Desk:
             elif expected[row] == Status.OK:
                 for one in known:
                     one.add(provider)
-        columns = column(*persons), column(*providers)
         held = self.asked.hold_rows(owner, part, question, *columns, status, most, self.now)
         assert status.tolist() == expected
         assert held == expected.count(Status.HELD)
@@ -369,12 +376,17 @@ def take_step(desk: Desk, rng: random.Random, name: str) -> None:
         desk.restart()
     elif what < 0.4:
         desk.now += DAY_S // 2
+    elif what < 0.5 and flying:
+        owner, part = rng.choice(flying)
+        words = desk.words[owner, part]
+        desk.ask(owner, *words[0], part=part, **words[1], commit=False)
     else:
         owner, part = rng.choice(flying) if flying and rng.random() < 0.3 else (name, 0)
         n = rng.choice([1, 5, 60])
         items = rng.choice([("a",), ("b",), ("a", "b"), ("c",), ("b", "c"), ("d",)])
-        desk.ask(
-            owner, [rng.randrange(8) for _ in range(n)], [rng.randrange(1, 7) for _ in range(n)], part=part,
-            question=(rng.choice(["x", "y"]), items), most=rng.choice([1, 3, 3, 4]),
-            denied=tuple(row for row in range(n) if rng.random() < 0.2), commit=rng.random() < 0.5,
-        )  # fmt: skip
+        rows = [rng.randrange(8) for _ in range(n)], [rng.randrange(1, 7) for _ in range(n)]
+        denied = tuple(row for row in range(n) if rng.random() < 0.2)
+        question = rng.choice(["x", "y"]), items
+        options = {"question": question, "most": rng.choice([1, 3, 3, 4]), "denied": denied}
+        desk.words[owner, part] = rows, options
+        desk.ask(owner, *rows, part=part, **options, commit=rng.random() < 0.5)

@@ -63,6 +63,13 @@ class Rows(NamedTuple):
         return Rows(self.question, self.persons[at], self.providers[at])
 
 
+class Flight(NamedTuple):
+    """A part in flight: the rows that were to be judged, and those of them that count."""
+
+    judged: Rows
+    rows: Rows
+
+
 class DayLog(Protocol):
     """What was asked according to the log; see ``askedlog.py``."""
 
@@ -101,7 +108,7 @@ class Asked:
         self._crowded: set[str] = set()
         """Requesters with too many lists: each of their rows is looked up in the log."""
         self._bytes = 0
-        self._flights: dict[Hashable, dict[int, Rows]] = {}
+        self._flights: dict[Hashable, dict[int, Flight]] = {}
         """Owner -> part -> rows in flight."""
 
     def __repr__(self) -> str:
@@ -123,7 +130,7 @@ class Asked:
         """Judge the rows of a chunk that would be ``COUNTED``: those to one body too many become HELD, in place.
 
         The others count as asked until :meth:`settle` or :meth:`give_up`. The same part again (a chunk that is
-        prepared once more) takes the place of what it was: rows never count beside themselves.
+        prepared once more) takes the place of what it was: what was allowed stays allowed.
 
         Args:
             owner, part: by which these rows are named until they are settled.
@@ -139,14 +146,16 @@ class Asked:
         wanted = _COUNTED.take(status)
         with self._lock:
             try:
+                judged = Rows(question, *_choose(wanted, persons, providers))
+                self._make_way(owner, part, judged)
                 held: list[int] = []
-                if wanted.any():
+                if len(judged.persons):
                     self._turn(day_of(now))
                     unsure = self._count(question, persons, providers, wanted, most)
-                    held = self._judge((owner, part), question, persons, providers, wanted, unsure, most)
+                    held = self._judge(question, persons, providers, wanted, unsure, most)
                     wanted[held] = 0
-                allowed = wanted.view(bool)
-                self._register(owner, part, Rows(question, persons[allowed], providers[allowed]))
+                    rows = Rows(question, *_choose(wanted, persons, providers)) if held else judged
+                    self._flights.setdefault(owner, {})[part] = Flight(judged, rows)
             except BaseException:
                 # Counted, but on their way to nowhere.
                 self._forget(question[0])
@@ -169,8 +178,15 @@ class Asked:
     def give_up(self, owner: Hashable) -> None:
         """Whatever of an owner's rows is in flight still is not known to be durable: only the log can say."""
         with self._lock:
-            for rows in self._flights.pop(owner, {}).values():
-                self._forget(rows.question[0])
+            for flight in self._flights.pop(owner, {}).values():
+                self._forget(flight.rows.question[0])
+
+    def add(self, rows: Rows) -> None:
+        """Rows that were not judged here are durable; to be called under the writer's lock, so that no question about
+        the same person is written in between."""
+        with self._lock:
+            if self._day is not None and rows.question in self._tables:
+                self._take(rows)
 
     # -- the tables
 
@@ -186,9 +202,8 @@ class Asked:
         for rows in self._log.rows_since(day_start(day), None):
             self._take(rows)
         # Prepared yesterday, recorded today: the log may not have them yet, and counts them as today's when it does.
-        for parts in self._flights.values():
-            for rows in parts.values():
-                self._take(rows)
+        for rows in self._flying():
+            self._take(rows)
         self._day = day
 
     def _count(
@@ -238,8 +253,7 @@ class Asked:
                 self._tables[question] = Table()
             requester = needed[0][0]
             # In flight first: what becomes durable in between is counted twice, not missed.
-            flying = [rows for parts in self._flights.values() for rows in parts.values()]
-            for rows in (*flying, *self._log.rows_since(day_start(self._day), requester)):
+            for rows in (*self._flying(), *self._log.rows_since(day_start(self._day), requester)):
                 if rows.question in missing:
                     self._take(rows)
         for question in needed:
@@ -280,7 +294,6 @@ class Asked:
 
     def _judge(
         self,
-        own: tuple[Hashable, int],
         question: Question,
         persons: Persons,
         providers: Persons,
@@ -294,7 +307,7 @@ class Asked:
         assert self._day is not None
         people = np.unique(persons[unsure])
         # In flight first, as in ``_make``.
-        flying = self._flying(own, question, people)
+        flying = [rows.of(people) for rows in self._flying() if count_together(rows.question, question)]
         asked = {person: [set[int]() for _ in question[1]] for person in people.tolist()}
         for past in (*flying, *self._log.answers_of(question, people, day_start(self._day))):
             shared = [at for at, item in enumerate(question[1]) if item in past.question[1]]
@@ -320,24 +333,21 @@ class Asked:
                 table.put(person, provider, len(set().union(*asked[person])))
         return held
 
-    def _flying(self, own: tuple[Hashable, int], question: Question, people: Persons) -> list[Rows]:
-        """The rows in flight about some persons that count together with a question, without its own."""
-        found = []
-        for owner, parts in self._flights.items():
-            for part, rows in parts.items():
-                if (owner, part) == own or not count_together(rows.question, question):
-                    continue
-                found.append(rows.of(people))
-        return found
+    def _flying(self) -> list[Rows]:
+        """All rows in flight."""
+        return [flight.rows for parts in self._flights.values() for flight in parts.values()]
 
-    def _register(self, owner: Hashable, part: int, rows: Rows) -> None:
-        parts = self._flights.setdefault(owner, {})
-        before = parts.get(part)
-        # Also where no row is left: it takes the place of what was there before.
-        parts[part] = rows
-        if before is not None and not _same(before, rows):
-            # Rows that were counted are not on their way any more.
-            self._forget(before.question[0])
+    def _make_way(self, owner: Hashable, part: int, judged: Rows) -> None:
+        """Before a part is judged again: the same rows may stay counted, other ones take their place."""
+        parts = self._flights.get(owner)
+        before = parts.get(part) if parts is not None else None
+        if parts is None or before is None or _same(before.judged, judged):
+            return
+        del parts[part]
+        if not parts:
+            del self._flights[owner]
+        # Rows that were counted are not on their way any more.
+        self._forget(before.judged.question[0])
 
 
 class Limit:
@@ -390,6 +400,14 @@ class Limit:
 def count_together(one: Question, other: Question) -> bool:
     """Whether two questions are one requester's and share an item."""
     return one[0] == other[0] and not set(one[1]).isdisjoint(other[1])
+
+
+def _choose(wanted: npt.NDArray[np.uint8], *columns: Persons) -> list[Persons]:
+    """The wanted rows of some columns; the columns themselves where all are."""
+    if wanted.all():
+        return list(columns)
+    chosen = wanted.view(bool)
+    return [column[chosen] for column in columns]
 
 
 def _same(one: Rows, other: Rows) -> bool:

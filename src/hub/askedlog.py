@@ -14,14 +14,12 @@ import numpy as np
 from hub.asked import COUNTED, Items, Persons, Question, Rows, count_together
 from hub.bodies import ROW, Bodies, Chunk, Heads, read_place
 from hub.erasures import read_erasures
+from hub.handles import QUESTIONS
 from hub.history import find_records, person_keys
 from hub.limits import REQUEST_DAYS
-from hub.messages import Kind
 from hub.periods import PeriodKeys
 from hub.snapshot import Snapshot
 from hub.store import Store
-
-ASKING = (int(Kind.INQUIRY), int(Kind.RELEASE))
 
 _DAY_S = 86_400
 _ALL = (1 << 63) - 1
@@ -93,7 +91,7 @@ class AskedLog:
                     return
                 shared = chunk.shared[row["decision"]]
                 found = shared.requester, shared.items
-                if row["kind"] in ASKING and row["outcome"] in COUNTED and count_together(found, question):
+                if row["kind"] in QUESTIONS and row["outcome"] in COUNTED and count_together(found, question):
                     yield Rows(found, row["person"].reshape(1), row["provider"].reshape(1))
 
 
@@ -134,7 +132,7 @@ def _rows_of(chunk: Chunk, rows: np.ndarray, requester: str | None) -> Iterator[
         wanted = requester is None or shared.requester == requester
         of_decision[decision] = numbers.setdefault((shared.requester, shared.items), len(numbers)) if wanted else -1
     number = of_decision[rows["decision"]]
-    number[~np.isin(rows["kind"], ASKING) | ~np.isin(rows["outcome"], COUNTED)] = -1
+    number[~np.isin(rows["kind"], QUESTIONS) | ~np.isin(rows["outcome"], COUNTED)] = -1
     order = np.argsort(number, kind="stable") if len(numbers) > 1 else np.flatnonzero(number >= 0)
     ends = np.searchsorted(number[order], np.arange(len(numbers) + 1))
     for question, at in numbers.items():

@@ -53,6 +53,8 @@ class EventKind(IntEnum):
     KEY_REGISTERED = 21
     """An institution's key for payloads was registered or replaced."""
     KEY_REMOVED = 22
+    RELEASED = 23
+    """A row that was held (``asked.py``) was released."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):

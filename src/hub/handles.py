@@ -38,6 +38,9 @@ HANDLE_BYTES = 18
 REQUESTER, PROVIDER = 1, 2
 """The sides of a record."""
 
+QUESTIONS = (int(Kind.INQUIRY), int(Kind.RELEASE))
+"""Kinds of records by which a provider is asked: they have two sides, marks and corrections of their own."""
+
 _BLOCK = struct.Struct("<QII")
 
 _NOT_REACHED = {

@@ -58,6 +58,8 @@ from hub.messages import Acquired, Answer, History, Inquiry, Record, Resolved, S
 from hub.payloadkeys import PayloadKeys
 from hub.periods import PeriodKeys, period_of, period_start
 from hub.record import Prepared, must_prepare_again, prepare_chunk, write_chunk
+from hub.releases import Releases
+from hub.releasing import Releasing
 from hub.requestgroups import RequestGroups
 from hub.requests import (
     File,
@@ -108,7 +110,7 @@ class RequestStatus(msgspec.Struct, frozen=True, kw_only=True):
     complete: bool
 
 
-class Hub(Acts, Flagging, Keeping, PayloadKeys):
+class Hub(Acts, Flagging, Keeping, PayloadKeys, Releasing):
     """An open hub folder. Made by :func:`open`; a context manager; may be used from several threads."""
 
     def __init__(
@@ -141,6 +143,7 @@ class Hub(Acts, Flagging, Keeping, PayloadKeys):
         self._withholding = Withholding(self._office)
         self._asked = Asked(AskedLog(self._store, self._periods, self._heads))
         self._corrections = Corrections(self._office, self._corrected)
+        self._releases = Releases(self._office, self._asked, self._corrected)
         try:
             log = self._log = Log(self._store, head=head, origin=self._find_origin(origin))
             log.check_head()

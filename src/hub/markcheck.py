@@ -23,7 +23,7 @@ from hub.withholding import Office
 _AT_A_TIME = 1_000
 _STATES = {EventKind.WITHHELD, EventKind.LIFTED, EventKind.JUDGED}
 _STEPS = {EventKind.CORRECTION_ASKED: 0, EventKind.CORRECTED: 1}
-_FOLLOWING = (Kind.CORRECTION_ASKED, Kind.CORRECTION, Kind.CONFIRMATION)
+_FOLLOWING = (Kind.CORRECTION_ASKED, Kind.CORRECTION, Kind.CONFIRMATION, Kind.RELEASE)
 
 
 class Told:

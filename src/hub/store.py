@@ -25,6 +25,7 @@ Sub-databases of the environment; numbers in keys are big endian:
 | ``corrections`` | u64 index of a record | sealed: how its corrections stand, see ``corrections.py`` |
 | ``events`` | u64 number, from 1 | sealed: what was done with marks and corrections, see ``events.py`` |
 | ``flagged`` | u32 person | sealed: their flags by institution, see ``flags.py`` |
+| ``released`` | u64 index of a held record | sealed: index of its release, see ``releases.py`` |
 | ``payloadkeys`` | u32 institution number | sealed: the key that its answers are sealed to, see ``payloadkeys.py`` |
 | ``erasures``, ``holds``, ``held`` | see ``erasures.py``, ``holds.py`` | what retention erased, and what it must not |
 | ``catalogs`` | SHA-256 | sealed: a catalog as it was in force |
@@ -78,6 +79,7 @@ COMPARED_AT_A_TIME = 1_000
 NAMES = (
     "meta", "tables", "changes", "pending", "records", "entries", "nodes", "catalogs", "runs", "rundir", "checkpoints",
     "marks", "corrections", "events", "erasures", "holds", "held", "flagged", "payloadkeys",
+    "released",
 )  # fmt: skip
 
 

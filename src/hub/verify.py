@@ -32,6 +32,7 @@ from hub.log import Log, StoredTree
 from hub.markcheck import check_links, check_marks
 from hub.messages import Kind
 from hub.periods import PeriodKeys, period_name
+from hub.releases import check_releases
 from hub.runcheck import check_blocks, check_runs
 from hub.runs import read_runs
 from hub.sealed import unseal, value_sum
@@ -146,7 +147,7 @@ class Verifier:
         """The checksums of all small values."""
         names = [
             "meta", "changes", "pending", "catalogs", "nodes", "checkpoints", "marks", "corrections", "events",
-            "erasures", "holds", "held", "flagged", "payloadkeys",
+            "erasures", "holds", "held", "flagged", "payloadkeys", "released",
         ]  # fmt: skip
         days = (self._store.request_database(day, create=False) for day in sorted(self._store.request_days()))
         names += [name for name in days if name is not None]
@@ -352,6 +353,7 @@ class Verifier:
     def _check_marks(self) -> None:
         with self._store.snapshot() as snapshot:
             check_marks(snapshot, self._office)
+            check_releases(self._office, snapshot)
 
     def _bodies(self, snapshot: Snapshot) -> Bodies:
         return Bodies(snapshot, self._periods, self._heads)
