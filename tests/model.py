@@ -60,6 +60,7 @@ class Model:
         person_of: institution -> alias -> person.
         records: one (inquiry, person, Line) a recorded row, oldest inquiry first.
         requests: (requester, request id) -> what was asked and answered.
+        flags: institution -> person -> flags there. withheld: places in ``records`` that nobody is shown.
     """
 
     def __init__(self, catalog: hub.Catalog) -> None:
@@ -69,6 +70,8 @@ class Model:
         self.person_of: dict[str, dict[bytes, int]] = {}
         self.records: list[tuple[int, int, Line]] = []
         self.requests: dict[tuple[str, str], tuple[bytes, Answered, int]] = {}
+        self.flags: dict[str, dict[int, int]] = {}
+        self.withheld: set[int] = set()
         self._by_person: dict[int, list[int]] = {}
         self._issued: set[bytes] = set()
         self._codes = {i.number: i.code for i in catalog.institutions()}
@@ -83,6 +86,8 @@ class Model:
         twin.person_of = {code: dict(known) for code, known in self.person_of.items()}
         twin.records = list(self.records)
         twin.requests = dict(self.requests)
+        twin.flags = {code: dict(flags) for code, flags in self.flags.items()}
+        twin.withheld = set(self.withheld)
         twin._by_person = {person: list(lines) for person, lines in self._by_person.items()}
         twin._issued = set(self._issued)
         return twin
@@ -114,6 +119,21 @@ class Model:
                 person_of[alias] = person
             aliases.append(alias)
         return np.frombuffer(b"".join(aliases), np.uint8).reshape(-1, 16), status
+
+    def flag(self, institution: str, aliases: Sequence[bytes], flags: int, on: bool) -> None:
+        """Switch flags of persons whom the institution knows.
+
+        Raises:
+            KeyError: an alias is not its own; nothing was changed.
+        """
+        persons = [self.person_of.get(institution, {})[alias] for alias in aliases]
+        known = self.flags.setdefault(institution, {})
+        for person in persons:
+            known[person] = known.get(person, 0) | flags if on else known.get(person, 0) & ~flags
+
+    def flags_of(self, institution: str, person: int) -> int:
+        """How a person stands at an institution."""
+        return self.flags.get(institution, {}).get(person, 0)
 
     def numbers(self, providers: str | Sequence[str] | npt.NDArray[np.uint32], rows: int) -> list[int]:
         """Institution numbers, one a row."""
@@ -185,6 +205,8 @@ class Model:
             if decision.allowed:
                 found = None if person is None else self.alias_of.get(self._codes[number], {}).get(person)
                 outcome = self._outcome(person, found)
+                if outcome == Status.NO_ALIAS_AT_PROVIDER and self._is_manual(person):
+                    outcome = Status.OK
             answer.status[row] = outcome
             answer.rule[row] = decision.rule
             answer.reason[row] = decision.reason
@@ -192,10 +214,16 @@ class Model:
                 line = lines.get((number, outcome))
                 if line is None:
                     line = lines[number, outcome] = self._line(inquiry, decision, self._codes[number], outcome, at)
+                parties = [inquiry.requester] + [self._codes[number]] * (outcome == Status.OK)
+                if any(self.flags_of(code, person) & hub.Flag.WITHHELD for code in parties):
+                    self.withheld.add(len(self.records))
                 self._by_person.setdefault(person, []).append(len(self.records))
                 self.records.append((this, person, line))
         self.requests[inquiry.requester, inquiry.request_id] = (digest, answer, at)
         return answer
+
+    def _is_manual(self, person: int | None) -> bool:
+        return person is not None and any(self.flags_of(code, person) & hub.Flag.MANUAL for code in self.flags)
 
     @staticmethod
     def _line(inquiry: hub.Inquiry, decision: Any, provider: str, outcome: Status, at: int) -> Line:
@@ -228,7 +256,8 @@ class Model:
         person = self.person_of.get(PORTAL, {}).get(portal_alias)
         if person is None:
             return []
-        lines = [(self.records[i][0], self.records[i][2]) for i in self._by_person.get(person, [])]
+        shown = [i for i in self._by_person.get(person, []) if i not in self.withheld]
+        lines = [(self.records[i][0], self.records[i][2]) for i in shown]
         return [
             (inquiry, line)
             for inquiry, line in reversed(lines)

@@ -35,7 +35,7 @@ LAYERS = [
     {"group"},
     {"withholding"},
     {"corrections", "releases"},
-    {"markcheck"},
+    {"markcheck", "flagcheck"},
     {"verify", "retain"},
     STAGES,
     {"gather", "acts", "keeping", "flagging", "payloadkeys", "releasing"},

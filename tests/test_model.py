@@ -224,6 +224,27 @@ class HubMachine(RuleBasedStateMachine):
         assert answer == [expected.tobytes().hex(), status.tolist()]
         assert self.reader.ask("stats")["records"] == len(self.model.records)
 
+    @rule(
+        holder=st.sampled_from(HOLDERS),
+        rows=st.lists(st.tuples(st.sampled_from(["own"] * 20 + ["other body's", "zeros"]), people), max_size=4),
+        flags=st.integers(1, 7),
+        on=st.sampled_from([True, True, False]),
+    )
+    def flag(self, holder: str, rows: list[tuple[str, int]], flags: int, on: bool) -> None:
+        aliases, _ = self._columns(holder, [(kind, person, 0) for kind, person in rows])
+        try:
+            self.model.flag(holder, [alias.tobytes() for alias in aliases], flags, on)
+        except KeyError:
+            with pytest.raises(hub.errors.RequestError, match="aliases"):
+                self.h.flag(holder, aliases, hub.Flag(flags), on=on)
+        else:
+            self.h.flag(holder, aliases, hub.Flag(flags), on=on)
+        known = self.model.person_of.get(holder, {})
+        standing = [self.model.flags_of(holder, person) for person in known.values()]
+        flat = b"".join(known)
+        assert self.h.flags(holder, np.frombuffer(flat, np.uint8).reshape(-1, 16)).tolist() == standing
+        assert self.reader.ask("flags", institution=holder, aliases=flat.hex()) == standing
+
     @rule(days=st.integers(0, 1), seconds=st.integers(0, 3_000))
     def time_passes(self, days: int, seconds: int) -> None:
         # Request ids live 30 days; no run gets that far.
@@ -258,8 +279,10 @@ def read_history(h: hub.Hub, alias: bytes, limit: int, **filters: Any) -> list[h
             return records
 
 
-def test_any_order_of_calls_agrees_with_the_model(reader: Reader) -> None:
+def test_any_order_of_calls_agrees_with_the_model(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
     print(f"HUB_MODEL_SEED={SEED}")
+    # Histories are read here to see what is shown, not when.
+    monkeypatch.setattr("hub.hub.HISTORY_STEP_S", 1e-6)
     HubMachine.reader = reader
     run_state_machine_as_test(
         seed(SEED)(HubMachine),

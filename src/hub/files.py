@@ -102,6 +102,22 @@ def read_codes(path: str | os.PathLike[str], *, encoding: str = "auto", rows: in
     return CodeFile(open_table(path, ("code",), (), encoding), rows)
 
 
+def read_aliases(path: str | os.PathLike[str], *, encoding: str = "auto") -> Aliases:
+    """The column ``alias`` of a whole file, uint8[N, 16].
+
+    Raises:
+        RequestError: as of :func:`read_codes`; or a line is no alias, which refuses all of them. It is named by number.
+    """
+    found: list[Aliases] = [np.empty((0, 16), np.uint8)]
+    for blocks in _in_parts(open_table(path, ("alias",), (), encoding).blocks(), PART_ROWS):
+        aliases, ok = _concatenate(decode_aliases(b.columns["alias"]) for b in blocks)
+        _, keep, rejected, _ = _judge(blocks, 1, [(ok, ALIAS)])
+        if len(rejected.line):
+            raise RequestError(f"{path}: line {rejected.line[0]}: {CAUSES[rejected.cause[0]]}")
+        found.append(aliases[keep])
+    return np.concatenate(found)
+
+
 def read_inquiry(
     path: str | os.PathLike[str],
     numbers: Mapping[str, int],

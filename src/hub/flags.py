@@ -33,8 +33,14 @@ NAME = "flagged"
 FLAGS = (Flag.MANUAL, Flag.WITHHELD, Flag.NO_SELF)
 ENTRY = np.dtype([("institution", "<u2"), ("flags", "u1"), ("zero", "u1")])
 
+STATES_KEPT = 4
+"""A flag call has one commit, an inquiry is prepared in a few milliseconds: an older one is read again."""
+
 _ALL = int(Flag.MANUAL | Flag.WITHHELD | Flag.NO_SELF)
 _AT_A_TIME = 10_000
+
+_NO_BITS = np.zeros(1, dtype=np.uint8)
+_NO_ONE = np.empty(0, dtype=np.uint32)
 
 Persons = npt.NDArray[np.uint32]
 Mask = npt.NDArray[np.bool_]
@@ -136,14 +142,20 @@ class Flagged:
     def __init__(self, total: int, keys: Keys, flags: Bytes, bits: dict[Flag, Bytes] | None = None) -> None:
         self.sum = total
         self._keys, self._flags = keys, flags
-        persons = (keys >> np.uint64(16)).astype(np.uint32)
-        self._bits = {flag: _set_bits(None, persons[flags & flag != 0]) for flag in FLAGS} if bits is None else bits
+        if bits is None:
+            persons = (keys >> np.uint64(16)).astype(np.uint32)
+            bits = {flag: _set_bits(_NO_BITS, persons[flags & flag != 0], _NO_ONE) for flag in FLAGS}
+        self._bits = bits
 
     def __len__(self) -> int:
         return len(self._keys)
 
     def __repr__(self) -> str:
         return f"Flagged(entries={len(self)})"
+
+    def has(self, flag: Flag) -> bool:
+        """Whether anybody is flagged so."""
+        return len(self._bits[flag]) > 1
 
     def manual_anywhere(self, persons: Persons) -> Mask | None:
         """bool[N]: whose answers a clerk must decide at some institution; None where that is nobody's at all."""
@@ -180,15 +192,15 @@ class Flagged:
         found[self._keys[at] != wanted] = 0
         return found
 
+    def entries(self) -> dict[tuple[int, int], int]:
+        """(person, institution) -> flags, of all who have any."""
+        pairs = zip(self._keys.tolist(), self._flags.tolist(), strict=True)
+        return {(key >> 16, key & 0xFFFF): flags for key, flags in pairs}
+
     def _anywhere(self, flag: Flag, persons: Persons) -> Mask | None:
-        bits = self._bits[flag]
-        if len(bits) == 1:
+        if not self.has(flag):
             return None
-        # Whoever is behind the last flagged person meets the last byte, which is 0; so does NOBODY.
-        found = bits.take(persons >> 3, mode="clip")
-        found >>= (persons & 7).astype(np.uint8)
-        found &= 1
-        return found.view(np.bool_)
+        return _test_bits(self._bits[flag], persons)
 
     def _at(self, flag: Flag, persons: Persons, institutions: Persons | int) -> Mask | None:
         found = self._anywhere(flag, persons)
@@ -228,17 +240,25 @@ def join_keys(persons: Persons, institutions: npt.NDArray[np.integer] | int) -> 
     return found
 
 
-def _set_bits(before: Bytes | None, persons: Persons, cleared: Persons | None = None) -> Bytes:
+def _set_bits(before: Bytes, persons: Persons, cleared: Persons) -> Bytes:
     """A bit a person, with one byte of zeros at the end; of ``cleared`` only those bits that ``persons`` sets."""
-    bits = np.zeros(1, dtype=np.uint8) if before is None else before.copy()
-    if cleared is not None:
-        within = cleared[cleared >> 3 < len(bits)]
-        np.bitwise_and.at(bits, within >> 3, ~_bit_of(within))
+    if not len(persons) and not _test_bits(before, cleared).any():
+        return before
     needed = (int(persons.max()) >> 3) + 2 if len(persons) else 1
-    if needed > len(bits):
-        bits = np.concatenate([bits, np.zeros(needed - len(bits), dtype=np.uint8)])
+    bits = np.zeros(max(needed, len(before)), dtype=np.uint8)
+    bits[: len(before)] = before
+    within = cleared[cleared >> 3 < len(bits)]
+    np.bitwise_and.at(bits, within >> 3, ~_bit_of(within))
     np.bitwise_or.at(bits, persons >> 3, _bit_of(persons))
-    return bits
+    return bits if len(persons) or bits.any() else _NO_BITS
+
+
+def _test_bits(bits: Bytes, persons: Persons) -> Mask:
+    # Whoever is behind the last flagged person meets the last byte, which is 0; so does NOBODY.
+    found: Bytes = bits.take(persons >> 3, mode="clip")
+    found >>= (persons & 7).astype(np.uint8)
+    found &= 1
+    return found.view(np.bool_)
 
 
 def _bit_of(persons: Persons) -> Bytes:
@@ -253,7 +273,7 @@ class FlaggedCache:
 
     def __init__(self) -> None:
         self._known: tuple[Flagged, ...] = (NOBODY_FLAGGED,)
-        """Of the newest state and the one before, which snapshots that are still in use have."""
+        """Of the newest state and a few before, which snapshots that are still in use have."""
         self._lock = threading.Lock()
         """Held while flags are read, so that only one thread does; nothing else is taken under it but a snapshot's."""
 
@@ -276,8 +296,7 @@ class FlaggedCache:
 
         Where its transaction fails no snapshot ever has its sum.
         """
-        with self._lock:
-            self._known = (flagged, self._known[0])
+        self._known = (flagged, *self._known[: STATES_KEPT - 1])
 
     def _find(self, total: int) -> Flagged | None:
         return next((one for one in self._known if one.sum == total), None)
@@ -287,5 +306,5 @@ class FlaggedCache:
             found = self._find(total)
             if found is None:
                 found = read_flagged(snapshot)
-                self._known = (found, self._known[0])
+                self._known = (found, *self._known[: STATES_KEPT - 1])
         return found

@@ -195,9 +195,8 @@ class GroupLayer:
         requests = _pack_requests(calls, columns, status, known, place, received_at, catalog.digest, inquiries)
         requesters = np.array([call.batch.requester for call in calls], dtype=np.uint32)[columns.call[place]]
         marks = screen.marks(
-            key, received_at, persons[place], requesters, columns.providers[place], status[place],
-            lambda number: catalog.institution_by_number(number).code,
-        )  # fmt: skip
+            key, received_at, table, requesters, lambda number: catalog.institution_by_number(number).code
+        )
         return LaidGroup(calls, columns, received_at, catalog, status, laid, requests, screen.basis, marks)
 
     def _fields(

@@ -54,7 +54,7 @@ answers of one call stay under a third of a GiB."""
 
 GROUND_CHARS_MAX = 200
 FLAGS_PER_CALL_MAX = 4_096
-"""Persons whom one call flags, in one transaction that holds the writer for about a tenth of a second."""
+"""Persons whom one call flags, in one transaction that holds the writer for 40 ms."""
 
 REMARK_CHARS_MAX = 2_000
 """What a citizen or a clerk writes about a correction, appeal included: five pages, 6 KB of a record's fields."""

@@ -94,9 +94,8 @@ def prepare_chunk(
     laid = lay_records(fields, table, person_keys[order], keys, key, request.received_at)
     marks = _explicit_marks(batch, request, rows.start, known, position, key)
     marks += screen.marks(
-        key, request.received_at, resolution.persons[place], batch.requester, batch.providers[rows][place],
-        status[place], code_of, besides={mark.position for mark in marks},
-    )  # fmt: skip
+        key, request.received_at, table, batch.requester, code_of, besides={mark.position for mark in marks}
+    )
     return Prepared(chunk, laid, state, screen.basis, marks)
 
 

@@ -26,7 +26,7 @@ from hub.asked import Limit
 from hub.flags import NAME, Flagged
 from hub.handles import PROVIDER, REQUESTER, reached
 from hub.marks import Marking, NewMark, prepare_marks
-from hub.messages import Status, Withhold
+from hub.messages import Flag, Status, Withhold
 from hub.periods import JAPAN_TIME, PeriodKey
 from hub.snapshot import Snapshot, State
 
@@ -103,10 +103,8 @@ class Screen:
         self,
         key: PeriodKey,
         at: int,
-        persons: Numbers,
+        rows: npt.NDArray[np.void],
         requesters: Numbers | int,
-        providers: Numbers,
-        outcomes: Statuses,
         code_of: Callable[[int], str],
         *,
         besides: Collection[int] = (),
@@ -114,13 +112,13 @@ class Screen:
         """The marks with which records of inquiries begin.
 
         Args:
-            key, at, persons, code_of: see :func:`default_marks`. requesters, providers: uint32[N] or a number for all.
-            outcomes: uint8[N] of ``Status``. besides: positions that the requester marks of its own accord.
+            key, at, code_of: see :func:`default_marks`. rows: ``ROW``[N], in the order in which the records will stand.
+            requesters: uint32[N] or a number for all. besides: positions that the requester marks of its own accord.
         """
-        if self.flagged.withheld_anywhere(persons[:0]) is None:
+        if not self.flagged.has(Flag.WITHHELD):
             return []
-        parties = {REQUESTER: requesters, PROVIDER: np.where(reached(outcomes), providers, np.uint32(0))}
-        found = default_marks(self.flagged, key, at, persons, parties, code_of)
+        parties = {REQUESTER: requesters, PROVIDER: np.where(reached(rows["outcome"]), rows["provider"], 0)}
+        found = default_marks(self.flagged, key, at, rows["person"], parties, code_of)
         return [mark for mark in found if mark.side != REQUESTER or mark.position not in besides]
 
 

@@ -2,8 +2,8 @@
 
 Order: the environment's pages (``_walk.pyx``: page numbers, kinds, bounds, keys' order, free list against reachable
 pages), sealed values and their sums, alias blocks and theirs; then from the bodies every entry, leaf, node, the root,
-the head and whatever else was signed and kept; then the index against the bodies, and marks and corrections against
-their events and records.
+the head and whatever else was signed and kept; then the index against the bodies, and marks, corrections and flags
+against their events and records.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from hub.aliases import check_table, table_numbers
 from hub.bodies import ROW, Bodies, Heads, KeyGoneError, read_place
 from hub.erasures import Erasure, expires_at, find_erasure, read_erasures
 from hub.errors import StorageError, TamperError
+from hub.flagcheck import check_flags
 from hub.held import check_held
 from hub.holds import HoldKeys
 from hub.log import Log, StoredTree
@@ -133,6 +134,7 @@ class Verifier:
             self._try(lambda period=period: self._check_index(period))  # type: ignore[misc]
         self._try(self._check_run_blocks)
         self._try(self._check_marks)
+        self._try(self._check_flags)
         self._try(self._check_erasures)
         self._try(lambda: check_held(self._store, self._hold_keys))
         return Report(problems=tuple(self._problems[:PROBLEMS_MAX]), records=self._records, blocks=self._blocks)
@@ -354,6 +356,10 @@ class Verifier:
         with self._store.snapshot() as snapshot:
             check_marks(snapshot, self._office)
             check_releases(self._office, snapshot)
+
+    def _check_flags(self) -> None:
+        with self._store.snapshot() as snapshot:
+            check_flags(snapshot, self._office)
 
     def _bodies(self, snapshot: Snapshot) -> Bodies:
         return Bodies(snapshot, self._periods, self._heads)

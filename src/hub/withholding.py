@@ -24,7 +24,18 @@ from hub.errors import RequestError
 from hub.events import NAME as EVENTS
 from hub.events import EventKind, Told, last_number, put_event
 from hub.flags import FlaggedCache
-from hub.handles import QUESTIONS, PartyRecord, Stood, find_handle, make_handle, read_stood, sides_of, stood, tell
+from hub.handles import (
+    QUESTIONS,
+    REQUESTER,
+    PartyRecord,
+    Stood,
+    find_handle,
+    make_handle,
+    read_stood,
+    sides_of,
+    stood,
+    tell,
+)
 from hub.history import find_records, person_keys
 from hub.limits import GROUND_CHARS_MAX, OPERATOR_CHARS_MAX
 from hub.marks import (
@@ -368,7 +379,9 @@ class Withholding:
                     sides = sides_of(office.catalog(), record, number)
                     states = [read_state(snapshot, record.index, side) for side in sides]
                     if any(judged != protection.number for _, judged in states):
-                        found += self._entry(snapshot, number, record)[:1]
+                        entries = self._entry(snapshot, number, record)[:1]
+                        # Of whom it does not know a provider has not heard, see ``screen.py``, and must not hear here.
+                        found += [one for one in entries if REQUESTER in sides or any(one[1].alias)]
                     if len(found) >= limit:
                         return found
         return found
