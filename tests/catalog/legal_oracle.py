@@ -28,9 +28,10 @@ class Question(Exception):
 
 
 class Oracle:
-    """The law as lists of dicts; ``own_rules``, ``assessments`` and ``delegations`` are read after the shipped ones."""
+    """The law as lists of dicts; ``own_rules`` and the others are read after the shipped ones."""
 
-    def __init__(self, own_rules: str = "", assessments: str = "", delegations: str = "") -> None:
+    def __init__(self, own_rules: str = "", assessments: str = "", delegations: str = "", limits: str = "") -> None:
+        self.limits = read(limits)
         self.bodies = {line["code"]: line for line in read_shipped("institutions")}
         self.classes = {line["label"]: line["members"].split(";") for line in read_shipped("classes")}
         self.lists: dict[str, set[str]] = {}
@@ -98,8 +99,24 @@ class Oracle:
         days = [self.assessments[line] for line in lines if line[1] in rows and line[2] in (side, "both")]
         return any(published and published <= day for published in days)
 
+    def keeps_back(self, code: str, rule: dict[str, str], day: str) -> bool:
+        return rule["basis"] == "19-9" and any(
+            line["institution"] == code
+            and line["kind"] in ("*", rule["kind"])
+            and line["valid_from"] <= day
+            and (not line["valid_to"] or day <= line["valid_to"])
+            for line in self.limits
+        )
+
     def ask(
-        self, requester: str, procedure: str, items: list[str], role: str | None, provider: str, at: float
+        self,
+        requester: str,
+        procedure: str,
+        items: list[str],
+        role: str | None,
+        provider: str,
+        at: float,
+        consent: bool = False,
     ) -> dict[str, object]:
         """The decision: reason ("" if allowed), rule, each item's rule, what a record stores, on whose behalf."""
         if requester not in self.bodies or provider not in self.bodies or procedure not in self.by_procedure:
@@ -154,6 +171,7 @@ class Oracle:
             ("ROLE", lambda rule: role in rule["roles"].split(";")),
             ("PROVIDER", provides),
             ("DATES", in_force),
+            ("LIMITED", lambda rule: not self.keeps_back(provider, rule, day)),
             ("REQUESTER_ASSESSMENT", lambda rule: self.assessed(requester, rule, "requester", day)),
             ("PROVIDER_ASSESSMENT", lambda rule: self.assessed(provider, rule, "provider", day)),
         ]
@@ -170,6 +188,10 @@ class Oracle:
             most = [rule for rule, count in zip(left, fits, strict=True) if count == max(fits)]
             found.append((step, min(most, key=lambda rule: int(rule["number_"]))))
         step, near = min(found, key=lambda one: one[0])
+        secret = [rule for _, rule in found if rule["basis"] == "19-9" and rule["kind"] == "地方税"]
+        if step == len(steps) and secret and not consent and requester != provider:
+            steps.append(("CONSENT", None))
+            near = secret[0]
         reason = steps[step][0] if step < len(steps) else ""
         if reason == "DATES":
             reason = "NOT_YET" if near["from"] > day else "EXPIRED"

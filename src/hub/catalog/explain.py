@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from hub.catalog.institutions import Institution
 from hub.catalog.law import Procedure, Rule
-from hub.catalog.ordinance import needs_consent
+from hub.catalog.ordinance import ORDINANCE, needs_consent
 from hub.catalog.terms import Term
 from hub.messages import Reason
 
@@ -97,6 +97,7 @@ def describe_procedure(catalog: Catalog, procedure: Procedure) -> str:
         *[("requester", _spell_class(catalog, requester)) for requester in procedure.requesters],
         ("narrowed to", catalog.narrowing_reason(procedure.id)),
         *[("copies", copied) for copied in _unite([catalog.copies[r]] for r in procedure.rules if r in catalog.copies)],
+        ("limits", _spell_limits(catalog, procedure)),
         ("terms", _spell_terms(catalog.terms.of(procedure.id))),
     ]
     for rule in map(catalog.rule, procedure.rules):
@@ -116,6 +117,14 @@ def _spell_class(catalog: Catalog, label: str) -> str:
 
 def _spell_terms(terms: Term) -> str:
     return f"permits of {terms.permit_days} days, at most {terms.providers_per_person_max} providers a person"
+
+
+def _spell_limits(catalog: Catalog, procedure: Procedure) -> str:
+    """Who keeps something of it back, at any time."""
+    kinds = {"*", *procedure.kinds} if procedure.basis == ORDINANCE else ()
+    lines = [line for line in catalog.tables.limits if line.kind in kinds]
+    some = ", ".join(f"{line.institution} ({line.kind})" for line in lines[:5])
+    return some + (f" and {len(lines) - 5} more" if len(lines) > 5 else "")
 
 
 def _unite(lists) -> list[str]:  # type: ignore[no-untyped-def]

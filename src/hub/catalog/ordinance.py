@@ -6,7 +6,8 @@ statutory procedure that it copies, and must stay within it. A provider may limi
 gives to such affairs.
 
 Local tax (地方税) is under the secrecy of those who levy it (地方税法22条). A statutory affair has a power of inquiry
-that lifts it; an ordinance gives none, so the person's consent must.
+that lifts it; an ordinance gives none, so the person's consent must. (Some statutory affairs have none either: a notice
+names them, 平成29年内閣府・総務省告示1号. The shipped files do not mark them.)
 """
 
 from __future__ import annotations
