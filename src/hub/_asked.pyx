@@ -2,7 +2,9 @@
 
 A table holds of each person the provider that was asked last and how many changes there were, the first question
 included: no fewer than the different providers asked. It begins as an open-addressed hash and becomes an array by
-person number where that takes less. Nothing here takes a lock: its caller lets one thread at a time into a table.
+person number, 4 bytes a person, once the hash would take 1 byte a person: from there on its growth would cost more than
+the array, most of all the first touch of fresh pages. Nothing here takes a lock: its caller lets one thread at a time
+into a table.
 
 Hash, u64 a slot, linear probing, at most half full: bits 0-15 last provider, 16-23 changes, 32-63 person + 1, 0 = free.
 Array, u32 a person: the low half of such a slot, 0 = never asked.
@@ -11,6 +13,7 @@ Array, u32 a person: the low half of such a slot, 0 = never asked.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
+from posix.mman cimport MADV_HUGEPAGE, madvise
 
 cdef extern from *:
     """
@@ -23,6 +26,7 @@ cdef enum:
     SLOTS_MIN = 64
     PERSONS_MIN = 1024          # an array of fewer is not worth a hash before it
     CHANGES_MAX = 255
+    HUGE_FROM = 1 << 23         # bytes of an array from which large pages are asked for
 
 cdef uint64_t SPREAD = 0x9E3779B97F4A7C15ULL
 
@@ -79,7 +83,7 @@ cdef class Table:
         capacity = max(self.capacity, <uint64_t>SLOTS_MIN)
         while capacity < wanted:
             capacity *= 2
-        if 8 * capacity > 4 * max(persons, <uint64_t>PERSONS_MIN):
+        if 8 * capacity > max(persons, 8 * <uint64_t>PERSONS_MIN):
             self._make_array(max(persons + persons // 8, <uint64_t>PERSONS_MIN))
         else:
             self._make_hash(capacity)
@@ -114,6 +118,10 @@ cdef class Table:
         array = <uint32_t*>calloc(size, 4)
         if array == NULL:
             raise MemoryError
+        if 4 * size >= HUGE_FROM:
+            # Rows come in no order, so that every page is touched soon: few large ones cost less. Only a hint.
+            madvise(<void*>((<uint64_t>array + 4095) & ~<uint64_t>4095), (4 * size - 4096) & ~<uint64_t>4095,
+                    MADV_HUGEPAGE)
         with nogil:
             if self.array != NULL:
                 memcpy(array, self.array, 4 * self.size)
