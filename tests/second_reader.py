@@ -27,7 +27,8 @@ M64 = (1 << 64) - 1
 KEY_NAMES = ("identifiers", "disclosure", "cursors", "log")
 DERIVED = {"records", "entries", "nodes", "runs"}
 RESIDENT_CODES = 1 << 23
-INQUIRY, CORRECTION_ASKED, CORRECTION, CONFIRMATION, ERASURE = 1, 2, 3, 4, 5
+INQUIRY, CORRECTION_ASKED, CORRECTION, CONFIRMATION, ERASURE, RELEASE = 1, 2, 3, 4, 5, 8
+HELD = 16
 FOLLOWING = (CORRECTION_ASKED, CORRECTION, CONFIRMATION)
 
 
@@ -579,6 +580,20 @@ class Reader:
                 rest = holders - {holder} - {one["shared"][2] for one in answers} if accepted else set()
                 expect(set(waiting) == rest and len(waiting) == len(rest), "who has not confirmed")
 
+    def read_released(self, name: str) -> None:
+        """Held records and their releases, one each: the same person, provider and shared fields."""
+        self.released: dict[int, int] = {}
+        for key, body in self.opened(name):
+            index, made = struct.unpack(">Q", key)[0], struct.unpack("<Q", body)[0]
+            held, release = self.records[index], self.records[made]
+            expect(held["outcome"] == HELD and release["kind"] == RELEASE and release["link"] == index, "release")
+            same = ("person", "provider")
+            expect([held[one] for one in same] == [release[one] for one in same], "what was released")
+            expect(held["shared"][:13] == release["shared"][:13] and release["shared"][14], "release's shared fields")
+            self.released[index] = made
+        made = [index for index, record in enumerate(self.records) if record and record["kind"] == RELEASE]
+        expect(made == sorted(self.released.values()), "every release has an entry")
+
     def read_payload_keys(self, name: str) -> None:
         self.payload_keys: dict[int, tuple[int, bytes]] = {}
         for key, body in self.opened(name):
@@ -736,7 +751,7 @@ class Reader:
 
 def provider_is_party(record: dict[str, Any]) -> bool:
     """Statuses 1 to 7: the question never reached the provider."""
-    return not 1 <= record["outcome"] <= 7
+    return not 1 <= record["outcome"] <= 7 and record["outcome"] != HELD
 
 
 def value_sum(key: bytes, value: bytes) -> int:
@@ -767,5 +782,6 @@ READERS: dict[str, Callable[[Reader, str], None]] = {
     "runs": read_nothing, "marks": Reader.read_marks, "events": Reader.read_events,
     "corrections": Reader.read_corrections, "holds": Reader.read_holds, "held": Reader.read_held,
     "requests": Reader.read_requests, "flagged": Reader.read_flagged, "payloadkeys": Reader.read_payload_keys,
+    "released": Reader.read_released,
 }  # fmt: skip
 """In the order in which they are read."""
