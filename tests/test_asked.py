@@ -287,9 +287,11 @@ def test_rows_that_left_when_a_chunk_was_prepared_again_do_not_count() -> None:
     desk.ask("a", [1, 1, 1], [10, 11, 12], denied=(1, 2), commit=False)
     desk.commit("a")
     assert desk.ask("b", [1, 1, 1], [13, 14, 12]) == [2]
-    desk.ask("c", [5], [10], commit=False)
-    desk.ask("c", [5], [10], denied=(0,), commit=False)
-    assert desk.ask("d", [5, 5, 5, 5], [10, 11, 12, 13]) == [3]
+    desk.ask("c", [5], [10])
+    desk.ask("d", [5, 5], [11, 12], commit=False)
+    desk.ask("d", [5, 5], [11, 12], denied=(0, 1), commit=False)
+    # The table must not take the body that left for one that was asked.
+    assert desk.ask("e", [5, 5, 5], [13, 14, 12]) == [2]
 
 
 def test_what_was_not_committed_does_not_count_and_frees_nobody() -> None:
@@ -299,9 +301,16 @@ def test_what_was_not_committed_does_not_count_and_frees_nobody() -> None:
     assert desk.ask("c", [1], [13], commit=False) == [0]
     desk.fail("b")
     desk.commit("c")
-    assert desk.ask("d", [1], [13]) == []
     # The table must not take the body whose commit failed for one that was asked.
-    assert desk.ask("e", [1, 1], [12, 13]) == [0]
+    assert desk.ask("d", [1, 1], [13, 12]) == [1]
+
+
+def test_what_is_in_flight_counts_when_a_table_is_made_anew() -> None:
+    desk = Desk()
+    desk.ask("a", [1, 1], [10, 11], commit=False)
+    desk.ask("b", [2], [10], commit=False)
+    desk.fail("b")
+    assert desk.ask("c", [1, 1], [12, 13]) == [1]
 
 
 def test_a_log_that_cannot_be_read_lets_nothing_pass() -> None:
@@ -311,13 +320,14 @@ def test_a_log_that_cannot_be_read_lets_nothing_pass() -> None:
         desk.asked.hold_rows("a", 0, ("nenkin", ("tax",)), column(1), column(1), np.zeros(1, np.uint8), 3, NOON)
     desk.log.broken = False
     desk.ask("a", [1, 1, 1], [10, 11, 12])
-    status = np.zeros(2, np.uint8)
+    desk.ask("b", [2], [20])
+    status = np.zeros(3, np.uint8)
     desk.log.broken = True
     with pytest.raises(StorageError):
-        desk.asked.hold_rows("b", 0, ("nenkin", ("tax",)), column(2, 1), column(10, 13), status, 3, NOON)
+        desk.asked.hold_rows("c", 0, ("nenkin", ("tax",)), column(2, 2, 1), column(10, 11, 13), status, 3, NOON)
     assert not status.any()
     desk.log.broken = False
-    assert desk.ask("c", [2, 2, 2, 2, 1], [11, 12, 13, 10, 13]) == [3, 4]
+    assert desk.ask("d", [2, 2, 2, 1], [13, 14, 11, 13]) == [2, 3]
 
 
 def test_the_records_are_not_read_while_a_table_is_sure() -> None:

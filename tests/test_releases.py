@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 import hub
+import hub.asked
+import hub.askedlog
 import hub.hub
 from hub.cli import main
 from hub.errors import RequestError, StorageError
@@ -126,6 +128,42 @@ def test_at_midnight_in_japan_the_count_begins_anew(town: Town) -> None:
 def test_denied_rows_do_not_count(town: Town) -> None:
     assert town.ask("a", [0, 0, 0, 0], ["portal", "portal", *town.towns[:2]])[2:] == [OK, OK]
     assert town.ask("b", [0, 0], town.towns[2:4]) == [OK, HELD]
+
+
+@pytest.mark.parametrize("look_up_ns", [0, 10**12])
+def test_the_records_of_a_day_are_found_by_index_and_by_reading_all(
+    town: Town, monkeypatch: pytest.MonkeyPatch, look_up_ns: int
+) -> None:
+    monkeypatch.setattr(hub.askedlog, "_LOOK_UP_NS", look_up_ns)
+    town.ask("before", [0, 1], town.towns[4:6])
+    town.clock.now += DAY_S
+    assert town.ask("a", [0, 0, 0, 1, 0], [*town.towns[:4], "portal"]) == [OK, OK, OK, OK, int(Status.DENIED)]
+    town.ask("b", [0, 2], [town.towns[4], town.towns[0]], operator="sato")
+    town.h.release(("b", 0), "moved", clerk="suzuki", requester="nenkin")
+    town.ask("c", [0], town.towns[5:6])
+    town.h.correct(town.h.handles("nenkin", town.mine[0])[0][0], "own motion", "国民年金部")
+    log, day = town.h._asked._log, hub.asked.day_start(hub.asked.day_of(int(town.clock.now)))
+    numbers = [town.h.catalog.institution(code).number for code in town.towns]
+    question = "nenkin", ("市町村民税",)
+    for persons in ([0], [0, 1, 2, 3]):
+        found = [
+            (person, provider)
+            for rows in log.answers_of(question, np.array(persons, np.uint32), day)
+            for person, provider in zip(rows.persons.tolist(), rows.providers.tolist(), strict=True)
+        ]
+        expected = [(0, number) for number in numbers[:3]] + [(1, numbers[3]), (0, numbers[4]), (2, numbers[0])]
+        assert sorted(found) == sorted(one for one in expected if one[0] in persons)
+    assert list(log.answers_of(("nenkin", ("another",)), np.array([0], np.uint32), day)) == []
+    assert list(log.answers_of((town.towns[0], question[1]), np.array([0], np.uint32), day)) == []
+
+
+def test_a_question_leaves_its_table_for_the_next(city: Town) -> None:
+    city.ask("a", [0], city.towns[:1], bulk=BULK)
+    (table,) = city.h._asked._tables.values()
+    city.ask("b", [0], city.towns[:1])
+    city.ask("c", [0], city.towns[:1], bulk=BULK)
+    assert list(city.h._asked._tables.values()) == [table]
+    assert not city.h._asked._flights
 
 
 def test_aliases_acquired_while_a_chunk_waits_hold_nothing(city: Town, monkeypatch: pytest.MonkeyPatch) -> None:
