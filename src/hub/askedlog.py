@@ -21,12 +21,14 @@ from hub.periods import PeriodKeys
 from hub.snapshot import Snapshot
 from hub.store import Store
 
+# By tables: of a chunk of one row each call of numpy costs more than its work.
+_IS_QUESTION, _IS_COUNTED = (np.isin(np.arange(256), values) for values in (QUESTIONS, COUNTED))
 _DAY_S = 86_400
 _ALL = (1 << 63) - 1
 _CHUNKS_AT_A_TIME = 16
 _RECORDS_AT_A_TIME = 16
 
-_LOOK_UP_NS, _CHUNK_NS, _RECORD_NS = 300_000, 80_000, 30
+_LOOK_UP_NS, _CHUNK_NS, _RECORD_NS = 300_000, 60_000, 15
 """A person looked up in the index; a chunk of the day read whole, and each record in it: what costs less is done."""
 
 _PLACES_SAMPLED = 8
@@ -131,10 +133,10 @@ def _rows_of(chunk: Chunk, rows: np.ndarray, requester: str | None) -> Iterator[
     for decision, shared in enumerate(chunk.shared):
         wanted = requester is None or shared.requester == requester
         of_decision[decision] = numbers.setdefault((shared.requester, shared.items), len(numbers)) if wanted else -1
-    number = of_decision[rows["decision"]]
-    number[~np.isin(rows["kind"], QUESTIONS) | ~np.isin(rows["outcome"], COUNTED)] = -1
+    number = of_decision.take(rows["decision"])
+    number[~(_IS_QUESTION.take(rows["kind"]) & _IS_COUNTED.take(rows["outcome"]))] = -1
     order = np.argsort(number, kind="stable") if len(numbers) > 1 else np.flatnonzero(number >= 0)
-    ends = np.searchsorted(number[order], np.arange(len(numbers) + 1))
+    ends = np.searchsorted(number.take(order), np.arange(len(numbers) + 1)).tolist()
     for question, at in numbers.items():
         part = rows[order[ends[at] : ends[at + 1]]]
         if len(part):
