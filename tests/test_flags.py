@@ -500,6 +500,29 @@ def test_while_a_flag_is_damaged_or_hidden_nothing_is_asked_and_it_is_found(part
     assert any("flagged" in problem for problem in parties.h.verify().problems)
 
 
+def test_a_flag_whose_commit_fails_is_not_in_force(parties: Parties) -> None:
+    h, known, other = parties.h, parties.known, parties.other_town
+    keep = h._store.at_commit
+
+    def fail(_: object) -> None:
+        raise StorageError("write: expected room, got none", retry_safe=True)
+
+    for _ in range(2):
+        h._store.at_commit = fail
+        with pytest.raises(StorageError, match="room"):
+            h.flag(parties.town, known[:1], MANUAL)
+        h._store.at_commit = keep
+        assert h.flags(parties.town, known).tolist() == [0] * 6
+        assert [event.institution for event in h.events() if event.institution != "nenkin"] == []
+        h.flag("nenkin", parties.nenkin[2:3], NO_SELF)
+        h.flag("nenkin", parties.nenkin[2:3], NO_SELF, on=False)
+    one = parties.nenkin[:1]
+    assert h.inquire(tax_inquiry("r"), one, other).status.tolist() == [Status.NO_ALIAS_AT_PROVIDER]
+    h.flag(parties.town, known[:1], MANUAL)
+    assert h.inquire(tax_inquiry("r2"), one, other).status.tolist() == [Status.OK]
+    assert h.verify().problems == ()
+
+
 def test_a_flag_that_no_event_tells_of_is_found(parties: Parties) -> None:
     h = parties.h
     h.flag(parties.town, parties.known[:1], MANUAL)

@@ -58,15 +58,20 @@ def check(databases: dict[str, Values]) -> None:
     lines = [json.dumps(reader.history(p), ensure_ascii=False, separators=(",", ":")).encode() for p in persons]
     assert [hashlib.sha256(one).hexdigest() for one in lines] == TOLD["history_digests"]
     sides = (None, "requester", "provider")
-    events = [[*one[:9], sides[one[9]], one[10] or None, one[11]] for one in reader.events]
+    events = [
+        [*one[:9], sides[one[9]], one[10] or None, one[11], *([one[13].hex(), one[14]] if one[12:] else [None, None])]
+        for one in reader.events
+    ]
     assert events == TOLD["events"]
     assert {str(number): lines for number, lines in reader.held.items() if reader.holds[number][8] == 1} == {
         number: lines for number, lines in TOLD["held"].items() if lines
     }
     assert [[one[1], one[2], one[3].hex(), *one[4:7], *one[8:]] for one in reader.holds.values()] == TOLD["holds"]
     assert reader.cursor(TOLD["cursor"]["person"], TOLD["cursor"]["behind"]) == TOLD["cursor"]["text"]
+    manual = {struct.pack("<I", person) for (person, _), flags in reader.flagged.items() if flags & 1}
     together = (f"together/{number}" for number in (1, 2, 3))
-    for request_id in ("december/1", "december/2", "alone", *together, "january", "january/withheld"):
+    january = ("january", "january/withheld", "january/flagged")
+    for request_id in ("december/1", "december/2", "alone", *together, *january):
         told = TOLD["answers"][request_id]
         found = reader.answer("nenkin", request_id)
         assert found["digest"] == reader.request_digest(told)
@@ -77,7 +82,7 @@ def check(databases: dict[str, Values]) -> None:
                 assert status == 1
                 continue
             there = provider in tables and person in reader.tables[reader.numbers[provider], 1]
-            assert (status == 0) == there
+            assert (status == 0) == (there or (request_id == "january/flagged" and person in manual))
     for request_id in ("may", "whole", "all", "again"):
         # Kept for thirty days only.
         assert reader.answer("nenkin", request_id) is None

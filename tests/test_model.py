@@ -95,9 +95,9 @@ class HubMachine(RuleBasedStateMachine):
 
     @initialize()
     def everybody_has_somebody(self) -> None:
-        """Without aliases the first steps of a run would show little."""
+        """Without aliases the first steps of a run would show little; each knows some of whom the next one knows."""
         for number, holder in enumerate(HOLDERS):
-            self._acquire(holder, [CODE(90_000_000_000 + person) for person in range(number, 30 + number)])
+            self._acquire(holder, [CODE(90_000_000_000 + person) for person in range(5 * number, 20 + 5 * number)])
 
     @rule(holder=st.sampled_from(HOLDERS), persons=st.lists(people, max_size=60), as_text=st.booleans())
     def acquire(self, holder: str, persons: list[int], as_text: bool) -> None:
@@ -226,20 +226,21 @@ class HubMachine(RuleBasedStateMachine):
 
     @rule(
         holder=st.sampled_from(HOLDERS),
-        rows=st.lists(st.tuples(st.sampled_from(["own"] * 20 + ["other body's", "zeros"]), people), max_size=4),
+        some=st.lists(st.integers(0, 39), min_size=1, max_size=12),
         flags=st.integers(1, 7),
         on=st.sampled_from([True, True, False]),
+        stranger=st.sampled_from([False] * 5 + [True]),
     )
-    def flag(self, holder: str, rows: list[tuple[str, int]], flags: int, on: bool) -> None:
-        aliases, _ = self._columns(holder, [(kind, person, 0) for kind, person in rows])
-        try:
-            self.model.flag(holder, [alias.tobytes() for alias in aliases], flags, on)
-        except KeyError:
-            with pytest.raises(hub.errors.RequestError, match="aliases"):
-                self.h.flag(holder, aliases, hub.Flag(flags), on=on)
-        else:
-            self.h.flag(holder, aliases, hub.Flag(flags), on=on)
+    def flag(self, holder: str, some: list[int], flags: int, on: bool, stranger: bool) -> None:
         known = self.model.person_of.get(holder, {})
+        aliases = [list(known)[number % len(known)] for number in some] + [bytes(16)] * stranger
+        rows = np.frombuffer(b"".join(aliases), np.uint8).reshape(-1, 16)
+        if stranger:
+            with pytest.raises(hub.errors.RequestError, match="aliases"):
+                self.h.flag(holder, rows, hub.Flag(flags), on=on)
+        else:
+            self.model.flag(holder, aliases, flags, on)
+            self.h.flag(holder, rows, hub.Flag(flags), on=on)
         standing = [self.model.flags_of(holder, person) for person in known.values()]
         flat = b"".join(known)
         assert self.h.flags(holder, np.frombuffer(flat, np.uint8).reshape(-1, 16)).tolist() == standing
@@ -295,6 +296,43 @@ def test_any_order_of_calls_agrees_with_the_model(reader: Reader, monkeypatch: p
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+@pytest.mark.parametrize("rows_gathered", [0, 1_024])
+def test_random_flags_and_inquiries_agree_with_the_model(
+    tmp_path: Path, rows_gathered: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    print(f"HUB_MODEL_SEED={SEED}")
+    monkeypatch.setattr("hub.hub.HISTORY_STEP_S", 1e-6)
+    monkeypatch.setattr("hub.limits.ROWS_GATHERED_MAX", rows_gathered)
+    rng = np.random.default_rng([SEED, rows_gathered])
+    clock, model = Clock(), Model(CATALOG)
+    with hub.open(tmp_path / "hub", create=True, clock=clock) as h:
+        for holder in HOLDERS:
+            codes = 90_000_000_000 + rng.choice(100, 60, replace=False)
+            model.acquire(holder, [CODE(code) for code in codes.tolist()], h.acquire(holder, codes).aliases)
+        own = {holder: np.frombuffer(b"".join(model.person_of[holder]), np.uint8).reshape(-1, 16) for holder in HOLDERS}
+        for number in range(120):
+            holder, on = HOLDERS[rng.integers(len(HOLDERS))], bool(rng.random() < 0.6)
+            chosen = own[holder][rng.integers(0, 60, int(rng.integers(1, 6)))]
+            flags = int(rng.integers(1, 8))
+            model.flag(holder, [alias.tobytes() for alias in chosen], flags, on)
+            h.flag(holder, chosen, hub.Flag(flags), on=on)
+            requester, procedure, items, role = QUESTIONS[int(rng.choice([0, 0, 3, 4]))]
+            inquiry = hub.Inquiry(
+                requester=requester, procedure=procedure, items=items, role=role, section="係", request_id=f"f{number}"
+            )
+            asked = own[requester][rng.integers(0, 60, 20)]
+            providers = [MUNICIPALITIES[i] for i in rng.integers(0, 3, 20)]
+            answer, expected = h.inquire(inquiry, asked, providers), model.inquire(inquiry, asked, providers, clock.now)
+            assert np.array_equal(answer.status, expected.status)
+        for holder in HOLDERS:
+            standing = [model.flags_of(holder, person) for person in model.person_of[holder].values()]
+            assert h.flags(holder, own[holder]).tolist() == standing
+        assert 0 < len(model.withheld) < len(model.records)
+        for alias in model.person_of[PORTAL]:
+            check_history(read_history(h, alias, 100), model.history(alias))
+        assert h.verify().ok
 
 
 @pytest.mark.parametrize("batch", range(4))

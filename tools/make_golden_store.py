@@ -204,6 +204,7 @@ def fill(folder: Path) -> dict[str, Any]:
         golden.ask("january", [5, 6, 7], [TOWN] * 3, JANUARY)
         mark = hub.Withhold(ground="family", until=REVIEW)
         golden.ask("january/withheld", [60, 15], [TOWN] * 2, JANUARY + 60, withhold=[None, mark])
+        golden.flag_some()
         golden.release_one()
         # The next one's merge has begun.
         merge_once(h._store, bytes_max=1)
@@ -348,6 +349,18 @@ class Golden:
         handle = h.handles(TOWN, self.theirs[8])[0][0]
         h.judge(TOWN, handle, withhold=True, ground="still", until=REVIEW, clerk="judge")
 
+    def flag_some(self) -> None:
+        """Flags of one and of several institutions, some switched off again; records that begin withheld by them."""
+        h, every = self.h, hub.Flag.MANUAL | hub.Flag.WITHHELD | hub.Flag.NO_SELF
+        h.flag("nenkin", self.mine[[61, 20]], every, clerk="agency clerk")
+        h.flag(TOWN, self.theirs[20:23], hub.Flag.MANUAL | hub.Flag.WITHHELD, clerk="town clerk")
+        h.flag("nenkin", self.mine[[61]], hub.Flag.WITHHELD, on=False)
+        h.flag(TOWN, self.theirs[22:23], every, on=False)
+        # The town does not know one of them, and seems to.
+        mark = hub.Withhold(ground="first", until=REVIEW)
+        rows = [61, 20, 21, 22, 62, 20]
+        self.ask("january/flagged", rows, [TOWN] * 6, JANUARY + 120, withhold=[None, None, None, None, None, mark])
+
     def correct_some(self) -> None:
         """Corrections: asked, decided either way, confirmed by one and by all, of a holder's own motion."""
         h, portal = self.h, self.portal
@@ -399,7 +412,7 @@ def tell(h: hub.Hub, told: dict[str, Any], portal: Any) -> None:
         [
             event.number, event.index, int(event.at.timestamp()), int(event.kind), event.institution, event.clerk,
             event.second_clerk, event.ground, event.until.toordinal() if event.until else 0, event.side,
-            event.protection, event.withheld,
+            event.protection, event.withheld, None if event.alias is None else event.alias.hex(), event.flags,
         ]
         for event in h.events(limit=1_000)
     ]  # fmt: skip
