@@ -310,6 +310,51 @@ def test_released_again_nothing_is_added(town: Town) -> None:
     assert [event.kind.name for event in town.h.events()] == ["RELEASED"]
 
 
+def test_a_release_whose_commit_fails_is_none(town: Town) -> None:
+    def fail(commit: Any) -> None:
+        raise StorageError("write: expected", retry_safe=True)
+
+    held(town)
+    before = town.h.stats()["records"], town.records(0)
+    keep, town.h._store.at_commit = town.h._store.at_commit, fail
+    with pytest.raises(StorageError):
+        town.h.release(("a", 3), "moved", clerk="suzuki", requester="nenkin")
+    town.h._store.at_commit = keep
+    assert (town.h.stats()["records"], town.records(0)) == before
+    assert town.ask("b", [0], town.towns[3:4]) == [HELD]
+    town.h.release(("a", 3), "moved", clerk="suzuki", requester="nenkin")
+    assert town.ask("c", [0], town.towns[3:4]) == [OK]
+    assert town.h.verify().ok
+
+
+KILLED_AT_RELEASE = """
+import os, signal, sys
+import hub
+h = hub.open(sys.argv[1], clock=lambda: float(sys.argv[2]))
+keep, when = h._store.at_commit, sys.argv[3]
+if when == "before":
+    h._store.at_commit = lambda commit: os.kill(os.getpid(), signal.SIGKILL)
+h._releases._appended = lambda: os.kill(os.getpid(), signal.SIGKILL)
+h.release(("a", 3), "moved", clerk="suzuki", requester="nenkin")
+"""
+
+
+@pytest.mark.parametrize("when", ["before", "behind"])
+def test_a_release_that_is_killed_is_whole_or_not_there_and_can_be_made_again(town: Town, when: str) -> None:
+    held(town)
+    records = town.h.stats()["records"]
+    town.h.close()
+    words = [str(town.folder), str(NOON), when]
+    done = subprocess.run([sys.executable, "-c", KILLED_AT_RELEASE, *words], capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    town.h = hub.open(town.folder, clock=town.clock)
+    assert town.h.stats()["records"] == records + (when == "behind")
+    town.h.release(("a", 3), "moved", clerk="suzuki", requester="nenkin")
+    assert town.h.stats()["records"] == records + 1
+    assert [event.kind.name for event in town.h.events()] == ["RELEASED"]
+    assert town.h.verify().ok
+
+
 def test_the_clerk_who_asked_cannot_release(town: Town) -> None:
     held(town)
     records = town.h.stats()["records"]
