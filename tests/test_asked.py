@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 import hub.asked
 from hub._asked import MOST, Table
-from hub.asked import Asked, Rows, count_together, day_of, day_start
+from hub.asked import Asked, day_of, day_start
+from hub.askedrows import People, Question, Rows, count_together
 from hub.errors import StorageError
 from hub.messages import Status
 
@@ -131,9 +132,9 @@ class Memory:
         self._check()
         yield from (rows for at, rows in self.lines if at >= since and requester in (None, rows.question[0]))
 
-    def answers_of(self, question: hub.asked.Question, persons: np.ndarray, since: int) -> list[Rows]:
+    def answers_of(self, question: Question, people: People, since: int) -> list[Rows]:
         self._check()
-        return [rows.of(persons) for at, rows in self.lines if at >= since and count_together(rows.question, question)]
+        return [rows.of(people) for at, rows in self.lines if at >= since and count_together(rows.question, question)]
 
     def _check(self) -> None:
         self.reads += 1
@@ -154,7 +155,7 @@ class Desk:
 
     def ask(
         self, owner: str, persons: list[int], providers: list[int], *, part: int = 0, most: int = 3,
-        question: hub.asked.Question = ("nenkin", ("tax",)), denied: tuple[int, ...] = (), commit: bool = True,
+        question: Question = ("nenkin", ("tax",)), denied: tuple[int, ...] = (), commit: bool = True,
     ) -> list[int]:  # fmt: skip
         """The rows that were held."""
         status = np.zeros(len(persons), np.uint8)

@@ -27,7 +27,7 @@ LAYERS = [
     {"aliases", "catalog", "tlog", "flags"},
     {"additions", "batch", "kept"},
     {"acquire", "requests", "requestgroups", "bodies", "log", "erasures"},
-    {"append", "history", "confidential", "holds", "held", "asked"},
+    {"append", "history", "confidential", "holds", "held", "asked", "askedrows"},
     {"handles", "events"},
     {"askedlog"},
     {"marks"},

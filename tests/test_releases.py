@@ -17,6 +17,7 @@ import hub
 import hub.asked
 import hub.askedlog
 import hub.hub
+from hub.askedrows import People
 from hub.cli import main
 from hub.errors import RequestError, StorageError
 from hub.limits import ROWS_GATHERED_MAX, ROWS_PER_CHUNK
@@ -130,6 +131,10 @@ def test_denied_rows_do_not_count(town: Town) -> None:
     assert town.ask("b", [0, 0], town.towns[2:4]) == [OK, HELD]
 
 
+def people(*persons: int) -> People:
+    return People(np.array(persons, dtype=np.uint32))
+
+
 @pytest.mark.parametrize("look_up_ns", [0, 10**12])
 def test_the_records_of_a_day_are_found_by_index_and_by_reading_all(
     town: Town, monkeypatch: pytest.MonkeyPatch, look_up_ns: int
@@ -148,13 +153,13 @@ def test_the_records_of_a_day_are_found_by_index_and_by_reading_all(
     for persons in ([0], [0, 1, 2, 3]):
         found = [
             (person, provider)
-            for rows in log.answers_of(question, np.array(persons, np.uint32), day)
+            for rows in log.answers_of(question, people(*persons), day)
             for person, provider in zip(rows.persons.tolist(), rows.providers.tolist(), strict=True)
         ]
         expected = [(0, number) for number in numbers[:3]] + [(1, numbers[3]), (0, numbers[4]), (2, numbers[0])]
         assert sorted(found) == sorted(one for one in expected if one[0] in persons)
-    assert list(log.answers_of(("nenkin", ("another",)), np.array([0], np.uint32), day)) == []
-    assert list(log.answers_of((town.towns[0], question[1]), np.array([0], np.uint32), day)) == []
+    assert list(log.answers_of(("nenkin", ("another",)), people(0), day)) == []
+    assert list(log.answers_of((town.towns[0], question[1]), people(0), day)) == []
 
 
 def test_a_question_leaves_its_table_for_the_next(city: Town) -> None:

@@ -31,13 +31,9 @@ import numpy as np
 import numpy.typing as npt
 
 from hub._asked import MOST, Table
+from hub.askedrows import Items, People, Persons, Question, Rows, count_together, judge_rows
 from hub.limits import ASKED_BYTES_MAX, ASKED_LISTS_MAX
 from hub.messages import Status
-
-Persons = npt.NDArray[np.uint32]
-Items = tuple[str, ...]
-Question = tuple[str, Items]
-"""Requester's code, items as its records store them."""
 
 COUNTED = (int(Status.OK), int(Status.NO_ALIAS_AT_PROVIDER))
 """What the requester heard that tells it something of where the person is known."""
@@ -45,22 +41,6 @@ COUNTED = (int(Status.OK), int(Status.NO_ALIAS_AT_PROVIDER))
 _COUNTED = np.isin(np.arange(256), COUNTED).astype(np.uint8)
 _DAY_S = 86_400
 _JAPAN_S = 9 * 3_600
-
-
-class Rows(NamedTuple):
-    """Some rows that were asked of their providers: uint32[N] each."""
-
-    question: Question
-    persons: Persons
-    providers: Persons
-
-    def __repr__(self) -> str:
-        return f"Rows({len(self.persons)})"
-
-    def of(self, people: Persons) -> Rows:
-        """Those about some persons."""
-        at = np.isin(self.persons, people)
-        return Rows(self.question, self.persons[at], self.providers[at])
 
 
 class Flight(NamedTuple):
@@ -76,7 +56,7 @@ class DayLog(Protocol):
     def rows_since(self, since: int, requester: str | None) -> Iterable[Rows]:
         """All rows recorded from a moment on, of one requester or of all, in any parts."""
 
-    def answers_of(self, question: Question, persons: Persons, since: int) -> Iterable[Rows]:
+    def answers_of(self, question: Question, people: People, since: int) -> Iterable[Rows]:
         """The rows about these persons, recorded from a moment on, of all questions that count together with one."""
 
 
@@ -305,33 +285,17 @@ class Asked:
         if not unsure.any():
             return []
         assert self._day is not None
-        people = np.unique(persons[unsure])
+        people = People(np.unique(persons[unsure]))
         # In flight first, as in ``_make``.
-        flying = [rows.of(people) for rows in self._flying() if count_together(rows.question, question)]
-        asked = {person: [set[int]() for _ in question[1]] for person in people.tolist()}
-        for past in (*flying, *self._log.answers_of(question, people, day_start(self._day))):
-            shared = [at for at, item in enumerate(question[1]) if item in past.question[1]]
-            for person, provider in zip(past.persons.tolist(), past.providers.tolist(), strict=True):
-                for at in shared:
-                    asked[person][at].add(provider)
-        held: list[int] = []
-        last: dict[int, int] = {}
-        rows = np.flatnonzero(wanted.view(bool) & np.isin(persons, people))
-        columns = (rows, persons[rows], providers[rows], unsure[rows])
-        for row, person, provider, is_unsure in zip(*(column.tolist() for column in columns), strict=True):
-            known = asked[person]
-            if is_unsure and any(provider not in bodies and len(bodies) >= most for bodies in known):
-                held.append(row)
-                continue
-            for bodies in known:
-                bodies.add(provider)
-            last[person] = provider
+        past = [rows.of(people) for rows in self._flying() if count_together(rows.question, question)]
+        past += self._log.answers_of(question, people, day_start(self._day))
+        judged = judge_rows(Rows(question, persons, providers), wanted.view(bool), unsure, past, most)
         table = self._tables.get(question)
         if table is not None:
-            for person, provider in last.items():
+            for person, (provider, different) in judged.known.items():
                 # Not fewer than this table's own: whoever goes back and forth between two is not looked up each time.
-                table.put(person, provider, len(set().union(*asked[person])))
-        return held
+                table.put(person, provider, different)
+        return judged.held
 
     def _flying(self) -> list[Rows]:
         """All rows in flight."""
@@ -395,11 +359,6 @@ class Limit:
             part = self._part + number
             self._asked.hold_rows(self._owner, part, question, persons[at], providers[at], own, most, self._now)
             status[at] = own
-
-
-def count_together(one: Question, other: Question) -> bool:
-    """Whether two questions are one requester's and share an item."""
-    return one[0] == other[0] and not set(one[1]).isdisjoint(other[1])
 
 
 def _choose(wanted: npt.NDArray[np.uint8], *columns: Persons) -> list[Persons]:

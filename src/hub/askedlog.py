@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from hub.asked import COUNTED, Items, Persons, Question, Rows, count_together
+from hub.asked import COUNTED
+from hub.askedrows import Items, People, Question, Rows, count_together
 from hub.bodies import ROW, Bodies, Chunk, Heads, read_place
 from hub.erasures import read_erasures
 from hub.handles import QUESTIONS
@@ -68,19 +69,18 @@ class AskedLog:
             if done:
                 return
 
-    def answers_of(self, question: Question, persons: Persons, since: int) -> list[Rows]:
+    def answers_of(self, question: Question, people: People, since: int) -> list[Rows]:
         """The rows about some persons that count together with a question; see ``DayLog``.
 
         Raises:
             StorageError: index or bodies are damaged.
         """
         with self._store.snapshot() as snapshot:
-            if len(persons) * _LOOK_UP_NS <= _scan_ns(snapshot, since):
-                return [
-                    rows for person in persons.tolist() for rows in self._look_up(snapshot, question, person, since)
-                ]
+            if len(people.persons) * _LOOK_UP_NS <= _scan_ns(snapshot, since):
+                found = (self._look_up(snapshot, question, person, since) for person in people.persons.tolist())
+                return [rows for one in found for rows in one]
         everything = self.rows_since(since, question[0])
-        return [rows.of(persons) for rows in everything if count_together(rows.question, question)]
+        return [rows.of(people) for rows in everything if count_together(rows.question, question)]
 
     def _look_up(self, snapshot: Snapshot, question: Question, person: int, since: int) -> Iterator[Rows]:
         bodies, keys = Bodies(snapshot, self._periods, self._heads), person_keys(self._periods, person)

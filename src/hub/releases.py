@@ -20,7 +20,8 @@ import numpy as np
 
 from hub.aliases import find_aliases
 from hub.append import append_records, lay_records, make_fields
-from hub.asked import Asked, Rows
+from hub.asked import Asked
+from hub.askedrows import Rows
 from hub.bodies import ROW, Located, pack_link
 from hub.errors import RequestError, StorageError
 from hub.events import EventKind, Told
