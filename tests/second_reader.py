@@ -284,7 +284,8 @@ class Reader:
         self.check_erasures()
 
     def add_chunk(self, period: int, fields: Any, plain: bytes, salts: bytes) -> None:
-        encoded, times, blind, supervised = fields
+        encoded, times, blind, supervised, moments = fields
+        expect(not moments or len(moments) == len(encoded), "moments")
         shared = [msgspec.msgpack.decode(one) for one in encoded]
         for at, one in enumerate(shared):
             mine = supervised[at if len(supervised) > 1 else 0]
@@ -638,11 +639,48 @@ class Reader:
         copied = sum(one[7] for one in self.erasures)
         expect(copied == sum(one[9] for one in self.holds.values()), "as many copies as the erasures say")
 
+    def code_of(self, provider: int) -> str:
+        """0 is none: a class was named and nobody of it asked."""
+        return self.institutions[provider] if provider else ""
+
     def held_line(self, index: int, encoded: bytes, row: bytes) -> list[Any]:
         provider, outcome, kind, _, asked, provided = struct.unpack_from("<IBBHqq", row)
         shared = msgspec.msgpack.decode(encoded)
-        return [index, kind, asked, provided or None, shared[2], shared[3], self.institutions[provider], shared[4],
+        return [index, kind, asked, provided or None, shared[2], shared[3], self.code_of(provider), shared[4],
                 shared[5], shared[6], shared[7], shared[12], outcome, shared[1].hex()]  # fmt: skip
+
+    def read_holders(self, name: str) -> None:
+        """Facts: (class, person, institution number, first day, last day or None)."""
+        self.facts: list[tuple[str, int, int, int, int | None]] = []
+        values = dict(self.opened(name))
+        labels = {key[1:]: body.decode() for key, body in values.items() if len(key) == 5 and key[:1] == b"c"}
+        for number, label in labels.items():
+            first = int.from_bytes(sha256(b"hub/class/1", label.encode())[:4], "big") & 0x7FFFFFFF
+            expect(number == struct.pack(">I", first), "number of a class")
+        for key, body in values.items():
+            if len(key) == 5:
+                continue
+            number, block = key[:4], int.from_bytes(key[4:], "big")
+            expect(len(key) == 8 and number in labels and len(body) % 12 == 0 and len(body) > 0, "facts")
+            entries = list(struct.iter_unpack("<BBHii", body))
+            order = [(place, institution, since) for place, _, institution, since, _ in entries]
+            expect(order == sorted(set(order)), "order of facts")
+            for place, zero, institution, since, until in entries:
+                expect(zero == 0 and institution in self.institutions and until >= since, "fact")
+                later = [one[3] for one in entries if one[0] == place and one[3] > since]
+                expect(until < 0x7FFFFFFF or not later, "an open fact before a later one")
+                last = None if until == 0x7FFFFFFF else until
+                self.facts.append((labels[number], 256 * block + place, institution, since, last))
+
+    def read_wanted(self, name: str) -> None:
+        """Wanted aliases: (provider number, person, when)."""
+        self.wanted: list[tuple[int, int, int]] = []
+        for key, body in self.opened(name):
+            expect(len(key) == 18 and len(body) == 8, "wanted")
+            provider, pseudonym = int.from_bytes(key[:2], "big"), key[2:]
+            expect(provider in self.institutions, "provider of a wanted alias")
+            person = struct.unpack("<I", self.tables[RESIDENT_CODES, 0][pseudonym])[0]
+            self.wanted.append((provider, person, struct.unpack("<q", body)[0]))
 
     def read_requests(self, name: str) -> None:
         self.requests: dict[tuple[bytes, int], Any] = getattr(self, "requests", {})
@@ -666,7 +704,8 @@ class Reader:
         expect(not entries and folded <= max(groups, default=0), "small requests in the index")
         for key, body in found.items():
             part = int.from_bytes(key[16:], "big")
-            self.requests[key[:16], part] = msgspec.msgpack.decode(body) if part in (0, 2**32 - 1) else body
+            whole = part == 0 or part >= 2**31
+            self.requests[key[:16], part] = msgspec.msgpack.decode(body) if whole else body
 
     def answer(self, requester: str, request_id: str) -> dict[str, Any] | None:
         """Status, rule, reason of each row, or None where nothing is kept (any more)."""
@@ -677,6 +716,7 @@ class Reader:
         expect(len(denied) == len(rule) == len(reason), "decision table")
         status: list[int] = []
         decisions: list[int] = []
+        holders: list[list[Any]] = []
         for chunk in range(-(-rows // chunk_rows)):
             body = self.requests[key, chunk + 1]
             n = (len(body) - 8) // 5
@@ -692,16 +732,22 @@ class Reader:
                 expect(key in self.groups or record["decision"] == decision, "row's decision")
                 expect(record["shared"][10:12] == [rule[decision], reason[decision]], "record's rule")
                 expect(record["shared"][9] == catalog, "record's catalog")
+            lists = dict(self.requests.get((key, 2**31 + chunk), []))
+            expect(list(lists) == [at for at, one in enumerate(stored) if one & 0x7F == 15], "lists of holders")
+            for at, numbers in lists.items():
+                holders.append([len(status) + at, [self.institutions[number] for number in numbers]])
             status += [one & 0x7F for one in stored]
             decisions += picked
         return {"digest": digest.hex(), "received_at": received, "status": status, "rule": [rule[d] for d in decisions],
-                "reason": [reason[d] for d in decisions]}  # fmt: skip
+                "reason": [reason[d] for d in decisions], "holders": holders}  # fmt: skip
 
     def request_digest(self, told: dict[str, Any]) -> str:
         """What is stored of an inquiry and its rows."""
         asked = msgspec.msgpack.encode([told["inquiry"], None])
         rows = b"".join(bytes.fromhex(alias) for alias in told["aliases"])
-        providers = [self.numbers[code] for code in told["providers"]]
+        labels = {label: 2**31 + (int.from_bytes(sha256(b"hub/class/1", label.encode())[:4], "big") & 0x7FFFFFFF)
+                  for label, *_ in self.facts}  # fmt: skip
+        providers = [self.numbers.get(code) or labels[code] for code in told["providers"]]
         count = struct.pack("<Q", len(providers))
         marks = b"marks" + msgspec.msgpack.encode(told["withhold"]) if told["withhold"] else b""
         return sha256(b"hub/request/1", asked, count, rows, struct.pack(f"<{len(providers)}I", *providers), marks).hex()
@@ -727,6 +773,11 @@ class Reader:
 
     def may_be_shown(self, index: int, person: int) -> bool:
         root = self.root_of(index)
+        if root is not None and self.records[root]["kind"] == RELEASE:
+            # With marks of its own, and only where the held record is shown too.
+            held = self.records[root]["link"]
+            if self.is_erased(held) or not self.may_be_shown(held, person):
+                return False
         if root is None:
             return False
         marks = [self.marks.get((root, side), {"withheld": False, "judged": 0}) for side in (1, 2)]
@@ -744,14 +795,14 @@ class Reader:
         one = self.records[index]
         shared = one["shared"]
         asked, provided = one["times"]
-        return [index, one["kind"], asked, provided or None, shared[2], shared[3], self.institutions[one["provider"]],
+        return [index, one["kind"], asked, provided or None, shared[2], shared[3], self.code_of(one["provider"]),
                 shared[4], shared[5], shared[6], shared[7], shared[12], one["outcome"], shared[1].hex(), one["link"],
                 shared[14]]  # fmt: skip
 
 
 def provider_is_party(record: dict[str, Any]) -> bool:
-    """Statuses 1 to 7: the question never reached the provider."""
-    return not 1 <= record["outcome"] <= 7 and record["outcome"] != HELD
+    """Statuses 1 to 7 and HELD, and provider 0: the question reached nobody."""
+    return record["provider"] != 0 and not 1 <= record["outcome"] <= 7 and record["outcome"] != HELD
 
 
 def value_sum(key: bytes, value: bytes) -> int:
@@ -780,8 +831,10 @@ READERS: dict[str, Callable[[Reader, str], None]] = {
     "records": Reader.read_records, "entries": Reader.read_entries, "nodes": Reader.read_nodes,
     "checkpoints": Reader.read_checkpoints, "files": Reader.read_files, "rundir": Reader.read_rundir,
     "runs": read_nothing, "marks": Reader.read_marks, "events": Reader.read_events,
-    "corrections": Reader.read_corrections, "holds": Reader.read_holds, "held": Reader.read_held,
+    "corrections": Reader.read_corrections, "holders": Reader.read_holders, "wanted": Reader.read_wanted,
+    "holds": Reader.read_holds, "held": Reader.read_held,
     "requests": Reader.read_requests, "flagged": Reader.read_flagged, "payloadkeys": Reader.read_payload_keys,
-    "released": Reader.read_released,
+    "inbox": Reader.opened, "inboxes": Reader.opened, "permits": Reader.opened, "outcomes": Reader.opened,
+    "manual": Reader.opened, "payloads": Reader.opened, "released": Reader.read_released,
 }  # fmt: skip
 """In the order in which they are read."""

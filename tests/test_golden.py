@@ -19,7 +19,8 @@ REPOSITORY = Path(__file__).parents[1]
 GOLDEN = REPOSITORY / "tests" / "data" / "store"
 TOLD: dict[str, Any] = json.loads((GOLDEN / "told.json").read_text(encoding="utf-8"))
 TOWN = "131016"
-ANSWERED = ("received_at", "status", "rule", "reason")
+ANSWERED = ("received_at", "status", "rule", "reason", "holders")
+BY_CLASS = "january/class"
 
 
 def check(databases: dict[str, Values]) -> None:
@@ -70,12 +71,20 @@ def check(databases: dict[str, Values]) -> None:
     assert reader.cursor(TOLD["cursor"]["person"], TOLD["cursor"]["behind"]) == TOLD["cursor"]["text"]
     manual = {struct.pack("<I", person) for (person, _), flags in reader.flagged.items() if flags & 1}
     together = (f"together/{number}" for number in (1, 2, 3))
-    january = ("january", "january/withheld", "january/flagged")
+    facts = [[label, person, reader.institutions[number], *days] for label, person, number, *days in reader.facts]
+    assert sorted(facts, key=lambda fact: fact[:4]) == TOLD["facts"]
+    assert [(reader.institutions[number], person) for number, person, _ in reader.wanted] == [("011002", 60)]
+    asked = TOLD["answers"][BY_CLASS]
+    assert asked["status"] == [0, 3, 15, 0, 3, 1, 0, 0, 0]
+    assert asked["holders"] == [[2, ["131016", "011002"]]]
+    january = ("january", "january/withheld", "january/flagged", BY_CLASS)
     for request_id in ("december/1", "december/2", "alone", *together, *january):
         told = TOLD["answers"][request_id]
         found = reader.answer("nenkin", request_id)
         assert found["digest"] == reader.request_digest(told)
         assert {**found, "digest": None} == {**{name: told[name] for name in ANSWERED}, "digest": None}
+        if request_id == BY_CLASS:
+            continue
         for alias, provider, status in zip(told["aliases"], told["providers"], found["status"], strict=True):
             person = tables["nenkin"].get(bytes.fromhex(alias))
             if person is None:
@@ -123,7 +132,10 @@ def test_a_flipped_byte_in_any_golden_value_is_noticed(name: str) -> None:
                 check({**databases, name: {**databases[name], key: flipped}})
 
 
-@pytest.mark.parametrize("name", sorted(set(load(GOLDEN)) - {"keys", "files", *DERIVED}))
+FILLED = {name for name, values in load(GOLDEN).items() if values}
+
+
+@pytest.mark.parametrize("name", sorted(FILLED - {"keys", "files", *DERIVED}))
 def test_a_value_with_a_right_checksum_that_no_commit_wrote_is_noticed_by_the_sums(name: str) -> None:
     """As one of an earlier commit would be, whose write was lost."""
     databases = load(GOLDEN)

@@ -38,6 +38,8 @@ START = 1_798_761_600  # 2027-01-01
 CODE = "{:011d}".format
 
 CATALOG = hub.Catalog.japan()
+MAYORS = "市町村長"
+TODAY = dt.date(2027, 1, 3)
 MUNICIPALITIES = [institution.code for institution in CATALOG.institutions("市町村長")[:3]]
 PREFECTURE = next(i.code for i in CATALOG.institutions("都道府県知事") if i.code not in MUNICIPALITIES)
 HOLDERS = ["nenkin", PORTAL, *MUNICIPALITIES, PREFECTURE]
@@ -129,7 +131,11 @@ class HubMachine(RuleBasedStateMachine):
         flat = b"".join(self._alias(holder, kind, person) for kind, person, _ in rows)
         return np.frombuffer(flat, np.uint8).reshape(-1, 16), [HOLDERS[provider] for _, _, provider in rows]
 
-    @rule(question=st.sampled_from(QUESTIONS), rows=rows_to_ask, form=st.sampled_from(["codes", "numbers", "one"]))
+    @rule(
+        question=st.sampled_from(QUESTIONS),
+        rows=rows_to_ask,
+        form=st.sampled_from(["codes", "numbers", "one", "class", "some by class"]),
+    )
     def inquire(self, question: tuple[Any, ...], rows: list[tuple[str, int, int]], form: str) -> None:
         requester, procedure, items, role = question
         inquiry = hub.Inquiry(
@@ -144,6 +150,10 @@ class HubMachine(RuleBasedStateMachine):
         providers: Any = codes
         if form == "numbers":
             providers = np.array([CATALOG.institution(code).number for code in codes], np.uint32)
+        elif form == "some by class":
+            providers = [MAYORS if row % 3 else code for row, code in enumerate(codes)]
+        elif form == "class":
+            providers = MAYORS
         elif form == "one" or not codes:
             providers = HOLDERS[2]
         self._inquire(inquiry, aliases, providers)
@@ -157,6 +167,7 @@ class HubMachine(RuleBasedStateMachine):
             assert np.array_equal(got.status, expected.status)
             assert np.array_equal(got.rule, expected.rule)
             assert np.array_equal(got.reason, expected.reason)
+            assert got.holders == expected.holders
         assert got.receipt.rows == len(got) == len(aliases)
         assert got.receipt.request_id == inquiry.request_id
 
@@ -245,6 +256,16 @@ class HubMachine(RuleBasedStateMachine):
         flat = b"".join(known)
         assert self.h.flags(holder, np.frombuffer(flat, np.uint8).reshape(-1, 16)).tolist() == standing
         assert self.reader.ask("flags", institution=holder, aliases=flat.hex()) == standing
+
+    @rule(facts=st.lists(st.tuples(people, st.integers(0, 2), st.integers(-3, 3), st.integers(-1, 4)), max_size=30))
+    def push_holders(self, facts: list[tuple[int, int, int, int]]) -> None:
+        codes = [CODE(90_000_000_000 + person) for person, *_ in facts]
+        towns = [MUNICIPALITIES[town] for _, town, _, _ in facts]
+        since = [TODAY + dt.timedelta(first) for _, _, first, _ in facts]
+        until = [None if days == 4 else first + dt.timedelta(days) for first, (*_, days) in zip(since, facts)]  # noqa: B905
+        got = self.h.push_holders("jlis", codes, MAYORS, towns, since, until)
+        assert (got.taken, got.unknown) == self.model.push_holders(MAYORS, codes, towns, since, until)
+        assert got.full == 0
 
     @rule(days=st.integers(0, 1), seconds=st.integers(0, 3_000))
     def time_passes(self, days: int, seconds: int) -> None:

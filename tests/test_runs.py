@@ -49,7 +49,7 @@ class Index:
         keys = np.sort(keys)
         with self.store.commit() as commit:
             first = commit.state.records
-            add_run(commit, period, first, keys, at)
+            add_run(commit, period, first, keys, (at, at))
             commit.state.records += len(keys)
         self.chunks.append((period, first, keys, at))
 
@@ -526,7 +526,7 @@ def work(folder: str, seed: int, connection: Any) -> None:
     while True:
         keys = plan_chunk(seed, number)
         with store.commit() as commit:
-            add_run(commit, 8104 + number // 400, commit.state.records, keys, number)
+            add_run(commit, 8104 + number // 400, commit.state.records, keys, (number, number))
             commit.state.records += len(keys)
         number += 1
         connection.send(number)

@@ -41,6 +41,7 @@ from nacl.public import PrivateKey
 import hub
 import hub.acquire
 import hub.additions
+import hub.delivery
 import hub.hub
 import hub.merger
 import hub.retain
@@ -72,6 +73,7 @@ REVIEW = dt.date(2030, 1, 31)
 ORIGIN = "golden.example/log"
 PROCEDURE = "19-8/73/75.3"
 TOWN, VILLAGE = "131016", "011002"
+MAYORS = "市町村長"
 
 PERSONS, KNOWN_IN_TOWN = 80, 50
 STEPS_MAX = 50
@@ -83,6 +85,7 @@ SMALL: dict[Any, dict[str, object]] = {
     hub.runs: {"INLINE_BYTES_MAX": 128, "TIER0_BLOCK_ROWS": 100},
     # The thread that merges has its first step when this is over: here the tool does the steps, one by one.
     hub.merger: {"DELAY_S": 86_400.0},
+    hub.delivery: {"DELAY_S": 86_400.0, "ROUND_S": 86_400.0},
     # A value a transaction, however slow the machine is.
     hub.retain: {"STEP_VALUES": 8, "STEP_S": -1.0, "PAUSE_S": 0.0},
 }
@@ -205,6 +208,7 @@ def fill(folder: Path) -> dict[str, Any]:
         mark = hub.Withhold(ground="family", until=REVIEW)
         golden.ask("january/withheld", [60, 15], [TOWN] * 2, JANUARY + 60, withhold=[None, mark])
         golden.flag_some()
+        golden.locate_some()
         golden.release_one()
         # The next one's merge has begun.
         merge_once(h._store, bytes_max=1)
@@ -246,6 +250,7 @@ class Golden:
                 "withhold": msgspec.to_builtins(more.get("withhold")),
                 "received_at": answer.receipt.received_at,
                 "status": answer.status.tolist(), "rule": answer.rule.tolist(), "reason": answer.reason.tolist(),
+                "holders": [[row, list(codes)] for row, codes in answer.holders.items()],
             }  # fmt: skip
 
         return note
@@ -361,6 +366,28 @@ class Golden:
         rows = [61, 20, 21, 22, 62, 20]
         self.ask("january/flagged", rows, [TOWN] * 6, JANUARY + 120, withhold=[None, None, None, None, None, mark])
 
+    def locate_some(self) -> None:
+        """Facts of holders in every form, rows that name their class, and an alias that is wanted."""
+        h, codes = self.h, self.codes
+        old, new, last = dt.date(1969, 12, 31), dt.date(2026, 10, 1), dt.date(2027, 3, 31)
+        persons = [1, 60, 2, 2, 3, 3, 4, 21, 21]
+        where = [TOWN, VILLAGE, TOWN, VILLAGE, TOWN, VILLAGE, TOWN, TOWN, VILLAGE]
+        since = [old, old, old, old, new, old, old, old, old]
+        until = [None, None, last, None, None, None, old, None, None]
+        h.push_holders("jlis", [codes[person] for person in persons], MAYORS, where, since, until, clerk="register")
+        # What is open is closed by what begins later.
+        until[5] = new - dt.timedelta(1)
+        facts = zip(persons, where, since, until, strict=True)
+        epoch = dt.date(1970, 1, 1)
+        self.told["facts"] = sorted(
+            [MAYORS, person, code, (first - epoch).days, None if last is None else (last - epoch).days]
+            for person, code, first, last in facts
+        )
+        # A clerk must answer for the last two: of several holders none is named, and nobody looks like one.
+        rows, named = [1, 60, 2, 3, 4, -1, 5, 21, 61], [MAYORS] * 6 + [TOWN] + [MAYORS] * 2
+        self.ask("january/class", rows, named, JANUARY + 180, operator="clerk")
+        h.ask_alias(("january/class", 1), clerk="clerk")
+
     def correct_some(self) -> None:
         """Corrections: asked, decided either way, confirmed by one and by all, of a holder's own motion."""
         h, portal = self.h, self.portal
@@ -380,7 +407,7 @@ class Golden:
         """A row that is held since one body a day may be asked, its release, and a key for payloads."""
         h = self.h
         h.load_catalog(golden_catalog((Term(PROCEDURE, providers_per_person_max=1),)))
-        self.ask("held", [16, 16], [TOWN, VILLAGE], JANUARY + 120, operator="clerk")
+        self.ask("held", [16, 16], [TOWN, VILLAGE], JANUARY + 600, operator="clerk")
         h.release(("held", 1), "moved twice", clerk="another clerk", requester="nenkin")
         h.register_key("nenkin", bytes(PrivateKey(golden_bytes("payload key", 32)).public_key), clerk="clerk")
 

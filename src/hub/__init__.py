@@ -12,18 +12,24 @@ from hub.held import HeldRecord
 from hub.holds import Hold, HoldState
 from hub.hub import Hub, RequestStatus, open
 from hub.messages import (
+    REFUSALS,
     Acquired,
     Acquisition,
     Answer,
+    Answers,
     Flag,
     History,
+    Holders,
     Inquiry,
     Kind,
+    PermitInquiry,
+    Permits,
     Reason,
     Receipt,
     Record,
     Resolved,
     Status,
+    Wanted,
     Withhold,
 )
 from hub.payloads import new_payload_key, open_payload, seal_payload
@@ -34,9 +40,11 @@ from hub.verify import Report
 __version__ = "0.1.0"
 
 __all__ = [
+    "REFUSALS",
     "Acquired",
     "Acquisition",
     "Answer",
+    "Answers",
     "Catalog",
     "Decision",
     "Event",
@@ -46,6 +54,7 @@ __all__ = [
     "History",
     "Hold",
     "HoldState",
+    "Holders",
     "Hub",
     "Inquiry",
     "Institution",
@@ -53,6 +62,8 @@ __all__ = [
     "Notice",
     "PartyRecord",
     "PeriodState",
+    "PermitInquiry",
+    "Permits",
     "Procedure",
     "Proof",
     "Reason",
@@ -64,6 +75,7 @@ __all__ = [
     "Retained",
     "Rule",
     "Status",
+    "Wanted",
     "Withhold",
     "errors",
     "new_payload_key",

@@ -7,6 +7,7 @@ appended together stand in the order of their person keys.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -28,17 +29,20 @@ class Laid(NamedTuple):
 
     Attributes:
         rows: how many. value: the body, its place still empty, or None if there are none.
+        fields, table: what they have in common, and their rows (``ROW``[rows]), not encrypted.
         entries, leaves: uint8[rows, 32]. person_keys: uint64[rows], ascending.
         period: whose keys they are under. requested_at: seconds since 1970, the time by which the index finds them.
     """
 
     rows: int
     value: npt.NDArray[np.uint8] | None
+    fields: Fields
+    table: npt.NDArray[np.void]
     entries: npt.NDArray[np.uint8]
     leaves: npt.NDArray[np.uint8]
     person_keys: npt.NDArray[np.uint64]
     period: int
-    requested_at: int
+    requested_at: tuple[int, int]
 
     def __repr__(self) -> str:
         return f"Laid(rows={self.rows})"
@@ -65,13 +69,15 @@ class Grown(NamedTuple):
 _NOTHING = np.empty((0, 32), dtype=np.uint8)
 
 
-def make_fields(shared: list[Shared], times: list[tuple[int, int]], supervised: list[object]) -> Fields:
+def make_fields(
+    shared: list[Shared], times: list[tuple[int, int]], supervised: list[object], moments: Sequence[int] = ()
+) -> Fields:
     """What records have in common, committed to and encoded.
 
     Args:
         shared: of each decision; its own ``supervised`` is replaced.
         times: of each decision (requested at, provided at), seconds since 1970, 0 = not.
-        supervised: (operator, cases) of each decision, or one for all.
+        supervised: the fields of :class:`Supervised`, of each decision or one for all. moments: see :class:`Fields`.
     """
     blind = os.urandom(32)
     encoded = [msgspec.msgpack.encode(one) for one in supervised]
@@ -84,6 +90,7 @@ def make_fields(shared: list[Shared], times: list[tuple[int, int]], supervised: 
         times=times,
         blind=blind,
         supervised=encoded,
+        moments=list(moments) if any(moments) else [],
     )
 
 
@@ -100,7 +107,6 @@ def lay_records(
     person_keys: npt.NDArray[np.uint64],
     keys: Keys,
     key: PeriodKey,
-    requested_at: int,
 ) -> Laid:
     """Commit to records and lay them out. Needs no lock and no transaction.
 
@@ -109,7 +115,7 @@ def lay_records(
         key: of the period in which they will be written.
     """
     if not len(rows):
-        return Laid(0, None, _NOTHING, _NOTHING, np.empty(0, np.uint64), key.period, requested_at)
+        return Laid(0, None, fields, rows, _NOTHING, _NOTHING, np.empty(0, np.uint64), key.period, (0, 0))
     plain = np.ascontiguousarray(rows).view(np.uint8).reshape(-1, ROW_BYTES)
     nonce = os.urandom(NONCE_BYTES)
     leaves = np.empty((len(rows), 32), dtype=np.uint8)
@@ -122,7 +128,9 @@ def lay_records(
         leaves=leaves,
     )
     value = lay_out(key, nonce, fields, plain)
-    return Laid(len(rows), value, entries, leaves, person_keys, key.period, requested_at)
+    requested = [requested_at for requested_at, _ in fields.times]
+    times = min(requested), max(requested)
+    return Laid(len(rows), value, fields, rows, entries, leaves, person_keys, key.period, times)
 
 
 def grow_tree(size: int, peaks: list[bytes], leaves: npt.NDArray[np.uint8]) -> Grown:

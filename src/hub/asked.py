@@ -124,6 +124,8 @@ class Asked:
             StorageError: the day's records could not be read; nothing may be recorded.
         """
         wanted = _COUNTED.take(status)
+        # Of a class nobody of which holds the person no body is asked.
+        wanted[providers == 0] = 0
         with self._lock:
             try:
                 judged = Rows(question, *_choose(wanted, persons, providers))

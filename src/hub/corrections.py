@@ -367,7 +367,7 @@ class Corrections:
         rows["outcome"], rows["kind"] = outcome, kind
         rows["link"] = pack_link(follows)
         fields = make_fields([shared], [(now, 0)], [(clerk, None)])
-        laid = lay_records(fields, rows, key.person_keys(rows["person"].copy()), office.keys, key, now)
+        laid = lay_records(fields, rows, key.person_keys(rows["person"].copy()), office.keys, key)
         return append_records(commit, laid, now)
 
     def _tell(self, commit: Commit, root: Stood, kind: EventKind, code: str, clerk: str | None) -> None:
@@ -388,7 +388,7 @@ class Corrections:
             at=dt.datetime.fromtimestamp(told.requested_at, dt.UTC),
             remark=told.shared.remark or "",
             by=told.shared.requester,
-            record=tell(catalog, root, aliases[0].tobytes(), withheld=withheld),
+            record=tell(catalog, root, number, aliases[0].tobytes(), withheld=withheld),
         )
 
     # -- stored

@@ -53,6 +53,12 @@ class EventKind(IntEnum):
     KEY_REGISTERED = 21
     """An institution's key for payloads was registered or replaced."""
     KEY_REMOVED = 22
+    REFUSED = 20
+    """A provider refused to answer a permit; ground is the reason of the closed list."""
+    HOLDERS_PUSHED = 31
+    """The register body said who holds some persons; the ground names the class and how many persons changed."""
+    ALIAS_ASKED = 32
+    """A requester asked that a provider acquires an alias of a person whom it does not know."""
     RELEASED = 23
     """A row that was held (``asked.py``) was released."""
 

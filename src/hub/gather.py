@@ -23,7 +23,7 @@ from concurrent.futures import Future
 import numpy as np
 import numpy.typing as npt
 
-from hub.append import append_records
+from hub.append import Laid, append_records
 from hub.asked import Asked, Limit
 from hub.batch import Batch
 from hub.catalog import Catalog, DecisionTable
@@ -83,7 +83,7 @@ class Parts:
     Attributes:
         catalog: the one in force now. now: seconds since 1970. day: the database of today's request ids, made.
         flagged: everybody's flags in a snapshot. asked: who was asked about whom today.
-        publish: makes everything that is durable answerable. wake: says that records were added.
+        publish: makes everything that is durable answerable. wake: says which records were added.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Parts:
         flagged: Callable[[Snapshot], Flagged],
         asked: Asked,
         publish: Callable[[], None],
-        wake: Callable[[], None],
+        wake: Callable[[int, Laid], None],
     ) -> None:
         self.store, self.groups, self.periods = store, groups, periods
         self.catalog, self.now, self.clock, self.day = catalog, now, clock, day
@@ -374,7 +374,7 @@ class Gatherer:
         parts.groups.note(name, number, [call.key for call in group.calls])
         if fold is not None:
             parts.groups.folded(fold)
-        parts.wake()
+        parts.wake(first, group.laid)
 
     def _answer(self, formed: Formed) -> None:
         """Make the checkpoint durable, then put the answers together."""

@@ -27,6 +27,7 @@ from hub.keys import Keys
 from hub.marks import NewMark
 from hub.messages import Answer, Kind, Receipt, Status
 from hub.periods import PeriodKey
+from hub.permits import lapse_time
 from hub.requestgroups import Group, Small, Table, encode_group
 from hub.requests import NO_RECORD_BIT
 from hub.screen import Basis, Question, Screen
@@ -191,7 +192,7 @@ class GroupLayer:
         table["kind"] = Kind.INQUIRY
         inquiries = os.urandom(8 * len(calls))
         fields = self._fields(calls, columns, used, number, place, received_at, catalog.digest, inquiries)
-        laid = lay_records(fields, table, person_keys[order], self._keys, key, received_at)
+        laid = lay_records(fields, table, person_keys[order], self._keys, key)
         requests = _pack_requests(calls, columns, status, known, place, received_at, catalog.digest, inquiries)
         requesters = np.array([call.batch.requester for call in calls], dtype=np.uint32)[columns.call[place]]
         marks = screen.marks(
@@ -211,7 +212,7 @@ class GroupLayer:
         inquiries: bytes,
     ) -> Fields:
         blind = os.urandom(32)
-        shared, supervised = [], []
+        shared, supervised, moments = [], [], []
         for at, name in enumerate(used.tolist()):
             which, decision = name >> 16, name & 0xFFFF
             call = calls[which]
@@ -222,12 +223,16 @@ class GroupLayer:
                 cases = [call.batch.cases[row] for row in rows.tolist()]
             encoded = msgspec.msgpack.encode((call.batch.inquiry.operator, cases))
             supervised.append(encoded)
+            table = call.table
+            assert table is not None
+            moments.append(lapse_time(received_at, table.permit_days) if table.status[decision] == Status.OK else 0)
             middle = self._middle(call, decision, digest)
             shared.append(join_shared(inquiries[8 * which : 8 * which + 8], middle, supervise(blind, at, encoded)))
         # One for all of them where they are all the same and name no cases, as those do that differ by record.
         if len(set(supervised)) == 1 and all(calls[name >> 16].batch.cases is None for name in used.tolist()):
             supervised = supervised[:1]
-        return Fields(shared=shared, times=[(received_at, 0)] * len(shared), blind=blind, supervised=supervised)
+        times = [(received_at, 0)] * len(shared)
+        return Fields(shared=shared, times=times, blind=blind, supervised=supervised, moments=moments)
 
     def _middle(self, call: Call, decision: int, digest: str) -> bytes:
         """What the records of a question have in common from inquiry to inquiry, encoded."""

@@ -33,30 +33,42 @@ from hub.aliases import (
     find_persons,
     table_numbers,
 )
-from hub.append import Grown, grow_tree
+from hub.answers import Answering
+from hub.append import Grown, Laid, grow_tree
 from hub.asked import Asked, Limit
 from hub.askedlog import AskedLog
 from hub.authorise import authorise
 from hub.batch import Batch, Decided
 from hub.bodies import Bodies, Heads
 from hub.catalog import Catalog, Consents
+from hub.collect import Collector
 from hub.corrections import Corrections, make_disclosure
 from hub.decode import CODES_ABOVE, decode_alias, decode_aliases, decode_codes, decode_inquiry, decode_providers
+from hub.deliver import Deliverer
+from hub.delivery import Delivery
 from hub.disclose import disclose_history, prove_records
 from hub.errors import RequestError, StorageError
+from hub.exchange import Exchange
+from hub.exchanging import Exchanging
 from hub.flagging import Flagging
 from hub.gather import Gatherer, Parts, settle_future
 from hub.history import Found, GapError
 from hub.holds import HoldKeys
 from hub.keeping import Keeping
 from hub.kept import note_exported
+from hub.lapse import Lapser
 from hub.limits import HISTORY_LIMIT, HISTORY_STEP_S
+from hub.locate import day_of_inquiry, locate_rows, stand_in_providers
+from hub.locating import Locating
 from hub.log import Log
 from hub.marks import has_marks
 from hub.merger import Merger
 from hub.messages import Acquired, Answer, History, Inquiry, Record, Resolved, Status, Withhold
 from hub.payloadkeys import PayloadKeys
+from hub.payloadstore import expire_payloads
 from hub.periods import PeriodKeys, period_of, period_start
+from hub.permits import PermitNumbers, lapse_time
+from hub.provide import Provider
 from hub.record import Prepared, must_prepare_again, prepare_chunk, write_chunk
 from hub.releases import Releases
 from hub.releasing import Releasing
@@ -110,7 +122,7 @@ class RequestStatus(msgspec.Struct, frozen=True, kw_only=True):
     complete: bool
 
 
-class Hub(Acts, Flagging, Keeping, PayloadKeys, Releasing):
+class Hub(Acts, Exchanging, Flagging, Keeping, Locating, PayloadKeys, Releasing):
     """An open hub folder. Made by :func:`open`; a context manager; may be used from several threads."""
 
     def __init__(
@@ -123,6 +135,7 @@ class Hub(Acts, Flagging, Keeping, PayloadKeys, Releasing):
         clock: Callable[[], float],
         head: str | os.PathLike[str] | None,
         origin: str | None,
+        answers_every_s: int,
     ) -> None:
         self._clock = clock
         self._store = Store(Path(folder), create=create, readonly=readonly, now=int(clock()))
@@ -139,11 +152,24 @@ class Hub(Acts, Flagging, Keeping, PayloadKeys, Releasing):
         self._gatherer: Gatherer | None = None
         self._last_day = -1
         self._set_back = False
-        self._office = Office(self._store, self._groups, self._periods, self._heads, lambda: self.catalog, self._now)
+        self._office = Office(
+            self._store, self._groups, self._periods, self._heads, lambda: self.catalog, self._now,
+            wake=self._wake, answers_every_s=answers_every_s,
+        )  # fmt: skip
         self._withholding = Withholding(self._office)
         self._asked = Asked(AskedLog(self._store, self._periods, self._heads))
         self._corrections = Corrections(self._office, self._corrected)
         self._releases = Releases(self._office, self._asked, self._corrected)
+        exchange = self._exchange = Exchange(self._store, self._periods)
+        numbers = PermitNumbers(self._store.keys)
+        self._collector = Collector(self._office, exchange, numbers)
+        self._provider = Provider(self._office, exchange, numbers, lambda: self._published().publish())
+        self._lapser = Lapser(self._office, exchange, lambda: self._published().publish())
+        self._answering = Answering(self._office, exchange)
+        self._delivery: Delivery | None = None
+        self._lapsing = threading.Lock()
+        """Held while it is found out whether permits lapse today."""
+        self._next_lapse = 0
         try:
             log = self._log = Log(self._store, head=head, origin=self._find_origin(origin))
             log.check_head()
@@ -153,6 +179,7 @@ class Hub(Acts, Flagging, Keeping, PayloadKeys, Releasing):
                 complete_pending(self._store, self._workers)
                 resume_shredding(self._retention())
                 self._merger = Merger(self._store)
+                self._delivery = Delivery(self._store, Deliverer(self._store, self._periods), self._lapse_today)
         except BaseException:
             self.close()
             raise
@@ -171,6 +198,8 @@ class Hub(Acts, Flagging, Keeping, PayloadKeys, Releasing):
         if not self._store.forked:
             if self._gatherer is not None:
                 self._gatherer.close()
+            if self._delivery is not None:
+                self._delivery.close()
             if self._merger is not None:
                 self._merger.close()
         self._workers.close()
@@ -293,7 +322,9 @@ class Hub(Acts, Flagging, Keeping, PayloadKeys, Releasing):
         records nothing again; after a crash or an exception it goes on at the first chunk that is missing.
 
         Args:
-            aliases: uint8[N, 16], the requester's. providers: a code, list[str] or uint32[N] numbers.
+            aliases: uint8[N, 16], the requester's. providers: a code, list[str] or uint32[N] numbers. A class label
+                may stand instead of a code (``CLASSES_FROM`` plus ``Catalog.class_number`` instead of a number): the
+                row goes to the body of that class that holds the person, see docs/holders.md.
             cases: a case number a row, kept for supervisors.
             withhold: a mark (不開示) or None a row: its record is in no history until the mark is lifted. A row
                 whose alias is unknown has no record, and its mark is dropped.
@@ -375,8 +406,9 @@ class Hub(Acts, Flagging, Keeping, PayloadKeys, Releasing):
         return await future
 
     def _is_small(self, batch: Batch) -> bool:
-        """Whether it shares a commit with others; marks are written with chunks of their own."""
-        return batch.marks is None and 0 < len(batch) <= limits.ROWS_GATHERED_MAX and not self._store.readonly
+        """Whether it shares a commit with others; marks and lists of holders are written with chunks of their own."""
+        plain = batch.marks is None and not batch.by_class
+        return plain and 0 < len(batch) <= limits.ROWS_GATHERED_MAX and not self._store.readonly
 
     def _gathering(self) -> Gatherer:
         assert self._gatherer is not None
@@ -394,7 +426,7 @@ class Hub(Acts, Flagging, Keeping, PayloadKeys, Releasing):
             flagged=self._office.flagged.of,
             asked=self._asked,
             publish=log.publish,
-            wake=lambda: None if self._merger is None else self._merger.wake(),
+            wake=self._wake,
         )
         return Gatherer(parts)
 
@@ -406,10 +438,10 @@ class Hub(Acts, Flagging, Keeping, PayloadKeys, Releasing):
             name, request, small = found
             check_request(request, batch)
             catalog = self.catalog_of(request.catalog)
-            decided = authorise(catalog, batch.inquiry, batch.providers, request.received_at, consents=batch.consents)
+            decided = _decide(catalog, batch, request.received_at)
         else:
             catalog = self.catalog
-            decided = authorise(catalog, batch.inquiry, batch.providers, now, consents=batch.consents)
+            decided = _decide(catalog, batch, now)
             if not len(batch):
                 return respond_empty(batch.inquiry.request_id, now)
             request = new_request(batch, decided.table, now, catalog.digest)
@@ -424,7 +456,8 @@ class Hub(Acts, Flagging, Keeping, PayloadKeys, Releasing):
         # Also where all chunks were there: the process before may have died between commit and head.
         self._published().publish()
         with self._store.snapshot() as snapshot:
-            return respond(snapshot, name, key, request, batch.inquiry.request_id, small)
+            codes = {body.number: body.code for body in catalog.institutions()} if batch.by_class else None
+            return respond(snapshot, name, key, request, batch.inquiry.request_id, small, codes=codes)
 
     def _record_chunks(
         self,
@@ -478,17 +511,24 @@ class Hub(Acts, Flagging, Keeping, PayloadKeys, Releasing):
 
     def _prepare(self, batch: Batch, request: Request, decided: Decided, chunk: int) -> Prepared:
         rows = rows_of(request, chunk)
-        wanted = (decided.table.status == Status.OK).astype(np.uint8).take(decided.decision[rows])
+        providers, decision, going = batch.providers[rows], decided.decision[rows], None
         with self._store.snapshot() as snapshot:
-            resolution = resolve_aliases(
-                snapshot, batch.requester, batch.providers[rows], batch.aliases[rows], _ALONE, wanted=wanted
-            )
             question = (batch.inquiry.requester, tuple(decided.table.items)), decided.table.providers_max
             limit = Limit(self._asked, request.inquiry, chunk, [question], self._now())
             screen = Screen(snapshot, self._office.flagged.of(snapshot), limit)
+            if batch.by_class:
+                day = day_of_inquiry(batch, request.received_at)
+                going = locate_rows(snapshot, batch, decided, rows, day, screen.flagged)
+                providers, decision = going.providers, going.decision
+            wanted = (decided.table.status == Status.OK).astype(np.uint8).take(decision)
+            if going is not None:
+                wanted[providers == 0] = 0
+            resolution = resolve_aliases(
+                snapshot, batch.requester, providers, batch.aliases[rows], _ALONE, wanted=wanted
+            )
         key = self._periods.make(period_of(self._now()))
         return prepare_chunk(
-            batch, request, decided, resolution, screen, chunk, self._store.keys, key, self._code_of(request)
+            batch, request, decided, resolution, screen, chunk, self._store.keys, key, self._code_of(request), going
         )
 
     def _code_of(self, request: Request) -> Callable[[int], str]:
@@ -508,15 +548,23 @@ class Hub(Acts, Flagging, Keeping, PayloadKeys, Releasing):
         with self._store.commit() as commit:
             now = max(int(self._clock()), commit.state.time)
             if must_prepare_again(commit, chunk, now):
-                # Aliases or flags have changed since. Under the writer's lock nothing moves any more.
+                # Aliases, flags or holders have changed since. Under the writer's lock nothing moves any more.
                 chunk = self._prepare(batch, request, decided, chunk.number)
                 now = max(now, period_start(chunk.laid.period))
-            write_chunk(commit, name, key, request, chunk, now, grown)
+            first = write_chunk(commit, name, key, request, chunk, now, grown)
             if before_commit is not None:
                 before_commit(commit.state)
         self._asked.settle(request.inquiry, chunk.number)
+        self._wake(first, chunk.laid)
+
+    def _wake(self, first: int | None = None, laid: Laid | None = None) -> None:
+        """Say that records were added; which, where it may spare a reader the look into the log."""
+        if first is not None and laid is not None:
+            self._exchange.note(first, laid.fields, laid.table)
         if self._merger is not None:
             self._merger.wake()
+        if self._delivery is not None:
+            self._delivery.wake()
 
     def _now(self) -> int:
         """Seconds since 1970; a clock that was set back does not take the log with it, and is warned of once."""
@@ -606,6 +654,29 @@ class Hub(Acts, Flagging, Keeping, PayloadKeys, Releasing):
         keys = {_request_key(body.code, request_id): body.code for body in self.catalog.institutions()}
         return [keys[key] for key in self._groups.find_keys(list(keys), self._now())]
 
+    # -- the exchange, see ``exchanging.py``
+
+    def _request_key(self, requester: str, request_id: str) -> bytes:
+        return _request_key(requester, request_id)
+
+    def _catch_up(self) -> None:
+        if self._delivery is None:
+            return
+        self._lapse_today()
+        self._delivery.deliver(behind_max=limits.BEHIND_INBOXES_MAX)
+        self._published().publish()
+
+    def _lapse_today(self) -> None:
+        """Once a day in Japan: let lapse what is due, and forget what nobody fetched."""
+        now = self._now()
+        if now < self._next_lapse:
+            return
+        with self._lapsing:
+            if now >= self._next_lapse:
+                self._lapser.lapse()
+                expire_payloads(self._store, now)
+                self._next_lapse = lapse_time(now + 1, 0)
+
     # -- histories
 
     def history(
@@ -694,8 +765,7 @@ class Hub(Acts, Flagging, Keeping, PayloadKeys, Releasing):
             return prove_records(self._published(), snapshot, bodies, self._store.keys, person, found, records)
 
     def _corrected(self) -> None:
-        if self._merger is not None:
-            self._merger.wake()
+        self._wake()
         self._published().publish()
 
     # -- the log
@@ -836,6 +906,14 @@ def _request_key(requester: str, request_id: str) -> bytes:
     return request_key(requester, request_id)
 
 
+def _decide(catalog: Catalog, batch: Batch, at: int) -> Decided:
+    """The decisions of a batch; rows with classes get those of their own provider when they are located."""
+    providers = batch.providers
+    if batch.by_class:
+        providers = stand_in_providers(catalog, catalog.table(batch.inquiry, at), providers)
+    return authorise(catalog, batch.inquiry, providers, at, consents=batch.consents)
+
+
 def _rows_in(request: Request, chunk: int) -> int:
     rows = rows_of(request, chunk)
     return rows.stop - rows.start
@@ -850,6 +928,7 @@ def open(
     clock: Callable[[], float] = time.time,
     head: str | os.PathLike[str] | None = None,
     origin: str | None = None,
+    answers_every_s: int = limits.ANSWERS_EVERY_S,
 ) -> Hub:
     """Open a hub folder.
 
@@ -860,6 +939,7 @@ def open(
         clock: seconds since 1970; the hub's own clock decides which law is in force.
         head: file with the latest checkpoint, outside the folder (default: ``<folder>.head`` beside it).
         origin: the log's name in its checkpoints, such as ``example.go.jp/log``; chosen when the hub is made.
+        answers_every_s: late answers leave at full multiples of so many seconds, see ``limits.ANSWERS_EVERY_S``.
 
     Raises:
         RequestError: no hub there, or other files are.
@@ -867,4 +947,9 @@ def open(
         StorageError: damaged, of a newer format, without its keys, or the disk failed.
         TamperError: the record log is shorter than its head or has another root: an older copy was put back.
     """
-    return Hub(folder, create=create, readonly=readonly, threads=threads, clock=clock, head=head, origin=origin)
+    if isinstance(answers_every_s, bool) or not isinstance(answers_every_s, int) or not 1 <= answers_every_s <= _DAY_S:
+        raise RequestError(f"answers_every_s: expected 1 to {_DAY_S} seconds, got something else")
+    return Hub(
+        folder, create=create, readonly=readonly, threads=threads, clock=clock, head=head, origin=origin,
+        answers_every_s=answers_every_s,
+    )  # fmt: skip

@@ -65,6 +65,22 @@ CORRECTION_DAYS = 90
 CORRECTIONS_PER_RECORD_MAX = 100
 """Corrections of one record that are asked for, and that are made: their state is one value."""
 
+CLASSES_FROM = 1 << 31
+"""In a column of providers, numbers from here on are classes: this plus the class's own number of 31 bits."""
+
+HOLDER_BLOCKS_PER_COMMIT = 1_024
+"""Blocks of 256 persons that one transaction of holders rewrites, 4 to 12 MB: bounded memory, and the writer is held
+for some ten milliseconds."""
+
+HOLDER_BLOCKS_AT_A_TIME = 1_024
+"""Blocks that one step of a look-up reads, 3 to 9 MB of facts."""
+
+HOLDER_FACTS_MAX = 64
+"""Facts of one person and class: who moves every year has that many in a life, and a block stays under 200 KB."""
+
+WANTED_LIMIT_MAX = 10_000
+"""Wanted aliases of one call: half a megabyte of codes."""
+
 REQUEST_DAYS = 30
 """Request ids are kept this many days; afterwards the same id is a new request."""
 
@@ -79,9 +95,9 @@ PERMIT_DAYS = 7
 """A permit waits so many days for its provider's answer where the catalog says nothing else: a body that collects once
 a working day has them all behind the longest holidays."""
 
-PERMIT_DAYS_MAX = 31
-"""No permit waits longer, whatever the catalog says: the other half of ``INQUIRY_OPEN_DAYS_MAX``, which retention
-counts on."""
+PERMIT_DAYS_MAX = 28
+"""No permit waits longer, whatever the catalog says: an answer is fetched by its request id, which is kept for 30 days.
+Retention counts on it as well, see ``INQUIRY_OPEN_DAYS_MAX``."""
 
 PROVIDERS_PER_PERSON_MAX = 3
 """Providers that one inquiry may ask about one person where the catalog says nothing else: the present municipality,
@@ -89,6 +105,27 @@ the one of 1 January and one more. Asking everybody where a person is known is n
 
 FAN_OUT_PROVIDERS_MAX = 255
 """The most of them that the catalog may allow a procedure; it fits a byte."""
+
+PAYLOAD_DAYS = 30
+"""What a provider answered is kept so long unless it is fetched before: as long as the request id by which it is."""
+
+PAYLOAD_BYTES_PER_COMMIT_MAX = 1 << 24
+"""Payloads of one durable transaction of provisions; more are several."""
+
+COLLECT_ROWS_MAX = 1 << 20
+COLLECT_ROWS = 65_536
+"""Permits of one collection, at most and by default: 40 bytes each."""
+
+BEHIND_INBOXES_MAX = 1 << 22
+"""Records of the log that a process reads to know how permits stand, about 200 MB; more are sorted in first."""
+
+PROMPT_S = 2
+"""An answer within so many seconds after the question leaves at once; who asks one automatic provider waits for it."""
+
+ANSWERS_EVERY_S = 1
+"""Any later answer, and each that a clerk decided, leaves at full multiples of so many seconds, so that its moment does
+not tell whether a clerk or a machine that came late gave it; whoever runs a hub sets as many as its providers' machines
+take to come round."""
 
 RETAIN_AHEAD_DAYS_MAX = 31
 """A clock that is further ahead of the last record erases nothing unless a person confirms it: a hub at work records

@@ -73,6 +73,19 @@ class Reason(IntEnum):
     """An ordinance's affair gets local tax only with the person's consent, and the row states none."""
     LIMITED = 12
     """The provider limits by its own ordinance what it gives to affairs of ordinances."""
+    IDENTITY_IN_DOUBT = 20
+    """Refused by the provider: it is not sure that the alias stands for the right person."""
+    UNDER_CORRECTION = 21
+    """Refused by the provider: the data are being corrected."""
+    LINKAGE_SUSPENDED = 22
+    """Refused by the provider: it has suspended the linkage of this person."""
+
+
+REFUSALS = (Reason.IDENTITY_IN_DOUBT, Reason.UNDER_CORRECTION, Reason.LINKAGE_SUSPENDED)
+"""The closed list of reasons for which a provider may refuse (番号法22条1項 obliges it to answer otherwise)."""
+
+OWN_DATA = "self/"
+"""Procedures by which a person asks for their own data (自己情報), themselves or through an agent."""
 
 
 class Acquisition(IntEnum):
@@ -105,8 +118,12 @@ class Kind(IntEnum):
     CORRECTION = 3
     CONFIRMATION = 4
     ERASURE = 5
+    PROVISION = 6
+    """What a provider answered to the permit that the linked record left: PROVIDED, EMPTY, NO_RECORD or REFUSED."""
+    LAPSE = 7
+    """The linked record's permit was not answered in its time."""
     RELEASE = 8
-    """Another clerk released a row that was held: it follows the held record, and a permit leaves as of an inquiry."""
+    """A second clerk released the linked record's row, which was HELD; it leaves a permit like an inquiry."""
 
 
 class Inquiry(msgspec.Struct, frozen=True, kw_only=True):
@@ -205,9 +222,11 @@ class Answer(_Columns):
         rule: uint32[N], the rule that allowed the row, or for a refusal the nearest one; 0 = none.
         reason: uint8[N] of :class:`Reason`.
         receipt: given when every row is durable.
+        holders: row -> codes of the institutions of the class asked that hold the person and may be asked, of each
+            row whose status is MULTIPLE: nobody was asked.
     """
 
-    __slots__ = ("reason", "receipt", "rule", "status")
+    __slots__ = ("holders", "reason", "receipt", "rule", "status")
 
     def __init__(
         self,
@@ -215,14 +234,133 @@ class Answer(_Columns):
         rule: npt.NDArray[np.uint32],
         reason: npt.NDArray[np.uint8],
         receipt: Receipt,
+        holders: dict[int, tuple[str, ...]] | None = None,
     ) -> None:
         self.status = status
         self.rule = rule
         self.reason = reason
         self.receipt = receipt
+        self.holders = {} if holders is None else holders
 
     def __repr__(self) -> str:
         return f"Answer(rows={len(self)}, {count_names(self.status, Status)})"
+
+
+class Holders(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the facts that the register body pushed.
+
+    Attributes:
+        taken: rows that stand now, or stood before.
+        unknown: rows of persons whom the hub does not know: nobody has an alias of them.
+        full: rows of persons of whom there are ``limits.HOLDER_FACTS_MAX`` other facts.
+    """
+
+    taken: int
+    unknown: int
+    full: int
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """An alias that a provider is to acquire, because it was asked about a person whom it does not know.
+
+    Attributes:
+        provider: institution code. code: resident record code (住民票コード), 11 digits.
+    """
+
+    provider: str
+    code: str
+
+    def __repr__(self) -> str:
+        return "Wanted()"
+
+
+class PermitInquiry(msgspec.Struct, frozen=True, kw_only=True):
+    """What a provider is asked: an inquiry without what would tell whose row is whose (no request id, no clerk).
+
+    Attributes:
+        requester, requester_name: who asks. on_behalf_of: the principal's class under a delegation.
+        procedure, items, role, section, reference_date: as of :class:`Inquiry`; items are details.
+        legal_basis: the article, for people to read.
+    """
+
+    requester: str
+    requester_name: str
+    on_behalf_of: str | None
+    procedure: str
+    items: tuple[str, ...]
+    role: str
+    section: str
+    reference_date: dt.date | None
+    legal_basis: str
+
+
+class Permits:
+    """Permits of one inquiry that wait for a provider's answer, in an order of the provider's own.
+
+    Attributes:
+        inquiry: :class:`PermitInquiry`.
+        aliases: uint8[N, 16], the provider's own. permit: uint64[N], by which it answers.
+        manual: bool[N], a clerk must decide (自動応答不可, or answered MANUAL before); asked: uint16[N], of such a row
+            how many bodies this requester has asked about the person lately; 0 of the others.
+        valid_until: seconds since 1970 at which they lapse.
+        cursor: hand the last one's to the next call as ``after`` to go on.
+    """
+
+    __slots__ = ("aliases", "asked", "cursor", "inquiry", "manual", "permit", "valid_until")
+
+    def __init__(
+        self,
+        inquiry: PermitInquiry,
+        aliases: Aliases,
+        permit: npt.NDArray[np.uint64],
+        manual: npt.NDArray[np.bool_],
+        asked: npt.NDArray[np.uint16],
+        valid_until: int,
+        cursor: str,
+    ) -> None:
+        self.inquiry = inquiry
+        self.aliases = aliases
+        self.permit = permit
+        self.manual = manual
+        self.asked = asked
+        self.valid_until = valid_until
+        self.cursor = cursor
+
+    def __len__(self) -> int:
+        return len(self.permit)
+
+    def __repr__(self) -> str:
+        return f"Permits(rows={len(self)})"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("Permits is not pickled: it holds aliases")
+
+
+class Answers(_Columns):
+    """How the rows of a request stand, in the requester's order.
+
+    Attributes:
+        status: uint8[N] of :class:`Status`; PENDING while the provider has not answered.
+        reason: uint8[N] of :class:`Reason`: of a refusal the provider's, of a denial the law's.
+        payloads: N times bytes or None. complete: whether no row is PENDING or HELD any more.
+    """
+
+    __slots__ = ("complete", "payloads", "reason", "status")
+
+    def __init__(
+        self,
+        status: npt.NDArray[np.uint8],
+        reason: npt.NDArray[np.uint8],
+        payloads: list[bytes | None],
+        complete: bool,
+    ) -> None:
+        self.status = status
+        self.reason = reason
+        self.payloads = payloads
+        self.complete = complete
+
+    def __repr__(self) -> str:
+        return f"Answers(rows={len(self)}, {count_names(self.status, Status)}, complete={self.complete})"
 
 
 class Resolved(_Columns):
@@ -249,7 +387,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         kind: :class:`Kind`.
         requested_at, provided_at: UTC, whole seconds; provided_at is None while nothing was provided.
-        requester, provider: institution codes; on_behalf_of: the principal's class under a delegation.
+        requester, provider: institution codes; on_behalf_of: the principal's class under a delegation. The provider is
+            empty where a class was named and nobody of it was asked.
         procedure: its id; items: details; role, section: as stated by the requester.
         legal_basis: the article, for people to read.
         outcome: :class:`Status` as everybody but the provider sees it.

@@ -22,7 +22,7 @@ from hub.aliases import find_aliases
 from hub.append import append_records, lay_records, make_fields
 from hub.asked import Asked
 from hub.askedrows import Rows
-from hub.bodies import ROW, Located, pack_link
+from hub.bodies import ROW, Located, Supervised, pack_link
 from hub.errors import RequestError, StorageError
 from hub.events import EventKind, Told
 from hub.flags import Flagged
@@ -31,6 +31,7 @@ from hub.limits import REMARK_CHARS_MAX, REQUEST_DAYS
 from hub.marks import Marking, prepare_marks, put_new_marks, read_mark
 from hub.messages import Kind, Status, Withhold
 from hub.periods import period_of
+from hub.permits import lapse_time
 from hub.screen import default_marks
 from hub.sealed import unseal
 from hub.snapshot import Snapshot
@@ -63,21 +64,22 @@ class Releases:
         number = office.catalog().institution(code).number
         with office.store.writer:
             with office.store.snapshot() as snapshot:
-                record, operator = self._read_held(snapshot, code, index)
+                record, supervised = self._read_held(snapshot, code, index)
                 made = read_release(office, snapshot, index)
                 outcome = self._outcome(snapshot, record)
                 flagged = office.flagged.of(snapshot)
             if made is None:
-                if operator is not None and same_clerk(operator, clerk):
+                if supervised.operator is not None and same_clerk(supervised.operator, clerk):
                     raise RequestError("clerk: expected another than the operator of the inquiry, got the same")
                 if office.now() - record.requested_at > REQUEST_DAYS * _DAY_S:
                     raise RequestError(f"handle: expected a row of the last {REQUEST_DAYS} days, got an older one")
-                made = self._append(record, outcome, flagged, code, number, reason, clerk)
+                now_supervised = Supervised(clerk, None, supervised.classes)
+                made = self._append(record, outcome, flagged, code, number, reason, now_supervised)
         self._appended()
         return make_handle(office.keys, number, made)
 
-    def _read_held(self, snapshot: Snapshot, code: str, index: int) -> tuple[Stood, str | None]:
-        """A held record and the operator of its inquiry."""
+    def _read_held(self, snapshot: Snapshot, code: str, index: int) -> tuple[Stood, Supervised]:
+        """A held record and what supervisors read of its inquiry."""
         bodies = self._office.bodies(snapshot)
         if index >= snapshot.state.records or bodies.is_erased(index):
             raise RequestError("handle: expected one of a record that is kept, got another")
@@ -85,7 +87,7 @@ class Releases:
         record = stood(located[0], rows[0])
         if record.kind != Kind.INQUIRY or record.outcome != Status.HELD or record.shared.requester != code:
             raise RequestError("handle: expected a row of its own that is held, got another")
-        return record, _operator(located[0], int(rows[0]["decision"]))
+        return record, _supervised(located[0], int(rows[0]["decision"]))
 
     def _outcome(self, snapshot: Snapshot, record: Stood) -> Status:
         """What the row comes to now: whom a clerk must answer for everybody knows, see ``screen.py``."""
@@ -96,10 +98,12 @@ class Releases:
         return Status.OK if known else Status.NO_ALIAS_AT_PROVIDER
 
     def _append(
-        self, record: Stood, outcome: Status, flagged: Flagged, code: str, number: int, reason: str, clerk: str
-    ) -> int:
+        self, record: Stood, outcome: Status, flagged: Flagged, code: str, number: int, reason: str,
+        supervised: Supervised,
+    ) -> int:  # fmt: skip
         """Append the release of a held record; returns its index."""
         office = self._office
+        catalog = office.catalog()
         persons = np.array([record.person], dtype=np.uint32)
         with office.store.commit() as commit:
             now = max(commit.state.time, office.now())
@@ -108,9 +112,12 @@ class Releases:
             rows["person"], rows["provider"] = record.person, record.provider
             rows["outcome"], rows["kind"], rows["link"] = outcome, Kind.RELEASE, pack_link(record.index)
             shared = msgspec.structs.replace(record.shared, remark=reason)
-            fields = make_fields([shared], [(now, 0)], [(clerk, None)])
-            laid = lay_records(fields, rows, key.person_keys(persons), office.keys, key, now)
-            told = Told(at=now, kind=EventKind.RELEASED, institution=code, clerk=clerk)
+            lapses_at = lapse_time(now, catalog.terms.of(shared.procedure).permit_days)
+            # An array of three only where its inquiry named classes: its length says so.
+            told_supervisors = (supervised.operator, None, *([supervised.classes] if supervised.classes else []))
+            fields = make_fields([shared], [(now, 0)], [told_supervisors], [lapses_at])
+            laid = lay_records(fields, rows, key.person_keys(persons), office.keys, key)
+            told = Told(at=now, kind=EventKind.RELEASED, institution=code, clerk=supervised.operator)
             marks = []
             mark = read_mark(commit, office.vault, record.index, REQUESTER)
             if mark is not None and mark.withheld and mark.inside is not None:
@@ -121,7 +128,6 @@ class Releases:
             parties: dict[int, Any] = {PROVIDER: record.provider if reached else 0}
             if not marks:
                 parties[REQUESTER] = number
-            catalog = office.catalog()
             marks += default_marks(
                 flagged, key, now, persons, parties, lambda other: catalog.institution_by_number(other).code
             )
@@ -131,6 +137,7 @@ class Releases:
             office.tell(told, commit, record.period, record.index)
         question = record.shared.requester, record.shared.items
         self._asked.add(Rows(question, persons, rows["provider"].astype(np.uint32)))
+        office.wake(made, laid)
         return made
 
 
@@ -174,13 +181,10 @@ def _parse(key: bytes, value: Any) -> int:
     return int.from_bytes(body, "little")
 
 
-def _operator(located: Located, decision: int) -> str | None:
-    """The operator of an inquiry, as only supervisors may read it."""
-    supervised = located.chunk.fields.supervised
+def _supervised(located: Located, decision: int) -> Supervised:
+    """Who asked, as only supervisors may read it."""
+    stored = located.chunk.fields.supervised
     try:
-        operator, _ = msgspec.msgpack.decode(
-            supervised[decision if len(supervised) > 1 else 0], type=tuple[str | None, Any]
-        )
+        return msgspec.msgpack.decode(stored[decision if len(stored) > 1 else 0], type=Supervised)
     except (msgspec.DecodeError, IndexError):
         raise StorageError(f"record {located.index}: expected who asked, got something else") from None
-    return operator

@@ -263,7 +263,7 @@ def _enter(
     key = parts.periods.make(period_of(now))
     rows, person_keys = order_rows(row, key)
     fields = make_fields([shared], [(now, 0)], [(None, None)])
-    append_records(commit, lay_records(fields, rows, person_keys, parts.store.keys, key, now), now)
+    append_records(commit, lay_records(fields, rows, person_keys, parts.store.keys, key), now)
     put_erasure(commit, erasure)
     for hold in holds:
         if copied[hold.number]:

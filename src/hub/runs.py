@@ -143,20 +143,22 @@ def base_of(block: int, blocks: int) -> int:
 # -- writing
 
 
-def add_run(commit: Commit, period: int, first: int, person_keys: npt.NDArray[np.uint64], time: int) -> None:
+def add_run(
+    commit: Commit, period: int, first: int, person_keys: npt.NDArray[np.uint64], times: tuple[int, int]
+) -> None:
     """Enter a chunk of records in the transaction that writes it.
 
     Args:
         period: number of the quarter. first: index of the chunk's first record.
         person_keys: uint64[1 to 65,536], ascending, in the order of the records.
-        time: of the records, seconds since 1970.
+        times: of the records, the first and the last, seconds since 1970.
     """
     records = len(person_keys)
     assert person_keys.dtype == np.uint64
     one_block = 4 + 8 * records <= INLINE_BYTES_MAX
     blocks = 0 if one_block else -(-records // TIER0_BLOCK_ROWS)
     key_bytes = key_bytes_for(blocks or 1)
-    entry = ENTRY.pack(first + records - 1, records, blocks, key_bytes, 0, 0, time, time)
+    entry = ENTRY.pack(first + records - 1, records, blocks, key_bytes, 0, 0, *times)
     if one_block:
         entry += bytes(4) + person_keys.tobytes()
     else:

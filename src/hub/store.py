@@ -24,10 +24,14 @@ Sub-databases of the environment; numbers in keys are big endian:
 | ``marks`` | see ``marks.py`` | which records are withheld from histories, by whom |
 | ``corrections`` | u64 index of a record | sealed: how its corrections stand, see ``corrections.py`` |
 | ``events`` | u64 number, from 1 | sealed: what was done with marks and corrections, see ``events.py`` |
-| ``flagged`` | u32 person | sealed: their flags by institution, see ``flags.py`` |
-| ``released`` | u64 index of a held record | sealed: index of its release, see ``releases.py`` |
 | ``payloadkeys`` | u32 institution number | sealed: the key that its answers are sealed to, see ``payloadkeys.py`` |
+| ``flagged`` | u32 person | sealed: their flags by institution, see ``flags.py`` |
+| ``holders`` | see ``holders.py`` | who holds whom, as a member of which class, since when and until when |
+| ``wanted`` | u16 institution number, 16 bytes of a pseudonym | sealed: an alias that is wanted, see ``wanted.py`` |
+| ``released`` | u64 index of a held record | sealed: index of its release, see ``releases.py`` |
 | ``erasures``, ``holds``, ``held`` | see ``erasures.py``, ``holds.py`` | what retention erased, and what it must not |
+| ``inbox``, ``inboxes``, ``permits``, ``outcomes``, ``manual`` | see ``inbox.py`` | which permits wait for whom |
+| ``payloads`` | u64 index of a first record | sealed: what providers answered, see ``payloadstore.py`` |
 | ``catalogs`` | SHA-256 | sealed: a catalog as it was in force |
 | ``requests.<day>`` | 16 bytes of SHA-256 of requester and id, u32 part | sealed, see ``requests.py`` |
 
@@ -78,8 +82,8 @@ FEW_BLOCKS = 64
 COMPARED_AT_A_TIME = 1_000
 NAMES = (
     "meta", "tables", "changes", "pending", "records", "entries", "nodes", "catalogs", "runs", "rundir", "checkpoints",
-    "marks", "corrections", "events", "erasures", "holds", "held", "flagged", "payloadkeys",
-    "released",
+    "marks", "corrections", "events", "erasures", "holds", "held", "flagged", "payloadkeys", "holders", "wanted",
+    "inbox", "inboxes", "permits", "outcomes", "manual", "payloads", "released",
 )  # fmt: skip
 
 

@@ -149,7 +149,8 @@ class Verifier:
         """The checksums of all small values."""
         names = [
             "meta", "changes", "pending", "catalogs", "nodes", "checkpoints", "marks", "corrections", "events",
-            "erasures", "holds", "held", "flagged", "payloadkeys", "released",
+            "erasures", "holds", "held", "flagged", "payloadkeys", "holders", "wanted",
+            "inbox", "inboxes", "permits", "outcomes", "manual", "payloads", "released",
         ]  # fmt: skip
         days = (self._store.request_database(day, create=False) for day in sorted(self._store.request_days()))
         names += [name for name in days if name is not None]

@@ -13,8 +13,10 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from hub.aliases import RESIDENT_CODES, count_aliases, find_aliases, find_persons
+from hub.append import Laid
 from hub.bodies import Bodies, Heads
 from hub.catalog import Catalog
 from hub.catalog.moments import bound_of
@@ -37,7 +39,7 @@ from hub.handles import (
     tell,
 )
 from hub.history import find_records, person_keys
-from hub.limits import GROUND_CHARS_MAX, OPERATOR_CHARS_MAX
+from hub.limits import ANSWERS_EVERY_S, GROUND_CHARS_MAX, OPERATOR_CHARS_MAX
 from hub.marks import (
     NAME,
     PERSON,
@@ -83,7 +85,10 @@ class Office:
         heads: Heads,
         catalog: Callable[[], Catalog],
         now: Callable[[], int],
+        wake: Callable[[int, Laid], None],
+        answers_every_s: int = ANSWERS_EVERY_S,
     ) -> None:
+        self.wake, self.answers_every_s = wake, answers_every_s
         self.store, self.groups, self.periods, self.heads = store, groups, periods, heads
         self.catalog, self.now = catalog, now
         self.keys = store.keys
@@ -96,6 +101,10 @@ class Office:
     def bodies(self, snapshot: Snapshot) -> Bodies:
         """The record bodies of a snapshot."""
         return Bodies(snapshot, self.periods, self.heads)
+
+    def manual_anywhere(self, snapshot: Snapshot, persons: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_] | None:
+        """Of each person whether some institution lets only a clerk answer about them; None: of nobody."""
+        return self.flagged.of(snapshot).manual_anywhere(persons)
 
     def visibility(self, snapshot: Snapshot, bodies: Bodies, person: int) -> Visibility:
         """What of a person's records may be shown.
@@ -402,7 +411,7 @@ class Withholding:
             return []
         aliases, _ = find_aliases(snapshot, number, np.array([record.person], dtype=np.uint32), _ALONE)
         withheld = any(read_state(snapshot, record.index, side)[0] for side in sides)
-        told = tell(catalog, record, aliases[0].tobytes(), withheld=withheld)
+        told = tell(catalog, record, number, aliases[0].tobytes(), withheld=withheld)
         return [(make_handle(office.keys, number, record.index), told)]
 
     def _stored(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:

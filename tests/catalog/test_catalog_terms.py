@@ -50,7 +50,7 @@ def test_a_line_whose_procedure_is_there_replaces_the_old_one():
     assert (terms_of(changed, PENSION), terms_of(changed, ALLOWANCE)) == ((4, 40), (1, 1))
 
 
-@pytest.mark.parametrize(("days", "providers"), [("1", "1"), ("31", "255")])
+@pytest.mark.parametrize(("days", "providers"), [("1", "1"), ("28", "255")])
 def test_the_bounds_are_accepted(days, providers):
     catalog = Catalog.japan().import_table(HEADER + f"*,{days},{providers}\n")
     assert terms_of(catalog, PENSION) == (int(days), int(providers))
@@ -60,12 +60,12 @@ def test_the_bounds_are_accepted(days, providers):
     ("line", "words"),
     [
         (",7,3", "line 2: procedure: expected an id"),
-        ("*,0,3", "line 2: permit_days: expected 1 to 31, got '0'"),
-        ("*,32,3", "permit_days: expected 1 to 31, got '32'"),
-        ("*,-1,3", "permit_days: expected 1 to 31"),
-        ("*,7.5,3", "permit_days: expected 1 to 31"),
-        ("*,²,3", "permit_days: expected 1 to 31"),
-        ("*," + "9" * 300 + ",3", "permit_days: expected 1 to 31"),
+        ("*,0,3", "line 2: permit_days: expected 1 to 28, got '0'"),
+        ("*,29,3", "permit_days: expected 1 to 28, got '29'"),
+        ("*,-1,3", "permit_days: expected 1 to 28"),
+        ("*,7.5,3", "permit_days: expected 1 to 28"),
+        ("*,²,3", "permit_days: expected 1 to 28"),
+        ("*," + "9" * 300 + ",3", "permit_days: expected 1 to 28"),
         ("*,7,0", "providers_per_person_max: expected 1 to 255, got '0'"),
         ("*,7,256", "providers_per_person_max: expected 1 to 255, got '256'"),
     ],

@@ -156,6 +156,13 @@ def join_shared(inquiry: bytes, middle: bytes, supervised: bytes) -> bytes:
     return b"".join((b"\x9f\x01\xc4\x08", inquiry, middle, b"\xc4\x20", supervised, b"\xc0"))
 
 
+def unsupervise(raw: bytes) -> bytes:
+    """Encoded shared fields without commitment (zeros instead) and remark: the same for all chunks of an inquiry."""
+    if raw[-_SUPERVISED_BYTES:].startswith(b"\xc4\x20") and raw.endswith(b"\xc0"):
+        return raw[: 2 - _SUPERVISED_BYTES] + bytes(HASH_BYTES) + b"\xc0"
+    return encode_shared(msgspec.structs.replace(decode_shared(raw), supervised=bytes(HASH_BYTES), remark=None))
+
+
 def decode_shared(raw: bytes) -> Shared:
     """Read the shared fields; only bytes that :func:`encode_shared` makes are accepted.
 

@@ -1,0 +1,173 @@
+"""What has become of a request's rows, and what the providers answered, in the requester's order.
+
+A row stands as its last record says: OK is shown as PENDING until a provision or a lapse ends its permit. A provider's
+MANUAL is in no record, so that such a row is the same as one that was not answered yet, in every byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from hub.errors import RequestError, StorageError
+from hub.exchange import Exchange, State
+from hub.inbox import Inbox, Indexes, Outcomes, ended_by, reason_of, status_of
+from hub.limits import ROWS_PER_BATCH_MAX
+from hub.messages import OWN_DATA, Answers, Flag, Reason, Status
+from hub.payloadstore import PayloadReader, forget_payloads
+from hub.requests import NO_RECORD_BIT, Request, chunk_state
+from hub.withholding import Office
+
+FEW_ROWS = 1_024
+"""Up to so many rows their providers are read from their records; of more every provider is asked for the stretch."""
+
+class _Rows(NamedTuple):
+    """Rows of a request as its chunks have them.
+
+    Attributes:
+        status, reason: uint8[N], as answered first. indexes: int64[N] of their records, -1 = none.
+    """
+
+    status: npt.NDArray[np.uint8]
+    reason: npt.NDArray[np.uint8]
+    indexes: npt.NDArray[np.int64]
+
+    def __repr__(self) -> str:
+        return f"_Rows({len(self.status)})"
+
+
+class Answering:
+    """Reads the answers of an open hub's requests."""
+
+    def __init__(self, office: Office, exchange: Exchange) -> None:
+        self._office, self._exchange = office, exchange
+
+    def __repr__(self) -> str:
+        return "Answering()"
+
+    def answers(self, requester: str, key: bytes, first: int, limit: int | None) -> Answers:
+        """See ``Hub.answers``."""
+        office = self._office
+        now = office.now()
+        found = office.groups.find(key, now)
+        if found is None:
+            raise RequestError("request_id: expected one of the last 30 days, got an unknown one")
+        name, request, small = found
+        for word, value, most in (("first", first, request.rows), ("limit", limit, ROWS_PER_BATCH_MAX)):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most):
+                raise RequestError(f"{word}: expected 0 to {most}, got something else")
+        end = request.rows if limit is None else min(first + limit, request.rows)
+        with self._exchange.state() as state:
+            rows = _read_rows(state, name, key, request, small, first, end)
+            waiting = np.flatnonzero((rows.status == Status.OK) & (rows.indexes >= 0))
+            indexes = rows.indexes[waiting]
+            self._follow_released(state, rows, waiting)
+            outcomes = self._outcomes(state, indexes)
+            return self._answer(state, rows, waiting, outcomes, now)
+
+    def _follow_released(self, state: State, rows: _Rows, waiting: npt.NDArray[np.intp]) -> None:
+        """Rows that were held and released: see ``oversee.py``."""
+
+    def _outcomes(self, state: State, indexes: npt.NDArray[np.int64]) -> Outcomes:
+        """What became of permits (int64[N], any order)."""
+        order = np.argsort(indexes)
+        ascending = indexes[order].astype(np.uint64)
+        found = Outcomes(np.zeros(len(indexes), np.uint64), np.zeros(len(indexes), np.uint32))
+        if len(indexes):
+            for inbox in self._inboxes(state, ascending):
+                state.ends(inbox, ascending, found)
+        back = np.empty(len(order), dtype=np.intp)
+        back[order] = np.arange(len(order))
+        return Outcomes(found.words[back], found.released[back])
+
+    def _inboxes(self, state: State, indexes: Indexes) -> Sequence[Inbox]:
+        """The inboxes in which these permits can be."""
+        if len(indexes) > FEW_ROWS:
+            return state.providers()
+        _, rows = self._office.bodies(state.snapshot).read(indexes.tolist())
+        return [state.inbox(number) for number in np.unique(rows["provider"]).tolist()]
+
+    def _answer(
+        self, state: State, rows: _Rows, waiting: npt.NDArray[np.intp], outcomes: Outcomes, now: int
+    ) -> Answers:
+        shown = outcomes.words * (outcomes.released <= now)
+        status = rows.status.copy()
+        reason = rows.reason.copy()
+        status[status == Status.OK] = Status.PENDING
+        status[waiting] = np.where(shown == 0, np.uint8(Status.PENDING), status_of(shown))
+        reason[waiting] = reason_of(shown)
+        self._block_own_data(state, rows, status)
+        payloads: list[bytes | None] = [None] * len(status)
+        provided = status[waiting] == Status.PROVIDED
+        if provided.any():
+            reader = PayloadReader(state.snapshot, self._office.periods)
+            reader.read(ended_by(shown[provided]), payloads, waiting[provided])
+        complete = not np.isin(status, (Status.PENDING, Status.HELD)).any()
+        return Answers(status, reason, payloads, bool(complete))
+
+    def _block_own_data(self, state: State, rows: _Rows, status: npt.NDArray[np.uint8]) -> None:
+        """Own data that was provided before its person was flagged NO_SELF there is shown as no data."""
+        flagged = self._office.flagged.of(state.snapshot)
+        at = np.flatnonzero(status == Status.PROVIDED)
+        if not len(at) or not flagged.has(Flag.NO_SELF):
+            return
+        bodies = self._office.bodies(state.snapshot)
+        located, first = bodies.read([int(rows.indexes[at[0]])])
+        # All rows of a request are of one procedure.
+        if not located[0].chunk.shared[int(first[0]["decision"])].procedure.startswith(OWN_DATA):
+            return
+        _, found = bodies.read(rows.indexes[at].tolist())
+        persons = np.ascontiguousarray(found["person"])
+        status[at[flagged.no_self(persons, found["provider"].astype(np.uint32))]] = Status.NO_RECORD
+
+    def fetched(self, requester: str, key: bytes) -> int:
+        """See ``Hub.fetched``."""
+        office = self._office
+        found = office.groups.find(key, office.now())
+        if found is None:
+            raise RequestError("request_id: expected one of the last 30 days, got an unknown one")
+        name, request, small = found
+        with self._exchange.state() as state:
+            rows = _read_rows(state, name, key, request, small, 0, request.rows)
+            at = np.flatnonzero((rows.status == Status.OK) & (rows.indexes >= 0))
+            outcomes = self._outcomes(state, rows.indexes[at])
+        # What the requester cannot have seen yet stays; neither may the count tell of it.
+        seen = (status_of(outcomes.words) == Status.PROVIDED) & (outcomes.released <= office.now())
+        provided = ended_by(outcomes.words[seen])
+        if len(provided):
+            with office.store.commit() as commit:
+                forget_payloads(commit, office.periods, np.sort(provided))
+        return len(provided)
+
+
+def _read_rows(
+    state: State, name: str, key: bytes, request: Request, small: bytes | None, first: int, end: int
+) -> _Rows:
+    """Rows ``first`` to before ``end`` of a request.
+
+    Raises:
+        RequestError: some of its chunks are not durable yet. StorageError: what is stored is damaged.
+    """
+    n = end - first
+    rows = _Rows(np.empty(n, np.uint8), np.empty(n, np.uint8), np.full(n, -1, np.int64))
+    reasons = np.array(request.reason or [int(Reason.NONE)], dtype=np.uint8)
+    for chunk in range(first // request.chunk_rows, -(-end // request.chunk_rows)):
+        body = chunk_state(state.snapshot, name, key, request, chunk) if small is None else small
+        if body is None:
+            raise RequestError("request_id: expected a request that is complete, got one under way: send it again")
+        start, count = chunk * request.chunk_rows, (len(body) - 8) // 5
+        low, high = max(first, start), min(end, start + count)
+        at, out = slice(low - start, high - start), slice(low - first, high - first)
+        stored = np.frombuffer(body, np.uint8, count, 8)[at]
+        decision = np.frombuffer(body, np.uint16, count, 8 + count)[at]
+        position = np.frombuffer(body, np.uint16, count, 8 + 3 * count)[at].astype(np.int64)
+        if len(decision) and int(decision.max()) >= len(reasons):
+            raise StorageError("request: expected decisions of its table, got others")
+        rows.status[out] = stored & (0xFF ^ NO_RECORD_BIT)
+        rows.reason[out] = reasons[decision]
+        base = int.from_bytes(body[:8], "little")
+        rows.indexes[out] = np.where(stored & NO_RECORD_BIT, -1, position + base)
+    return rows

@@ -1,0 +1,209 @@
+"""A provider's inbox -> its permits, in batches, in an order of the provider's own.
+
+A stretch of the log at a time, sorted by permit number: an order that says nothing about the log's, nor about another
+provider's. A cursor names the stretch and the last number handed out, encrypted for the provider (AES-256-GCM under own
+key "inbox-cursors"): nonce 12 ‖ (u64 first, u64 below, u64 number, little endian) ‖ tag 16, as 104 hex digits. What is
+in front of a cursor is handed out again only without it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import struct
+
+import numpy as np
+import numpy.typing as npt
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from hub import _core
+from hub.aliases import find_aliases
+from hub.errors import RequestError
+from hub.exchange import Exchange, Open, State
+from hub.inbox import Part, PermitRows, read_manual
+from hub.limits import COLLECT_ROWS_MAX
+from hub.messages import PermitInquiry, Permits
+from hub.permits import PermitNumbers
+from hub.tlog.entry import decode_shared
+from hub.withholding import Office
+from hub.workers import Workers
+
+ASKED_DAYS = 31
+"""Days for which the deciding clerk sees how many bodies were asked about a person."""
+
+_CURSOR = struct.Struct("<QQQ")
+_DAY_S = 86_400
+_ALONE = Workers(1)
+
+
+class _Place:
+    """Where a collection stands: permits with first <= index < below, and of those the numbers above ``number``."""
+
+    __slots__ = ("below", "first", "number")
+
+    def __init__(self, first: int, below: int, number: int) -> None:
+        self.first, self.below, self.number = first, below, number
+
+
+class Collector:
+    """Hands out the permits of an open hub."""
+
+    def __init__(self, office: Office, exchange: Exchange, numbers: PermitNumbers) -> None:
+        self._office, self._exchange, self._numbers = office, exchange, numbers
+        self._cipher = AESGCM(office.keys.derive("inbox-cursors"))
+
+    def __repr__(self) -> str:
+        return "Collector()"
+
+    def collect(self, institution: str, limit: int, after: str | None, manual: bool | None) -> list[Permits]:
+        """See ``Hub.collect``."""
+        if isinstance(limit, bool) or not isinstance(limit, int) or not 1 <= limit <= COLLECT_ROWS_MAX:
+            raise RequestError(f"limit: expected 1 to {COLLECT_ROWS_MAX}, got something else")
+        if manual is not None and not isinstance(manual, bool):
+            raise RequestError(f"manual: expected True, False or None, got {type(manual).__name__}")
+        provider = self._office.catalog().institution(institution).number
+        place = _Place(0, 0, 0) if after is None else self._read_cursor(provider, after)
+        taken: list[Permits] = []
+        rows = 0
+        with self._exchange.state() as state:
+            while rows < limit:
+                begin = self._cursor(provider, place)
+                some = self._next(state, provider, place, limit - rows, manual)
+                if some is None:
+                    break
+                made = self._permits(state, provider, some, begin)
+                rows += sum(map(len, made))
+                if made:
+                    # Who has worked through all of a list goes on behind it; who stops in between sees the rest again.
+                    made[-1].cursor = self._cursor(provider, place)
+                    taken += made
+        return taken
+
+    def _next(
+        self, state: State, provider: int, place: _Place, limit: int, manual: bool | None
+    ) -> tuple[PermitRows, npt.NDArray[np.uint64], npt.NDArray[np.uint8], npt.NDArray[np.bool_]] | None:
+        """The next permits (in the order of their numbers), numbers, aliases, whether a clerk decides; moves the place.
+
+        None where there are no more."""
+        records = state.snapshot.state.records
+        inbox = state.inbox(provider)
+        if place.first == place.below:
+            if place.below >= records:
+                return None
+            place.number, begin, waiting = 0, place.below, 0
+            place.below = records
+            for entry in inbox.entries[int(np.searchsorted(inbox.entries["last"], begin)) :]:
+                waiting += int(entry["open"])
+                if waiting >= limit:
+                    place.below = int(entry["last"]) + 1
+                    break
+        found = state.between(inbox, place.first, place.below, waiting=True)
+        rows, numbers, aliases, by_clerk = self._held(state, provider, found, manual)
+        order = _core.order_by_key(numbers)
+        order = order[int(np.searchsorted(numbers[order], place.number, side="right")) :] if place.number else order
+        if len(order) > limit:
+            order = order[:limit]
+            place.number = int(numbers[order[-1]])
+        else:
+            place.first, place.number = place.below, 0
+        return (
+            PermitRows(rows.indexes[order], rows.persons[order], rows.which[order], rows.parts),
+            numbers[order],
+            aliases[order],
+            by_clerk[order],
+        )
+
+    def _held(
+        self, state: State, provider: int, found: Open, manual: bool | None
+    ) -> tuple[PermitRows, npt.NDArray[np.uint64], npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+        """Those permits that have not lapsed and of whose person the provider has an alias."""
+        rows = found.rows
+        now = self._office.now()
+        deadlines = np.array([part.deadline for part in rows.parts], dtype=np.int64)
+        aliases, status = find_aliases(state.snapshot, provider, rows.persons, _ALONE)
+        keep = status == 0
+        if len(deadlines):
+            keep &= deadlines[rows.which] > now
+        by_clerk = self._by_clerk(state, provider, rows)
+        if manual is not None:
+            keep &= by_clerk == manual
+        if not keep.all():
+            rows = PermitRows(rows.indexes[keep], rows.persons[keep], rows.which[keep], rows.parts)
+            aliases, by_clerk = aliases[keep], by_clerk[keep]
+        return rows, self._numbers.number(provider, rows.indexes), aliases, by_clerk
+
+    def _by_clerk(self, state: State, provider: int, rows: PermitRows) -> npt.NDArray[np.bool_]:
+        """bool[N]: whether a clerk has to decide."""
+        flagged = self._office.manual_anywhere(state.snapshot, rows.persons)
+        by_clerk = np.zeros(len(rows.indexes), np.bool_) if flagged is None else flagged.copy()
+        asked = read_manual(state.snapshot, provider)
+        if asked:
+            by_clerk |= np.isin(rows.indexes, np.array(sorted(asked), dtype=np.uint64))
+        return by_clerk
+
+    def _permits(
+        self,
+        state: State,
+        provider: int,
+        some: tuple[PermitRows, npt.NDArray[np.uint64], npt.NDArray[np.uint8], npt.NDArray[np.bool_]],
+        cursor: str,
+    ) -> list[Permits]:
+        """The permits by inquiry and deadline; no order but that of their numbers."""
+        rows, numbers, aliases, by_clerk = some
+        known: dict[Part, int] = {}
+        names = [known.setdefault(part, len(known)) for part in rows.parts]
+        asked = np.zeros(len(numbers), dtype=np.uint16)
+        if by_clerk.any():
+            for at in np.flatnonzero(by_clerk).tolist():
+                requester = decode_shared(rows.parts[int(rows.which[at])].shared).requester
+                asked[at] = self._asked(state, int(rows.persons[at]), requester)
+        of_row = np.array(names, dtype=np.uint32)[rows.which] if len(names) else rows.which
+        made = []
+        # By the lowest number in each, so that the order of the inquiries is none of the log's either.
+        used, first = np.unique(of_row, return_index=True)
+        parts = list(known)
+        for name in used[np.argsort(first)].tolist():
+            own = of_row == name
+            part = parts[name]
+            made.append(
+                Permits(
+                    self._inquiry(part), aliases[own], numbers[own], by_clerk[own], asked[own], part.deadline, cursor
+                )
+            )
+        return made
+
+    def _inquiry(self, part: Part) -> PermitInquiry:
+        shared = decode_shared(part.shared)
+        return PermitInquiry(
+            requester=shared.requester,
+            requester_name=self._office.catalog().institution(shared.requester).name,
+            on_behalf_of=shared.on_behalf_of,
+            procedure=shared.procedure,
+            items=shared.items,
+            role=shared.role,
+            section=shared.section,
+            reference_date=None if shared.reference_date is None else dt.date.fromisoformat(shared.reference_date),
+            legal_basis=shared.legal_basis,
+        )
+
+    def _asked(self, state: State, person: int, requester: str) -> int:
+        """How many bodies a requester has asked about a person lately."""
+        since = self._office.now() - ASKED_DAYS * _DAY_S
+        records = self._office.records_of(state.snapshot, person, since, None)
+        return min(len({one.provider for one in records if one.shared.requester == requester}), 0xFFFF)
+
+    # -- cursors
+
+    def _cursor(self, provider: int, place: _Place) -> str:
+        nonce = os.urandom(12)
+        plain = _CURSOR.pack(place.first, place.below, place.number)
+        return (nonce + self._cipher.encrypt(nonce, plain, provider.to_bytes(4, "big"))).hex()
+
+    def _read_cursor(self, provider: int, text: str) -> _Place:
+        try:
+            raw = bytes.fromhex(text)
+            return _Place(*_CURSOR.unpack(self._cipher.decrypt(raw[:12], raw[12:], provider.to_bytes(4, "big"))))
+        except (ValueError, TypeError, InvalidTag, struct.error):
+            raise RequestError("after: expected a cursor of this institution's permits, got something else") from None
+

@@ -1,0 +1,335 @@
+"""Sorting the log into the inboxes, so that what is read of it at a time stays bounded (``inbox.py`` has the formats).
+
+Done in the background of the writer, a few providers a transaction, so that no other commit waits long:
+
+    the mark "delivering" names the stretch of the log -> providers ascending, each once -> "delivered" moves to its end
+
+What a step writes follows from the log alone. If the process dies between two, the next one goes on at the provider
+that the mark names; a reader takes of each inbox what it has, and the rest from the log behind its own base.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from hub.bodies import Bodies, Heads
+from hub.errors import StorageError
+from hub.inbox import (
+    ENTRY,
+    INBOX,
+    INBOXES,
+    OUTCOMES,
+    PERMITS,
+    PERMITS_PER_SEGMENT,
+    Inbox,
+    Indexes,
+    Outcomes,
+    PermitRows,
+    compact,
+    join,
+    parse_inbox,
+    put_inbox,
+    put_outcomes,
+    put_segment,
+    read_delivered,
+    read_inbox,
+    read_outcomes,
+    read_segment,
+    segment_key,
+)
+from hub.limits import INQUIRY_OPEN_DAYS_MAX
+from hub.periods import PeriodKey, PeriodKeys, period_of
+from hub.sealed import unseal
+from hub.snapshot import Commit, Snapshot
+from hub.store import Store
+from hub.tail import changes_of, read_chunks
+
+DELIVER_FROM = 1 << 21
+"""Records behind the inboxes from which on they are sorted in: a provider of 1,741 gets 1,200 of them, in one value."""
+
+STRETCH_RECORDS_MAX = 1 << 22
+"""Records that are sorted in at a time: about 200 MB of memory."""
+
+CHUNKS_FROM = 2_048
+"""Chunks behind the inboxes from which on they are sorted in: small ones cost a reader 0.1 ms each."""
+
+SMALL_SEGMENT = 2_048
+"""A segment of fewer permits is written again with the next ones."""
+
+STEP_BYTES = 1 << 20
+"""Written by one transaction, about: 5 ms."""
+
+_MARK = struct.Struct("<QQI")
+_DAY_S = 86_400
+_DROP_AFTER_S = (INQUIRY_OPEN_DAYS_MAX + 1) * _DAY_S
+
+
+class Stretch(NamedTuple):
+    """What a stretch of the log does to the inboxes, sorted by provider.
+
+    Attributes:
+        left, numbers, starts, links, ends, ended_numbers, ended_starts: as of ``tail.Changes``.
+    """
+
+    left: PermitRows
+    left_of: npt.NDArray[np.uint32]
+    links: Indexes
+    ends: Outcomes
+    ended_of: npt.NDArray[np.uint32]
+
+    def __repr__(self) -> str:
+        return f"Stretch(left={len(self.left_of)}, ended={len(self.ended_of)})"
+
+
+class Mark(NamedTuple):
+    """A stretch that is being sorted in: records from ``begin`` to before ``end``, and the next provider."""
+
+    begin: int
+    end: int
+    provider: int
+
+
+def read_mark(snapshot: Snapshot | Commit) -> Mark | None:
+    """The stretch that is being sorted in, or None."""
+    value = snapshot.get(INBOX, b"delivering")
+    return None if value is None else Mark(*_MARK.unpack(unseal(INBOX, b"delivering", value)))
+
+
+class Deliverer:
+    """Sorts the log of a store into its inboxes. Steps are done by one thread at a time: under a lock of the caller."""
+
+    def __init__(self, store: Store, periods: PeriodKeys) -> None:
+        self._store, self._periods = store, periods
+        self._heads = Heads()
+        self._mark: Mark | None = None
+        self._stretch: Stretch | None = None
+
+    def __repr__(self) -> str:
+        return "Deliverer()"
+
+    def behind(self) -> int:
+        """Records of the log that are in no inbox yet."""
+        with self._store.snapshot() as snapshot:
+            return snapshot.state.records - read_delivered(snapshot)
+
+    def _chunks(self, snapshot: Snapshot, delivered: int) -> int:
+        return len(snapshot.items("records", delivered.to_bytes(8, "big"), limit=CHUNKS_FROM))
+
+    def is_due(self) -> bool:
+        """Whether so much is behind that it should be sorted in, or a stretch was begun."""
+        with self._store.snapshot() as snapshot:
+            if read_mark(snapshot) is not None:
+                return True
+            delivered = read_delivered(snapshot)
+            behind = snapshot.state.records - delivered
+            if behind >= DELIVER_FROM:
+                return True
+            return behind >= CHUNKS_FROM and self._chunks(snapshot, delivered) >= CHUNKS_FROM
+
+    def step(self) -> bool:
+        """Sort in the next few providers; False where nothing is behind.
+
+        Raises:
+            StorageError: a chunk or a segment is damaged, or the disk failed; nothing of the step was kept.
+        """
+        with self._store.snapshot() as snapshot:
+            mark = read_mark(snapshot)
+            records = snapshot.state.records
+            delivered = read_delivered(snapshot)
+        if mark is None:
+            if delivered == records:
+                return False
+            mark = Mark(delivered, self._end_of(delivered), 0)
+        if self._stretch is None or self._mark is None or self._mark[:2] != mark[:2]:
+            self._stretch = self._read(mark)
+        self._mark = mark
+        now = max(self._time(), 0)
+        key = self._periods.make(period_of(now))
+        with self._store.commit() as commit, self._store.snapshot() as snapshot:
+            provider = self._step(commit, snapshot, mark, key, now)
+            if provider is None:
+                commit.put_sealed(INBOX, b"delivered", mark.end.to_bytes(8, "little"))
+                commit.delete(INBOX, b"delivering")
+            else:
+                mark = mark._replace(provider=provider)
+                commit.put_sealed(INBOX, b"delivering", _MARK.pack(*mark))
+        self._mark = mark
+        if provider is None:
+            self._mark = self._stretch = None
+        return True
+
+    def _time(self) -> int:
+        with self._store.snapshot() as snapshot:
+            return snapshot.state.time
+
+    def _end_of(self, begin: int) -> int:
+        """Where a stretch ends: between two chunks."""
+        end = begin
+        with self._store.snapshot() as snapshot:
+            first = begin
+            below = snapshot.state.records
+            while first < below and end - begin < STRETCH_RECORDS_MAX:
+                chunks = snapshot.items("records", first.to_bytes(8, "big"), limit=256)
+                keys = [int.from_bytes(key, "big") for key, _ in chunks]
+                for at in [*keys[1:], below] if len(keys) < 256 else keys[1:]:
+                    end = at
+                    if end - begin >= STRETCH_RECORDS_MAX:
+                        break
+                first = end
+        return end
+
+    def _read(self, mark: Mark) -> Stretch:
+        lefts: list[PermitRows] = []
+        numbers: list[npt.NDArray[np.uint32]] = []
+        links, ends, ended = [], [], []
+        at = mark.begin
+        while at < mark.end:
+            # A snapshot each: a long one would keep every page that is rewritten meanwhile.
+            with self._store.snapshot() as snapshot:
+                bodies = Bodies(snapshot, self._periods, self._heads)
+                found = next(read_chunks(snapshot, bodies, at, mark.end), None)
+            if found is None:
+                break
+            chunk, rows = found
+            changes = changes_of(chunk.first, chunk.fields, rows)
+            at = changes.end
+            lefts.append(changes.left)
+            numbers.append(np.repeat(np.array(changes.numbers, np.uint32), np.diff(changes.starts)))
+            links.append(changes.links)
+            ends.append(changes.ends)
+            ended.append(np.repeat(np.array(changes.ended_numbers, np.uint32), np.diff(changes.ended_starts)))
+        left, left_of = join(lefts), np.concatenate([np.empty(0, np.uint32), *numbers])
+        order = np.argsort(left_of.astype(np.uint16), kind="stable")
+        left = PermitRows(left.indexes[order], left.persons[order], left.which[order], left.parts)
+        link = np.concatenate([np.empty(0, np.uint64), *links])
+        ended_of = np.concatenate([np.empty(0, np.uint32), *ended])
+        words = np.concatenate([np.empty(0, np.uint64), *(one.words for one in ends)])
+        released = np.concatenate([np.empty(0, np.uint32), *(one.released for one in ends)])
+        by = np.argsort(ended_of.astype(np.uint16), kind="stable")
+        return Stretch(left, left_of[order], link[by], Outcomes(words[by], released[by]), ended_of[by])
+
+    def _step(self, commit: Commit, snapshot: Snapshot, mark: Mark, key: PeriodKey, now: int) -> int | None:
+        """Sort in some providers from the mark's on; the next one, or None where that was the last."""
+        stretch = self._stretch
+        assert stretch is not None
+        numbers = np.union1d(stretch.left_of, stretch.ended_of)
+        stored = [int.from_bytes(name, "big") for name, _ in snapshot.items(INBOXES, mark.provider.to_bytes(4, "big"))]
+        numbers = np.union1d(numbers, np.array(stored, dtype=np.uint32))
+        written = 0
+        for number in numbers[np.searchsorted(numbers, mark.provider) :].tolist():
+            if written >= STEP_BYTES:
+                return int(number)
+            written += self._sort_in(commit, snapshot, stretch, mark, number, key, now)
+        return None
+
+    def _sort_in(
+        self, commit: Commit, snapshot: Snapshot, stretch: Stretch, mark: Mark, number: int, key: PeriodKey, now: int
+    ) -> int:
+        """Sort what there is into one provider's inbox; returns about how many bytes were written."""
+        inbox = read_inbox(snapshot, number)
+        if inbox.base >= mark.end:
+            return 0
+        begin, end = np.searchsorted(stretch.left_of, (number, number + 1)).tolist()
+        permits = PermitRows(
+            stretch.left.indexes[begin:end], stretch.left.persons[begin:end], stretch.left.which[begin:end],
+            stretch.left.parts,
+        )  # fmt: skip
+        begin, end = np.searchsorted(stretch.ended_of, (number, number + 1)).tolist()
+        links = stretch.links[begin:end]
+        order = np.argsort(links, kind="stable")
+        links = links[order]
+        words, released = stretch.ends.words[begin:end][order], stretch.ends.released[begin:end][order]
+        entries, written = self._drop(commit, inbox, now)
+        fresh = [compact(permits)] if len(permits.indexes) else []
+        last: Outcomes | None = None
+        if fresh and len(entries) and int(entries[-1]["permits"]) < SMALL_SEGMENT:
+            fresh.insert(0, read_segment(snapshot, self._periods, number, entries[-1]))
+            last = read_outcomes(snapshot, number, entries[-1])
+            entries = entries[:-1]
+        for i in range(len(entries)):
+            entry = entries[i : i + 1]
+            low, high = np.searchsorted(links, (int(entry[0]["first"]), int(entry[0]["last"]) + 1)).tolist()
+            if low < high:
+                ends = Outcomes(words[low:high], released[low:high])
+                written += self._end(commit, snapshot, number, entry, links[low:high], ends)
+        joined = join(fresh)
+        state = Outcomes(np.zeros(len(joined.indexes), np.uint64), np.zeros(len(joined.indexes), np.uint32))
+        if last is not None:
+            state.words[: len(last.words)] = last.words
+            state.released[: len(last.words)] = last.released
+        _enter(joined.indexes, state, links, words, released)
+        made = []
+        for start in range(0, len(joined.indexes), PERMITS_PER_SEGMENT):
+            rows = slice(start, start + PERMITS_PER_SEGMENT)
+            segment = compact(
+                PermitRows(joined.indexes[rows], joined.persons[rows], joined.which[rows], joined.parts)
+            )
+            outcomes = Outcomes(state.words[rows], state.released[rows])
+            put_segment(commit, key, number, segment)
+            written += 12 * len(segment.indexes) + 400
+            if outcomes.words.any():
+                put_outcomes(commit, number, int(segment.indexes[0]), outcomes)
+                written += 12 * len(segment.indexes)
+            made.append(_entry(segment, outcomes))
+        put_inbox(commit, Inbox(number, mark.end, np.concatenate([entries, *made])))
+        return written + ENTRY.itemsize * (len(entries) + len(made)) + 200
+
+    def _drop(self, commit: Commit, inbox: Inbox, now: int) -> tuple[npt.NDArray[np.void], int]:
+        """Leave out the segments that nobody can ask for any more; the others, to be changed."""
+        entries = inbox.entries.copy()
+        gone = (entries["open"] == 0) & (entries["requested"] + _DROP_AFTER_S < now)
+        for first in entries["first"][gone].tolist():
+            commit.delete(PERMITS, segment_key(inbox.provider, first))
+            commit.delete(OUTCOMES, segment_key(inbox.provider, first))
+        return entries[~gone], 4096 * int(np.count_nonzero(gone))
+
+    def _end(
+        self, commit: Commit, snapshot: Snapshot, number: int, entry: npt.NDArray[np.void], links: Indexes,
+        ends: Outcomes,
+    ) -> int:  # fmt: skip
+        """Enter ends of permits into a segment that is there already."""
+        segment = read_segment(snapshot, self._periods, number, entry[0])
+        before = read_outcomes(snapshot, number, entry[0])
+        n = len(segment.indexes)
+        state = Outcomes(np.zeros(n, np.uint64), np.zeros(n, np.uint32))
+        if before is not None:
+            state.words[:], state.released[:] = before.words, before.released
+        _enter(segment.indexes, state, links, ends.words, ends.released)
+        put_outcomes(commit, number, int(entry[0]["first"]), state)
+        entry[:] = _entry(segment, state)
+        return 12 * n
+
+
+def _enter(
+    indexes: Indexes, state: Outcomes, links: Indexes, words: npt.NDArray[np.uint64], released: npt.NDArray[np.uint32]
+) -> None:
+    """Enter those ends (sorted by link) whose permits are among these (ascending)."""
+    if not len(indexes) or not len(links):
+        return
+    low, high = np.searchsorted(links, (int(indexes[0]), int(indexes[-1]) + 1)).tolist()
+    links, words, released = links[low:high], words[low:high], released[low:high]
+    place = np.searchsorted(indexes, links)
+    if (indexes[place] != links).any() or state.words[place].any():
+        raise StorageError("inbox: expected ends of open permits in the log, got another")
+    state.words[place], state.released[place] = words, released
+
+
+def _entry(segment: PermitRows, outcomes: Outcomes) -> npt.NDArray[np.void]:
+    entry = np.zeros(1, ENTRY)
+    waiting = outcomes.words == 0
+    deadlines = np.array([part.deadline for part in segment.parts], dtype=np.int64)
+    entry["first"], entry["last"] = segment.indexes[0], segment.indexes[-1]
+    entry["permits"], entry["open"] = len(segment.indexes), np.count_nonzero(waiting)
+    entry["deadline"] = deadlines[segment.which[waiting]].min() if waiting.any() else 0
+    entry["requested"] = max(part.requested_at for part in segment.parts)
+    entry["released"] = outcomes.released.max()
+    return entry
+
+
+def all_inboxes(snapshot: Snapshot) -> list[Inbox]:
+    """Every inbox, by provider."""
+    return [parse_inbox(key, value) for key, value in snapshot.items(INBOXES, b"")]

@@ -1,0 +1,89 @@
+"""The thread that sorts the log into the inboxes in the background of the writer, and lets permits lapse each day."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from hub.deliver import Deliverer
+from hub.errors import HubError, StorageError
+from hub.store import Store
+
+DELAY_S = 0.1
+ROUND_S = 60.0
+RETRY_S = 1.0
+
+logger = logging.getLogger("hub")
+
+
+class Delivery:
+    """The thread, and the lock under which steps are done.
+
+    Attributes:
+        error: what stopped it, or the last that it met, or None.
+    """
+
+    def __init__(self, store: Store, deliverer: Deliverer, each_day: Callable[[], object]) -> None:
+        self.error: HubError | None = None
+        self._store, self._deliverer, self._each_day = store, deliverer, each_day
+        self._lock = threading.Lock()
+        """Held by who does a step; taken before the writer's."""
+        self._woken = threading.Event()
+        self._closing = threading.Event()
+        self._woken.set()
+        self._thread = threading.Thread(target=self._work, name="hub-deliver", daemon=True)
+        self._thread.start()
+
+    def __repr__(self) -> str:
+        return f"Delivery({'running' if self._thread.is_alive() else 'stopped'})"
+
+    def wake(self) -> None:
+        """Say that records were added; takes less than a microsecond."""
+        self._woken.set()
+
+    def close(self) -> None:
+        """Stop after the step under way; may be called again."""
+        self._closing.set()
+        self._woken.set()
+        self._thread.join()
+
+    def deliver(self, *, behind_max: int = 0) -> None:
+        """Sort in the log until at most so many records are behind; by the caller itself.
+
+        Raises:
+            StorageError: a chunk is damaged, or the disk failed; the steps before stand.
+        """
+        while True:
+            with self._lock:
+                if self._deliverer.behind() <= behind_max:
+                    return
+                self._deliverer.step()
+
+    def _work(self) -> None:
+        while not self._closing.is_set():
+            self._woken.wait(ROUND_S)
+            if self._closing.wait(DELAY_S):
+                return
+            self._woken.clear()
+            try:
+                self._each_day()
+                while not self._closing.is_set() and self._step():
+                    pass
+            except HubError as error:
+                self.error = error
+                if error.retry_safe and not self._store.broken:
+                    logger.warning("inboxes: %s", error)
+                    self._closing.wait(RETRY_S)
+                    continue
+                if not self._closing.is_set():
+                    logger.error("inboxes: %s; sorting has stopped until the hub is opened again", error)
+                return
+            except Exception as error:
+                self.error = StorageError(f"inboxes: expected to sort, failed with {type(error).__name__}")
+                logger.error("inboxes: sorting has stopped until the hub is opened again", exc_info=True)
+                return
+
+    def _step(self) -> bool:
+        with self._lock:
+            return self._deliverer.is_due() and self._deliverer.step()

@@ -1,0 +1,261 @@
+"""The exchange between two institutions: permits that wait for a provider, its answers, deadlines.
+
+A permitted row of an inquiry is a state machine, and every step of it is a record of the log:
+
+    OK (a permit waits) -> PROVIDED | EMPTY | NO_RECORD | REFUSED (a provision) | LAPSED (a lapse)
+
+MANUAL (a clerk must decide) is no step: only the provider sees it, for everybody else the row stays PENDING. All of it
+is read from the log and from what was sorted out of it (``inbox.py``, ``tail.py``); permits of one provider change
+state under its lock, so that each ends once. If the process dies before a commit nothing happened; behind it the same
+answer given again is accepted and recorded no second time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from hub.bodies import Bodies, Fields, Heads
+from hub.deliver import all_inboxes
+from hub.inbox import (
+    ENTRY,
+    Inbox,
+    Indexes,
+    Outcomes,
+    Part,
+    PermitRows,
+    ended_by,
+    join,
+    read_delivered,
+    read_inbox,
+    read_outcomes,
+    read_segment,
+)
+from hub.periods import PeriodKeys
+from hub.snapshot import Snapshot
+from hub.store import Store
+from hub.tail import SMALL_ROWS, Tail
+
+
+class Open(NamedTuple):
+    """Permits of a provider in a stretch of the log, and what became of them."""
+
+    rows: PermitRows
+    outcomes: Outcomes
+
+    def __repr__(self) -> str:
+        return f"Open({len(self.rows.indexes)})"
+
+
+class Seen(NamedTuple):
+    """What a provider names in an answer.
+
+    Attributes:
+        found: bool[N], whether it is one of its permits. persons: uint32[N]; which: uint32[N], place in ``parts``: both
+            only of permits that are open or in a segment. outcomes: what became of them.
+    """
+
+    found: npt.NDArray[np.bool_]
+    persons: npt.NDArray[np.uint32]
+    which: npt.NDArray[np.uint32]
+    parts: list[Part]
+    outcomes: Outcomes
+
+    def __repr__(self) -> str:
+        return f"Seen({len(self.found)})"
+
+
+class Exchange:
+    """Reads the state of permits; shared by all threads of a process."""
+
+    def __init__(self, store: Store, periods: PeriodKeys) -> None:
+        self._store, self._periods = store, periods
+        self._heads = Heads()
+        self._tail: Tail | None = None
+        self._lock = threading.RLock()
+        """Held while the tail is read or grows; taken after a snapshot."""
+        self._providers: dict[int, threading.RLock] = {}
+
+    def __repr__(self) -> str:
+        return "Exchange()"
+
+    def lock(self, provider: int) -> threading.RLock:
+        """Held by who changes the state of a provider's permits; taken before the writer's, several in their order."""
+        return self._providers.get(provider) or self._providers.setdefault(provider, threading.RLock())
+
+    @contextlib.contextmanager
+    def state(self) -> Iterator[State]:
+        """The newest state, held until the block ends."""
+        with self._store.snapshot() as snapshot:
+            yield State(snapshot, self._periods, self._lock, self._tail_of(snapshot))
+
+    def note(self, first: int, fields: Fields, table: npt.NDArray[np.void]) -> None:
+        """Say that a chunk of records is durable: where it is small and follows what was read, it is not read again."""
+        if len(table) > SMALL_ROWS:
+            return
+        with self._lock:
+            if self._tail is not None and self._tail.upto == first:
+                self._tail.take(first, fields, table)
+
+    def _tail_of(self, snapshot: Snapshot) -> Tail:
+        base = read_delivered(snapshot)
+        with self._lock:
+            tail = self._tail
+            if tail is None or tail.base != base:
+                fresh = Tail(base)
+                # Another thread may hold an older snapshot, whose inboxes end earlier: it reads a tail of its own.
+                if tail is None or tail.base < base:
+                    self._tail = fresh
+                tail = fresh
+            if tail.upto < snapshot.state.records:
+                tail.read(snapshot, Bodies(snapshot, self._periods, self._heads))
+            return tail
+
+
+class State:
+    """The permits as of one snapshot; ends that came behind it may already be seen."""
+
+    def __init__(self, snapshot: Snapshot, periods: PeriodKeys, lock: threading.RLock, tail: Tail) -> None:
+        self.snapshot = snapshot
+        self._periods, self._lock, self._tail = periods, lock, tail
+
+    def __repr__(self) -> str:
+        return "State()"
+
+    def inbox(self, provider: int) -> Inbox:
+        """A provider's inbox."""
+        return read_inbox(self.snapshot, provider)
+
+    def between(self, inbox: Inbox, first: int, below: int, *, waiting: bool, due: int | None = None) -> Open:
+        """The permits of a provider whose records have an index in this range, in the order of the log.
+
+        Args:
+            waiting: only those that are open. due: segments without an open permit that lapses by then are left out.
+        """
+        rows: list[PermitRows] = []
+        states: list[Outcomes] = []
+        entries = inbox.entries
+        low = int(np.searchsorted(entries["last"], first))
+        for entry in entries[low:]:
+            if int(entry["first"]) >= below:
+                break
+            if waiting and not int(entry["open"]):
+                continue
+            if due is not None and int(entry["deadline"]) > due:
+                continue
+            one = self._segment(inbox.provider, entry)
+            begin, end = np.searchsorted(one.rows.indexes, (first, below)).tolist()
+            rows.append(_cut(one.rows, slice(begin, end)))
+            states.append(Outcomes(one.outcomes.words[begin:end], one.outcomes.released[begin:end]))
+        with self._lock:
+            left = self._tail.left(inbox.provider, max(first, inbox.base), below)
+            rows.append(left)
+            states.append(_none(len(left.indexes)))
+            joined = join(rows)
+            outcomes = Outcomes(
+                np.concatenate([one.words for one in states]), np.concatenate([one.released for one in states])
+            )
+            self._tail.end(inbox.provider, joined.indexes, outcomes)
+        if waiting and outcomes.words.any():
+            at = outcomes.words == 0
+            return Open(_cut(joined, at), Outcomes(outcomes.words[at], outcomes.released[at]))
+        return Open(joined, outcomes)
+
+    def see(self, provider: int, indexes: Indexes) -> Seen:
+        """What a provider's answer names: uint64[N], any order, untrusted, each once."""
+        order = np.argsort(indexes)
+        inbox = self.inbox(provider)
+        n = len(indexes)
+        sorted_indexes = indexes[order]
+        seen = Seen(np.zeros(n, np.bool_), np.zeros(n, np.uint32), np.zeros(n, np.uint32), [], _none(n))
+        outcomes = seen.outcomes
+        place = np.searchsorted(inbox.entries["first"], sorted_indexes, side="right") - 1
+        for number in np.unique(place[place >= 0]).tolist():
+            at = np.flatnonzero((place == number) & (sorted_indexes <= inbox.entries[number]["last"]))
+            if len(at):
+                one = self._segment(provider, inbox.entries[number])
+                _enter(seen, one, at, sorted_indexes)
+        at = np.flatnonzero((sorted_indexes >= inbox.base) & (sorted_indexes < self._tail.upto))
+        with self._lock:
+            if len(at):
+                low, high = int(sorted_indexes[at[0]]), int(sorted_indexes[at[-1]]) + 1
+                left = self._tail.left(provider, low, high)
+                _enter(seen, Open(left, _none(len(left.indexes))), at, sorted_indexes)
+            self._tail.end(provider, sorted_indexes, outcomes)
+        seen.found[outcomes.words != 0] = True
+        back = np.empty(n, dtype=np.intp)
+        back[order] = np.arange(n)
+        return Seen(
+            seen.found[back], seen.persons[back], seen.which[back], seen.parts,
+            Outcomes(outcomes.words[back], outcomes.released[back]),
+        )  # fmt: skip
+
+    def ends(self, inbox: Inbox, indexes: Indexes, outcomes: Outcomes) -> None:
+        """Enter what became of a provider's permits, or nothing where it has none of these (uint64[N], ascending).
+
+        Only what the snapshot has: an end that came behind it has no payload there yet.
+        """
+        entries = inbox.entries
+        low, high = np.searchsorted(entries["last"], int(indexes[0])), np.searchsorted(
+            entries["first"], int(indexes[-1]), side="right"
+        )
+        for entry in entries[int(low) : int(high)]:
+            if int(entry["open"]) == int(entry["permits"]):
+                continue
+            one = self._segment(inbox.provider, entry)
+            place = np.searchsorted(indexes, one.rows.indexes)
+            hit = indexes[np.minimum(place, len(indexes) - 1)] == one.rows.indexes
+            outcomes.words[place[hit]] = one.outcomes.words[hit]
+            outcomes.released[place[hit]] = one.outcomes.released[hit]
+        with self._lock:
+            self._tail.end(inbox.provider, indexes, outcomes)
+        behind = ended_by(outcomes.words) >= self.snapshot.state.records
+        outcomes.words[behind] = outcomes.released[behind] = 0
+
+    def providers(self) -> list[Inbox]:
+        """Every provider that ever had a permit."""
+        stored = all_inboxes(self.snapshot)
+        known = {inbox.provider for inbox in stored}
+        base = self._tail.base
+        with self._lock:
+            fresh = [number for number in self._tail.providers() if number not in known]
+        return stored + [Inbox(number, base, _NO_ENTRIES) for number in fresh]
+
+    def has_left(self, provider: int) -> bool:
+        """Whether some of a provider's permits are not sorted in yet."""
+        with self._lock:
+            return self._tail.has_left(provider)
+
+    def _segment(self, provider: int, entry: np.void) -> Open:
+        rows = read_segment(self.snapshot, self._periods, provider, entry)
+        return Open(rows, read_outcomes(self.snapshot, provider, entry) or _none(len(rows.indexes)))
+
+
+_NO_ENTRIES = np.empty(0, ENTRY)
+
+
+def _none(n: int) -> Outcomes:
+    return Outcomes(np.zeros(n, np.uint64), np.zeros(n, np.uint32))
+
+
+def _cut(rows: PermitRows, at: slice | npt.NDArray[np.bool_]) -> PermitRows:
+    return PermitRows(rows.indexes[at], rows.persons[at], rows.which[at], rows.parts)
+
+
+def _enter(seen: Seen, one: Open, at: npt.NDArray[np.intp], indexes: Indexes) -> None:
+    """Enter those permits that are among the named ones at these places (indexes ascending)."""
+    if not len(one.rows.indexes):
+        return
+    place = np.minimum(np.searchsorted(one.rows.indexes, indexes[at]), len(one.rows.indexes) - 1)
+    hit = one.rows.indexes[place] == indexes[at]
+    at, place = at[hit], place[hit]
+    seen.found[at] = True
+    seen.persons[at] = one.rows.persons[place]
+    seen.which[at] = one.rows.which[place] + np.uint32(len(seen.parts))
+    seen.parts.extend(one.rows.parts)
+    seen.outcomes.words[at], seen.outcomes.released[at] = one.outcomes.words[place], one.outcomes.released[place]

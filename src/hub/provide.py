@@ -1,0 +1,312 @@
+"""A provider's answers to its permits -> durable provisions.
+
+    form -> whose permits, how they stand, flags, keys (nothing is changed by a bad row) -> records (``ends.py``), a
+    transaction a chunk -> checkpoint -> receipt
+
+The same answer to the same permit again, as after a crash, is accepted and recorded no second time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from hub.ends import Ends, FlagsMovedError, append_ends
+from hub.errors import RequestError
+from hub.exchange import Exchange, Seen, State
+from hub.flags import Flagged
+from hub.inbox import MANUAL, Indexes, ended_by, reason_of, segment_key, status_of
+from hub.limits import PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_PER_COMMIT_MAX, ROWS_PER_BATCH_MAX, ROWS_PER_CHUNK
+from hub.messages import OWN_DATA, REFUSALS, Flag, Kind, Permits, Receipt, Status
+from hub.payloadkeys import read_payload_key
+from hub.payloads import check_payloads
+from hub.payloadstore import PayloadReader
+from hub.permits import PermitNumbers
+from hub.tlog.entry import Shared, decode_shared
+from hub.withholding import Office, check_clerk
+
+_ANSWERS = (Status.PROVIDED, Status.EMPTY, Status.NO_RECORD, Status.REFUSED, Status.MANUAL)
+
+
+class Given(NamedTuple):
+    """Answers, checked.
+
+    Attributes:
+        numbers: uint64[N], permit numbers. outcomes, reasons: uint8[N]. payloads: N, or None where there are none.
+    """
+
+    numbers: npt.NDArray[np.uint64]
+    outcomes: npt.NDArray[np.uint8]
+    reasons: npt.NDArray[np.uint8]
+    payloads: list[bytes | None] | None
+
+    def __repr__(self) -> str:
+        return f"Given({len(self.numbers)})"
+
+
+def decode_answers(permits: Any, outcomes: Any, payloads: Any, reasons: Any) -> Given:
+    """Check the form of a provider's answers.
+
+    Raises:
+        RequestError: a column has another length or type, a value is none of those that a provider may give.
+    """
+    numbers = permits.permit if isinstance(permits, Permits) else permits
+    if isinstance(numbers, np.ndarray) and numbers.dtype == np.uint64 and numbers.ndim == 1:
+        numbers = np.ascontiguousarray(numbers)
+    elif isinstance(numbers, list | tuple) and all(type(one) is int and 0 <= one < 1 << 64 for one in numbers):
+        numbers = np.array(numbers, dtype=np.uint64)
+    else:
+        raise RequestError(f"permits: expected hub.Permits or uint64[N], got {type(permits).__name__}")
+    n = len(numbers)
+    if n > ROWS_PER_BATCH_MAX:
+        raise RequestError(f"permits: expected at most {ROWS_PER_BATCH_MAX} rows, got {n}")
+    if n > 1:
+        ascending = np.sort(numbers)
+        if (ascending[1:] == ascending[:-1]).any():
+            raise RequestError("permits: expected each once, got one twice")
+    found = _column("outcomes", outcomes, n)
+    wrong = np.flatnonzero(~np.isin(found, _ANSWERS))
+    if len(wrong):
+        names = ", ".join(one.name for one in _ANSWERS)
+        raise RequestError(f"outcomes: expected {names}, got another in row {wrong[0]}")
+    why = np.zeros(n, np.uint8) if reasons is None else _column("reasons", reasons, n)
+    refused = found == Status.REFUSED
+    wrong = np.flatnonzero(np.where(refused, ~np.isin(why, REFUSALS), why != 0))
+    if len(wrong):
+        names = ", ".join(one.name for one in REFUSALS)
+        raise RequestError(f"reasons: expected {names} for REFUSED and none otherwise, got another in row {wrong[0]}")
+    return Given(numbers, found, why, _decode_payloads(payloads, found))
+
+
+def _column(name: str, values: Any, n: int) -> npt.NDArray[np.uint8]:
+    if isinstance(values, int) and not isinstance(values, bool) and 0 <= values < 256:
+        return np.full(n, int(values), dtype=np.uint8)
+    if isinstance(values, list | tuple) and all(
+        isinstance(one, int) and not isinstance(one, bool) and 0 <= one < 256 for one in values
+    ):
+        values = np.array([int(one) for one in values], dtype=np.uint8)
+    if not isinstance(values, np.ndarray) or values.dtype != np.uint8 or values.ndim != 1:
+        raise RequestError(f"{name}: expected one value, a list or uint8[{n}], got {type(values).__name__}")
+    if len(values) != n:
+        raise RequestError(f"{name}: expected {n} rows, got {len(values)}")
+    return values
+
+
+def _decode_payloads(payloads: Any, outcomes: npt.NDArray[np.uint8]) -> list[bytes | None] | None:
+    if payloads is None:
+        return None
+    if not isinstance(payloads, list | tuple):
+        raise RequestError(f"payloads: expected a list, got {type(payloads).__name__}")
+    if len(payloads) != len(outcomes):
+        raise RequestError(f"payloads: expected {len(outcomes)} rows, got {len(payloads)}")
+    # A list of plain bytes, as mostly, is looked at without a line of Python for each.
+    plain = set(map(type, payloads)) == {bytes} and max(map(len, payloads)) <= PAYLOAD_BYTES_MAX
+    if plain and (outcomes == Status.PROVIDED).all():
+        return list(payloads)
+    found = [bytes(one) if isinstance(one, bytearray | memoryview) else one for one in payloads]
+    without = outcomes != Status.PROVIDED
+    if without.any() and any(found[row] is not None for row in np.flatnonzero(without).tolist()):
+        raise RequestError("payloads: expected them with PROVIDED only, got one with another outcome")
+    for row, one in enumerate(found):
+        if one is not None and (type(one) is not bytes or len(one) > PAYLOAD_BYTES_MAX):
+            raise RequestError(f"payloads: expected at most {PAYLOAD_BYTES_MAX} bytes, got something else in row {row}")
+    return found
+
+
+class Provider:
+    """Takes answers in an open hub."""
+
+    def __init__(
+        self, office: Office, exchange: Exchange, numbers: PermitNumbers, published: Callable[[], None]
+    ) -> None:
+        self._office, self._exchange, self._numbers, self._published = office, exchange, numbers, published
+
+    def __repr__(self) -> str:
+        return "Provider()"
+
+    def provide(self, institution: str, given: Given, clerk: str | None) -> Receipt:
+        """See ``Hub.provide``."""
+        check_clerk("clerk", clerk)
+        provider = self._office.catalog().institution(institution).number
+        indexes = self._numbers.index(provider, given.numbers)
+        now = self._office.now()
+        with self._exchange.lock(provider):
+            while True:
+                try:
+                    self._provide(provider, indexes, given, now, clerk)
+                    break
+                except FlagsMovedError:
+                    # A flag counts for every answer whose commit comes behind its own: all of it is looked at again.
+                    continue
+        self._published()
+        return Receipt(request_id="", rows=len(indexes), received_at=now)
+
+    def _provide(
+        self, provider: int, indexes: npt.NDArray[np.uint64], given: Given, now: int, clerk: str | None
+    ) -> None:
+        with self._exchange.state() as state:
+            flagged = self._office.flagged.of(state.snapshot)
+            seen = state.see(provider, indexes)
+            self._check_found(seen)
+            parts = [decode_shared(part.shared) for part in seen.parts]
+            given = _screen(flagged, provider, seen, parts, given, clerk)
+            self._check_payloads(state, seen, parts, given)
+            fresh = self._check_open(state, seen, given, now, indexes)
+            manual = self._manual(state, provider, indexes)
+        rows = np.flatnonzero(fresh & (given.outcomes != Status.MANUAL))
+        by_clerk = np.isin(indexes, np.array(sorted(manual), dtype=np.uint64)) if manual else None
+        for some in _split(rows, given.payloads):
+            payloads = given.payloads
+            if payloads is not None and len(some) < len(payloads):
+                payloads = [payloads[row] for row in some.tolist()]
+            ends = Ends(
+                np.full(len(some), provider, np.uint16), indexes[some], seen.persons[some], seen.which[some],
+                seen.parts, parts, given.outcomes[some], given.reasons[some], payloads,
+                None if by_clerk is None else by_clerk[some], Kind.PROVISION, clerk, flagged.sum,
+            )  # fmt: skip
+            append_ends(self._office, ends)
+        self._ask_clerk(provider, indexes[fresh & (given.outcomes == Status.MANUAL)].tolist(), manual)
+
+    def _check_found(self, seen: Seen) -> None:
+        if not seen.found.all():
+            row = int(np.argmin(seen.found))
+            raise RequestError(f"permits: expected permits of this institution, got another in row {row}")
+
+    def _blocked(self, state: State, indexes: Indexes, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
+        """Whether permits were ended NO_RECORD because of a NO_SELF flag, whatever was answered."""
+        flagged = self._office.flagged.of(state.snapshot)
+        blocked = np.zeros(len(rows), np.bool_)
+        if flagged.has(Flag.NO_SELF):
+            located, found = self._office.bodies(state.snapshot).read(indexes[rows].tolist())
+            persons = np.ascontiguousarray(found["person"])
+            blocked = flagged.no_self(persons, found["provider"].astype(np.uint32))
+            for at, (one, row) in enumerate(zip(located, found, strict=True)):
+                blocked[at] &= one.chunk.shared[int(row["decision"])].procedure.startswith(OWN_DATA)
+        return blocked
+
+    def _check_open(
+        self, state: State, seen: Seen, given: Given, now: int, indexes: Indexes
+    ) -> npt.NDArray[np.bool_]:
+        """bool[N]: which permits are open; the others must have been answered by the same before."""
+        before = status_of(seen.outcomes.words)
+        fresh = before == 0
+        if not fresh.all():
+            same = (before == given.outcomes) & (reason_of(seen.outcomes.words) == given.reasons)
+            lapsed = np.flatnonzero(before == Status.LAPSED)
+            if len(lapsed):
+                raise RequestError(f"permits: expected ones that have not lapsed, got one in row {lapsed[0]}")
+            wrong = np.flatnonzero(~fresh & ~same)
+            wrong = wrong[~self._blocked(state, indexes, wrong)] if len(wrong) else wrong
+            if len(wrong):
+                raise RequestError(f"permits: expected ones that wait, got one that was answered in row {wrong[0]}")
+            self._check_same_payloads(state, seen, given, np.flatnonzero(~fresh))
+        deadlines = np.array([part.deadline for part in seen.parts], dtype=np.int64)
+        if len(deadlines):
+            late = np.flatnonzero(fresh & (deadlines[np.where(fresh, seen.which, 0)] <= now))
+            if len(late):
+                raise RequestError(f"permits: expected ones that have not lapsed, got one in row {late[0]}")
+        return fresh
+
+    def _check_same_payloads(self, state: State, seen: Seen, given: Given, rows: npt.NDArray[np.intp]) -> None:
+        kept: list[bytes | None] = [None] * len(rows)
+        reader = PayloadReader(state.snapshot, self._office.periods)
+        reader.read(ended_by(seen.outcomes.words[rows]), kept, np.arange(len(rows)))
+        for at, row in enumerate(rows.tolist()):
+            payload = None if given.payloads is None else given.payloads[row]
+            # What was fetched before is not there any more to be compared.
+            if kept[at] is not None and kept[at] != payload:
+                raise RequestError(f"permits: expected ones that wait, got one that was answered in row {row}")
+
+    def _check_payloads(self, state: State, seen: Seen, parts: list[Shared], given: Given) -> None:
+        """Where the requester has a key, what is not sealed to it is refused."""
+        if given.payloads is None:
+            return
+        catalog = self._office.catalog()
+        requesters = {shared.requester for shared in parts}
+        of_part = np.array([shared.requester for shared in parts], dtype=object)
+        waiting = seen.outcomes.words == 0
+        for requester in sorted(requesters):
+            number = catalog.institution(requester).number
+            key = read_payload_key(self._office.store, state.snapshot, number)
+            if key is None:
+                continue
+            rows = np.flatnonzero(waiting & (of_part[seen.which] == requester))
+            payloads = [given.payloads[row] for row in rows.tolist()]
+            bad = check_payloads(payloads, key)
+            if bad is not None:
+                row = rows[bad]
+                raise RequestError(f"payloads: expected them sealed to the requester's key, got another in row {row}")
+
+    def _manual(self, state: State, provider: int, indexes: npt.NDArray[np.uint64]) -> set[int]:
+        """Of these permits those that were answered MANUAL."""
+        low, high = segment_key(provider, 0), segment_key(provider + 1, 0)
+        if not state.snapshot.items(MANUAL, low, high, limit=1):
+            return set()
+        return {
+            index
+            for index in indexes.tolist()
+            if state.snapshot.get(MANUAL, segment_key(provider, index)) is not None
+        }
+
+    def _ask_clerk(self, provider: int, indexes: list[int], manual: set[int]) -> None:
+        """Note which permits a clerk must decide."""
+        fresh = [index for index in indexes if index not in manual]
+        for start in range(0, len(fresh), ROWS_PER_CHUNK):
+            with self._office.store.commit() as commit:
+                for index in fresh[start : start + ROWS_PER_CHUNK]:
+                    commit.put_sealed(MANUAL, segment_key(provider, index), self._office.now().to_bytes(8, "little"))
+
+def _screen(
+    flagged: Flagged, provider: int, seen: Seen, parts: list[Shared], given: Given, clerk: str | None
+) -> Given:
+    """What flags make of answers to open permits.
+
+    Without a clerk those about persons of whom a clerk must decide (MANUAL, at any institution) become MANUAL. Own data
+    of a person flagged NO_SELF at this provider become NO_RECORD, whatever it answers.
+    """
+    waiting = seen.outcomes.words == 0
+    if clerk is None:
+        manual = flagged.manual_anywhere(seen.persons)
+        if manual is not None:
+            given = _turn(given, manual & waiting, Status.MANUAL)
+    if flagged.has(Flag.NO_SELF):
+        own = np.array([shared.procedure.startswith(OWN_DATA) for shared in parts] or [False])
+        blocked = flagged.no_self(seen.persons, provider) & own[seen.which] & waiting
+        given = _turn(given, blocked & (given.outcomes != Status.MANUAL), Status.NO_RECORD)
+    return given
+
+
+def _turn(given: Given, rows: npt.NDArray[np.bool_], outcome: Status) -> Given:
+    """Answers of which some have another outcome, and no payload."""
+    if not rows.any():
+        return given
+    payloads = given.payloads
+    if payloads is not None:
+        payloads = [None if turned else one for one, turned in zip(payloads, rows.tolist(), strict=True)]
+    return given._replace(
+        outcomes=np.where(rows, np.uint8(outcome), given.outcomes),
+        reasons=np.where(rows, np.uint8(0), given.reasons),
+        payloads=payloads,
+    )
+
+
+def _split(rows: npt.NDArray[np.intp], payloads: list[bytes | None] | None) -> list[npt.NDArray[np.intp]]:
+    """Rows in chunks of one transaction each."""
+    if payloads is None:
+        return [rows[start : start + ROWS_PER_CHUNK] for start in range(0, len(rows), ROWS_PER_CHUNK)]
+    every = np.fromiter((0 if one is None else len(one) for one in payloads), np.int64, len(payloads))
+    sizes = np.cumsum(every[rows])
+    if len(rows) <= ROWS_PER_CHUNK and (not len(rows) or sizes[-1] <= PAYLOAD_BYTES_PER_COMMIT_MAX):
+        return [rows] if len(rows) else []
+    chunks = []
+    start = 0
+    while start < len(rows):
+        before = int(sizes[start - 1]) if start else 0
+        end = int(np.searchsorted(sizes, before + PAYLOAD_BYTES_PER_COMMIT_MAX, side="right"))
+        end = min(max(end, start + 1), start + ROWS_PER_CHUNK)
+        chunks.append(rows[start:end])
+        start = end
+    return chunks
