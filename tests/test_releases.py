@@ -304,6 +304,45 @@ def test_the_provider_is_a_party_to_the_release_and_not_to_the_held_record(town:
     assert town.h.verify().ok
 
 
+def test_a_released_row_is_collected_answered_and_shown_like_any_other(town: Town) -> None:
+    held(town)
+    assert town.h.collect(town.towns[3]) == []
+    assert town.h.answers("nenkin", "a").status.tolist() == [int(Status.PENDING)] * 3 + [HELD]
+    town.h.release(("a", 3), "moved", clerk="suzuki")
+    answers = town.h.answers("nenkin", "a")
+    assert answers.status.tolist() == [int(Status.PENDING)] * 4
+    (permits,) = town.h.collect(town.towns[3])
+    assert permits.aliases.tobytes() == town.theirs[3][0].tobytes()
+    town.h.provide(town.towns[3], permits, Status.PROVIDED, [b"income"])
+    town.clock.now += DAY_S
+    answers = town.h.answers("nenkin", "a")
+    assert (answers.status.tolist()[3], answers.payloads[3]) == (int(Status.PROVIDED), b"income")
+    assert [record.kind for record in town.records(0)[:2]] == [Kind.PROVISION, Kind.RELEASE]
+    # Whoever withholds the held record withholds what came of it.
+    town.h.withhold(("a", 3), "family", REVIEW, requester="nenkin")
+    assert len(town.records(0)) == 3
+    assert town.h.fetched("nenkin", "a") == 1
+    assert town.h.verify().ok
+
+
+def test_a_released_row_that_nobody_answers_lapses(town: Town) -> None:
+    held(town)
+    town.clock.now += 5 * DAY_S
+    town.h.release(("a", 3), "moved", clerk="suzuki")
+    town.clock.now += 5 * DAY_S
+    lapsed, pending = int(Status.LAPSED), int(Status.PENDING)
+    # Its time begins with the release.
+    assert town.h.answers("nenkin", "a").status.tolist() == [lapsed] * 3 + [pending]
+    town.clock.now += 5 * DAY_S
+    assert town.h.answers("nenkin", "a").status.tolist() == [lapsed] * 4
+
+
+def test_a_released_row_of_a_body_that_does_not_know_the_person_says_so(town: Town) -> None:
+    town.ask("a", [0] * 5, town.strangers[:5])
+    town.h.release(("a", 4), "moved", clerk="suzuki")
+    assert town.h.answers("nenkin", "a").status.tolist() == [UNKNOWN_THERE] * 3 + [HELD, UNKNOWN_THERE]
+
+
 def test_released_again_nothing_is_added(town: Town) -> None:
     held(town)
     first = town.h.release(("a", 3), "moved", clerk="suzuki", requester="nenkin")

@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from hub.aliases import find_aliases
 from hub.append import append_records, lay_records, make_fields
@@ -151,6 +152,27 @@ def read_release(office: Office, snapshot: Snapshot, index: int) -> int | None:
     key = index.to_bytes(8, "big")
     value = snapshot.get(NAME, key)
     return None if value is None else _parse(key, value)
+
+
+def find_releases(snapshot: Snapshot, indexes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Indexes of the releases of held records (int64[N], any order), -1 where there is none.
+
+    Raises:
+        StorageError: an entry is damaged.
+    """
+    found = np.full(len(indexes), -1, dtype=np.int64)
+    if not len(indexes):
+        return found
+    # Each release is a clerk's work: there are few beside the rows that may be held.
+    below = (int(indexes.max()) + 1).to_bytes(8, "big")
+    items = snapshot.items(NAME, int(indexes.min()).to_bytes(8, "big"), below)
+    made = {int.from_bytes(key, "big"): _parse(key, value) for key, value in items}
+    if made:
+        held = np.array(sorted(made), dtype=np.int64)
+        place = np.minimum(np.searchsorted(held, indexes), len(held) - 1)
+        hit = held[place] == indexes
+        found[hit] = np.array([made[index] for index in held.tolist()], dtype=np.int64)[place[hit]]
+    return found
 
 
 def check_releases(office: Office, snapshot: Snapshot) -> None:
