@@ -87,6 +87,7 @@ class Reader:
         self.entries: list[bytes] = []
         self.leaves: list[bytes] = []
         self.tables: dict[tuple[int, int], dict[bytes, bytes]] = {}
+        self.flags: dict[tuple[int, bytes], int] = {}
         self.roots: dict[int, bytes] = {}
         for name in databases:
             reader = READERS.get(name.split(".")[0])
@@ -151,6 +152,7 @@ class Reader:
         expect(form == 2, "format")
         expect(fingerprint == sha256(b"hub/keys/2", *(self.keys[n] for n in KEY_NAMES))[:16], "fingerprint")
         self.state = msgspec.msgpack.decode(meta[b"state"])
+        self.next_draw = int.from_bytes(meta[b"tickets"], "little")
         self.origin, self.catalog = meta[b"origin"].decode(), meta[b"catalog"].decode()
         self.counts = {int.from_bytes(k[5:], "big"): int.from_bytes(v, "little") for k, v in meta.items() if len(k) == 9
                        and k[:5] == b"count"}  # fmt: skip
@@ -201,18 +203,36 @@ class Reader:
             buckets = [value[at : at + 64] for at in range(48, len(value), 64)]
             entries = [(place, e) for place, bucket in enumerate(buckets) for e in bucket_entries(bucket)]
             expect(len(entries) == n, "block entries")
-            for place, (alias, person, _) in entries:
+            for place, (alias, person, flags) in entries:
                 mixed = int.from_bytes(alias[:8], "little") if kind == 0 else mix(person)
                 expect(depth == 0 or mixed >> 64 - depth == prefix >> 32 - depth, "prefix")
                 at, passed = (mixed & 0xFFFFFFFF) * len(buckets) >> 32, 4 << ((mixed & 0xFFFF) * 6 >> 16)
                 while at != place:
-                    expect(buckets[at][63] & 3 == 3 and bool(buckets[at][63] & passed), "passed")
+                    # It was full then; one of its entries may have been removed since.
+                    expect(bool(buckets[at][63] & passed), "passed")
                     at = (at + 1) % len(buckets)
+                expect(flags < 8 or (kind == 0 and flags in (128, 192)), "flags")
+                if flags >= 128:
+                    self.flags[table >> 1, alias] = flags
                 half = self.tables.setdefault((table >> 1, kind), {})
                 half[alias if kind == 0 else struct.pack("<I", person)] = (
                     struct.pack("<I", person) if kind == 0 else alias
                 )
         expect(all(size == 1 << 32 for size in held.values()), "blocks cover the hashes")
+
+    def read_tickets(self, name: str) -> None:
+        self.tickets: dict[bytes, tuple[int, int, int]] = {}
+        for key, body in self.opened(name):
+            institution, n, form, at = struct.unpack_from("<HHB3xq", body)
+            expect(len(body) == 16 + 5 * n * (form == 1) and 1 <= n <= 800 and form <= 2 and at > 0, "draw")
+            draw = int.from_bytes(key)
+            expect(draw < self.next_draw and body[5:8] == bytes(3), "number of a draw")
+            persons = struct.unpack_from(f"<{n}I", body, 16) if form == 1 else (0xFFFFFFFF,) * n
+            states = body[16 + 4 * n :] if form == 1 else bytes([3 * (form == 2)]) * n
+            for position, (person, state) in enumerate(zip(persons, states, strict=True)):
+                expect(state <= 3 and (person < self.state["persons"]) == (state in (1, 2)), "ticket")
+                block = draw.to_bytes(6, "little") + struct.pack("<HIxxxx", institution, position)
+                self.tickets[aes(self.own_key("tickets"), block)] = institution, state, person
 
     def read_changes(self, name: str) -> None:
         for key, body in self.opened(name):
@@ -834,6 +854,7 @@ READERS: dict[str, Callable[[Reader, str], None]] = {
     "corrections": Reader.read_corrections, "holders": Reader.read_holders, "wanted": Reader.read_wanted,
     "holds": Reader.read_holds, "held": Reader.read_held,
     "requests": Reader.read_requests, "flagged": Reader.read_flagged, "payloadkeys": Reader.read_payload_keys,
+    "tickets": Reader.read_tickets,
     "inbox": Reader.opened, "inboxes": Reader.opened, "permits": Reader.opened, "outcomes": Reader.opened,
     "manual": Reader.opened, "payloads": Reader.opened, "released": Reader.read_released,
 }  # fmt: skip

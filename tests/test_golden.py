@@ -38,6 +38,23 @@ def check(databases: dict[str, Values]) -> None:
         assert table == told
         assert reader.tables[number, 1] == {person: alias for alias, person in told.items()}
         assert reader.counts[number] == len(told)
+    mhlw = reader.numbers["mhlw"]
+    ended = {bytes.fromhex(alias): struct.pack("<I", person) for alias, person in TOLD["ended"]}
+    holders = {bytes.fromhex(alias): struct.pack("<I", person) for alias, person in TOLD["holders"].items()}
+    assert reader.tables[mhlw, 0] == {**ended, **holders}
+    assert {person: alias for alias, person in holders.items()} == reader.tables[mhlw, 1]
+    assert reader.counts[mhlw] == len(holders)
+    replaced, revoked = 192, 128
+    assert [reader.flags.pop((mhlw, alias)) for alias in ended] == [replaced, replaced, revoked, replaced, revoked]
+    assert not reader.flags
+    for ticket, (status, alias) in TOLD["tickets"].items():
+        institution, state, person = reader.tickets[bytes.fromhex(ticket)]
+        held = reader.tables[mhlw, 1].get(struct.pack("<I", person))
+        waiting_or_none = 3 if state == 0 else 0
+        assert institution == mhlw
+        assert status == (state if state in (1, 2) and held is not None else waiting_or_none)
+        assert bytes.fromhex(alias) == (held if held is not None else bytes(16))
+    assert len(reader.tickets) == len(TOLD["tickets"])
     # The acquisition that was cut off has written some of its new persons; all of them stand in what was written down.
     known = {reader.pseudonym(code): person for person, code in enumerate(TOLD["codes"])}
     waiting = dict(reader.pending[1 << 23])

@@ -48,6 +48,7 @@ import hub.retain
 import hub.rundue
 import hub.runmerge
 import hub.runs
+from hub.aliases import find_aliases
 from hub.catalog import Catalog
 from hub.catalog.classes import ClassLine
 from hub.catalog.institutions import Institution
@@ -212,6 +213,7 @@ def fill(folder: Path) -> dict[str, Any]:
         golden.release_one()
         # The next one's merge has begun.
         merge_once(h._store, bytes_max=1)
+        golden.draw_and_end()
         tell(h, golden.told, golden.portal)
         more = [*golden.codes[7:33:2], *(f"{2 * 10**10 + n:011}" for n in range(40))]
         with changed(SMALL_ADDITION):
@@ -410,6 +412,36 @@ class Golden:
         self.ask("held", [16, 16], [TOWN, VILLAGE], JANUARY + 600, operator="clerk")
         h.release(("held", 1), "moved twice", clerk="another clerk", requester="nenkin")
         h.register_key("nenkin", bytes(PrivateKey(golden_bytes("payload key", 32)).public_key), clerk="clerk")
+
+    def draw_and_end(self) -> None:
+        """Tickets of one body in every state; aliases of it that were replaced, replaced again, and revoked."""
+        h, codes = self.h, self.codes
+        mine = h.acquire("mhlw", codes[40:44]).aliases
+        some, closed, waiting = h.tickets("mhlw", 6), h.tickets("mhlw", 2), h.tickets("mhlw", 3)
+        h.deliver("jlis", some[:4].copy(), codes[42:46])
+        h.deliver("jlis", closed, codes[46:48])
+        h.close_tickets("mhlw", np.concatenate((closed, some[3:4])))
+        again = h.reissue("mhlw", mine[:2].copy()).aliases
+        h.reissue("mhlw", again[:1].copy())
+        h.revoke("mhlw", np.concatenate((again[1:2], mine[2:3])))
+        tickets = np.concatenate((some, closed, waiting))
+        acquired = h.acquired("mhlw", tickets)
+        status = acquired.status.tolist()
+        self.told["tickets"] = {
+            ticket: [code, alias]
+            for ticket, code, alias in zip(hexes(tickets), status, hexes(acquired.aliases), strict=True)
+        }
+        ended = [*zip(hexes(mine[:3]), (40, 41, 42), strict=True), *zip(hexes(again), (40, 41), strict=True)]
+        self.told["ended"] = [[alias, person] for alias, person in ended]
+        self.told["holders"] = {alias: codes.index(code) for alias, code in self._holders("mhlw", codes[40:48])}
+
+    def _holders(self, institution: str, codes: list[str]) -> list[tuple[str, str]]:
+        """Who has an alias of these persons, and which; nobody gets one."""
+        number = self.h.catalog.institution(institution).number
+        with self.h._store.snapshot() as snapshot:
+            persons = np.array([self.codes.index(code) for code in codes], np.uint32)
+            aliases, status = find_aliases(snapshot, number, persons, self.h._workers)
+        return [(alias, code) for alias, code, none in zip(hexes(aliases), codes, status, strict=True) if not none]
 
     def fill_december(self) -> None:
         """Small inquiries of three days: keys all in the index, in part, and none."""

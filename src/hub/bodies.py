@@ -25,7 +25,7 @@ Row, before it is encrypted (AES-256-CTR, one block a row):
 | at | type | what |
 |---|---|---|
 | 0 | u32 | person |
-| 4 | u16 | provider, institution number |
+| 4 | u16 | provider, institution number; 0 = none |
 | 6 | u16 | decision: entry of the fields' decisions |
 | 8 | u8 | outcome, a ``Status`` |
 | 9 | u8 | kind, a ``Kind`` |

@@ -17,6 +17,7 @@ from typing import NoReturn
 
 from hub.commands import (
     acquire,
+    aliases,
     bench,
     catalog,
     flag,
@@ -78,7 +79,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="hub", description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("--version", action="version", version=f"hub {_version()}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
-    modules = (keep, catalog, acquire, holders, inquire, history, marks, flag, release, retain, tlog, keys, bench)
+    modules = (
+        keep, catalog, acquire, aliases, holders, inquire, history, marks, flag, release, retain, tlog, keys, bench,
+    )  # fmt: skip
     for module in modules:
         module.add_commands(commands)
     return parser

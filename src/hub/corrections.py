@@ -115,7 +115,8 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         handle: hand it to ``h.correct`` (kind CORRECTION_ASKED) or ``h.confirm`` (kind CORRECTION).
         kind: what is to be answered. at: when it was appended, UTC.
-        remark: what is asked, or the decision's reasons. by: who wrote it, an institution code.
+        remark: what is asked, or the decision's reasons. by: who wrote it, an institution code;
+            empty where it is a provider that was not named but found in a class.
         record: the record that is to be corrected.
     """
 
@@ -382,12 +383,16 @@ class Corrections:
         aliases, _ = find_aliases(snapshot, number, np.array([root.person], dtype=np.uint32), _ALONE)
         sides = sides_of(catalog, root, number)
         withheld = any(read_state(snapshot, root.index, side)[0] for side in sides)
+        by = told.shared.requester
+        if root.by_class and root.provider not in (0, number) and by == catalog.code_by_number(root.provider):
+            # Whoever asked a class is told here neither which body holds the person.
+            by = ""
         return Notice(
             handle=make_handle(office.keys, number, index),
             kind=Kind(told.kind),
             at=dt.datetime.fromtimestamp(told.requested_at, dt.UTC),
             remark=told.shared.remark or "",
-            by=told.shared.requester,
+            by=by,
             record=tell(catalog, root, number, aliases[0].tobytes(), withheld=withheld),
         )
 

@@ -76,14 +76,14 @@ def decode_inquiry(
     return Batch(inquiry, requester, rows, numbers, listed, digest.digest(), marks, agreed, classes)
 
 
-def decode_aliases(aliases: Any) -> Aliases:
-    """Check an aliases column: uint8[N, 16], C-contiguous, at most ``ROWS_PER_BATCH_MAX`` rows."""
+def decode_aliases(aliases: Any, name: str = "aliases") -> Aliases:
+    """Check an aliases column, or one of tickets: uint8[N, 16], C-contiguous, at most ``ROWS_PER_BATCH_MAX`` rows."""
     if not isinstance(aliases, np.ndarray):
-        raise RequestError(f"aliases: expected a numpy array uint8[N, 16], got {type(aliases).__name__}")
+        raise RequestError(f"{name}: expected a numpy array uint8[N, 16], got {type(aliases).__name__}")
     if aliases.dtype != np.uint8 or aliases.ndim != 2 or aliases.shape[1] != 16:
-        raise RequestError(f"aliases: expected uint8[N, 16], got {aliases.dtype}{list(aliases.shape)}")
+        raise RequestError(f"{name}: expected uint8[N, 16], got {aliases.dtype}{list(aliases.shape)}")
     if not aliases.flags.c_contiguous:
-        raise RequestError("aliases: expected rows one behind the other (C-contiguous), got another layout")
+        raise RequestError(f"{name}: expected rows one behind the other (C-contiguous), got another layout")
     _check_rows(len(aliases))
     return aliases
 

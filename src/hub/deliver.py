@@ -46,7 +46,7 @@ from hub.periods import PeriodKey, PeriodKeys, period_of
 from hub.sealed import unseal
 from hub.snapshot import Commit, Snapshot
 from hub.store import Store
-from hub.tail import changes_of, read_chunks
+from hub.tail import read_changes
 
 DELIVER_FROM = 1 << 21
 """Records behind the inboxes from which on they are sorted in: a provider of 1,741 gets 1,200 of them, in one value."""
@@ -65,7 +65,8 @@ STEP_BYTES = 1 << 20
 
 _MARK = struct.Struct("<QQI")
 _DAY_S = 86_400
-_DROP_AFTER_S = (INQUIRY_OPEN_DAYS_MAX + 1) * _DAY_S
+DROP_AFTER_S = (INQUIRY_OPEN_DAYS_MAX + 1) * _DAY_S
+"""A segment whose permits have all ended is dropped so long after the last one was requested: nobody names it."""
 
 
 class Stretch(NamedTuple):
@@ -191,11 +192,9 @@ class Deliverer:
             # A snapshot each: a long one would keep every page that is rewritten meanwhile.
             with self._store.snapshot() as snapshot:
                 bodies = Bodies(snapshot, self._periods, self._heads)
-                found = next(read_chunks(snapshot, bodies, at, mark.end), None)
-            if found is None:
+                changes = next(read_changes(snapshot, bodies, at, mark.end), None)
+            if changes is None:
                 break
-            chunk, rows = found
-            changes = changes_of(chunk.first, chunk.fields, rows)
             at = changes.end
             lefts.append(changes.left)
             numbers.append(np.repeat(np.array(changes.numbers, np.uint32), np.diff(changes.starts)))
@@ -274,14 +273,14 @@ class Deliverer:
             if outcomes.words.any():
                 put_outcomes(commit, number, int(segment.indexes[0]), outcomes)
                 written += 12 * len(segment.indexes)
-            made.append(_entry(segment, outcomes))
+            made.append(make_entry(segment, outcomes))
         put_inbox(commit, Inbox(number, mark.end, np.concatenate([entries, *made])))
         return written + ENTRY.itemsize * (len(entries) + len(made)) + 200
 
     def _drop(self, commit: Commit, inbox: Inbox, now: int) -> tuple[npt.NDArray[np.void], int]:
         """Leave out the segments that nobody can ask for any more; the others, to be changed."""
         entries = inbox.entries.copy()
-        gone = (entries["open"] == 0) & (entries["requested"] + _DROP_AFTER_S < now)
+        gone = (entries["open"] == 0) & (entries["requested"] + DROP_AFTER_S < now)
         for first in entries["first"][gone].tolist():
             commit.delete(PERMITS, segment_key(inbox.provider, first))
             commit.delete(OUTCOMES, segment_key(inbox.provider, first))
@@ -300,7 +299,7 @@ class Deliverer:
             state.words[:], state.released[:] = before.words, before.released
         _enter(segment.indexes, state, links, ends.words, ends.released)
         put_outcomes(commit, number, int(entry[0]["first"]), state)
-        entry[:] = _entry(segment, state)
+        entry[:] = make_entry(segment, state)
         return 12 * n
 
 
@@ -318,7 +317,8 @@ def _enter(
     state.words[place], state.released[place] = words, released
 
 
-def _entry(segment: PermitRows, outcomes: Outcomes) -> npt.NDArray[np.void]:
+def make_entry(segment: PermitRows, outcomes: Outcomes) -> npt.NDArray[np.void]:
+    """What an inbox says of a segment: ``ENTRY``[1]."""
     entry = np.zeros(1, ENTRY)
     waiting = outcomes.words == 0
     deadlines = np.array([part.deadline for part in segment.parts], dtype=np.int64)

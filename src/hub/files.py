@@ -2,8 +2,10 @@
 
 An **acquisition file** has the one column ``code``: a resident record code of 11 digits. An **inquiry file** has
 ``alias`` (32 hex digits), ``provider`` (an institution's code, or a class's label) and, where wanted, ``case`` (the
-requester's own case number) and ``consent`` (1 where the person consented, else 0). The first line of a CSV names the
-columns, in any order.
+requester's own case number) and ``consent`` (1 where the person consented, else 0). A **file of aliases** has the
+column ``alias``, one of **tickets** the column ``ticket`` (32 hex digits too); both may have the other columns that
+``hub acquire`` and ``hub tickets`` write, which are not looked at. A **delivery** has ``ticket`` and ``code``. The
+first line of a CSV names the columns, in any order.
 
 A row's number counts from 1, the header left out, blank lines counted but skipped. A row of the wrong shape becomes
 a rejected line with its cause; no cause repeats what the line holds.
@@ -46,9 +48,10 @@ CAUSES = (
     "institution: no body of the class has this code",
     "from: expected a day such as 2026-04-01",
     "to: expected a day such as 2026-04-01, not before from, or nothing",
+    "ticket: expected 32 hex digits",
 )
 """Why a line was rejected, numbered from 0."""
-COLUMNS, CODE, ALIAS, PROVIDER, CASE, CONSENT, CLASS, MEMBER, FROM, TO = range(10)
+COLUMNS, CODE, ALIAS, PROVIDER, CASE, CONSENT, CLASS, MEMBER, FROM, TO, TICKET = range(11)
 
 
 class Rejected(NamedTuple):
@@ -72,6 +75,21 @@ class CodePart(NamedTuple):
 
     def __repr__(self) -> str:
         return f"CodePart({self.number}, rows={len(self.row)}, rejected={len(self.rejected.line)})"
+
+
+class AliasPart(NamedTuple):
+    """Rows of a file of aliases or tickets, or of a delivery: row numbers, uint8[N, 16], codes or None, rejected lines,
+    rows read in all."""
+
+    number: int
+    row: npt.NDArray[np.int64]
+    aliases: Aliases
+    codes: npt.NDArray[np.int64] | None
+    rejected: Rejected
+    rows_read: int
+
+    def __repr__(self) -> str:
+        return f"AliasPart({self.number}, rows={len(self.row)}, rejected={len(self.rejected.line)})"
 
 
 class InquiryPart(NamedTuple):
@@ -106,20 +124,30 @@ def read_codes(path: str | os.PathLike[str], *, encoding: str = "auto", rows: in
     return CodeFile(open_table(path, ("code",), (), encoding), rows)
 
 
-def read_aliases(path: str | os.PathLike[str], *, encoding: str = "auto") -> Aliases:
-    """The column ``alias`` of a whole file, uint8[N, 16].
+def read_all_aliases(path: str | os.PathLike[str], *, encoding: str = "auto") -> Aliases:
+    """All of a file of aliases, uint8[N, 16].
 
     Raises:
         RequestError: as of :func:`read_codes`; or a line is no alias, which refuses all of them. It is named by number.
     """
     found: list[Aliases] = [np.empty((0, 16), np.uint8)]
-    for blocks in in_parts(open_table(path, ("alias",), (), encoding).blocks(), PART_ROWS):
-        aliases, ok = _concatenate(decode_aliases(b.columns["alias"]) for b in blocks)
-        _, keep, rejected, _ = judge_rows(blocks, 1, [(ok, ALIAS)])
-        if len(rejected.line):
-            raise RequestError(f"{path}: line {rejected.line[0]}: {CAUSES[rejected.cause[0]]}")
-        found.append(aliases[keep])
+    for part in read_aliases(path, encoding=encoding):
+        if len(part.rejected.line):
+            raise RequestError(f"{path}: line {part.rejected.line[0]}: {CAUSES[part.rejected.cause[0]]}")
+        found.append(part.aliases)
     return np.concatenate(found)
+
+
+def read_aliases(
+    path: str | os.PathLike[str], column: str = "alias", *, encoding: str = "auto", rows: int = PART_ROWS
+) -> AliasFile:
+    """Open a file of aliases, or of tickets (``column``). Else as :func:`read_codes`."""
+    return AliasFile(open_table(path, (column,), (), encoding, unread=("row", "status")), column, rows)
+
+
+def read_delivery(path: str | os.PathLike[str], *, encoding: str = "auto", rows: int = PART_ROWS) -> AliasFile:
+    """Open a delivery: tickets with resident record codes. Else as :func:`read_codes`."""
+    return AliasFile(open_table(path, ("ticket", "code"), (), encoding, unread=("row",)), "ticket", rows)
 
 
 def read_inquiry(
@@ -162,6 +190,29 @@ class CodeFile:
             codes, oks = zip(*(decode_digits(b.columns["code"], CODE_DIGITS) for b in blocks), strict=True)
             row, keep, rejected, read = judge_rows(blocks, first, [(np.concatenate(oks), CODE)])
             yield CodePart(number, row, np.concatenate(codes)[keep], rejected, read)
+            first += read
+
+
+class AliasFile:
+    """A file of aliases or tickets, or a delivery; iterate over its parts. ``rows_max``: no more rows than that."""
+
+    def __init__(self, table: Table, column: str, rows: int) -> None:
+        self.rows_max = table.rows_max
+        self._table, self._column, self._rows = table, column, rows
+
+    def __iter__(self) -> Iterator[AliasPart]:
+        first, cause = 1, TICKET if self._column == "ticket" else ALIAS
+        for number, blocks in enumerate(in_parts(self._table.blocks(), self._rows)):
+            aliases, ok = _concatenate(decode_aliases(b.columns[self._column]) for b in blocks)
+            checks = [(ok, cause)]
+            codes = None
+            if "code" in blocks[0].columns:
+                codes, code_ok = _concatenate(decode_digits(b.columns["code"], CODE_DIGITS) for b in blocks)
+                checks.append((code_ok, CODE))
+            row, keep, rejected, read = judge_rows(blocks, first, checks)
+            if not keep.all():
+                aliases, codes = aliases[keep], None if codes is None else codes[keep]
+            yield AliasPart(number, row, aliases, codes, rejected, read)
             first += read
 
 

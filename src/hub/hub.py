@@ -58,6 +58,7 @@ from hub.keeping import Keeping
 from hub.kept import note_exported
 from hub.lapse import Lapser
 from hub.limits import HISTORY_LIMIT, HISTORY_STEP_S
+from hub.lives import Lives
 from hub.locate import day_of_inquiry, locate_rows, stand_in_providers
 from hub.locating import Locating
 from hub.log import Log
@@ -122,7 +123,7 @@ class RequestStatus(msgspec.Struct, frozen=True, kw_only=True):
     complete: bool
 
 
-class Hub(Acts, Exchanging, Flagging, Keeping, Locating, PayloadKeys, Releasing):
+class Hub(Acts, Exchanging, Flagging, Keeping, Lives, Locating, PayloadKeys, Releasing):
     """An open hub folder. Made by :func:`open`; a context manager; may be used from several threads."""
 
     def __init__(
@@ -142,6 +143,7 @@ class Hub(Acts, Exchanging, Flagging, Keeping, Locating, PayloadKeys, Releasing)
         self._periods = PeriodKeys(self._store.folder / "keys" / "periods")
         self._heads = Heads()
         self._hold_keys = HoldKeys(self._store.folder / "keys" / "holds")
+        self._delivering = threading.Lock()
         self._retaining = threading.Lock()
         """Held by the one thread that erases."""
         self._merger: Merger | None = None
@@ -268,6 +270,9 @@ class Hub(Acts, Exchanging, Flagging, Keeping, Locating, PayloadKeys, Releasing)
     def acquire(self, institution: str, codes: Any) -> Acquired:
         """Give an institution aliases of the persons with these resident record codes (the embedded shortcut).
 
+        Whoever calls it holds codes and aliases. Where others are served nobody may: there ``tickets``, ``deliver`` and
+        ``acquired`` are its three parts.
+
         Idempotent: who has an alias there keeps it. Durable when it returns; after an error the same call again
         completes what is missing.
 
@@ -275,9 +280,12 @@ class Hub(Acts, Exchanging, Flagging, Keeping, Locating, PayloadKeys, Releasing)
             codes: list of 11-digit strings, or int64[N].
 
         Raises:
-            RequestError: a code is not 11 digits or the institution is unknown; nothing was changed.
+            RequestError: a code is not 11 digits, the institution is unknown, or the folder was served to others, ever;
+                nothing was changed.
             StorageError: the disk is full or failed; what was done before stands.
         """
+        with self._store.snapshot() as snapshot:
+            _check_never_served(snapshot, "acquire")
         number = self.catalog.institution(institution).number
         numbers = decode_codes(codes)
         return acquire(self._store, self._store.keys, number, numbers, self._workers, CODES_ABOVE)
@@ -298,8 +306,7 @@ class Hub(Acts, Exchanging, Flagging, Keeping, Locating, PayloadKeys, Releasing)
         rows = decode_aliases(aliases)
         numbers = decode_providers(catalog, providers, len(rows))
         with self._store.snapshot() as snapshot:
-            if snapshot.get("meta", b"served") is not None:
-                raise RequestError("resolve: expected a folder that was never served, got one that was")
+            _check_never_served(snapshot, "resolve")
             found = resolve_aliases(snapshot, number, numbers, rows, self._workers)
         return Resolved(found.aliases, found.status)
 
@@ -912,6 +919,11 @@ def _decide(catalog: Catalog, batch: Batch, at: int) -> Decided:
     if batch.by_class:
         providers = stand_in_providers(catalog, catalog.table(batch.inquiry, at), providers)
     return authorise(catalog, batch.inquiry, providers, at, consents=batch.consents)
+
+
+def _check_never_served(snapshot: Snapshot, what: str) -> None:
+    if snapshot.get("meta", b"served") is not None:
+        raise RequestError(f"{what}: expected a folder that was never served, got one that was")
 
 
 def _rows_in(request: Request, chunk: int) -> int:

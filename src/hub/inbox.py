@@ -204,6 +204,16 @@ def parse_inbox(key: bytes, value: object) -> Inbox:
     return Inbox(int.from_bytes(key, "big"), int.from_bytes(body[:8], "little"), entries)
 
 
+def segment_period(snapshot: Snapshot, provider: int, first: int) -> int:
+    """The period under whose key a segment is encrypted.
+
+    Raises:
+        StorageError: it is damaged.
+    """
+    key = segment_key(provider, first)
+    return int.from_bytes(unseal(PERMITS, key, snapshot.get(PERMITS, key) or b"")[:2], "little")
+
+
 def read_segment(snapshot: Snapshot, periods: PeriodKeys, provider: int, entry: np.void) -> PermitRows:
     """The permits of a segment.
 

@@ -99,6 +99,13 @@ def encrypt_blocks(cipher: Cipher[modes.ECB], blocks: Aliases) -> Aliases:
     return out[: blocks.size].reshape(-1, 16)
 
 
+def decrypt_blocks(cipher: Cipher[modes.ECB], blocks: Aliases) -> Aliases:
+    """What :func:`encrypt_blocks` made of blocks, undone."""
+    out = np.empty(blocks.size + 15, dtype=np.uint8)
+    cipher.decryptor().update_into(blocks.data.cast("B") if blocks.size else b"", out.data)
+    return out[: blocks.size].reshape(-1, 16)
+
+
 def make_keys(folder: Path) -> None:
     """Make the keys that are not there yet; what exists is never overwritten.
 

@@ -42,6 +42,16 @@ ROWS_PER_ACQUIRE_CHUNK = 12_582_912
 """Rows that one acquisition decides at once. Keys are random, so a chunk rewrites most blocks of its tables: few large
 chunks write less than many small ones. Beside its columns a chunk of new persons takes 600 MB of memory."""
 
+ROWS_PER_REISSUE_MAX = 65_536
+"""Aliases that one call reissues or revokes: all of a call is one transaction."""
+
+REISSUE_BYTES_MAX = 512 << 20
+"""Rewritten blocks of that transaction, which LMDB holds in memory. Each alias may rewrite three blocks of 24 KB, so an
+institution of more than 8 million takes fewer rows a call: of 60 million 7,281."""
+
+TICKET_DAYS = 30
+"""A ticket (取得番号) that was not used lapses after so many days: the register body delivers within days."""
+
 ITEMS_PER_INQUIRY_MAX = 64
 SECTION_CHARS_MAX = 100
 OPERATOR_CHARS_MAX = 100

@@ -168,12 +168,12 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """The hub's word that every row is durable. It holds no range of record numbers.
 
     Attributes:
-        request_id: the requester's own.
+        request_id: the requester's own; empty where a call has none.
         rows: rows of the batch, recorded and durable.
         received_at: seconds since 1970 at which the hub received the batch, by its own clock.
     """
 
-    request_id: str
+    request_id: str = ""
     rows: int
     received_at: int
 

@@ -136,6 +136,16 @@ def _open(periods: PeriodKeys, first: int, body: bytes) -> _Opened | None:
     return _Opened((period, nonce, at), sizes, (ends - lengths).tolist(), plain)
 
 
+def payload_sizes(periods: PeriodKeys, key: bytes, value: object) -> tuple[int, npt.NDArray[np.uint32]] | None:
+    """(period, bytes of each record's payload) of a stored value; None where its period's key is gone.
+
+    Raises:
+        StorageError: it is damaged.
+    """
+    opened = _open(periods, int.from_bytes(key, "big"), unseal(NAME, key, value))
+    return None if opened is None else (opened.head[0], opened.sizes)
+
+
 def forget_payloads(commit: Commit, periods: PeriodKeys, indexes: npt.NDArray[np.int64]) -> None:
     """Remove the payloads of these provisions (int64[N], ascending): they were fetched."""
     at = 0

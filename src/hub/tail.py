@@ -83,6 +83,12 @@ def read_chunks(snapshot: Snapshot, bodies: Bodies, first: int, below: int) -> I
         first = chunk.first + chunk.rows
 
 
+def read_changes(snapshot: Snapshot, bodies: Bodies, first: int, below: int) -> Iterator[Changes]:
+    """What the chunks from ``first`` on, to before ``below``, do to the inboxes; see :func:`read_chunks`."""
+    for chunk, table in read_chunks(snapshot, bodies, first, below):
+        yield changes_of(chunk.first, chunk.fields, table)
+
+
 def changes_of(first: int, fields: Fields, table: Rows) -> Changes:
     """What a chunk of records (``ROW``[N]) whose first has this index does to the inboxes."""
     kind, provider = table["kind"], table["provider"]

@@ -11,7 +11,7 @@ import hub
 from hub.commands.options import add_folder, print_table, take_alias, take_folder
 from hub.commands.progress import Progress, Stopping, add_progress
 from hub.errors import RequestError
-from hub.files import read_aliases
+from hub.files import read_all_aliases
 from hub.limits import FLAGS_PER_CALL_MAX
 from hub.messages import Aliases, Flag
 from hub.tables import ENCODINGS
@@ -61,7 +61,7 @@ def run_flag(arguments: argparse.Namespace) -> int:
     """Flag people in calls of bounded size, all of them known before the first."""
     folder, (institution,) = take_folder(arguments)
     if arguments.aliases is not None:
-        aliases = read_aliases(arguments.aliases, encoding=arguments.encoding)
+        aliases = read_all_aliases(arguments.aliases, encoding=arguments.encoding)
     else:
         aliases = take_alias(arguments.alias).reshape(1, 16)
     chosen = Flag.NONE

@@ -24,7 +24,7 @@
 
 | at | type | what |
 |---|---|---|
-| 0 | u32 | provider, institution number |
+| 0 | u32 | provider, institution number; 0 = none |
 | 4 | u8 | outcome, a ``Status`` |
 | 5 | u8 | kind, a ``Kind`` |
 | 6 | u16 | 0 |
