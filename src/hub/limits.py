@@ -151,6 +151,13 @@ HOLD_YEARS_MAX = 10
 HOLD_GROUND_CHARS_MAX = 400
 HOLD_BY_CHARS_MAX = 100
 
+ASKED_BYTES_MAX = 1 << 29
+"""Memory of the tables of who was asked today: at most 4 bytes a person of the hub for a list of items of a requester.
+Beyond it the tables that were not used for longest leave, and are read from the log when they are needed."""
+
+ASKED_LISTS_MAX = 256
+"""Lists of items of one requester in a day that have a table: each is compared with those that share an item."""
+
 HISTORY_LIMIT_MAX = 1_000
 HISTORY_LIMIT = 100
 

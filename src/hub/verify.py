@@ -34,6 +34,7 @@ from hub.log import Log, StoredTree
 from hub.markcheck import check_links, check_marks
 from hub.messages import Kind
 from hub.periods import PeriodKeys, period_name
+from hub.releases import check_releases
 from hub.runcheck import check_blocks, check_runs
 from hub.runs import read_runs
 from hub.sealed import unseal, value_sum
@@ -155,7 +156,7 @@ class Verifier:
         names = [
             "meta", "changes", "pending", "catalogs", "nodes", "checkpoints", "marks", "corrections", "events",
             "erasures", "holds", "held", "flagged", "payloadkeys", "holders", "wanted", "tickets",
-            "inbox", "inboxes", "permits", "outcomes", "manual", "payloads",
+            "inbox", "inboxes", "permits", "outcomes", "manual", "payloads", "released",
         ]  # fmt: skip
         days = (self._store.request_database(day, create=False) for day in sorted(self._store.request_days()))
         names += [name for name in days if name is not None]
@@ -381,6 +382,7 @@ class Verifier:
     def _check_marks(self) -> None:
         with self._store.snapshot() as snapshot:
             check_marks(snapshot, self._office)
+            check_releases(self._office, snapshot)
 
     def _check_flags(self) -> None:
         with self._store.snapshot() as snapshot:
