@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from hub.asked import COUNTED
-from hub.askedrows import Items, People, Question, Rows, count_together
-from hub.bodies import ROW, Bodies, Chunk, Heads, read_place
+from hub.askedrows import People, Question, Rows, count_together
+from hub.bodies import ROW, Bodies, Heads, read_place
 from hub.erasures import read_erasures
 from hub.handles import QUESTIONS
 from hub.history import find_records, person_keys
@@ -21,6 +21,7 @@ from hub.limits import REQUEST_DAYS
 from hub.periods import PeriodKeys
 from hub.snapshot import Snapshot
 from hub.store import Store
+from hub.tlog.entry import decode_shared, middle_of
 
 # By tables: of a chunk of one row each call of numpy costs more than its work.
 _IS_QUESTION, _IS_COUNTED = (np.isin(np.arange(256), values) for values in (QUESTIONS, COUNTED))
@@ -33,6 +34,7 @@ _LOOK_UP_NS, _CHUNK_NS, _RECORD_NS = 300_000, 60_000, 15
 """A person looked up in the index; a chunk of the day read whole, and each record in it: what costs less is done."""
 
 _PLACES_SAMPLED = 8
+_QUESTIONS_KEPT = 4_096
 
 
 class AskedLog:
@@ -40,6 +42,8 @@ class AskedLog:
 
     def __init__(self, store: Store, periods: PeriodKeys, heads: Heads) -> None:
         self._store, self._periods, self._heads = store, periods, heads
+        self._questions: dict[bytes, Question] = {}
+        """Of shared fields but inquiry and commitment: those of small inquiries come again and again."""
 
     def __repr__(self) -> str:
         return "AskedLog()"
@@ -61,9 +65,9 @@ class AskedLog:
                 for _ in range(_CHUNKS_AT_A_TIME):
                     if index >= snapshot.state.records:
                         break
-                    chunk, raw = bodies.whole(index)
-                    index += chunk.rows
-                    found += _rows_of(chunk, raw.view(ROW)[:, 0], requester)
+                    fields, raw = bodies.plain(index)
+                    index += len(raw)
+                    found += self._rows_of(fields.shared, raw.view(ROW)[:, 0], requester)
                 done = index >= snapshot.state.records
             yield from found
             if done:
@@ -93,8 +97,40 @@ class AskedLog:
                     return
                 shared = chunk.shared[row["decision"]]
                 found = shared.requester, shared.items
-                if row["kind"] in QUESTIONS and row["outcome"] in COUNTED and count_together(found, question):
+                counts = row["kind"] in QUESTIONS and row["outcome"] in COUNTED and row["provider"] != 0
+                if counts and count_together(found, question):
                     yield Rows(found, row["person"].reshape(1), row["provider"].reshape(1))
+
+
+    def _rows_of(self, shared: list[bytes], rows: np.ndarray, requester: str | None) -> Iterator[Rows]:
+        """The rows of a chunk that count, by question."""
+        numbers: dict[Question, int] = {}
+        of_decision = np.empty(len(shared), dtype=np.int32)
+        for decision, raw in enumerate(shared):
+            question = self._question_of(raw)
+            wanted = requester is None or question[0] == requester
+            of_decision[decision] = numbers.setdefault(question, len(numbers)) if wanted else -1
+        number = of_decision.take(rows["decision"])
+        number[~(_IS_QUESTION.take(rows["kind"]) & _IS_COUNTED.take(rows["outcome"]))] = -1
+        number[rows["provider"] == 0] = -1
+        order = np.argsort(number, kind="stable") if len(numbers) > 1 else np.flatnonzero(number >= 0)
+        ends = np.searchsorted(number.take(order), np.arange(len(numbers) + 1)).tolist()
+        for question, at in numbers.items():
+            part = rows[order[ends[at] : ends[at + 1]]]
+            if len(part):
+                yield Rows(question, np.ascontiguousarray(part["person"]), part["provider"].astype(np.uint32))
+
+    def _question_of(self, raw: bytes) -> Question:
+        middle = middle_of(raw)
+        found = None if middle is None else self._questions.get(middle)
+        if found is None:
+            shared = decode_shared(raw)
+            found = shared.requester, shared.items
+            if middle is not None:
+                if len(self._questions) >= _QUESTIONS_KEPT:
+                    self._questions.clear()
+                self._questions[middle] = found
+        return found
 
 
 def first_since(snapshot: Snapshot, since: int) -> int:
@@ -124,20 +160,3 @@ def _scan_ns(snapshot: Snapshot, since: int) -> float:
     # The mean of 1 / rows over records is chunks / records.
     chunks = (end - first) * sum(1 / read_place(snapshot, place).rows for place in places) / len(places)
     return _CHUNK_NS * chunks + _RECORD_NS * (end - first)
-
-
-def _rows_of(chunk: Chunk, rows: np.ndarray, requester: str | None) -> Iterator[Rows]:
-    """The rows of a chunk that count, by question."""
-    numbers: dict[tuple[str, Items], int] = {}
-    of_decision = np.empty(len(chunk.shared), dtype=np.int32)
-    for decision, shared in enumerate(chunk.shared):
-        wanted = requester is None or shared.requester == requester
-        of_decision[decision] = numbers.setdefault((shared.requester, shared.items), len(numbers)) if wanted else -1
-    number = of_decision.take(rows["decision"])
-    number[~(_IS_QUESTION.take(rows["kind"]) & _IS_COUNTED.take(rows["outcome"]))] = -1
-    order = np.argsort(number, kind="stable") if len(numbers) > 1 else np.flatnonzero(number >= 0)
-    ends = np.searchsorted(number.take(order), np.arange(len(numbers) + 1)).tolist()
-    for question, at in numbers.items():
-        part = rows[order[ends[at] : ends[at + 1]]]
-        if len(part):
-            yield Rows(question, np.ascontiguousarray(part["person"]), part["provider"].astype(np.uint32))

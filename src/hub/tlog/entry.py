@@ -156,6 +156,14 @@ def join_shared(inquiry: bytes, middle: bytes, supervised: bytes) -> bytes:
     return b"".join((b"\x9f\x01\xc4\x08", inquiry, middle, b"\xc4\x20", supervised, b"\xc0"))
 
 
+def middle_of(raw: bytes) -> bytes | None:
+    """What :func:`shared_middle` gives of encoded shared fields that end without a remark; None of others."""
+    end = raw[-_SUPERVISED_BYTES:]
+    if raw.startswith(b"\x9f\x01\xc4\x08") and end.startswith(b"\xc4\x20") and end.endswith(b"\xc0"):
+        return raw[_INQUIRY_END:-_SUPERVISED_BYTES]
+    return None
+
+
 def unsupervise(raw: bytes) -> bytes:
     """Encoded shared fields without commitment (zeros instead) and remark: the same for all chunks of an inquiry."""
     if raw[-_SUPERVISED_BYTES:].startswith(b"\xc4\x20") and raw.endswith(b"\xc0"):
