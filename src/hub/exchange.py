@@ -20,7 +20,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hub import _core
 from hub.bodies import Bodies, Fields, Heads
 from hub.deliver import all_inboxes
 from hub.errors import RequestError
@@ -183,7 +182,7 @@ class State:
         Raises:
             RequestError: one is there twice.
         """
-        order = _core.order_by_key(indexes)
+        order = np.argsort(indexes)
         inbox = self.inbox(provider)
         n = len(indexes)
         sorted_indexes = indexes[order]
