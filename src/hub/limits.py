@@ -110,8 +110,8 @@ PERMIT_DAYS_MAX = 28
 Retention counts on it as well, see ``INQUIRY_OPEN_DAYS_MAX``."""
 
 PROVIDERS_PER_PERSON_MAX = 3
-"""Providers that one inquiry may ask about one person where the catalog says nothing else: the present municipality,
-the one of 1 January and one more. Asking everybody where a person is known is no inquiry but a search."""
+"""Providers that a requester may ask about one person and item in a day where the catalog says nothing else: the
+present municipality, the one of 1 January and one more. Asking everybody where a person is known is a search."""
 
 FAN_OUT_PROVIDERS_MAX = 255
 """The most of them that the catalog may allow a procedure; it fits a byte."""
