@@ -15,10 +15,10 @@ import hub
 import hub.deliver
 import hub.delivery
 from hub.deliver import DROP_AFTER_S
+from hub.ends import Ends, append_ends
 from hub.errors import RequestError, StorageError
 from hub.inbox import ENTRY, ENTRY_BYTES
 from hub.messages import Kind, Status
-from hub.provide import Ends, append_ends
 from hub.sealed import unseal
 from hub.tlog.entry import decode_shared
 from inquiries import tax_inquiry
@@ -308,7 +308,7 @@ def end_of_waiting(h: hub.Hub, town: str) -> Ends:
     return Ends(
         np.full(1, provider, np.uint16), rows.indexes[at], rows.persons[at], rows.which[at], rows.parts,
         [decode_shared(part.shared) for part in rows.parts], np.full(1, Status.EMPTY, np.uint8),
-        np.zeros(1, np.uint8), None, None, Kind.PROVISION, None,
+        np.zeros(1, np.uint8), None, None, Kind.PROVISION, None, None,
     )  # fmt: skip
 
 

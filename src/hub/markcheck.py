@@ -30,7 +30,7 @@ _FEW = 64
 _OF_PERMIT = np.zeros(256, dtype=np.bool_)
 _OF_PERMIT[[Kind.PROVISION, Kind.LAPSE, Kind.RELEASE]] = True
 _FOLLOWS = np.zeros(256, dtype=np.bool_)
-_FOLLOWS[list(FOLLOWING)] = True
+_FOLLOWS[[*FOLLOWING, Kind.RELEASE]] = True
 
 
 class Told:
@@ -114,7 +114,7 @@ def _check_corrections(snapshot: Snapshot, office: Office, bodies: Bodies, catal
 def _check_standing(
     snapshot: Snapshot, bodies: Bodies, catalog: Catalog, root: Stood, standing: Standing, name: str
 ) -> None:
-    holders = {root.shared.requester, catalog.institution_by_number(root.provider).code, OPERATOR}
+    holders = {root.shared.requester, catalog.code_by_number(root.provider), OPERATOR}
     for kind, entries in ((Kind.CORRECTION_ASKED, standing.asked), (Kind.CORRECTION, standing.decided)):
         for entry in entries:
             record = _read(snapshot, bodies, entry.index, name)

@@ -33,8 +33,9 @@ What a history needs of a mark, its first sixteen bytes, is not encrypted; who, 
 
 A record is shown if neither side withholds it and, where its person is under a protection that covers it, every party
 to it has judged it under that protection; the provider is one unless the outcome is one of 1 to 7 (``handles.py``).
-What follows a record (corrections, provisions, lapses, releases) is
-shown with it or not at all; what follows an erased one is not shown, since its marks were erased with it.
+What follows a record (corrections, provisions, lapses) is
+shown with it or not at all; what follows an erased one is not shown, since its marks were erased with it. A release has
+marks of its own, and is shown only where the held record is shown too.
 """
 
 from __future__ import annotations
@@ -76,11 +77,13 @@ FOLLOWING = frozenset(
         int,
         (
             Kind.CORRECTION_ASKED, Kind.CORRECTION, Kind.CONFIRMATION,
-            Kind.PROVISION, Kind.LAPSE, Kind.RELEASE,
+            Kind.PROVISION, Kind.LAPSE,
         ),
     )
 )  # fmt: skip
-"""Kinds of records that go back to an inquiry, and are shown with it or not at all."""
+"""Kinds of records that go back to an inquiry or a release, and are shown with it or not at all.
+
+A release is none of them: its provider is a party to it and not to the held record, and may withhold it."""
 
 
 class Inside(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
@@ -268,7 +271,21 @@ class Visibility:
                 for key, value in zip(keys, values, strict=True)
             ]
         states = iter(marks)
-        return [root if root and self._may_be_shown(root, next(states), next(states)) else None for root in roots]
+        shown = [root if root and self._may_be_shown(root, next(states), next(states)) else None for root in roots]
+        return self._without_hidden_releases(shown)
+
+    def _without_hidden_releases(self, roots: list[Found | None]) -> list[Found | None]:
+        """Roots, but for releases of held records that may not be shown."""
+        released = [(at, one) for at, one in enumerate(roots) if one and int(one.row["kind"]) == Kind.RELEASE]
+        if released:
+            links = [_earlier(one.located.index, link_of(one.row)) for _, one in released]
+            places, located, rows = self._bodies.read_kept(links)
+            held = [Found(linked, row) for linked, row in zip(located, rows, strict=True)]
+            shown = dict(zip(places, self.roots(held), strict=True))
+            for place, (at, _) in enumerate(released):
+                if shown.get(place) is None:
+                    roots[at] = None
+        return roots
 
     def _follow(self, found: Sequence[Found]) -> list[Found | None]:
         """The records that these go back to, a link of all of them at a time: half of a history follows another."""
@@ -342,10 +359,24 @@ def _too_many(index: int) -> StorageError:
 # -- with an inquiry
 
 
-class NewMark(NamedTuple):
-    """A mark that comes with its record: the record's position in its chunk, and everything else but its index."""
+class Marking(NamedTuple):
+    """A record's position in its chunk, the side that marks it and the institution there, its clerk, the mark."""
 
     position: int
+    side: int
+    institution: str
+    clerk: str | None
+    mark: Withhold
+
+    def __repr__(self) -> str:
+        return "Marking()"
+
+
+class NewMark(NamedTuple):
+    """A mark that comes with its record: the record's position in its chunk, side, and all else but its index."""
+
+    position: int
+    side: int
     value: bytes
     event: bytes
 
@@ -353,21 +384,19 @@ class NewMark(NamedTuple):
         return "NewMark()"
 
 
-def prepare_marks(
-    key: PeriodKey, requester: str, operator: str | None, at: int, rows: list[tuple[int, Withhold]]
-) -> list[NewMark]:
-    """Encrypt the requester's marks of a chunk; needs no lock. ``rows``: (position in the chunk, mark)."""
+def prepare_marks(key: PeriodKey, at: int, rows: Sequence[Marking]) -> list[NewMark]:
+    """Encrypt the marks with which records of a chunk begin; needs no lock."""
     prepared = []
-    for position, mark in rows:
-        inside = Inside(institution=requester, ground=mark.ground, clerk=operator, at=at)
+    for position, side, institution, clerk, mark in rows:
+        inside = Inside(institution=institution, ground=mark.ground, clerk=clerk, at=at)
         until = mark.until.toordinal()
         head = _mark_head(Mark(True, key.period, until, 0, inside))
         told = Told(
-            at=at, kind=EventKind.WITHHELD, institution=requester, clerk=operator, ground=mark.ground, until=until,
-            side=REQUESTER, withheld=True,
+            at=at, kind=EventKind.WITHHELD, institution=institution, clerk=clerk, ground=mark.ground, until=until,
+            side=side, withheld=True,
         )  # fmt: skip
         value = head + encrypt(key.marks, NAME, key.period, inside)
-        prepared.append(NewMark(position, value, encrypt_event(key.marks, key.period, told)))
+        prepared.append(NewMark(position, side, value, encrypt_event(key.marks, key.period, told)))
     return prepared
 
 
@@ -375,5 +404,5 @@ def put_new_marks(commit: Commit, marks: Sequence[NewMark], period: int, first: 
     """Write the marks of a chunk whose first record has this index."""
     for mark in marks:
         index = first + mark.position
-        commit.put_sealed(NAME, mark_key(index, REQUESTER), mark.value)
+        commit.put_sealed(NAME, mark_key(index, mark.side), mark.value)
         put_event(commit, period, index, mark.event)

@@ -8,8 +8,9 @@ over the socket, with the job's own pipe passed along, so that a kill costs mill
 * ``retain``: erase what has expired by the clock ``now``;
 * ``hold``: open a folder and keep it until killed;
 * ``faulty``: one operation of a plan with a fault in force (under the recorder), again when that is said to be safe;
+* ``lives``: a life of aliases from where its journal is, to ``stop`` or until killed, perhaps with a fault in force;
 * ``steps``: open, operations of a plan with exports and merges between, with a fault in force all the while;
-* ``life``: open, the steps of an exchange (``lives.py``), with a fault in force or until killed.
+* ``trades``: open, the steps of an exchange (``trades.py``), with a fault in force or until killed.
 
 Started as ``python child.py - JOB FD``: one job in this process, frames go to the descriptor.
 """
@@ -33,6 +34,7 @@ if __name__ == "__main__":
 
 import lives
 import proof
+import trades
 
 import hub
 import hub.additions
@@ -60,8 +62,10 @@ def run_job(job: dict[str, Any], fd: int, catalog: hub.Catalog) -> None:
         case "steps":
             plan = proof.Plan(job["seed"], proof.Profile(**job["profile"]), catalog)
             Steps(job, plan, lambda frame: os.write(fd, frame)).run()
-        case "life":
-            run_life(job, lambda frame: os.write(fd, frame))
+        case "lives":
+            run_lives(job, lambda frame: os.write(fd, frame))
+        case "trades":
+            run_trades(job, lambda frame: os.write(fd, frame))
         case "create":
             os.write(fd, proof.frame(proof.STARTED))
             hub.open(job["folder"], create=True).close()
@@ -126,6 +130,35 @@ def run_faulty(job: dict[str, Any], plan: proof.Plan, send: Callable[[bytes], An
     h.close()
 
 
+def run_lives(job: dict[str, Any], send: Callable[[bytes], Any]) -> None:
+    """Steps of a life; one that fails is done again, by this process or, where it must not, a hub opened anew."""
+    h = hub.open(job["folder"])
+    send(proof.frame(proof.OPENED))
+    shim = ctypes.CDLL(None) if "fail" in job else None
+    if shim is not None:
+        assert shim.iolog_fail(job["fail"].encode()) == 0
+
+    def attempt(step: Callable[[hub.Hub], Any]) -> Any:
+        nonlocal h
+        try:
+            return step(h)
+        except hub.errors.StorageError as error:
+            assert shim is not None
+            shim.iolog_fail(b"")
+            send(proof.frame(proof.FAILED if error.retry_safe else proof.STOPPED))
+            if not error.retry_safe:
+                h.close()
+                h = hub.open(job["folder"])
+            return step(h)
+
+    kinds = {"started": proof.STARTED, "done": proof.DONE}
+    path = Path(job["journal"])
+    lives.run_lives(path, job["seed"], job.get("stop"), lambda word: send(proof.frame(kinds[word])), attempt)
+    if shim is not None:
+        send(proof.frame(proof.COUNTED, shim.iolog_seen()))
+    h.close()
+
+
 class Steps:
     """Everything durable that a hub does, in an order that is the same each time: the merges are waited for.
 
@@ -184,21 +217,21 @@ class Steps:
         self._send(proof.frame(proof.REFUSED))
 
 
-def run_life(job: dict[str, Any], send: Callable[[bytes], Any]) -> None:
+def run_trades(job: dict[str, Any], send: Callable[[bytes], Any]) -> None:
     """The steps of an exchange from ``first`` on; after a failure the same again, reopened where that is needed."""
-    lives.make_small()
+    trades.make_small()
     shim = ctypes.CDLL(None) if job["fail"] else None
-    clock, desk = lives.LifeClock(), lives.Desk(Path(job["desk"]))
+    clock, desk = trades.TradeClock(), trades.Desk(Path(job["desk"]))
     clock.step = job["first"]
     assert shim is None or shim.iolog_fail(job["fail"].encode()) == 0
     h: hub.Hub | None = None
-    for step in range(job["first"], lives.STEPS):
+    for step in range(job["first"], trades.STEPS):
         send(proof.frame(proof.STARTED, step))
         clock.step = step
         for tries in range(3):
             try:
                 h = h or hub.open(job["folder"], clock=clock)
-                lives.perform(h, desk, step)
+                trades.perform(h, desk, step)
                 break
             except hub.errors.StorageError as error:
                 assert tries < 2, "expected one fault to fail a step no more than twice"
