@@ -531,6 +531,22 @@ def test_what_was_fetched_is_forgotten_and_the_rest_stays(parties: Parties) -> N
     assert parties.h.verify().problems == ()
 
 
+@pytest.mark.parametrize("others", [1, 4])
+def test_after_fetching_nothing_of_another_request_is_shown_instead(parties: Parties, others: int) -> None:
+    parties.ask("r1", [0, 1])
+    first, second = permit_of(parties, 0), permit_of(parties, 1)
+    parties.h.provide(parties.town, first, Status.PROVIDED, [b"first"])
+    # Another's stand between the two.
+    parties.ask("r2", list(range(2, 2 + others)))
+    theirs = np.setdiff1d(all_permits(parties), second)
+    parties.h.provide(parties.town, theirs, Status.PROVIDED, [b"another's"] * others)
+    parties.h.provide(parties.town, second, Status.PROVIDED, [b"second"])
+    assert parties.h.answers("nenkin", "r1").payloads == [b"first", b"second"]
+    assert parties.h.fetched("nenkin", "r1") == 2
+    assert parties.h.answers("nenkin", "r1").payloads == [None, None]
+    assert parties.h.answers("nenkin", "r2").payloads == [b"another's"] * others
+
+
 @pytest.mark.parametrize("late_s", [0, 1])
 def test_a_payload_is_kept_for_its_days_and_not_a_day_longer(parties: Parties, late_s: int) -> None:
     parties.ask("r1", [0])
