@@ -31,6 +31,7 @@ import hub
 import hub.answers
 import hub.deliver
 import hub.delivery
+import hub.exchange
 import hub.provide
 import hub.requests
 import hub.tail
@@ -57,6 +58,7 @@ SMALL = {
     (hub.deliver, "STEP_BYTES"): 1, (hub.deliver, "DELIVER_FROM"): 8, (hub.tail, "SMALL_ROWS"): 2,
     (hub.tail, "BULK_ENDS_MAX"): 1, (hub.answers, "FEW_ROWS"): 3, (hub.provide, "ROWS_PER_CHUNK"): 4,
     (hub.requests, "ROWS_PER_CHUNK"): 4, (hub.delivery, "DELAY_S"): 3_600.0,
+    (hub.exchange, "SPAN_PER_ROW"): 1, (hub.exchange, "SPAN_MIN"): 2,
 }  # fmt: skip
 """So small that a few rows meet every form: several segments, stretches, steps, chunks, arrays."""
 
