@@ -788,3 +788,34 @@ def test_a_record_that_follows_cannot_be_marked_by_itself(parties: Parties) -> N
     number = parties.h.catalog.institution(parties.town).number
     with pytest.raises(RequestError, match="expected a record of an inquiry"):
         parties.h.withhold(make_handle(parties.h._store.keys, number, answer.index), "ground", REVIEW)
+
+
+@pytest.mark.parametrize("sorted_in", [False, True])
+def test_a_released_row_is_answered_like_any_other_and_withheld_with_its_inquiry(
+    parties: Parties, sorted_in: bool
+) -> None:
+    towns = [body.code for body in parties.h.catalog.institutions("市町村長")[:5]]
+    aliases = np.ascontiguousarray(parties.nenkin[[0] * 5])
+    for town in towns[1:]:
+        parties.h.acquire(town, parties.codes)
+    asked = parties.h.inquire(tax_inquiry("r1"), aliases, towns)
+    row = asked.status.tolist().index(Status.HELD)
+    assert parties.h.collect(towns[row]) == []
+    parties.h.release(("r1", row), "転居が続いたため", clerk="佐藤")
+    assert stands(parties)[row] == Status.PENDING
+    if sorted_in:
+        parties.h._delivery.deliver()
+    (permits,) = parties.h.collect(towns[row])
+    parties.h.provide(towns[row], permits, Status.PROVIDED, [b"x"])
+    assert parties.h.answers("nenkin", "r1").payloads[row] == b"x"
+    shown = parties.h.history(parties.portal[0], institution=towns[row]).records
+    assert [(record.kind, record.outcome) for record in shown] == [
+        (Kind.PROVISION, Status.PROVIDED), (Kind.RELEASE, Status.OK), (Kind.INQUIRY, Status.HELD),
+    ]  # fmt: skip
+    assert [record.link for record in shown] == [shown[1].index, shown[2].index, None]
+    whole = parties.shown(0)
+    parties.h.withhold(("r1", row), "第三者の安全", REVIEW)
+    assert set(whole) - set(parties.shown(0)) == {record.index for record in shown}
+    for limit in (1, 2, 3):
+        assert len(parties.shown(0, limit=limit)) == len(whole) - 3
+    assert parties.h.verify().problems == ()

@@ -103,7 +103,8 @@ class ExchangeMachine(RuleBasedStateMachine):
         self.open()
 
     def open(self) -> None:
-        self.h = hub.open(self.root / "hub", create=True, clock=self.clock)
+        # One thread: which of a person's rows are held depends on the order in which chunks are prepared.
+        self.h = hub.open(self.root / "hub", create=True, clock=self.clock, threads=1)
 
     @initialize(known=st.lists(st.booleans(), min_size=PERSONS * TOWNS, max_size=PERSONS * TOWNS))
     def acquire(self, known: list[bool]) -> None:
@@ -127,7 +128,10 @@ class ExchangeMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: len(self.requests) < 8)
     @rule(
-        rows=st.lists(st.tuples(st.integers(0, STRANGER), st.integers(0, TOWNS - 1)), min_size=1, max_size=12),
+        rows=st.one_of(
+            st.lists(st.tuples(st.integers(0, STRANGER), st.integers(0, TOWNS - 1)), min_size=1, max_size=12),
+            st.integers(0, PERSONS - 1).map(lambda person: [(person, town) for town in range(TOWNS)]),
+        ),
         bulk=st.booleans(),
     )
     def inquire(self, rows: list[tuple[int, int]], bulk: bool) -> None:
@@ -240,7 +244,7 @@ class ExchangeMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.numbers)
     @rule(data=st.data(), made_up=st.integers(0, (1 << 64) - 1))
     def provide_what_is_another_s(self, data: st.DataObject, made_up: int) -> None:
-        number = data.draw(st.sampled_from(sorted(self.numbers)))
+        number = data.draw(st.sampled_from(list(self.numbers)))
         town = (self.numbers[number].town + 1) % TOWNS
         own = next((one for one, row in self.numbers.items() if row.town == town), made_up)
         before = self.size()
