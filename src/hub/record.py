@@ -15,9 +15,8 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from hub import _core
 from hub.aliases import NOBODY
-from hub.append import Grown, Laid, append_records, lay_records, make_fields
+from hub.append import Grown, Laid, append_records, lay_records, make_fields, order_by_person
 from hub.batch import Batch, Decided, Resolution
 from hub.bodies import ROW, Fields
 from hub.catalog import DecisionTable
@@ -63,7 +62,7 @@ def prepare_chunk(
     np.copyto(status, resolution.status, where=status == Status.OK)
     known = np.flatnonzero(resolution.persons != NOBODY)
     person_keys = key.person_keys(resolution.persons[known])
-    order = _core.order_by_key(person_keys)
+    order = order_by_person(person_keys)
     place = known[order]
     stored = status | NO_RECORD_BIT
     stored[known] = status[known]
