@@ -1,8 +1,8 @@
 """Who guesses the bit: what two parties saw of two persons -> features -> simple classifiers, all in numpy.
 
-A *sight* is what one party read of one person: name -> number or bytes. A game hands over two sights of one party, in the
-order of the persons, and two of another party, in the same order or the other one: that is the bit. The features are the
-same for every sight and every name, so that nobody chooses only those that are known to be safe.
+A *sight* is what one party read of one person: name -> number or bytes. A game hands over two sights of one party and
+two of another, whose persons stand in the same order or the other way round: that is the bit. The features are the same
+for every sight and every name, so that nobody chooses only those that are known to be safe.
 """
 
 from __future__ import annotations
@@ -80,8 +80,7 @@ def features_of(ones: list[Pair], others: list[Pair], bits: Bits) -> tuple[list[
 
     Of every column: both values and their difference. Of every column of the one and every column of the other: whether
     they order the two persons alike, the product of their differences, and how much closer (as numbers, in their bits,
-    in the bits of their lowest byte) the sights are to each other in the order in which they are handed over than in the
-    other one.
+    in the bits of their lowest byte) the sights are to each other as they are handed over than the other way round.
     """
     names, p = words_of(ones)
     others_names, q = words_of(others)

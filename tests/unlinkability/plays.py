@@ -1,4 +1,4 @@
-"""The plays: batches about pairs of persons, run from the question to the history, and what each party saw of a pair."""
+"""The plays: batches about pairs of persons, run from question to history, and what each party saw of them."""
 
 from __future__ import annotations
 

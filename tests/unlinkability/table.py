@@ -1,9 +1,9 @@
 """A hub with four parties, and what each of them reads of a person through public methods: its sights.
 
-What is left out, because it is what the exchange is for or cannot be hidden from two who pool: the bytes of payloads, and
-that rows differ where the parties themselves made them differ (another outcome, another number of questions about a
-person, another length of a payload, one row alone in a batch of its second). So the games ask about two persons in the
-same way, and have them answered in the same way.
+What is left out, because it is what the exchange is for or cannot be hidden from two who pool: the bytes of payloads,
+and that rows differ where the parties themselves made them differ (another outcome, another number of questions about a
+person, another length of a payload, a batch of one row, whose second of arrival nobody shares). So the games ask about
+two persons in the same way, and have them answered in the same way.
 """
 
 from __future__ import annotations
@@ -145,7 +145,8 @@ class Table:
         for place, record in enumerate(page.records):
             of = f"{record.kind.name} {self.name(record.provider)}"
             sight |= {
-                f"{of} index": record.index, f"{of} place": place, f"{of} link": -1 if record.link is None else record.link,
+                f"{of} index": record.index, f"{of} place": place,
+                f"{of} link": -1 if record.link is None else record.link,
                 f"{of} outcome": record.outcome, f"{of} inquiry": bytes.fromhex(record.inquiry),
                 f"{of} requested": int(record.requested_at.timestamp()),
                 f"{of} provided": 0 if record.provided_at is None else int(record.provided_at.timestamp()),
