@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 import hub
+from hub.limits import CLASSES_FROM
 from hub.messages import Acquisition, Status
 
 Aliases = npt.NDArray[np.uint8]
@@ -40,11 +41,12 @@ class Line(NamedTuple):
 
 
 class Answered(NamedTuple):
-    """What an inquiry must get: status uint8[N], rule uint32[N], reason uint8[N]."""
+    """What an inquiry must get: status uint8[N], rule uint32[N], reason uint8[N], holders of rows with several."""
 
     status: npt.NDArray[np.uint8]
     rule: npt.NDArray[np.uint32]
     reason: npt.NDArray[np.uint8]
+    holders: dict[int, tuple[str, ...]]
 
 
 class Conflict(Exception):
@@ -60,6 +62,8 @@ class Model:
         person_of: institution -> alias -> person.
         records: one (inquiry, person, Line) a recorded row, oldest inquiry first.
         requests: (requester, request id) -> what was asked and answered.
+        facts: (class label, person) -> (institution, first day) -> last day.
+        flags: institution -> person -> flags there. withheld: places in ``records`` that nobody is shown.
     """
 
     def __init__(self, catalog: hub.Catalog) -> None:
@@ -69,10 +73,14 @@ class Model:
         self.person_of: dict[str, dict[bytes, int]] = {}
         self.records: list[tuple[int, int, Line]] = []
         self.requests: dict[tuple[str, str], tuple[bytes, Answered, int]] = {}
+        self.facts: dict[tuple[str, int], dict[tuple[str, dt.date], dt.date]] = {}
+        self.flags: dict[str, dict[int, int]] = {}
+        self.withheld: set[int] = set()
         self._by_person: dict[int, list[int]] = {}
         self._issued: set[bytes] = set()
         self._codes = {i.number: i.code for i in catalog.institutions()}
-        self._numbers = {code: number for number, code in self._codes.items()}
+        self._labels = {CLASSES_FROM + catalog.class_number(label): label for label in catalog.class_labels}
+        self._numbers = {code: number for number, code in (self._labels | self._codes).items()}
         self._decisions: dict[tuple[Any, ...], Any] = {}
 
     def copy(self) -> Model:
@@ -83,6 +91,9 @@ class Model:
         twin.person_of = {code: dict(known) for code, known in self.person_of.items()}
         twin.records = list(self.records)
         twin.requests = dict(self.requests)
+        twin.facts = {key: dict(facts) for key, facts in self.facts.items()}
+        twin.flags = {code: dict(flags) for code, flags in self.flags.items()}
+        twin.withheld = set(self.withheld)
         twin._by_person = {person: list(lines) for person, lines in self._by_person.items()}
         twin._issued = set(self._issued)
         return twin
@@ -114,6 +125,59 @@ class Model:
                 person_of[alias] = person
             aliases.append(alias)
         return np.frombuffer(b"".join(aliases), np.uint8).reshape(-1, 16), status
+
+    def flag(self, institution: str, aliases: Sequence[bytes], flags: int, on: bool) -> None:
+        """Switch flags of persons whom the institution knows.
+
+        Raises:
+            KeyError: an alias is not its own; nothing was changed.
+        """
+        persons = [self.person_of.get(institution, {})[alias] for alias in aliases]
+        known = self.flags.setdefault(institution, {})
+        for person in persons:
+            known[person] = known.get(person, 0) | flags if on else known.get(person, 0) & ~flags
+
+    def push_holders(
+        self, label: str, codes: Sequence[str], towns: Sequence[str], since: Sequence[dt.date],
+        until: Sequence[dt.date | None],
+    ) -> tuple[int, int]:  # fmt: skip
+        """Enter facts; returns how many rows were taken, and how many are of unknown persons."""
+        unknown = 0
+        for code, town, first, last in zip(codes, towns, since, until, strict=True):
+            if code not in self.persons:
+                unknown += 1
+                continue
+            self.facts.setdefault((label, self.persons[code]), {})[town, first] = dt.date.max if last is None else last
+        for key, facts in self.facts.items():
+            standing = {fact: last for fact, last in facts.items() if last >= fact[1]}
+            for (town, first), last in list(standing.items()):
+                later = [other for _, other in standing if other > first]
+                if last == dt.date.max and later:
+                    standing[town, first] = min(later) - dt.timedelta(1)
+            self.facts[key] = standing
+        return len(codes) - unknown, unknown
+
+    def locate(self, inquiry: hub.Inquiry, label: str, person: int | None, at: int) -> tuple[str, Any, list[str]]:
+        """The body that a row goes to (or ""), the decision about it, and where there are several all of them."""
+        members = [body.code for body in self.catalog.institutions(label)]
+        anyone = next((one for one in members if self.decide(inquiry, one, at).allowed), members[0])
+        day = inquiry.reference_date or dt.datetime.fromtimestamp(at, dt.timezone(dt.timedelta(hours=9))).date()
+        held: dict[str, dt.date] = {}
+        for (town, first), last in self.facts.get((label, person), {}).items() if person is not None else ():
+            if first <= day <= last:
+                held[town] = max(first, held.get(town, first))
+        latest = max(held, key=lambda town: (held[town], self._numbers[town]), default="")
+        in_order = sorted(held, key=self._numbers.__getitem__)
+        allowed = [town for town in in_order if self.decide(inquiry, town, at).allowed]
+        if len(held) > 1 and not self._is_manual(person):
+            if len(allowed) > 1:
+                return "", self.decide(inquiry, anyone, at), allowed
+            latest = allowed[0] if allowed else latest
+        return latest, self.decide(inquiry, latest or anyone, at), []
+
+    def flags_of(self, institution: str, person: int) -> int:
+        """How a person stands at an institution."""
+        return self.flags.get(institution, {}).get(person, 0)
 
     def numbers(self, providers: str | Sequence[str] | npt.NDArray[np.uint32], rows: int) -> list[int]:
         """Institution numbers, one a row."""
@@ -174,28 +238,44 @@ class Model:
             return earlier[1]
         person_of = self.person_of.get(inquiry.requester, {})
         rows = len(aliases)
-        answer = Answered(np.empty(rows, np.uint8), np.empty(rows, np.uint32), np.empty(rows, np.uint8))
+        answer = Answered(np.empty(rows, np.uint8), np.empty(rows, np.uint32), np.empty(rows, np.uint8), {})
         this = len(self.requests)
-        decisions = {number: self.decide(inquiry, self._codes[number], at) for number in set(numbers)}
-        lines: dict[tuple[int, Status], Line] = {}
+        named = {number for number in numbers if number in self._codes}
+        decisions = {number: self.decide(inquiry, self._codes[number], at) for number in named}
+        lines: dict[tuple[str, Status], Line] = {}
+        holders: dict[int, tuple[str, ...]] = {}
         for row, (alias, number) in enumerate(zip(_split(aliases), numbers, strict=True)):
-            decision = decisions[number]
             person = person_of.get(alias)
+            if number in self._labels:
+                provider, decision, several = self.locate(inquiry, self._labels[number], person, at)
+            else:
+                provider, decision, several = self._codes[number], decisions[number], []
             outcome = decision.status
             if decision.allowed:
-                found = None if person is None else self.alias_of.get(self._codes[number], {}).get(person)
-                outcome = self._outcome(person, found)
+                found = None if person is None else self.alias_of.get(provider, {}).get(person)
+                outcome = Status.MULTIPLE if several else self._outcome(person, found)
+                if several:
+                    holders[row] = tuple(several)
+                if outcome == Status.NO_ALIAS_AT_PROVIDER and self._is_manual(person):
+                    outcome = Status.OK
             answer.status[row] = outcome
             answer.rule[row] = decision.rule
             answer.reason[row] = decision.reason
             if person is not None:
-                line = lines.get((number, outcome))
+                line = lines.get((provider, outcome))
                 if line is None:
-                    line = lines[number, outcome] = self._line(inquiry, decision, self._codes[number], outcome, at)
+                    line = lines[provider, outcome] = self._line(inquiry, decision, provider, outcome, at)
+                parties = [inquiry.requester] + [provider] * (outcome == Status.OK and provider != "")
+                if any(self.flags_of(code, person) & hub.Flag.WITHHELD for code in parties):
+                    self.withheld.add(len(self.records))
                 self._by_person.setdefault(person, []).append(len(self.records))
                 self.records.append((this, person, line))
+        answer.holders.update(holders)
         self.requests[inquiry.requester, inquiry.request_id] = (digest, answer, at)
         return answer
+
+    def _is_manual(self, person: int | None) -> bool:
+        return person is not None and any(self.flags_of(code, person) & hub.Flag.MANUAL for code in self.flags)
 
     @staticmethod
     def _line(inquiry: hub.Inquiry, decision: Any, provider: str, outcome: Status, at: int) -> Line:
@@ -228,7 +308,8 @@ class Model:
         person = self.person_of.get(PORTAL, {}).get(portal_alias)
         if person is None:
             return []
-        lines = [(self.records[i][0], self.records[i][2]) for i in self._by_person.get(person, [])]
+        shown = [i for i in self._by_person.get(person, []) if i not in self.withheld]
+        lines = [(self.records[i][0], self.records[i][2]) for i in shown]
         return [
             (inquiry, line)
             for inquiry, line in reversed(lines)

@@ -81,6 +81,8 @@ def _answer(h: hub.Hub, question: dict[str, Any]) -> Any:
     aliases = np.frombuffer(bytes.fromhex(question["aliases"]), np.uint8).reshape(-1, 16)
     if ask == "inquire":
         return h.inquire(hub.Inquiry(**question["inquiry"]), aliases, question["providers"]).status.tolist()
+    if ask == "flags":
+        return h.flags(question["institution"], aliases).tolist()
     assert ask == "resolve"
     resolved = h.resolve(question["requester"], question["providers"], aliases)
     return [resolved.aliases.tobytes().hex(), resolved.status.tolist()]

@@ -86,6 +86,7 @@ class Reader:
         self.entries: list[bytes] = []
         self.leaves: list[bytes] = []
         self.tables: dict[tuple[int, int], dict[bytes, bytes]] = {}
+        self.flags: dict[tuple[int, bytes], int] = {}
         self.roots: dict[int, bytes] = {}
         for name in databases:
             reader = READERS.get(name.split(".")[0])
@@ -96,6 +97,7 @@ class Reader:
                 if database.split(".")[0] == name:
                     reader(self, database)
         self.check_marks()
+        self.check_flags()
         self.check_corrections()
 
     def unseal(self, name: str, key: bytes, value: bytes) -> bytes:
@@ -149,6 +151,7 @@ class Reader:
         expect(form == 2, "format")
         expect(fingerprint == sha256(b"hub/keys/2", *(self.keys[n] for n in KEY_NAMES))[:16], "fingerprint")
         self.state = msgspec.msgpack.decode(meta[b"state"])
+        self.next_draw = int.from_bytes(meta[b"tickets"], "little")
         self.origin, self.catalog = meta[b"origin"].decode(), meta[b"catalog"].decode()
         self.counts = {int.from_bytes(k[5:], "big"): int.from_bytes(v, "little") for k, v in meta.items() if len(k) == 9
                        and k[:5] == b"count"}  # fmt: skip
@@ -199,18 +202,36 @@ class Reader:
             buckets = [value[at : at + 64] for at in range(48, len(value), 64)]
             entries = [(place, e) for place, bucket in enumerate(buckets) for e in bucket_entries(bucket)]
             expect(len(entries) == n, "block entries")
-            for place, (alias, person, _) in entries:
+            for place, (alias, person, flags) in entries:
                 mixed = int.from_bytes(alias[:8], "little") if kind == 0 else mix(person)
                 expect(depth == 0 or mixed >> 64 - depth == prefix >> 32 - depth, "prefix")
                 at, passed = (mixed & 0xFFFFFFFF) * len(buckets) >> 32, 4 << ((mixed & 0xFFFF) * 6 >> 16)
                 while at != place:
-                    expect(buckets[at][63] & 3 == 3 and bool(buckets[at][63] & passed), "passed")
+                    # It was full then; one of its entries may have been removed since.
+                    expect(bool(buckets[at][63] & passed), "passed")
                     at = (at + 1) % len(buckets)
+                expect(flags < 8 or (kind == 0 and flags in (128, 192)), "flags")
+                if flags >= 128:
+                    self.flags[table >> 1, alias] = flags
                 half = self.tables.setdefault((table >> 1, kind), {})
                 half[alias if kind == 0 else struct.pack("<I", person)] = (
                     struct.pack("<I", person) if kind == 0 else alias
                 )
         expect(all(size == 1 << 32 for size in held.values()), "blocks cover the hashes")
+
+    def read_tickets(self, name: str) -> None:
+        self.tickets: dict[bytes, tuple[int, int, int]] = {}
+        for key, body in self.opened(name):
+            institution, n, form, at = struct.unpack_from("<HHB3xq", body)
+            expect(len(body) == 16 + 5 * n * (form == 1) and 1 <= n <= 800 and form <= 2 and at > 0, "draw")
+            draw = int.from_bytes(key)
+            expect(draw < self.next_draw and body[5:8] == bytes(3), "number of a draw")
+            persons = struct.unpack_from(f"<{n}I", body, 16) if form == 1 else (0xFFFFFFFF,) * n
+            states = body[16 + 4 * n :] if form == 1 else bytes([3 * (form == 2)]) * n
+            for position, (person, state) in enumerate(zip(persons, states, strict=True)):
+                expect(state <= 3 and (person < self.state["persons"]) == (state in (1, 2)), "ticket")
+                block = draw.to_bytes(6, "little") + struct.pack("<HIxxxx", institution, position)
+                self.tickets[aes(self.own_key("tickets"), block)] = institution, state, person
 
     def read_changes(self, name: str) -> None:
         for key, body in self.opened(name):
@@ -465,6 +486,29 @@ class Reader:
     def protection_key(self, pseudonym: bytes) -> bytes:
         return b"p" + hmac.digest(self.own_key("marks"), pseudonym, "sha256")[:16]
 
+    def read_flagged(self, name: str) -> None:
+        self.flagged: dict[tuple[int, int], int] = {}
+        for key, body in self.opened(name):
+            (person,) = struct.unpack(">I", key)
+            entries = list(struct.iter_unpack("<HBB", body))
+            numbers = [institution for institution, _, _ in entries]
+            expect(bool(numbers) and numbers == sorted(set(numbers)), "flags by institution")
+            for institution, flags, zero in entries:
+                expect(institution in self.institutions and 1 <= flags <= 7 and zero == 0, "flags")
+                self.flagged[person, institution] = flags
+
+    def check_flags(self) -> None:
+        """Flags stand as their events say, which name a person of their institution."""
+        told: dict[tuple[int, int], int] = {}
+        for event in self.events:
+            expect(len(event) == (15 if event[3] in (11, 12) else 12), "fields of an event")
+            if event[3] in (11, 12):
+                institution, (person, alias, flags) = self.numbers[event[4]], event[12:]
+                known = self.tables[institution, 0][alias]
+                expect(known == struct.pack("<I", person), "alias of who is flagged")
+                told[person, institution] = flags
+        expect({place: flags for place, flags in told.items() if flags} == self.flagged, "flags as their events say")
+
     def read_events(self, name: str) -> None:
         self.events: list[list[Any]] = []
         for place, (key, body) in enumerate(self.opened(name), 1):
@@ -480,7 +524,8 @@ class Reader:
         """Marks stand as their events say."""
         marks: dict[tuple[int, int], tuple[Any, ...]] = {}
         protections: dict[int, bool] = {}
-        for place, index, _, kind, *_, until, side, number, withheld in self.events:
+        for event in self.events:
+            place, index, _, kind, *_, until, side, number, withheld = event[:12]
             if kind in (1, 3, 4):
                 marks[index, side] = bool(withheld), until, number
             elif kind in (5, 7):
@@ -599,11 +644,48 @@ class Reader:
         copied = sum(one[7] for one in self.erasures)
         expect(copied == sum(one[9] for one in self.holds.values()), "as many copies as the erasures say")
 
+    def code_of(self, provider: int) -> str:
+        """0 is none: a class was named and nobody of it asked."""
+        return self.institutions[provider] if provider else ""
+
     def held_line(self, index: int, encoded: bytes, row: bytes) -> list[Any]:
         provider, outcome, kind, _, asked, provided = struct.unpack_from("<IBBHqq", row)
         shared = msgspec.msgpack.decode(encoded)
-        return [index, kind, asked, provided or None, shared[2], shared[3], self.institutions[provider], shared[4],
+        return [index, kind, asked, provided or None, shared[2], shared[3], self.code_of(provider), shared[4],
                 shared[5], shared[6], shared[7], shared[12], outcome, shared[1].hex()]  # fmt: skip
+
+    def read_holders(self, name: str) -> None:
+        """Facts: (class, person, institution number, first day, last day or None)."""
+        self.facts: list[tuple[str, int, int, int, int | None]] = []
+        values = dict(self.opened(name))
+        labels = {key[1:]: body.decode() for key, body in values.items() if len(key) == 5 and key[:1] == b"c"}
+        for number, label in labels.items():
+            first = int.from_bytes(sha256(b"hub/class/1", label.encode())[:4], "big") & 0x7FFFFFFF
+            expect(number == struct.pack(">I", first), "number of a class")
+        for key, body in values.items():
+            if len(key) == 5:
+                continue
+            number, block = key[:4], int.from_bytes(key[4:], "big")
+            expect(len(key) == 8 and number in labels and len(body) % 12 == 0 and len(body) > 0, "facts")
+            entries = list(struct.iter_unpack("<BBHii", body))
+            order = [(place, institution, since) for place, _, institution, since, _ in entries]
+            expect(order == sorted(set(order)), "order of facts")
+            for place, zero, institution, since, until in entries:
+                expect(zero == 0 and institution in self.institutions and until >= since, "fact")
+                later = [one[3] for one in entries if one[0] == place and one[3] > since]
+                expect(until < 0x7FFFFFFF or not later, "an open fact before a later one")
+                last = None if until == 0x7FFFFFFF else until
+                self.facts.append((labels[number], 256 * block + place, institution, since, last))
+
+    def read_wanted(self, name: str) -> None:
+        """Wanted aliases: (provider number, person, when)."""
+        self.wanted: list[tuple[int, int, int]] = []
+        for key, body in self.opened(name):
+            expect(len(key) == 18 and len(body) == 8, "wanted")
+            provider, pseudonym = int.from_bytes(key[:2], "big"), key[2:]
+            expect(provider in self.institutions, "provider of a wanted alias")
+            person = struct.unpack("<I", self.tables[RESIDENT_CODES, 0][pseudonym])[0]
+            self.wanted.append((provider, person, struct.unpack("<q", body)[0]))
 
     def read_requests(self, name: str) -> None:
         self.requests: dict[tuple[bytes, int], Any] = getattr(self, "requests", {})
@@ -627,7 +709,8 @@ class Reader:
         expect(not entries and folded <= max(groups, default=0), "small requests in the index")
         for key, body in found.items():
             part = int.from_bytes(key[16:], "big")
-            self.requests[key[:16], part] = msgspec.msgpack.decode(body) if part in (0, 2**32 - 1) else body
+            whole = part == 0 or part >= 2**31
+            self.requests[key[:16], part] = msgspec.msgpack.decode(body) if whole else body
 
     def answer(self, requester: str, request_id: str) -> dict[str, Any] | None:
         """Status, rule, reason of each row, or None where nothing is kept (any more)."""
@@ -638,6 +721,7 @@ class Reader:
         expect(len(denied) == len(rule) == len(reason), "decision table")
         status: list[int] = []
         decisions: list[int] = []
+        holders: list[list[Any]] = []
         for chunk in range(-(-rows // chunk_rows)):
             body = self.requests[key, chunk + 1]
             n = (len(body) - 8) // 5
@@ -653,16 +737,22 @@ class Reader:
                 expect(key in self.groups or record["decision"] == decision, "row's decision")
                 expect(record["shared"][10:12] == [rule[decision], reason[decision]], "record's rule")
                 expect(record["shared"][9] == catalog, "record's catalog")
+            lists = dict(self.requests.get((key, 2**31 + chunk), []))
+            expect(list(lists) == [at for at, one in enumerate(stored) if one & 0x7F == 15], "lists of holders")
+            for at, numbers in lists.items():
+                holders.append([len(status) + at, [self.institutions[number] for number in numbers]])
             status += [one & 0x7F for one in stored]
             decisions += picked
         return {"digest": digest.hex(), "received_at": received, "status": status, "rule": [rule[d] for d in decisions],
-                "reason": [reason[d] for d in decisions]}  # fmt: skip
+                "reason": [reason[d] for d in decisions], "holders": holders}  # fmt: skip
 
     def request_digest(self, told: dict[str, Any]) -> str:
         """What is stored of an inquiry and its rows."""
         asked = msgspec.msgpack.encode([told["inquiry"], None])
         rows = b"".join(bytes.fromhex(alias) for alias in told["aliases"])
-        providers = [self.numbers[code] for code in told["providers"]]
+        labels = {label: 2**31 + (int.from_bytes(sha256(b"hub/class/1", label.encode())[:4], "big") & 0x7FFFFFFF)
+                  for label, *_ in self.facts}  # fmt: skip
+        providers = [self.numbers.get(code) or labels[code] for code in told["providers"]]
         count = struct.pack("<Q", len(providers))
         marks = b"marks" + msgspec.msgpack.encode(told["withhold"]) if told["withhold"] else b""
         return sha256(b"hub/request/1", asked, count, rows, struct.pack(f"<{len(providers)}I", *providers), marks).hex()
@@ -705,14 +795,14 @@ class Reader:
         one = self.records[index]
         shared = one["shared"]
         asked, provided = one["times"]
-        return [index, one["kind"], asked, provided or None, shared[2], shared[3], self.institutions[one["provider"]],
+        return [index, one["kind"], asked, provided or None, shared[2], shared[3], self.code_of(one["provider"]),
                 shared[4], shared[5], shared[6], shared[7], shared[12], one["outcome"], shared[1].hex(), one["link"],
                 shared[14]]  # fmt: skip
 
 
 def provider_is_party(record: dict[str, Any]) -> bool:
-    """Statuses 1 to 7: the question never reached the provider."""
-    return not 1 <= record["outcome"] <= 7
+    """Statuses 1 to 7, and provider 0: the question reached nobody."""
+    return record["provider"] != 0 and not 1 <= record["outcome"] <= 7
 
 
 def value_sum(key: bytes, value: bytes) -> int:
@@ -741,8 +831,10 @@ READERS: dict[str, Callable[[Reader, str], None]] = {
     "records": Reader.read_records, "entries": Reader.read_entries, "nodes": Reader.read_nodes,
     "checkpoints": Reader.read_checkpoints, "files": Reader.read_files, "rundir": Reader.read_rundir,
     "runs": read_nothing, "marks": Reader.read_marks, "events": Reader.read_events,
-    "corrections": Reader.read_corrections, "holds": Reader.read_holds, "held": Reader.read_held,
-    "requests": Reader.read_requests, "payloadkeys": Reader.read_payload_keys,
+    "corrections": Reader.read_corrections, "holders": Reader.read_holders, "wanted": Reader.read_wanted,
+    "holds": Reader.read_holds, "held": Reader.read_held,
+    "requests": Reader.read_requests, "flagged": Reader.read_flagged, "payloadkeys": Reader.read_payload_keys,
+    "tickets": Reader.read_tickets,
     "inbox": Reader.opened, "inboxes": Reader.opened, "permits": Reader.opened, "outcomes": Reader.opened,
     "manual": Reader.opened, "payloads": Reader.opened,
 }  # fmt: skip

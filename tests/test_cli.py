@@ -1,6 +1,7 @@
 """The command line on real folders: results, statuses, what is refused and what is never repeated."""
 
 import csv
+import io
 import json
 import os
 import re
@@ -430,6 +431,43 @@ def test_a_withheld_record_leaves_the_history_until_two_clerks_lift_it(desk: Des
     ]  # fmt: skip
 
 
+def test_flags_are_set_shown_and_taken_off_by_a_file_or_one_alias(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    people = desk.folder / "people.csv"
+    people.write_text("alias\n" + "\n".join(desk.city[:3]) + "\n", encoding="utf-8")
+    flag = ["flag", desk.hub, CITY]
+    assert desk.run(*flag, "--aliases", people)[:2] == (1, "  3  none\n")
+    status, out, err = desk.run(*flag, "--aliases", people, "--manual", "--withheld", "--clerk", "佐藤")
+    assert (status, out, err) == (0, f"{CITY}: MANUAL, WITHHELD on for 3 aliases\n", "")
+    monkeypatch.setattr("sys.stdin", io.StringIO(desk.city[0] + "\n"))
+    assert desk.run(*flag, "--alias", "-", "--withheld", "--off")[0] == 0
+    status, out, _ = desk.run(*flag, "--aliases", people)
+    assert (status, out) == (0, "  1  MANUAL\n  2  MANUAL, WITHHELD\n")
+    status, out, _ = desk.run("audit", desk.hub)
+    assert [line.split()[4:5] + line.split()[-2:] for line in out.splitlines()[1:]] == [
+        *[["FLAGGED", "MANUAL,", "WITHHELD"]] * 3, ["UNFLAGGED", CITY, "MANUAL"],
+    ]  # fmt: skip
+    assert not any(alias in out for alias in desk.city)
+
+
+def test_flags_of_other_people_are_refused_and_nothing_is_changed(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.commands.flag.FLAGS_PER_CALL_MAX", 2)
+    people = desk.folder / "people.csv"
+    flag = ["flag", desk.hub, CITY, "--aliases", people]
+    people.write_text("alias\n" + "\n".join([*desk.city[:4], desk.aliases[0]]) + "\n", encoding="utf-8")
+    status, out, err = desk.run(*flag, "--manual")
+    assert (status, out, err) == (2, "", "hub: aliases: expected this institution's own, got 1 others\n")
+    people.write_text("alias\n" + "\n".join([*desk.city[:4], "zz"]) + "\n", encoding="utf-8")
+    status, out, err = desk.run(*flag, "--manual")
+    assert (status, out, err) == (2, "", f"hub: {people}: line 6: alias: expected 32 hex digits\n")
+    assert desk.run("flag", desk.hub, CITY, "--alias", desk.city[0], "--off")[0] == 2
+    assert desk.run("audit", desk.hub)[0] == 1
+    people.write_text("alias\n" + "\n".join(desk.city) + "\n", encoding="utf-8")
+    assert desk.run(*flag, "--manual")[0] == 0
+    assert desk.run(*flag)[1] == f"  {len(desk.city)}  MANUAL\n"
+
+
 def test_history_shows_a_correction_with_what_it_follows(desk: Desk) -> None:
     alias = desk.acquire("portal", [CODES[0]])[0]
     desk.inquire(desk.ask([f"{desk.aliases[0]},{CITY}"]))
@@ -603,6 +641,7 @@ def test_a_wrong_command_line_is_one_line_and_repeats_no_word(capsys: pytest.Cap
 
 def test_every_command_has_help_with_an_example_and_its_statuses(capsys: pytest.CaptureFixture[str]) -> None:
     commands = ["init", "acquire", "inquire", "history", "withhold", "lift", "correct", "audit", "status", "stats"]
+    commands += ["tickets", "deliver", "acquired", "reissue", "revoke"]
     commands += [f"catalog {c}" for c in ("search", "show", "check", "import", "list")]
     commands += ["verify", *(f"tlog {c}" for c in ("export", "key", "checkpoint"))]
     for command in commands:

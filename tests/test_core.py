@@ -33,8 +33,15 @@ class Memory:
         self.count = 0
 
     def insert(
-        self, aliases: np.ndarray, persons: np.ndarray, room: int = 1 << 22, *, window: int = 0, bits: int = 0
-    ) -> None:
+        self,
+        aliases: np.ndarray,
+        persons: np.ndarray,
+        room: int = 1 << 22,
+        *,
+        window: int = 0,
+        bits: int = 0,
+        edits: np.ndarray | None = None,
+    ) -> int:
         rows = None
         if bits:
             order, starts = _core.rows_by_window(aliases, persons, self.kind, bits)
@@ -50,6 +57,7 @@ class Memory:
             window=window,
             window_bits=bits,
             rows=rows,
+            edits=edits,
         )
         staging, blocks, unit, changed = np.empty(room, np.uint8), np.empty((64, 4), np.uint64), 0, []
         while unit < build.unit_count:
@@ -66,6 +74,12 @@ class Memory:
         slots = np.asarray(self.directory.slots_array)
         slots |= np.uint64(_core.CHECKED_BIT)
         self.count += len(persons)
+        return build.missed
+
+    def values(self) -> list[np.ndarray]:
+        """The blocks that the directory leads to."""
+        slots = set(self.directory.slots_array.tolist())
+        return [np.frombuffer(_core.slot_block(slot), np.uint8) for slot in slots]
 
     def persons_of(self, aliases: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         n = len(aliases)
@@ -103,6 +117,57 @@ def test_tables_that_grew_in_any_steps_find_all_and_nothing_else(seed: int, size
     assert (by_alias.persons_of(strangers)[1] == 1).all()
     absent = np.setdiff1d(np.arange(2 * len(persons) + 10, dtype=np.uint32), persons)
     assert (by_person.aliases_of(absent)[1] == 3).all()
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32), size=st.integers(1, 5000), more=st.integers(0, 5000), share=st.floats(0, 1))
+def test_entries_are_changed_beside_those_that_come(seed: int, size: int, more: int, share: float) -> None:
+    aliases, persons = random_rows(seed, size + more)
+    rng = np.random.default_rng(seed)
+    by_alias, by_person = Memory(0), Memory(1)
+    for table in (by_alias, by_person):
+        table.insert(aliases[:size], persons[:size])
+    # In one build: new entries, marks by alias, other aliases and removals by person.
+    what = np.where(rng.random(size) < share, rng.choice([_core.REPLACE, _core.REMOVE], size), -1)
+    changed = np.flatnonzero(what >= 0)
+    order = rng.permutation(len(changed) + more)
+    who = np.concatenate((persons[changed], persons[size:]))[order]
+    marks = np.concatenate((np.full(len(changed), _core.MARK | 128), np.full(more, 5))).astype(np.uint16)[order]
+    named = np.concatenate((aliases[changed], aliases[size:]))[order]
+    assert by_alias.insert(named, who, edits=marks) == 0
+    other = rng.integers(0, 256, (len(aliases), 16), np.uint8)
+    given_now = np.concatenate((other[changed], aliases[size:]))[order]
+    edits = np.concatenate((what[changed], np.zeros(more, np.int64))).astype(np.uint16)[order]
+    assert by_person.insert(given_now, who, edits=edits) == 0
+    found, status = by_alias.persons_of(aliases)
+    revoked = np.zeros(len(aliases), np.bool_)
+    revoked[changed] = True
+    assert (found == persons).all()
+    assert (status == np.where(revoked, 2, 0)).all()
+    back, status = by_person.aliases_of(persons)
+    removed = np.concatenate((what == _core.REMOVE, np.zeros(more, np.bool_)))
+    replaced = np.concatenate((what == _core.REPLACE, np.zeros(more, np.bool_)))
+    expected = np.where(replaced[:, None], other, aliases) * ~removed[:, None]
+    assert (status == np.where(removed, 3, 0)).all()
+    assert (back == expected).all()
+    for table, entries in ((by_alias, len(aliases)), (by_person, len(aliases) - removed.sum())):
+        assert sum(int.from_bytes(value[32:36], "little") for value in table.values()) == entries
+    # Whoever was removed comes back behind the others.
+    gone = np.flatnonzero(removed)
+    by_person.insert(aliases[gone], persons[gone])
+    assert (by_person.aliases_of(persons)[0] == np.where(replaced[:, None], other, aliases)).all()
+
+
+@pytest.mark.parametrize("kind", [0, 1])
+def test_a_change_that_finds_no_entry_is_counted(kind: int) -> None:
+    aliases, persons = random_rows(8, 4_000)
+    table = Memory(kind)
+    table.insert(aliases[:3_000], persons[:3_000])
+    edit = _core.REMOVE if kind else _core.MARK | 1
+    assert table.insert(aliases[2_000:], persons[2_000:], edits=np.full(2_000, edit, np.uint16)) == 1_000
+    assert _core.TableBuild(table.directory, kind, 1, 0, aliases, persons).missed == 0
+    with pytest.raises(ValueError, match="one length"):
+        _core.TableBuild(table.directory, kind, 1, 0, aliases, persons, edits=np.zeros(3_999, np.uint16))
 
 
 def test_an_alias_that_shares_its_first_half_with_another_is_not_that_one() -> None:

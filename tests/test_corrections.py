@@ -259,15 +259,17 @@ def test_a_filter_by_institution_keeps_corrections_with_their_record(parties: Pa
 def test_a_correction_in_a_later_period_follows_and_goes_with_its_record(parties: Parties) -> None:
     page = parties.h.history(parties.portal[0])
     parties.clock.now += 60 * DAY_S
+    parties.h.lapse()
     parties.ask("r2", [0])
     parties.h.ask_correction(parties.portal[0], page.records[0], "text", disclosed=page.disclosure)
-    assert len(parties.shown(0)) == 3
+    assert len(parties.shown(0)) == 4
     report = parties.h.verify()
     assert report.ok, report.problems
     parties.clock.now = dt.datetime(2034, 4, 1, tzinfo=dt.UTC).timestamp()
+    parties.h.lapse()
     parties.h.retain(confirm=True)
     # Its marks were erased with the record: nobody knows whether what follows it may be shown.
-    assert [record.kind for record in parties.h.history(parties.portal[0]).records] == [Kind.INQUIRY]
+    assert [record.kind for record in parties.h.history(parties.portal[0]).records] == [Kind.LAPSE, Kind.INQUIRY]
     assert parties.h.corrections("nenkin") == []
 
 

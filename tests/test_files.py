@@ -11,7 +11,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hub.errors import RequestError
-from hub.files import CAUSES, InquiryFile, InquiryPart, RejectedWriter, read_codes, read_inquiry
+from hub.files import (
+    CAUSES,
+    InquiryFile,
+    InquiryPart,
+    RejectedWriter,
+    read_aliases,
+    read_codes,
+    read_delivery,
+    read_inquiry,
+)
 from hub.tables import CsvTable
 
 NUMBERS = {"131016": 7, "nenkin": 9}
@@ -105,6 +114,27 @@ def test_accepted_rows_keep_their_number_and_rejected_ones_their_line(tmp_path: 
         "case",
     ]
     assert part.rows_read == 7
+
+
+def test_a_delivery_keeps_tickets_and_codes_together(tmp_path: Path) -> None:
+    lines = [f"00000000017,1,{ALIAS}", f"17,2,{ALIAS}", "", f"00000000025,3,{ALIAS[:-1]}", f"00000000033,4,{ALIAS}"]
+    path = write(tmp_path, "\n".join(("code,row,ticket", *lines)))
+    (part,) = list(read_delivery(path))
+    assert part.codes is not None
+    assert (part.row.tolist(), part.codes.tolist()) == ([1, 5], [17, 33])
+    assert [alias.tobytes().hex() for alias in part.aliases] == [ALIAS.lower()] * 2
+    assert part.rejected.line.tolist() == [3, 5]
+    assert [CAUSES[i] for i in part.rejected.cause] == ["code: expected 11 digits", "ticket: expected 32 hex digits"]
+    assert (part.rows_read, repr(part)) == (5, "AliasPart(0, rows=2, rejected=2)")
+
+
+@pytest.mark.parametrize("header", ["row,status", "alias,code", "ticket", "alias,alias", "alias,note"])
+def test_a_file_of_aliases_has_no_other_columns(tmp_path: Path, header: str) -> None:
+    with pytest.raises(RequestError, match="expected the columns alias"):
+        read_aliases(write(tmp_path, f"{header}\n"))
+    (part,) = list(read_aliases(write(tmp_path, f"status,alias,row\nCREATED,{ALIAS},1\n")))
+    assert part.codes is None
+    assert len(part.aliases) == 1
 
 
 def test_a_quoted_record_over_two_lines_keeps_the_line_numbers(tmp_path: Path) -> None:

@@ -38,6 +38,8 @@ START = 1_798_761_600  # 2027-01-01
 CODE = "{:011d}".format
 
 CATALOG = hub.Catalog.japan()
+MAYORS = "市町村長"
+TODAY = dt.date(2027, 1, 3)
 MUNICIPALITIES = [institution.code for institution in CATALOG.institutions("市町村長")[:3]]
 PREFECTURE = next(i.code for i in CATALOG.institutions("都道府県知事") if i.code not in MUNICIPALITIES)
 HOLDERS = ["nenkin", PORTAL, *MUNICIPALITIES, PREFECTURE]
@@ -95,9 +97,9 @@ class HubMachine(RuleBasedStateMachine):
 
     @initialize()
     def everybody_has_somebody(self) -> None:
-        """Without aliases the first steps of a run would show little."""
+        """Without aliases the first steps of a run would show little; each knows some of whom the next one knows."""
         for number, holder in enumerate(HOLDERS):
-            self._acquire(holder, [CODE(90_000_000_000 + person) for person in range(number, 30 + number)])
+            self._acquire(holder, [CODE(90_000_000_000 + person) for person in range(5 * number, 20 + 5 * number)])
 
     @rule(holder=st.sampled_from(HOLDERS), persons=st.lists(people, max_size=60), as_text=st.booleans())
     def acquire(self, holder: str, persons: list[int], as_text: bool) -> None:
@@ -129,7 +131,11 @@ class HubMachine(RuleBasedStateMachine):
         flat = b"".join(self._alias(holder, kind, person) for kind, person, _ in rows)
         return np.frombuffer(flat, np.uint8).reshape(-1, 16), [HOLDERS[provider] for _, _, provider in rows]
 
-    @rule(question=st.sampled_from(QUESTIONS), rows=rows_to_ask, form=st.sampled_from(["codes", "numbers", "one"]))
+    @rule(
+        question=st.sampled_from(QUESTIONS),
+        rows=rows_to_ask,
+        form=st.sampled_from(["codes", "numbers", "one", "class", "some by class"]),
+    )
     def inquire(self, question: tuple[Any, ...], rows: list[tuple[str, int, int]], form: str) -> None:
         requester, procedure, items, role = question
         inquiry = hub.Inquiry(
@@ -144,6 +150,10 @@ class HubMachine(RuleBasedStateMachine):
         providers: Any = codes
         if form == "numbers":
             providers = np.array([CATALOG.institution(code).number for code in codes], np.uint32)
+        elif form == "some by class":
+            providers = [MAYORS if row % 3 else code for row, code in enumerate(codes)]
+        elif form == "class":
+            providers = MAYORS
         elif form == "one" or not codes:
             providers = HOLDERS[2]
         self._inquire(inquiry, aliases, providers)
@@ -157,6 +167,7 @@ class HubMachine(RuleBasedStateMachine):
             assert np.array_equal(got.status, expected.status)
             assert np.array_equal(got.rule, expected.rule)
             assert np.array_equal(got.reason, expected.reason)
+            assert got.holders == expected.holders
         assert got.receipt.rows == len(got) == len(aliases)
         assert got.receipt.request_id == inquiry.request_id
 
@@ -224,6 +235,38 @@ class HubMachine(RuleBasedStateMachine):
         assert answer == [expected.tobytes().hex(), status.tolist()]
         assert self.reader.ask("stats")["records"] == len(self.model.records)
 
+    @rule(
+        holder=st.sampled_from(HOLDERS),
+        some=st.lists(st.integers(0, 39), min_size=1, max_size=12),
+        flags=st.integers(1, 7),
+        on=st.sampled_from([True, True, False]),
+        stranger=st.sampled_from([False] * 5 + [True]),
+    )
+    def flag(self, holder: str, some: list[int], flags: int, on: bool, stranger: bool) -> None:
+        known = self.model.person_of.get(holder, {})
+        aliases = [list(known)[number % len(known)] for number in some] + [bytes(16)] * stranger
+        rows = np.frombuffer(b"".join(aliases), np.uint8).reshape(-1, 16)
+        if stranger:
+            with pytest.raises(hub.errors.RequestError, match="aliases"):
+                self.h.flag(holder, rows, hub.Flag(flags), on=on)
+        else:
+            self.model.flag(holder, aliases, flags, on)
+            self.h.flag(holder, rows, hub.Flag(flags), on=on)
+        standing = [self.model.flags_of(holder, person) for person in known.values()]
+        flat = b"".join(known)
+        assert self.h.flags(holder, np.frombuffer(flat, np.uint8).reshape(-1, 16)).tolist() == standing
+        assert self.reader.ask("flags", institution=holder, aliases=flat.hex()) == standing
+
+    @rule(facts=st.lists(st.tuples(people, st.integers(0, 2), st.integers(-3, 3), st.integers(-1, 4)), max_size=30))
+    def push_holders(self, facts: list[tuple[int, int, int, int]]) -> None:
+        codes = [CODE(90_000_000_000 + person) for person, *_ in facts]
+        towns = [MUNICIPALITIES[town] for _, town, _, _ in facts]
+        since = [TODAY + dt.timedelta(first) for _, _, first, _ in facts]
+        until = [None if days == 4 else first + dt.timedelta(days) for first, (*_, days) in zip(since, facts)]  # noqa: B905
+        got = self.h.push_holders("jlis", codes, MAYORS, towns, since, until)
+        assert (got.taken, got.unknown) == self.model.push_holders(MAYORS, codes, towns, since, until)
+        assert got.full == 0
+
     @rule(days=st.integers(0, 1), seconds=st.integers(0, 3_000))
     def time_passes(self, days: int, seconds: int) -> None:
         # Request ids live 30 days; no run gets that far.
@@ -258,8 +301,10 @@ def read_history(h: hub.Hub, alias: bytes, limit: int, **filters: Any) -> list[h
             return records
 
 
-def test_any_order_of_calls_agrees_with_the_model(reader: Reader) -> None:
+def test_any_order_of_calls_agrees_with_the_model(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
     print(f"HUB_MODEL_SEED={SEED}")
+    # Histories are read here to see what is shown, not when.
+    monkeypatch.setattr("hub.hub.HISTORY_STEP_S", 1e-6)
     HubMachine.reader = reader
     run_state_machine_as_test(
         seed(SEED)(HubMachine),
@@ -272,6 +317,43 @@ def test_any_order_of_calls_agrees_with_the_model(reader: Reader) -> None:
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+@pytest.mark.parametrize("rows_gathered", [0, 1_024])
+def test_random_flags_and_inquiries_agree_with_the_model(
+    tmp_path: Path, rows_gathered: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    print(f"HUB_MODEL_SEED={SEED}")
+    monkeypatch.setattr("hub.hub.HISTORY_STEP_S", 1e-6)
+    monkeypatch.setattr("hub.limits.ROWS_GATHERED_MAX", rows_gathered)
+    rng = np.random.default_rng([SEED, rows_gathered])
+    clock, model = Clock(), Model(CATALOG)
+    with hub.open(tmp_path / "hub", create=True, clock=clock) as h:
+        for holder in HOLDERS:
+            codes = 90_000_000_000 + rng.choice(100, 60, replace=False)
+            model.acquire(holder, [CODE(code) for code in codes.tolist()], h.acquire(holder, codes).aliases)
+        own = {holder: np.frombuffer(b"".join(model.person_of[holder]), np.uint8).reshape(-1, 16) for holder in HOLDERS}
+        for number in range(120):
+            holder, on = HOLDERS[rng.integers(len(HOLDERS))], bool(rng.random() < 0.6)
+            chosen = own[holder][rng.integers(0, 60, int(rng.integers(1, 6)))]
+            flags = int(rng.integers(1, 8))
+            model.flag(holder, [alias.tobytes() for alias in chosen], flags, on)
+            h.flag(holder, chosen, hub.Flag(flags), on=on)
+            requester, procedure, items, role = QUESTIONS[int(rng.choice([0, 0, 3, 4]))]
+            inquiry = hub.Inquiry(
+                requester=requester, procedure=procedure, items=items, role=role, section="係", request_id=f"f{number}"
+            )
+            asked = own[requester][rng.integers(0, 60, 20)]
+            providers = [MUNICIPALITIES[i] for i in rng.integers(0, 3, 20)]
+            answer, expected = h.inquire(inquiry, asked, providers), model.inquire(inquiry, asked, providers, clock.now)
+            assert np.array_equal(answer.status, expected.status)
+        for holder in HOLDERS:
+            standing = [model.flags_of(holder, person) for person in model.person_of[holder].values()]
+            assert h.flags(holder, own[holder]).tolist() == standing
+        assert 0 < len(model.withheld) < len(model.records)
+        for alias in model.person_of[PORTAL]:
+            check_history(read_history(h, alias, 100), model.history(alias))
+        assert h.verify().ok
 
 
 @pytest.mark.parametrize("batch", range(4))

@@ -47,6 +47,7 @@ import hub.retain
 import hub.rundue
 import hub.runmerge
 import hub.runs
+from hub.aliases import find_aliases
 from hub.catalog import Catalog
 from hub.catalog.classes import ClassLine
 from hub.catalog.institutions import Institution
@@ -71,6 +72,7 @@ REVIEW = dt.date(2030, 1, 31)
 ORIGIN = "golden.example/log"
 PROCEDURE = "19-8/73/75.3"
 TOWN, VILLAGE = "131016", "011002"
+MAYORS = "市町村長"
 
 PERSONS, KNOWN_IN_TOWN = 80, 50
 STEPS_MAX = 50
@@ -203,8 +205,11 @@ def fill(folder: Path) -> dict[str, Any]:
         golden.ask("january", [5, 6, 7], [TOWN] * 3, JANUARY)
         mark = hub.Withhold(ground="family", until=REVIEW)
         golden.ask("january/withheld", [60, 15], [TOWN] * 2, JANUARY + 60, withhold=[None, mark])
+        golden.flag_some()
+        golden.locate_some()
         # The next one's merge has begun.
         merge_once(h._store, bytes_max=1)
+        golden.draw_and_end()
         tell(h, golden.told, golden.portal)
         more = [*golden.codes[7:33:2], *(f"{2 * 10**10 + n:011}" for n in range(40))]
         with changed(SMALL_ADDITION):
@@ -243,6 +248,7 @@ class Golden:
                 "withhold": msgspec.to_builtins(more.get("withhold")),
                 "received_at": answer.receipt.received_at,
                 "status": answer.status.tolist(), "rule": answer.rule.tolist(), "reason": answer.reason.tolist(),
+                "holders": [[row, list(codes)] for row, codes in answer.holders.items()],
             }  # fmt: skip
 
         return note
@@ -346,6 +352,40 @@ class Golden:
         handle = h.handles(TOWN, self.theirs[8])[0][0]
         h.judge(TOWN, handle, withhold=True, ground="still", until=REVIEW, clerk="judge")
 
+    def flag_some(self) -> None:
+        """Flags of one and of several institutions, some switched off again; records that begin withheld by them."""
+        h, every = self.h, hub.Flag.MANUAL | hub.Flag.WITHHELD | hub.Flag.NO_SELF
+        h.flag("nenkin", self.mine[[61, 20]], every, clerk="agency clerk")
+        h.flag(TOWN, self.theirs[20:23], hub.Flag.MANUAL | hub.Flag.WITHHELD, clerk="town clerk")
+        h.flag("nenkin", self.mine[[61]], hub.Flag.WITHHELD, on=False)
+        h.flag(TOWN, self.theirs[22:23], every, on=False)
+        # The town does not know one of them, and seems to.
+        mark = hub.Withhold(ground="first", until=REVIEW)
+        rows = [61, 20, 21, 22, 62, 20]
+        self.ask("january/flagged", rows, [TOWN] * 6, JANUARY + 120, withhold=[None, None, None, None, None, mark])
+
+    def locate_some(self) -> None:
+        """Facts of holders in every form, rows that name their class, and an alias that is wanted."""
+        h, codes = self.h, self.codes
+        old, new, last = dt.date(1969, 12, 31), dt.date(2026, 10, 1), dt.date(2027, 3, 31)
+        persons = [1, 60, 2, 2, 3, 3, 4, 21, 21]
+        where = [TOWN, VILLAGE, TOWN, VILLAGE, TOWN, VILLAGE, TOWN, TOWN, VILLAGE]
+        since = [old, old, old, old, new, old, old, old, old]
+        until = [None, None, last, None, None, None, old, None, None]
+        h.push_holders("jlis", [codes[person] for person in persons], MAYORS, where, since, until, clerk="register")
+        # What is open is closed by what begins later.
+        until[5] = new - dt.timedelta(1)
+        facts = zip(persons, where, since, until, strict=True)
+        epoch = dt.date(1970, 1, 1)
+        self.told["facts"] = sorted(
+            [MAYORS, person, code, (first - epoch).days, None if last is None else (last - epoch).days]
+            for person, code, first, last in facts
+        )
+        # A clerk must answer for the last two: of several holders none is named, and nobody looks like one.
+        rows, named = [1, 60, 2, 3, 4, -1, 5, 21, 61], [MAYORS] * 6 + [TOWN] + [MAYORS] * 2
+        self.ask("january/class", rows, named, JANUARY + 180, operator="clerk")
+        h.ask_alias(("january/class", 1), clerk="clerk")
+
     def correct_some(self) -> None:
         """Corrections: asked, decided either way, confirmed by one and by all, of a holder's own motion."""
         h, portal = self.h, self.portal
@@ -360,6 +400,36 @@ class Golden:
         h.correct(h.handles(TOWN, self.theirs[6])[0][0], "own motion", "税務課")
         made = next(one for one in h.corrections("nenkin") if one.kind == hub.Kind.CORRECTION)
         h.confirm(made.handle, section="国民年金部")
+
+    def draw_and_end(self) -> None:
+        """Tickets of one body in every state; aliases of it that were replaced, replaced again, and revoked."""
+        h, codes = self.h, self.codes
+        mine = h.acquire("mhlw", codes[40:44]).aliases
+        some, closed, waiting = h.tickets("mhlw", 6), h.tickets("mhlw", 2), h.tickets("mhlw", 3)
+        h.deliver("jlis", some[:4].copy(), codes[42:46])
+        h.deliver("jlis", closed, codes[46:48])
+        h.close_tickets("mhlw", np.concatenate((closed, some[3:4])))
+        again = h.reissue("mhlw", mine[:2].copy()).aliases
+        h.reissue("mhlw", again[:1].copy())
+        h.revoke("mhlw", np.concatenate((again[1:2], mine[2:3])))
+        tickets = np.concatenate((some, closed, waiting))
+        acquired = h.acquired("mhlw", tickets)
+        status = acquired.status.tolist()
+        self.told["tickets"] = {
+            ticket: [code, alias]
+            for ticket, code, alias in zip(hexes(tickets), status, hexes(acquired.aliases), strict=True)
+        }
+        ended = [*zip(hexes(mine[:3]), (40, 41, 42), strict=True), *zip(hexes(again), (40, 41), strict=True)]
+        self.told["ended"] = [[alias, person] for alias, person in ended]
+        self.told["holders"] = {alias: codes.index(code) for alias, code in self._holders("mhlw", codes[40:48])}
+
+    def _holders(self, institution: str, codes: list[str]) -> list[tuple[str, str]]:
+        """Who has an alias of these persons, and which; nobody gets one."""
+        number = self.h.catalog.institution(institution).number
+        with self.h._store.snapshot() as snapshot:
+            persons = np.array([self.codes.index(code) for code in codes], np.uint32)
+            aliases, status = find_aliases(snapshot, number, persons, self.h._workers)
+        return [(alias, code) for alias, code, none in zip(hexes(aliases), codes, status, strict=True) if not none]
 
     def fill_december(self) -> None:
         """Small inquiries of three days: keys all in the index, in part, and none."""
@@ -389,7 +459,7 @@ def tell(h: hub.Hub, told: dict[str, Any], portal: Any) -> None:
         [
             event.number, event.index, int(event.at.timestamp()), int(event.kind), event.institution, event.clerk,
             event.second_clerk, event.ground, event.until.toordinal() if event.until else 0, event.side,
-            event.protection, event.withheld,
+            event.protection, event.withheld, None if event.alias is None else event.alias.hex(), event.flags,
         ]
         for event in h.events(limit=1_000)
     ]  # fmt: skip

@@ -19,6 +19,7 @@ from hub.messages import (
     Answers,
     Flag,
     History,
+    Holders,
     Inquiry,
     Kind,
     PermitInquiry,
@@ -28,6 +29,7 @@ from hub.messages import (
     Record,
     Resolved,
     Status,
+    Wanted,
     Withhold,
 )
 from hub.payloads import new_payload_key, open_payload, seal_payload
@@ -52,6 +54,7 @@ __all__ = [
     "History",
     "Hold",
     "HoldState",
+    "Holders",
     "Hub",
     "Inquiry",
     "Institution",
@@ -72,6 +75,7 @@ __all__ = [
     "Retained",
     "Rule",
     "Status",
+    "Wanted",
     "Withhold",
     "errors",
     "new_payload_key",

@@ -27,7 +27,7 @@ cdef struct Bucket:
     uint64_t hi[3]
     uint32_t person[3]
     uint8_t flags[3]
-    uint8_t meta                # low two bits: entries in use; rest: which of six kinds of entry went past this bucket
+    uint8_t meta                # low two bits: entries in use; rest: which of six kinds of entry ever went past it
 
 cdef struct BlockHead:
     uint64_t checksum           # xxh3-64 of the value behind these 8 bytes
@@ -47,7 +47,7 @@ cdef struct Entry:
     uint64_t lo
     uint64_t hi
     uint32_t person
-    uint32_t flags
+    uint32_t flags              # low eight bits; above them what is to be done: EDIT_ADD and its like
 
 # A row on its way through a table: the bucket to read next. Queues of them live on the kernel's stack.
 cdef struct Probe:
@@ -91,7 +91,10 @@ cdef class TableBuild:
     cdef readonly uint32_t table
     cdef readonly int kind
     cdef readonly uint64_t generation
+    cdef readonly int64_t missed        # edits that found no entry
+    cdef bint edited                    # whether some entries are edits
     cdef bint _sort(self, const uint8_t[:, ::1] aliases, const uint32_t[::1] persons, const uint32_t* rows,
-                    int64_t n) noexcept nogil
+                    int64_t n, const uint16_t* edits) noexcept nogil
+    cdef uint64_t _added(self, uint64_t first, uint64_t count) noexcept nogil
     cdef int _plan(self, uint32_t cap) except -1
     cdef int64_t _staging_need(self, int64_t unit) noexcept nogil

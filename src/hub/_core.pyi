@@ -7,6 +7,9 @@ BUILD: str
 MAGIC: int
 CHECKED_BIT: int
 NOBODY: int
+MARK: int
+REPLACE: int
+REMOVE: int
 
 class Directory:
     slots_array: npt.NDArray[np.uint64]
@@ -36,6 +39,7 @@ class TableBuild:
     table: int
     kind: int
     generation: int
+    missed: int
     def __init__(
         self,
         directory: Directory,
@@ -49,6 +53,7 @@ class TableBuild:
         window_bits: int = 0,
         rows: npt.NDArray[np.uint32] | None = None,
         memory: npt.NDArray[np.uint8] | None = None,
+        edits: npt.NDArray[np.uint16] | None = None,
     ) -> None: ...
     def staging_bytes(self, most: int) -> int: ...
     def build(

@@ -94,6 +94,15 @@ cdef enum:
     ROW_UNCHECKED = 250         # a block of the row has not been checked yet in this process
     ROW_NOT_LOADED = 251        # the provider's directory is not in the map yet
 
+    # What a row of a TableBuild is: bits 8 and 9 of its edit, above eight bits of flags.
+    EDIT_SHIFT = 8
+    EDIT_ADD = 0                # a new entry with these flags
+    EDIT_MARK = 1               # the alias's entry gets these flags as well
+    EDIT_REPLACE = 2            # the person's entry gets this alias
+    EDIT_REMOVE = 3             # the person's entry goes
+
+MARK, REPLACE, REMOVE = EDIT_MARK << EDIT_SHIFT, EDIT_REPLACE << EDIT_SHIFT, EDIT_REMOVE << EDIT_SHIFT
+
 
 # ---------------------------------------------------------------------------------------------- small parts
 
@@ -708,7 +717,7 @@ def rows_by_window(const uint8_t[:, ::1] aliases, const uint32_t[::1] persons, i
 
 
 cdef class TableBuild:
-    """New entries on their way into one table, sorted by the part of the table that they belong to.
+    """New entries, and changes of old ones, on their way into one table, sorted by the part that they belong to.
 
     ``build`` turns units (a block, or a part of one that splits) into finished blocks in the caller's
     staging memory; two threads may build different units at the same time.
@@ -724,7 +733,7 @@ cdef class TableBuild:
 
     def __init__(self, Directory directory, int kind, uint64_t generation, int64_t entries_before,
                  const uint8_t[:, ::1] aliases, const uint32_t[::1] persons, *, uint32_t window=0, int window_bits=0,
-                 const uint32_t[::1] rows=None, memory=None):
+                 const uint32_t[::1] rows=None, memory=None, const uint16_t[::1] edits=None):
         """Sort new entries (of aliases uint8[N, 16], persons uint32[N]) by the directory's partitions.
 
         Every block of the directory that they fall in must have been checked. entries_before only guides how
@@ -735,13 +744,18 @@ cdef class TableBuild:
         into one transaction, or none cuts a block.
 
         memory: uint8[M], where the entries may lie if there is room: new pages cost more than the sort does.
+
+        edits: uint16[N], what each row is: MARK, REPLACE, REMOVE or 0 for a new entry, and its flags; None: all are new
+        and have none. A change finds its entry by what the table is keyed by; ``missed`` counts those that found none.
         """
-        cdef int64_t n = aliases.shape[0]
+        cdef int64_t n = aliases.shape[0], added
         cdef int bits = directory.depth
         cdef uint32_t cap = block_capacity(PAGES_MAX)
         cdef uint8_t[::1] view
         cdef bint good
-        if persons.shape[0] != n or (n and aliases.shape[1] != ALIAS_BYTES):
+        cdef int64_t i
+        if persons.shape[0] != n or (n and aliases.shape[1] != ALIAS_BYTES) \
+                or (edits is not None and edits.shape[0] != n):
             raise ValueError("columns: expected one length")
         if not 0 <= window_bits <= DEPTH_MAX or window >> window_bits:
             raise ValueError("window: expected one of 2**window_bits")
@@ -751,7 +765,13 @@ cdef class TableBuild:
         self.table = directory.table
         self.kind = kind
         self.generation = generation
-        while bits < DEPTH_MAX and (<int64_t>cap << bits) < entries_before + n and (n >> bits) > cap // 4:
+        self.edited = edits is not None
+        added = n
+        if edits is not None:
+            # What is only changed needs no room.
+            for i in range(n):
+                added -= edits[i] >> EDIT_SHIFT != EDIT_ADD
+        while bits < DEPTH_MAX and (<int64_t>cap << bits) < entries_before + added and (added >> bits) > cap // 4:
             bits += 1
         bits = max(bits, window_bits)
         self.partition_bits = bits
@@ -771,13 +791,14 @@ cdef class TableBuild:
         self.entries = <Entry*>&view[0]
         if n:
             with nogil:
-                good = self._sort(aliases, persons, &rows[0] if window_bits else NULL, n)
+                good = self._sort(aliases, persons, &rows[0] if window_bits else NULL, n,
+                                  &edits[0] if self.edited else NULL)
             if not good:
                 raise ValueError("rows: expected those of the window")
         self._plan(cap)
 
     cdef bint _sort(self, const uint8_t[:, ::1] aliases, const uint32_t[::1] persons, const uint32_t* rows,
-                    int64_t n) noexcept nogil:
+                    int64_t n, const uint16_t* edits) noexcept nogil:
         """Counting sort of n rows, those of the list or the first n; False where one is not of the window."""
         cdef int64_t i, k, p, partitions = <int64_t>1 << (self.partition_bits - self.window_bits)
         cdef int kind = self.kind, bits = self.partition_bits
@@ -803,14 +824,14 @@ cdef class TableBuild:
             memcpy(&e.lo, &aliases[k, 0], 8)
             memcpy(&e.hi, &aliases[k, 8], 8)
             e.person = persons[k]
-            e.flags = 0
+            e.flags = edits[k] if edits else 0
         # at[p] is now the end of partition p, which is starts[p + 1]; starts[0] is 0.
         return True
 
     cdef int _plan(self, uint32_t cap) except -1:
         """Cut the touched blocks into units."""
         cdef int bits = self.partition_bits, depth
-        cdef uint64_t slot, first, last, span, count, partitions, i
+        cdef uint64_t slot, first, last, span, count, added, partitions, i
         cdef uint64_t begin = <uint64_t>self.window << (bits - self.window_bits)
         cdef uint64_t done = begin, total = begin + (<uint64_t>1 << (bits - self.window_bits))
         cdef const uint64_t* slots = self.directory.slots
@@ -837,8 +858,9 @@ cdef class TableBuild:
             partitions = <uint64_t>1 << (bits - max(depth, self.window_bits))
             count = starts[done - begin + partitions] - starts[done - begin]
             if cut or count:
+                added = self._added(starts[done - begin], count)
                 # Half is enough where a cut block's other half may stay: what does not fit after all splits then.
-                if count <= cap // 2 if cut else count + (block_head(slot).entries if slot else 0) <= cap:
+                if added <= cap // 2 if cut else added + (block_head(slot).entries if slot else 0) <= cap:
                     u = self.units + 4 * self.unit_count
                     u[0] = ((done << (32 - bits)) if bits else 0) | <uint64_t>max(depth, self.window_bits) << 32
                     u[1] = starts[done - begin]
@@ -856,6 +878,14 @@ cdef class TableBuild:
                         self.unit_count += 1
             done += partitions
         return 0
+
+    cdef uint64_t _added(self, uint64_t first, uint64_t count) noexcept nogil:
+        """How many of these entries are new."""
+        cdef uint64_t i, added = count
+        if self.edited:
+            for i in range(first, first + count):
+                added -= self.entries[i].flags >> EDIT_SHIFT != EDIT_ADD
+        return added
 
     def staging_bytes(self, int64_t most):
         """How much staging memory is of use: as much as all units need, but no more than ``most``.
@@ -890,7 +920,8 @@ cdef class TableBuild:
         cdef uint64_t* u
         cdef Entry* scratch = NULL
         cdef int64_t scratch_size = 0
-        cdef int64_t failed = 0
+        cdef int64_t failed = 0, before
+        cdef int64_t missed = 0
         cdef uint32_t old
         with nogil:
             while unit < end:
@@ -909,9 +940,13 @@ cdef class TableBuild:
                     if scratch == NULL:
                         failed = -1
                         break
+                before = written
                 build_unit(self, u, scratch, &staging[0], &used, &blocks[0, 0], &written)
+                if self.edited:
+                    missed += apply_edits(self, u, &staging[0], &blocks[0, 0], before, written)
                 unit += 1
             free(scratch)
+        self.missed += missed
         if failed == -1:
             raise MemoryError
         if failed:
@@ -939,28 +974,31 @@ cdef void build_unit(TableBuild t, const uint64_t* u, Entry* scratch, uint8_t* s
     """One unit: its old entries and its new ones, in as many blocks as they need."""
     cdef uint32_t prefix = <uint32_t>u[0]
     cdef int depth = <int>(u[0] >> 32), pages
-    cdef int64_t n = 0, i, count = <int64_t>u[2]
+    cdef int64_t n = 0, i, count = <int64_t>u[2], added = <int64_t>t._added(u[1], u[2])
+    cdef const Entry* entries = t.entries + u[1]
     cdef uint64_t slot = u[3]
     cdef uint8_t* value
     cdef const BlockHead* head
     if slot:
         head = block_head(slot)
         pages = <int>(slot & PAGES_MASK)
-        if head.depth == depth and head.entries + count <= block_capacity(pages):
+        if head.depth == depth and head.entries + added <= block_capacity(pages):
             # It fits as it is: copy the block, add the new entries.
             value = staging + used[0]
             memcpy(value, <const void*>head, <uint64_t>pages * PAGE_BYTES - PAGE_HEAD_BYTES)
             write_head(value, t.table, t.kind, prefix, depth, pages, t.generation,
-                       <uint32_t>(head.entries + count))
+                       <uint32_t>(head.entries + added))
             for i in range(count):
-                insert_entry(value + HEAD_BYTES, bucket_count(slot), t.kind, t.entries + u[1] + i)
+                if entries[i].flags >> EDIT_SHIFT == EDIT_ADD:
+                    insert_entry(value + HEAD_BYTES, bucket_count(slot), t.kind, entries + i)
             note_block(blocks, written, prefix, depth, used, pages)
             return
         n = read_block(slot, t.kind, prefix, depth, scratch)
-    # A window may be empty, and then there is no memory to copy to.
-    if count:
-        memcpy(scratch + n, t.entries + u[1], count * sizeof(Entry))
-    emit_blocks(t, scratch, scratch + n + count, n + count, prefix, depth, staging, used, blocks, written)
+    for i in range(count):
+        if entries[i].flags >> EDIT_SHIFT == EDIT_ADD:
+            scratch[n] = entries[i]
+            n += 1
+    emit_blocks(t, scratch, scratch + n, n, prefix, depth, staging, used, blocks, written)
 
 
 cdef inline void note_block(uint64_t* blocks, int64_t* written, uint32_t prefix, int depth, int64_t* used,
@@ -1003,6 +1041,57 @@ cdef void emit_blocks(TableBuild t, Entry* entries, Entry* spare, int64_t n, uin
     for i in range(n):
         insert_entry(value + HEAD_BYTES, bucket_count(pages), t.kind, entries + i)
     note_block(blocks, written, prefix, depth, used, pages)
+
+
+cdef int64_t apply_edits(TableBuild t, const uint64_t* u, uint8_t* staging, const uint64_t* blocks, int64_t first,
+                         int64_t end) noexcept nogil:
+    """Change what a unit's edits name in its blocks, just written; returns how many of them found no entry."""
+    cdef int64_t i, k, missed = 0
+    cdef uint64_t h
+    cdef const Entry* e
+    for i in range(<int64_t>u[2]):
+        e = t.entries + u[1] + i
+        if e.flags >> EDIT_SHIFT == EDIT_ADD:
+            continue
+        h = entry_hash(e, t.kind)
+        # A unit's blocks stand in the order of their prefixes and leave no gap.
+        k = first
+        while k + 1 < end and blocks[4 * (k + 1)] <= h >> 32:
+            k += 1
+        missed += not edit_entry(staging + blocks[4 * k + 2], t.kind, e, h)
+    return missed
+
+
+cdef bint edit_entry(uint8_t* value, int kind, const Entry* e, uint64_t h) noexcept nogil:
+    """Do one edit in a block; False where it has no such entry."""
+    cdef BlockHead* head = <BlockHead*>value
+    cdef uint32_t buckets = bucket_count(head.pages), _tried
+    cdef Bucket* first = <Bucket*>(value + HEAD_BYTES)
+    cdef Bucket* b = first + home_bucket(h, buckets)
+    cdef int i, last
+    for _tried in range(buckets):
+        last = (b.meta & 3) - 1
+        for i in range(last + 1):
+            if not (b.lo[i] == e.lo and b.hi[i] == e.hi if kind == BY_ALIAS else b.person[i] == e.person):
+                continue
+            if e.flags >> EDIT_SHIFT == EDIT_MARK:
+                b.flags[i] |= <uint8_t>e.flags
+            elif e.flags >> EDIT_SHIFT == EDIT_REPLACE:
+                b.lo[i] = e.lo
+                b.hi[i] = e.hi
+            else:
+                # The bits that say who went past stay: who stands further on is still found.
+                b.lo[i], b.hi[i], b.person[i], b.flags[i] = b.lo[last], b.hi[last], b.person[last], b.flags[last]
+                b.lo[last] = b.hi[last] = b.person[last] = b.flags[last] = 0
+                b.meta -= 1
+                head.entries -= 1
+            return True
+        if not b.meta & passed_bit(h):
+            return False
+        b += 1
+        if b == first + buckets:
+            b = first
+    return False
 
 
 # ------------------------------------------------------------------------------------------------- acquire

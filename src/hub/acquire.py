@@ -45,7 +45,7 @@ def acquire(
     chunks = max(1, -(-n // ROWS_PER_ACQUIRE_CHUNK))
     for chunk in range(chunks):
         rows = slice(n * chunk // chunks, n * (chunk + 1) // chunks)
-        pseudonyms = _pseudonyms(keys, codes[rows], above, workers)
+        pseudonyms = code_pseudonyms(keys, codes[rows], above, workers)
         # One acquisition at a time; inquiries are recorded beside it.
         with store.acquiring:
             # What an error left half written is completed first; nearly always there is nothing.
@@ -54,7 +54,8 @@ def acquire(
     return Acquired(aliases, status)
 
 
-def _pseudonyms(keys: Keys, codes: npt.NDArray[np.int64], above: int, workers: Workers) -> Aliases:
+def code_pseudonyms(keys: Keys, codes: npt.NDArray[np.int64], above: int, workers: Workers) -> Aliases:
+    """Resident record codes (int64[N], each under ``above``) to their pseudonyms: uint8[N, 16]."""
     out = np.empty((len(codes), 16), np.uint8)
 
     def encrypt(rows: slice) -> None:

@@ -123,13 +123,15 @@ def fresh_seed() -> Seed:
 class Addition(NamedTuple):
     """New entries of one institution or namespace: aliases uint8[N, 16], persons uint32[N], none there yet.
 
-    Where the aliases were drawn from a seed, in this order, it stands for them in ``pending``.
+    Where the aliases were drawn from a seed, in this order, it stands for them in ``pending``. With ``edits``
+    (uint16[N], see ``TableBuild``) some rows change entries that are there.
     """
 
     number: int
     aliases: Aliases
     persons: Persons
     seed: Seed | None = None
+    edits: npt.NDArray[np.uint16] | None = None
 
     def __repr__(self) -> str:
         return f"Addition(number={self.number}, entries={len(self.persons)})"
@@ -147,13 +149,11 @@ def add_entries(store: Store, additions: list[Addition], workers: Workers) -> No
                 part
                 for addition in additions
                 for kind in (BY_ALIAS, BY_PERSON)
-                for part in _cut(
+                for part in cut_parts(
                     snapshot, addition, kind, commit.state.commit, _bits(len(addition.persons), ROWS_PER_WINDOW)
                 )
             ]
-            with contextlib.closing(_build_ahead(parts, workers)) as built:
-                for part in built:
-                    part.put_into(commit)
+            put_parts(commit, parts, workers)
             for addition in additions:
                 _count(commit, snapshot, addition)
         return
@@ -207,7 +207,7 @@ def _complete(
                 # another's. It ends with the table's last part: what is held longer, the file grows by.
                 one = held.enter_context(contextlib.ExitStack())
                 snapshot = one.enter_context(store.snapshot())
-                parts = _cut(snapshot, rest, kind, snapshot.state.commit + 1, bits[place])
+                parts = cut_parts(snapshot, rest, kind, snapshot.state.commit + 1, bits[place])
                 parts[-1].let_go = one.close
                 yield from parts
 
@@ -299,7 +299,9 @@ def _left_over(
     return by_alias, by_person
 
 
-def _cut(snapshot: Snapshot, addition: Addition, kind: int, generation: int, window_bits: int) -> list[_Part]:
+def cut_parts(
+    snapshot: Snapshot, addition: Addition, kind: int, generation: int, window_bits: int = 0
+) -> list[_Part]:
     """Cut what goes into one table by its windows."""
     found = directory(snapshot, table_number(addition.number, kind))
     if _core.any_unchecked(found):
@@ -310,6 +312,13 @@ def _cut(snapshot: Snapshot, addition: Addition, kind: int, generation: int, win
     before = count_aliases(snapshot, addition.number)
     windows = _Windows(addition, kind, window_bits)
     return [_Part(found, kind, generation, before, windows, window) for window in range(1 << window_bits)]
+
+
+def put_parts(commit: Commit, parts: Iterable[_Part], workers: Workers) -> None:
+    """Put all parts into one transaction; their snapshot is held until this returns."""
+    with contextlib.closing(_build_ahead(parts, workers)) as built:
+        for part in built:
+            part.put_into(commit)
 
 
 def _split_blocks(commit: Commit, snapshot: Snapshot, table: int, window_bits: int) -> None:
@@ -434,6 +443,7 @@ class _Part:
             window_bits=self.windows.bits,
             rows=self.windows.rows(self.window),
             memory=room.entries,
+            edits=self.windows.addition.edits,
         )
         room.entries = self._build.memory
         need = self._build.staging_bytes(_STAGING_BYTES)
@@ -458,3 +468,6 @@ class _Part:
             for prefix, depth, offset, size in self.written:
                 commit.put_block(self._build.table, prefix, depth, view[offset : offset + size])
             self._fill()
+        if self._build.missed:
+            # The two tables of an institution disagree: nothing of this may be kept.
+            raise StorageError(f"table {self._build.table:08x}: expected the entries that are to change, got others")

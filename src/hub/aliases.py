@@ -33,14 +33,18 @@ Bucket, one cache line, up to three entries:
 | 0 | 3 x u64 | first half of each alias |
 | 24 | 3 x u64 | second half |
 | 48 | 3 x u32 | person |
-| 60 | 3 x u8 | flags: 1 MANUAL, 2 WITHHELD, 4 NO_SELF, 128 revoked |
-| 63 | u8 | low two bits: entries in use; bit 2 + k, k 0 to 5: an entry of kind k went past this full bucket |
+| 60 | 3 x u8 | flags: 128 revoked, the alias stands for nobody any more; 64 and 128 replaced; other bits 0 |
+| 63 | u8 | low two bits: entries in use; bit 2 + k, k 0 to 5: an entry of kind k went past this bucket, then full |
 
 The hash is the first half of the alias (aliases and pseudonyms are uniform already), or a mix of the person number:
 x = person * 0x9E3779B97F4A7C15; x ^= x >> 32; x *= 0xD6E8FEB86659FD93; x ^= x >> 29 (modulo 2**64).
 Home bucket = (low 32 bits of the hash * buckets) >> 32; a full bucket passes an entry on to the next, the last to the
 first. Kind = (low 16 bits of the hash * 6) >> 16: who is not in a bucket is looked for in the next only if one of the
-same kind went past, or the bit of every fourth bucket would send a reader on who finds nothing.
+same kind went past, or the bit of every fourth bucket would send a reader on who finds nothing. An entry that is
+removed gives its place to the last one of its bucket; those bits stay.
+
+A revoked alias stays in its by-alias table for good and leads to its person still; by person there is one entry for
+each person who has an alias, and ``count`` in ``meta`` says how many.
 """
 
 from __future__ import annotations
@@ -62,6 +66,9 @@ BY_ALIAS, BY_PERSON = 0, 1
 
 RESIDENT_CODES = 1 << 23
 """Number of the namespace of resident record codes (住民票コード)."""
+
+REPLACED, REVOKED = 64, 128
+"""Flags of a by-alias entry."""
 
 UNCHECKED, NOT_LOADED = 250, 251
 NOBODY = 0xFFFFFFFF
@@ -145,6 +152,12 @@ def count_aliases(snapshot: Snapshot, number: int) -> int:
     """Aliases of an institution (or identifiers of a namespace)."""
     value = snapshot.get("meta", count_key(number))
     return 0 if value is None else int.from_bytes(unseal("meta", count_key(number), value), "little")
+
+
+def count_entries(snapshot: Snapshot, table: int) -> int:
+    """Entries of a table as its blocks count them; the blocks were checked before."""
+    slots = snapshot.blocks(table << 32, table << 32 | 0xFFFFFFFF)[:, 1].tolist()
+    return sum(int.from_bytes(_core.slot_block(slot)[32:36], "little") for slot in slots)
 
 
 def count_key(number: int) -> bytes:

@@ -16,17 +16,13 @@ from hub.errors import RequestError, StorageError
 from hub.exchange import Exchange, State
 from hub.inbox import Inbox, Indexes, Outcomes, ended_by, reason_of, status_of
 from hub.limits import ROWS_PER_BATCH_MAX
-from hub.messages import Answers, Reason, Status
+from hub.messages import OWN_DATA, Answers, Flag, Reason, Status
 from hub.payloadstore import PayloadReader, forget_payloads
 from hub.requests import NO_RECORD_BIT, Request, chunk_state
 from hub.withholding import Office
 
 FEW_ROWS = 1_024
 """Up to so many rows their providers are read from their records; of more every provider is asked for the stretch."""
-
-OWN_DATA = "self/"
-"""Procedures by which a person asks for their own data (自己情報)."""
-
 
 class _Rows(NamedTuple):
     """Rows of a request as its chunks have them.
@@ -103,6 +99,7 @@ class Answering:
         status[status == Status.OK] = Status.PENDING
         status[waiting] = np.where(shown == 0, np.uint8(Status.PENDING), status_of(shown))
         reason[waiting] = reason_of(shown)
+        self._block_own_data(state, rows, status)
         payloads: list[bytes | None] = [None] * len(status)
         provided = status[waiting] == Status.PROVIDED
         if provided.any():
@@ -110,6 +107,21 @@ class Answering:
             reader.read(ended_by(shown[provided]), payloads, waiting[provided])
         complete = not np.isin(status, (Status.PENDING, Status.HELD)).any()
         return Answers(status, reason, payloads, bool(complete))
+
+    def _block_own_data(self, state: State, rows: _Rows, status: npt.NDArray[np.uint8]) -> None:
+        """Own data that was provided before its person was flagged NO_SELF there is shown as no data."""
+        flagged = self._office.flagged.of(state.snapshot)
+        at = np.flatnonzero(status == Status.PROVIDED)
+        if not len(at) or not flagged.has(Flag.NO_SELF):
+            return
+        bodies = self._office.bodies(state.snapshot)
+        located, first = bodies.read([int(rows.indexes[at[0]])])
+        # All rows of a request are of one procedure.
+        if not located[0].chunk.shared[int(first[0]["decision"])].procedure.startswith(OWN_DATA):
+            return
+        _, found = bodies.read(rows.indexes[at].tolist())
+        persons = np.ascontiguousarray(found["person"])
+        status[at[flagged.no_self(persons, found["provider"].astype(np.uint32))]] = Status.NO_RECORD
 
     def fetched(self, requester: str, key: bytes) -> int:
         """See ``Hub.fetched``."""
@@ -122,7 +134,9 @@ class Answering:
             rows = _read_rows(state, name, key, request, small, 0, request.rows)
             at = np.flatnonzero((rows.status == Status.OK) & (rows.indexes >= 0))
             outcomes = self._outcomes(state, rows.indexes[at])
-        provided = ended_by(outcomes.words[status_of(outcomes.words) == Status.PROVIDED])
+        # What the requester cannot have seen yet stays; neither may the count tell of it.
+        seen = (status_of(outcomes.words) == Status.PROVIDED) & (outcomes.released <= office.now())
+        provided = ended_by(outcomes.words[seen])
         if len(provided):
             with office.store.commit() as commit:
                 forget_payloads(commit, office.periods, np.sort(provided))

@@ -29,12 +29,15 @@ class Laid(NamedTuple):
 
     Attributes:
         rows: how many. value: the body, its place still empty, or None if there are none.
+        fields, table: what they have in common, and their rows (``ROW``[rows]), not encrypted.
         entries, leaves: uint8[rows, 32]. person_keys: uint64[rows], ascending.
         period: whose keys they are under. requested_at: seconds since 1970, the time by which the index finds them.
     """
 
     rows: int
     value: npt.NDArray[np.uint8] | None
+    fields: Fields
+    table: npt.NDArray[np.void]
     entries: npt.NDArray[np.uint8]
     leaves: npt.NDArray[np.uint8]
     person_keys: npt.NDArray[np.uint64]
@@ -74,7 +77,7 @@ def make_fields(
     Args:
         shared: of each decision; its own ``supervised`` is replaced.
         times: of each decision (requested at, provided at), seconds since 1970, 0 = not.
-        supervised: (operator, cases) of each decision, or one for all. moments: see :class:`Fields`.
+        supervised: the fields of :class:`Supervised`, of each decision or one for all. moments: see :class:`Fields`.
     """
     blind = os.urandom(32)
     encoded = [msgspec.msgpack.encode(one) for one in supervised]
@@ -126,7 +129,7 @@ def lay_records(
         key: of the period in which they will be written.
     """
     if not len(rows):
-        return Laid(0, None, _NOTHING, _NOTHING, np.empty(0, np.uint64), key.period, (0, 0))
+        return Laid(0, None, fields, rows, _NOTHING, _NOTHING, np.empty(0, np.uint64), key.period, (0, 0))
     plain = np.ascontiguousarray(rows).view(np.uint8).reshape(-1, ROW_BYTES)
     nonce = os.urandom(NONCE_BYTES)
     leaves = np.empty((len(rows), 32), dtype=np.uint8)
@@ -140,7 +143,8 @@ def lay_records(
     )
     value = lay_out(key, nonce, fields, plain)
     requested = [requested_at for requested_at, _ in fields.times]
-    return Laid(len(rows), value, entries, leaves, person_keys, key.period, (min(requested), max(requested)))
+    times = min(requested), max(requested)
+    return Laid(len(rows), value, fields, rows, entries, leaves, person_keys, key.period, times)
 
 
 def grow_tree(size: int, peaks: list[bytes], leaves: npt.NDArray[np.uint8]) -> Grown:

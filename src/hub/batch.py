@@ -18,10 +18,11 @@ class Batch(msgspec.Struct, frozen=True):
     Attributes:
         inquiry: with its items as a tuple.
         requester: the requester's institution number.
-        aliases: uint8[N, 16]. providers: uint32[N] institution numbers.
+        aliases: uint8[N, 16]. providers: uint32[N] institution numbers, or from ``CLASSES_FROM`` on classes.
         cases: a case number a row, or None. marks: a mark (or None) a row, or None.
         digest: SHA-256 of all that is here: the same request id must come with the same.
         consents: True where all rows' persons consented, bool[N] where some did, None where nobody did.
+        classes: the labels of classes that rows name instead of institutions: these are located first (``locate.py``).
     """
 
     inquiry: Inquiry
@@ -32,6 +33,12 @@ class Batch(msgspec.Struct, frozen=True):
     digest: bytes
     marks: list[Withhold | None] | None = None
     consents: Consents = None
+    classes: list[str] = []
+
+    @property
+    def by_class(self) -> bool:
+        """Whether some row names a class."""
+        return bool(self.classes)
 
     def __len__(self) -> int:
         return len(self.aliases)
@@ -101,17 +108,15 @@ class Resolution:
 
     Attributes:
         persons: uint32[N], NOBODY where the alias is unknown.
-        flags: uint8[N], of the requester's entry.
         aliases: uint8[N, 16], the providers'; zeros where status is not OK or the row was not wanted.
         status: uint8[N]: 0 OK, 1 UNKNOWN_ALIAS, 2 REVOKED, 3 NO_ALIAS_AT_PROVIDER (numbers of ``Status``).
         tables_commit: the state of the alias tables that this is true of.
     """
 
-    __slots__ = ("aliases", "flags", "persons", "status", "tables_commit")
+    __slots__ = ("aliases", "persons", "status", "tables_commit")
 
     def __init__(self, rows: int, tables_commit: int) -> None:
         self.persons = np.empty(rows, dtype=np.uint32)
-        self.flags = np.empty(rows, dtype=np.uint8)
         self.aliases: Aliases = np.empty((rows, 16), dtype=np.uint8)
         self.status = np.empty(rows, dtype=np.uint8)
         self.tables_commit = tables_commit
@@ -121,3 +126,37 @@ class Resolution:
 
     def __repr__(self) -> str:
         return f"Resolution(rows={len(self)})"
+
+
+class Destinations:
+    """Where the rows of a chunk with classes go; never leaves the hub.
+
+    Attributes:
+        providers: uint32[N] institution numbers, 0 where the row goes nowhere.
+        decision: uint16[N], entries of the batch's table.
+        outcome: uint8[N], of a row that goes nowhere its status unless the law or the alias decides; else 0.
+        lists: (row, institution numbers) of the rows with several holders.
+        sum: of all facts in the snapshot that this is true of.
+    """
+
+    __slots__ = ("decision", "lists", "outcome", "providers", "sum")
+
+    def __init__(
+        self,
+        providers: npt.NDArray[np.uint32],
+        decision: npt.NDArray[np.uint16],
+        outcome: npt.NDArray[np.uint8],
+        lists: list[tuple[int, list[int]]],
+        sum: int,
+    ) -> None:
+        self.providers = providers
+        self.decision = decision
+        self.outcome = outcome
+        self.lists = lists
+        self.sum = sum
+
+    def __len__(self) -> int:
+        return len(self.providers)
+
+    def __repr__(self) -> str:
+        return f"Destinations(rows={len(self)})"

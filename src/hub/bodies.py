@@ -99,8 +99,8 @@ class Fields(msgspec.Struct, array_like=True, frozen=True):
         shared: of each decision what the citizen may read, encoded, see ``tlog/entry.py``.
         times: of each decision (requested at, provided at), seconds since 1970, 0 = not.
         blind: 32 random bytes, from which each decision's own are made.
-        supervised: for supervisors, of each decision or one for all of them: MessagePack (operator, None or a case
-            number for each record that it covers, in their order); shared fields commit to it, see :func:`supervise`.
+        supervised: for supervisors, of each decision or one for all of them: MessagePack :class:`Supervised`; shared
+            fields commit to it, see :func:`supervise`.
         moments: of each decision, seconds since 1970: when the permit that its records leave lapses; of a provision
             when the requester sees it; 0 = neither. Empty where all are 0.
     """
@@ -110,6 +110,19 @@ class Fields(msgspec.Struct, array_like=True, frozen=True):
     blind: bytes
     supervised: list[bytes]
     moments: list[int] = []
+
+
+class Supervised(msgspec.Struct, array_like=True, frozen=True):
+    """What only supervisors read of an inquiry.
+
+    Attributes:
+        operator: as stated. cases: None or a case number for each record that it covers, in their order.
+        classes: labels, where some rows named classes instead of bodies; else it is left out.
+    """
+
+    operator: str | None
+    cases: list[str | None] | None
+    classes: list[str] = []
 
 
 class Chunk(NamedTuple):
@@ -134,6 +147,12 @@ class Chunk(NamedTuple):
     def __repr__(self) -> str:
         return f"Chunk(first={self.first}, rows={self.rows})"
 
+    def by_class(self, decision: int) -> bool:
+        """Whether its requester named classes: which body that was may not be told to it."""
+        supervised = self.fields.supervised
+        # An array of three: what it holds need not be decoded, it may be a case number for each record.
+        return supervised[decision if len(supervised) > 1 else 0][0] == 0x93
+
     @property
     def shared_hashes(self) -> npt.NDArray[np.uint8]:
         """uint8[K, 32]: what the entries of each decision commit to."""
@@ -149,6 +168,12 @@ def link_of(row: np.void) -> int | None:
     """Index of the record that a record (a ``ROW``) follows, or None."""
     low, middle, high = row["link"].tolist()
     return (low | middle << 16 | high << 32) - 1 if low or middle or high else None
+
+
+def links_of(table: npt.NDArray[np.void]) -> npt.NDArray[np.int64]:
+    """Of each record (``ROW``[N]) the index of the one that it follows, or -1: int64[N]."""
+    link = table["link"].astype(np.int64)
+    return (link[:, 0] | link[:, 1] << 16 | link[:, 2] << 32) - 1
 
 
 def pack_link(index: int) -> tuple[int, int, int]:
@@ -385,6 +410,22 @@ class Bodies:
         raw = np.frombuffer(b"".join(stored), dtype=np.uint8).reshape(-1, ROW_BYTES)
         plain = self._by_period(located, lambda key, counters, at: key.decrypt_rows_at(counters, raw[at]))
         return located, plain.view(ROW)[:, 0]
+
+    def read_kept(self, indexes: Sequence[int]) -> tuple[list[int], list[Located], npt.NDArray[np.void]]:
+        """:meth:`read` of those records that were not erased, and their places among the indexes.
+
+        Raises:
+            StorageError: as of :meth:`read`, but for a key that is gone.
+        """
+        kept = self._snapshot.items("records", b"", limit=1)
+        # Periods are erased oldest first: what lies before the first chunk was.
+        begin = int.from_bytes(kept[0][0], "big") if kept else 1 << 64
+        places = [at for at, index in enumerate(indexes) if index >= begin]
+        try:
+            return places, *self.read([indexes[at] for at in places])
+        except KeyGoneError:
+            places = [at for at in places if self.readable(indexes[at])]
+            return places, *self.read([indexes[at] for at in places])
 
     def salts(self, located: Sequence[Located]) -> npt.NDArray[np.uint8]:
         """The salts of some records: uint8[N, 16]."""

@@ -15,7 +15,21 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import NoReturn
 
-from hub.commands import acquire, bench, catalog, history, inquire, keep, keys, marks, retain, tlog
+from hub.commands import (
+    acquire,
+    aliases,
+    bench,
+    catalog,
+    flag,
+    history,
+    holders,
+    inquire,
+    keep,
+    keys,
+    marks,
+    retain,
+    tlog,
+)
 from hub.errors import HubError, StorageError, TamperError
 
 EXIT_DONE, EXIT_FOUND, EXIT_REQUEST, EXIT_STORAGE, EXIT_STOPPED = 0, 1, 2, 3, 130
@@ -64,7 +78,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="hub", description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("--version", action="version", version=f"hub {_version()}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
-    for module in (keep, catalog, acquire, inquire, history, marks, retain, tlog, keys, bench):
+    modules = keep, catalog, acquire, aliases, holders, inquire, history, marks, flag, retain, tlog, keys, bench
+    for module in modules:
         module.add_commands(commands)
     return parser
 

@@ -160,19 +160,41 @@ def decode_digits(cells: Cells, width: int) -> tuple[Ints, Bools]:
 
 
 class CodeTable:
-    """Institution codes in text -> numbers, a column at a time."""
+    """Institution codes, or labels of classes, in text -> numbers, a column at a time."""
 
     def __init__(self, numbers: Mapping[str, int]) -> None:
-        """Args: numbers: code -> institution number (uint32)."""
-        self._long = {code.encode(): number for code, number in numbers.items() if len(code.encode()) > 8}
-        short = sorted((int.from_bytes(c.encode(), "little"), len(c.encode()), n) for c, n in numbers.items())
+        """Args: numbers: code -> number (uint32)."""
+        self._given = dict(numbers)
+        self._tables: dict[str, _EncodedTable] = {}
+
+    def decode(self, cells: Cells) -> tuple[npt.NDArray[np.uint32], Bools]:
+        """Look every cell up: uint32[N] numbers; 0 where nothing has the code."""
+        # A byte order mark is no part of a cell.
+        encoding = "cp932" if cells.encoding == "cp932" else "utf-8"
+        if encoding not in self._tables:
+            self._tables[encoding] = _EncodedTable(_encode_codes(self._given, encoding))
+        return self._tables[encoding].decode(cells)
+
+
+def _encode_codes(numbers: Mapping[str, int], encoding: str) -> dict[bytes, int]:
+    """Codes as an encoding writes them, without those that it cannot."""
+    encoded = {code.encode(encoding, "ignore"): (code, number) for code, number in numbers.items()}
+    return {raw: number for raw, (code, number) in encoded.items() if raw.decode(encoding) == code}
+
+
+class _EncodedTable:
+    """The same of one encoding."""
+
+    def __init__(self, numbers: Mapping[bytes, int]) -> None:
+        self._long = {code: number for code, number in numbers.items() if len(code) > 8}
+        short = sorted((int.from_bytes(code, "little"), len(code), number) for code, number in numbers.items())
         short = [entry for entry in short if entry[1] <= 8] or [(0, 9, 0)]
         self._keys = np.array([key for key, _, _ in short], np.uint64)
         self._lengths = np.array([length for _, length, _ in short], np.int64)
         self._numbers = np.array([number for _, _, number in short], np.uint32)
 
     def decode(self, cells: Cells) -> tuple[npt.NDArray[np.uint32], Bools]:
-        """Look every cell up: uint32[N] institution numbers; 0 where no institution has the code."""
+        """See :class:`CodeTable`."""
         length = cells.end - cells.start
         masks = np.array([(1 << (8 * n)) - 1 for n in range(9)], np.uint64)
         text, _ = _fixed(cells, 8)

@@ -388,7 +388,7 @@ class Corrections:
             at=dt.datetime.fromtimestamp(told.requested_at, dt.UTC),
             remark=told.shared.remark or "",
             by=told.shared.requester,
-            record=tell(catalog, root, aliases[0].tobytes(), withheld=withheld),
+            record=tell(catalog, root, number, aliases[0].tobytes(), withheld=withheld),
         )
 
     # -- stored

@@ -20,8 +20,10 @@ from hub.batch import Batch
 from hub.catalog import Catalog, Consents
 from hub.catalog.words import is_plain
 from hub.errors import RequestError
+from hub.holders import OPEN
 from hub.limits import (
     CASE_CHARS_MAX,
+    CLASSES_FROM,
     GROUND_CHARS_MAX,
     INSTITUTION_CODE_CHARS_MAX,
     ITEMS_PER_INQUIRY_MAX,
@@ -34,6 +36,10 @@ from hub.messages import Aliases, Inquiry, Withhold
 
 CODES_ABOVE = 10**11
 """A resident record code (住民票コード) has eleven digits."""
+
+_FIRST_DAY, _EPOCH_DAY = 1, dt.date(1970, 1, 1).toordinal()
+_DAYS = _FIRST_DAY - _EPOCH_DAY, dt.date.max.toordinal() - _EPOCH_DAY
+"""Days that a date can name, counted from 1970-01-01."""
 
 
 def decode_inquiry(
@@ -53,7 +59,7 @@ def decode_inquiry(
     inquiry = _check_inquiry(inquiry)
     requester = catalog.institution(inquiry.requester).number
     rows = decode_aliases(aliases)
-    numbers = decode_providers(catalog, providers, len(rows))
+    numbers = decode_providers(catalog, providers, len(rows), classes=True)
     listed = None if cases is None else _check_cases(cases, len(rows))
     digest = hashlib.sha256(b"hub/request/1")
     digest.update(msgspec.msgpack.encode((inquiry, listed)))
@@ -66,17 +72,18 @@ def decode_inquiry(
     agreed = decode_consents(consents, len(rows))
     if agreed is not None:
         digest.update(b"consents" + np.packbits(np.full(len(rows), agreed), bitorder="little").tobytes())
-    return Batch(inquiry, requester, rows, numbers, listed, digest.digest(), marks, agreed)
+    classes = _classes_of(catalog, numbers)
+    return Batch(inquiry, requester, rows, numbers, listed, digest.digest(), marks, agreed, classes)
 
 
-def decode_aliases(aliases: Any) -> Aliases:
-    """Check an aliases column: uint8[N, 16], C-contiguous, at most ``ROWS_PER_BATCH_MAX`` rows."""
+def decode_aliases(aliases: Any, name: str = "aliases") -> Aliases:
+    """Check an aliases column, or one of tickets: uint8[N, 16], C-contiguous, at most ``ROWS_PER_BATCH_MAX`` rows."""
     if not isinstance(aliases, np.ndarray):
-        raise RequestError(f"aliases: expected a numpy array uint8[N, 16], got {type(aliases).__name__}")
+        raise RequestError(f"{name}: expected a numpy array uint8[N, 16], got {type(aliases).__name__}")
     if aliases.dtype != np.uint8 or aliases.ndim != 2 or aliases.shape[1] != 16:
-        raise RequestError(f"aliases: expected uint8[N, 16], got {aliases.dtype}{list(aliases.shape)}")
+        raise RequestError(f"{name}: expected uint8[N, 16], got {aliases.dtype}{list(aliases.shape)}")
     if not aliases.flags.c_contiguous:
-        raise RequestError("aliases: expected rows one behind the other (C-contiguous), got another layout")
+        raise RequestError(f"{name}: expected rows one behind the other (C-contiguous), got another layout")
     _check_rows(len(aliases))
     return aliases
 
@@ -95,13 +102,23 @@ def decode_alias(alias: Any) -> Aliases:
     return np.frombuffer(bytes(alias), dtype=np.uint8).reshape(1, 16)
 
 
-def decode_providers(catalog: Catalog, providers: Any, rows: int) -> npt.NDArray[np.uint32]:
-    """Check the providers of a batch: a code for all rows, a list of codes, or uint32[N] numbers."""
+def decode_providers(
+    catalog: Catalog, providers: Any, rows: int, *, classes: bool = False
+) -> npt.NDArray[np.uint32]:
+    """Check the providers of a batch: a code for all rows, a list of codes, or uint32[N] numbers.
+
+    With ``classes`` a label may stand instead of a code, and ``CLASSES_FROM`` plus a class number instead of a number.
+    """
     if isinstance(providers, str):
-        return np.full(rows, catalog.institution(providers).number, dtype=np.uint32)
+        return np.full(rows, _number_of(catalog, providers, classes), dtype=np.uint32)
     if isinstance(providers, np.ndarray):
         if providers.dtype != np.uint32 or providers.shape != (rows,):
             raise RequestError(f"providers: expected uint32[{rows}], got {providers.dtype}{list(providers.shape)}")
+        if has_classes(providers):
+            for number in np.unique(providers[providers >= CLASSES_FROM]).tolist():
+                if not classes:
+                    raise RequestError(f"providers: expected institution numbers, got {number}")
+                _check_class(catalog, catalog.class_of_number(number - CLASSES_FROM))
         return np.ascontiguousarray(providers)
     if not isinstance(providers, list | tuple):
         raise RequestError(f"providers: expected a code, a list of codes or uint32[N], got {type(providers).__name__}")
@@ -113,8 +130,68 @@ def decode_providers(catalog: Catalog, providers: Any, rows: int) -> npt.NDArray
     if other is not None or None in providers:
         raise RequestError(f"providers: expected codes as text, got {type(other).__name__}")
     for code in set(providers):
-        numbers[code] = catalog.institution(code).number
+        numbers[code] = _number_of(catalog, code, classes)
     return np.fromiter(map(numbers.__getitem__, providers), dtype=np.uint32, count=rows)
+
+
+def has_classes(numbers: npt.NDArray[np.uint32]) -> bool:
+    """Whether a column of providers has a class in it."""
+    if len(numbers) == 1:
+        return bool(numbers.item() >= CLASSES_FROM)
+    return bool(numbers.max(initial=0) >= CLASSES_FROM)
+
+
+def _classes_of(catalog: Catalog, numbers: npt.NDArray[np.uint32]) -> list[str]:
+    """The labels of the classes in a column of providers."""
+    if not has_classes(numbers):
+        return []
+    found = np.unique(numbers[numbers >= CLASSES_FROM])
+    return [catalog.class_of_number(number - CLASSES_FROM) for number in found.tolist()]
+
+
+def _number_of(catalog: Catalog, word: str, classes: bool) -> int:
+    """The number of an institution's code, or of a class's label."""
+    if classes and word not in catalog.codes and word in catalog.class_labels:
+        _check_class(catalog, word)
+        return CLASSES_FROM + catalog.class_number(word)
+    return catalog.institution(word).number
+
+
+def _check_class(catalog: Catalog, label: str) -> None:
+    if not catalog.members_of(label):
+        raise RequestError(f"providers: expected a class with connected bodies, got {label}")
+
+
+def decode_days(name: str, days: Any, rows: int, *, open_end: bool = False) -> npt.NDArray[np.int32]:
+    """Check a column of days: one for all rows, a list, or datetime64[D][N]; counted from 1970-01-01.
+
+    With ``open_end`` None (or NaT) stands for no day: ``OPEN``.
+    """
+    if days is None or _is_day(days):
+        days = [days] * rows
+    if isinstance(days, np.ndarray):
+        if days.dtype != np.dtype("datetime64[D]") or days.shape != (rows,):
+            raise RequestError(f"{name}: expected datetime64[D][{rows}], got {days.dtype}{list(days.shape)}")
+        found, missing = days.astype(np.int64), np.isnat(days)
+    elif isinstance(days, list | tuple):
+        if len(days) != rows:
+            raise RequestError(f"{name}: expected {rows} rows, got {len(days)}")
+        other = next((day for day in days if day is not None and not _is_day(day)), None)
+        if other is not None:
+            raise RequestError(f"{name}: expected dates, got {type(other).__name__}")
+        missing = np.fromiter((day is None for day in days), np.bool_, rows)
+        ordinals = (_FIRST_DAY if day is None else day.toordinal() for day in days)
+        found = np.fromiter(ordinals, np.int64, rows) - _EPOCH_DAY
+    else:
+        raise RequestError(f"{name}: expected a date, a list of dates or datetime64[D], got {type(days).__name__}")
+    wrong = np.flatnonzero((missing & (not open_end)) | (~missing & ((found < _DAYS[0]) | (found > _DAYS[1]))))
+    if len(wrong):
+        raise RequestError(f"{name}: expected a date in every row, got something else in row {wrong[0]}")
+    return np.where(missing, OPEN, found).astype(np.int32)
+
+
+def _is_day(value: object) -> bool:
+    return isinstance(value, dt.date) and not isinstance(value, dt.datetime)
 
 
 def decode_consents(consents: Any, rows: int) -> Consents:

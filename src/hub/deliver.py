@@ -46,7 +46,7 @@ from hub.periods import PeriodKey, PeriodKeys, period_of
 from hub.sealed import unseal
 from hub.snapshot import Commit, Snapshot
 from hub.store import Store
-from hub.tail import read_changes
+from hub.tail import changes_of, read_chunks
 
 DELIVER_FROM = 1 << 21
 """Records behind the inboxes from which on they are sorted in: a provider of 1,741 gets 1,200 of them, in one value."""
@@ -191,9 +191,11 @@ class Deliverer:
             # A snapshot each: a long one would keep every page that is rewritten meanwhile.
             with self._store.snapshot() as snapshot:
                 bodies = Bodies(snapshot, self._periods, self._heads)
-                changes = next(read_changes(snapshot, bodies, at, mark.end), None)
-            if changes is None:
+                found = next(read_chunks(snapshot, bodies, at, mark.end), None)
+            if found is None:
                 break
+            chunk, rows = found
+            changes = changes_of(chunk.first, chunk.fields, rows)
             at = changes.end
             lefts.append(changes.left)
             numbers.append(np.repeat(np.array(changes.numbers, np.uint32), np.diff(changes.starts)))

@@ -179,7 +179,7 @@ def _record(catalog: Catalog, found: Found) -> Record:
         provided_at=dt.datetime.fromtimestamp(provided_at, dt.UTC) if provided_at else None,
         requester=shared.requester,
         on_behalf_of=shared.on_behalf_of,
-        provider=catalog.institution_by_number(provider).code,
+        provider=catalog.code_by_number(provider),
         procedure=shared.procedure,
         items=shared.items,
         role=shared.role,

@@ -1,4 +1,4 @@
-"""What was done with marks and corrections, in order, for auditors; no history ever reads it.
+"""What was done with marks, corrections and flags, in order, for auditors; no history ever reads it.
 
 Database ``events``, key u64 number from 1 (big endian), value sealed, little endian:
 
@@ -6,7 +6,7 @@ Database ``events``, key u64 number from 1 (big endian), value sealed, little en
 |---|---|---|
 | 0 | u16 | period of the record concerned, 0 = of none |
 | 2 | u48 | 1 + index of that record, 0 = none |
-| 8 | rest | encrypted (``confidential.py``): :class:`Told` |
+| 8 | rest | encrypted (``confidential.py``): :class:`Told`, of flags :class:`ToldFlag` |
 
 An event is written in the transaction of what it tells. Events are never changed; those of a shredded period cannot
 be read any more.
@@ -15,13 +15,16 @@ be read any more.
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator
 from enum import IntEnum
 
 import msgspec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from hub.aliases import NOBODY
 from hub.confidential import Vault, encrypt
 from hub.errors import RequestError, StorageError
+from hub.messages import Flag
 from hub.sealed import unseal
 from hub.snapshot import Commit, Snapshot
 
@@ -44,11 +47,18 @@ class EventKind(IntEnum):
     CORRECTION_ASKED = 8
     CORRECTED = 9
     CONFIRMED = 10
+    FLAGGED = 11
+    """An institution flagged a person of its own (``flags.py``)."""
+    UNFLAGGED = 12
     KEY_REGISTERED = 21
     """An institution's key for payloads was registered or replaced."""
     KEY_REMOVED = 22
     REFUSED = 20
     """A provider refused to answer a permit; ground is the reason of the closed list."""
+    HOLDERS_PUSHED = 31
+    """The register body said who holds some persons; the ground names the class and how many persons changed."""
+    ALIAS_ASKED = 32
+    """A requester asked that a provider acquires an alias of a person whom it does not know."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +71,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
         index: of the record concerned, in the log. side: "requester" or "provider", for which a mark is.
         protection: number of the event by which a person came under protection.
         withheld: how a record stands on this side afterwards.
+        alias: the institution's own, of a person whom it flagged. flags: how the person stands there afterwards.
     """
 
     number: int
@@ -75,6 +86,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     side: str | None
     protection: int | None
     withheld: bool | None
+    alias: bytes | None = None
+    flags: Flag | None = None
 
     def __repr__(self) -> str:
         return f"Event({self.number}, {self.kind.name})"
@@ -94,6 +107,14 @@ class Told(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     side: int = 0
     protection: int = 0
     withheld: bool | None = None
+
+
+class ToldFlag(Told, array_like=True, frozen=True, kw_only=True):
+    """The end of FLAGGED and UNFLAGGED: the person's number, the institution's alias, the flags as they stand then."""
+
+    person: int = NOBODY
+    alias: bytes = b""
+    flags: int = 0
 
 
 SIDE_NAMES = {0: None, 1: "requester", 2: "provider"}
@@ -118,6 +139,21 @@ def put_event(commit: Commit, period: int, index: int | None, encrypted: bytes) 
     return number
 
 
+def read_told(snapshot: Snapshot, vault: Vault, after: int, limit: int) -> Iterator[tuple[int, int, ToldFlag | None]]:
+    """The next events behind a number: (number, 1 + index of the record or 0, event or None where it was shredded).
+
+    Raises:
+        StorageError: one is damaged.
+    """
+    for key, value in snapshot.items(NAME, (after + 1).to_bytes(8, "big"), limit=limit):
+        number = int.from_bytes(key, "big")
+        body = unseal(NAME, key, value)
+        if len(body) < HEAD_BYTES:
+            raise StorageError(f"event {number}: expected a head, got {len(body)} bytes")
+        told = vault.decrypt(NAME, int.from_bytes(body[:2], "little"), body[HEAD_BYTES:], ToldFlag)
+        yield number, int.from_bytes(body[2:8], "little"), told
+
+
 def read_events(snapshot: Snapshot, vault: Vault, after: int, limit: int) -> tuple[list[Event], int | None]:
     """Events behind a number that can still be read, in order.
 
@@ -127,20 +163,12 @@ def read_events(snapshot: Snapshot, vault: Vault, after: int, limit: int) -> tup
     Raises:
         StorageError: one is damaged.
     """
-    items = snapshot.items(NAME, (after + 1).to_bytes(8, "big"), limit=limit)
-    events = []
-    for key, value in items:
-        number = int.from_bytes(key, "big")
-        body = unseal(NAME, key, value)
-        if len(body) < HEAD_BYTES:
-            raise StorageError(f"event {number}: expected a head, got {len(body)} bytes")
-        told = vault.decrypt(NAME, int.from_bytes(body[:2], "little"), body[HEAD_BYTES:], Told)
-        if told is not None:
-            events.append(_event(number, int.from_bytes(body[2:8], "little"), told))
-    return events, (int.from_bytes(items[-1][0], "big") if len(items) == limit else None)
+    found = list(read_told(snapshot, vault, after, limit))
+    events = [_event(number, link, told) for number, link, told in found if told is not None]
+    return events, (found[-1][0] if len(found) == limit else None)
 
 
-def _event(number: int, link: int, told: Told) -> Event:
+def _event(number: int, link: int, told: ToldFlag) -> Event:
     return Event(
         number=number,
         at=dt.datetime.fromtimestamp(told.at, dt.UTC),
@@ -154,6 +182,8 @@ def _event(number: int, link: int, told: Told) -> Event:
         side=SIDE_NAMES.get(told.side),
         protection=told.protection or None,
         withheld=told.withheld,
+        alias=told.alias or None,
+        flags=Flag(told.flags) if told.alias else None,
     )
 
 

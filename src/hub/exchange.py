@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hub.bodies import Bodies, Heads
+from hub.bodies import Bodies, Fields, Heads
 from hub.deliver import all_inboxes
 from hub.inbox import (
     ENTRY,
@@ -29,6 +29,7 @@ from hub.inbox import (
     Outcomes,
     Part,
     PermitRows,
+    ended_by,
     join,
     read_delivered,
     read_inbox,
@@ -38,7 +39,7 @@ from hub.inbox import (
 from hub.periods import PeriodKeys
 from hub.snapshot import Snapshot
 from hub.store import Store
-from hub.tail import Tail
+from hub.tail import SMALL_ROWS, Tail
 
 
 class Open(NamedTuple):
@@ -92,6 +93,14 @@ class Exchange:
         """The newest state, held until the block ends."""
         with self._store.snapshot() as snapshot:
             yield State(snapshot, self._periods, self._lock, self._tail_of(snapshot))
+
+    def note(self, first: int, fields: Fields, table: npt.NDArray[np.void]) -> None:
+        """Say that a chunk of records is durable: where it is small and follows what was read, it is not read again."""
+        if len(table) > SMALL_ROWS:
+            return
+        with self._lock:
+            if self._tail is not None and self._tail.upto == first:
+                self._tail.take(first, fields, table)
 
     def _tail_of(self, snapshot: Snapshot) -> Tail:
         base = read_delivered(snapshot)
@@ -187,7 +196,10 @@ class State:
         )  # fmt: skip
 
     def ends(self, inbox: Inbox, indexes: Indexes, outcomes: Outcomes) -> None:
-        """Enter what became of a provider's permits, or nothing where it has none of these (uint64[N], ascending)."""
+        """Enter what became of a provider's permits, or nothing where it has none of these (uint64[N], ascending).
+
+        Only what the snapshot has: an end that came behind it has no payload there yet.
+        """
         entries = inbox.entries
         low, high = np.searchsorted(entries["last"], int(indexes[0])), np.searchsorted(
             entries["first"], int(indexes[-1]), side="right"
@@ -202,6 +214,8 @@ class State:
             outcomes.released[place[hit]] = one.outcomes.released[hit]
         with self._lock:
             self._tail.end(inbox.provider, indexes, outcomes)
+        behind = ended_by(outcomes.words) >= self.snapshot.state.records
+        outcomes.words[behind] = outcomes.released[behind] = 0
 
     def providers(self) -> list[Inbox]:
         """Every provider that ever had a permit."""

@@ -1,6 +1,7 @@
 """The exchange between institutions: the Hub's methods for providers and for who waits for their answers.
 
-The work is done in ``collect.py``, ``provide.py`` and ``answers.py``; ``exchange.py`` says how a permit stands.
+The work is done in ``collect.py``, ``provide.py``, ``lapse.py`` and ``answers.py``; ``exchange.py`` says how a permit
+stands.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Any
 
 from hub.answers import Answering
 from hub.collect import Collector
+from hub.lapse import Lapser
 from hub.limits import COLLECT_ROWS
 from hub.log import Log
 from hub.messages import Answers, Permits, Receipt
@@ -21,6 +23,7 @@ class Exchanging(ABC):
 
     _collector: Collector
     _provider: Provider
+    _lapser: Lapser
     _answering: Answering
 
     @abstractmethod
@@ -116,4 +119,4 @@ class Exchanging(ABC):
         Returns:
             how many lapsed.
         """
-        return self._provider.lapse()
+        return self._lapser.lapse()

@@ -1,9 +1,11 @@
 """What the files of acquisitions and inquiries mean: columns, rows, parts of bounded size, rejected lines.
 
 An **acquisition file** has the one column ``code``: a resident record code of 11 digits. An **inquiry file** has
-``alias`` (32 hex digits), ``provider`` (an institution's code) and, where wanted, ``case`` (the requester's own
-case number) and ``consent`` (1 where the person consented, else 0). The first line of a CSV names the columns, in any
-order.
+``alias`` (32 hex digits), ``provider`` (an institution's code, or a class's label) and, where wanted, ``case`` (the
+requester's own case number) and ``consent`` (1 where the person consented, else 0). A **file of aliases** has the
+column ``alias``, one of **tickets** the column ``ticket`` (32 hex digits too); both may have the other columns that
+``hub acquire`` and ``hub tickets`` write, which are not looked at. A **delivery** has ``ticket`` and ``code``. The
+first line of a CSV names the columns, in any order.
 
 A row's number counts from 1, the header left out, blank lines counted but skipped. A row of the wrong shape becomes
 a rejected line with its cause; no cause repeats what the line holds.
@@ -42,9 +44,14 @@ CAUSES = (
     "provider: no institution of the catalog has this code",
     f"case: expected text of at most {CASE_CHARS_MAX} characters",
     "consent: expected 1 or 0",
+    "class: no class of the catalog has this label",
+    "institution: no body of the class has this code",
+    "from: expected a day such as 2026-04-01",
+    "to: expected a day such as 2026-04-01, not before from, or nothing",
+    "ticket: expected 32 hex digits",
 )
 """Why a line was rejected, numbered from 0."""
-COLUMNS, CODE, ALIAS, PROVIDER, CASE, CONSENT = range(6)
+COLUMNS, CODE, ALIAS, PROVIDER, CASE, CONSENT, CLASS, MEMBER, FROM, TO, TICKET = range(11)
 
 
 class Rejected(NamedTuple):
@@ -68,6 +75,21 @@ class CodePart(NamedTuple):
 
     def __repr__(self) -> str:
         return f"CodePart({self.number}, rows={len(self.row)}, rejected={len(self.rejected.line)})"
+
+
+class AliasPart(NamedTuple):
+    """Rows of a file of aliases or tickets, or of a delivery: row numbers, uint8[N, 16], codes or None, rejected lines,
+    rows read in all."""
+
+    number: int
+    row: npt.NDArray[np.int64]
+    aliases: Aliases
+    codes: npt.NDArray[np.int64] | None
+    rejected: Rejected
+    rows_read: int
+
+    def __repr__(self) -> str:
+        return f"AliasPart({self.number}, rows={len(self.row)}, rejected={len(self.rejected.line)})"
 
 
 class InquiryPart(NamedTuple):
@@ -102,22 +124,59 @@ def read_codes(path: str | os.PathLike[str], *, encoding: str = "auto", rows: in
     return CodeFile(open_table(path, ("code",), (), encoding), rows)
 
 
+def read_all_aliases(path: str | os.PathLike[str], *, encoding: str = "auto") -> Aliases:
+    """The column ``alias`` of a whole file, uint8[N, 16].
+
+    Raises:
+        RequestError: as of :func:`read_codes`; or a line is no alias, which refuses all of them. It is named by number.
+    """
+    found: list[Aliases] = [np.empty((0, 16), np.uint8)]
+    for blocks in in_parts(open_table(path, ("alias",), (), encoding).blocks(), PART_ROWS):
+        aliases, ok = _concatenate(decode_aliases(b.columns["alias"]) for b in blocks)
+        _, keep, rejected, _ = judge_rows(blocks, 1, [(ok, ALIAS)])
+        if len(rejected.line):
+            raise RequestError(f"{path}: line {rejected.line[0]}: {CAUSES[rejected.cause[0]]}")
+        found.append(aliases[keep])
+    return np.concatenate(found)
+
+
+def read_aliases(
+    path: str | os.PathLike[str], column: str = "alias", *, encoding: str = "auto", rows: int = PART_ROWS
+) -> AliasFile:
+    """Open a file of aliases, or of tickets (``column``). Else as :func:`read_codes`."""
+    return AliasFile(open_table(path, (column,), (), encoding, unread=("row", "status")), column, rows)
+
+
+def read_delivery(path: str | os.PathLike[str], *, encoding: str = "auto", rows: int = PART_ROWS) -> AliasFile:
+    """Open a delivery: tickets with resident record codes. Else as :func:`read_codes`."""
+    return AliasFile(open_table(path, ("ticket", "code"), (), encoding, unread=("row",)), "ticket", rows)
+
+
 def read_inquiry(
     path: str | os.PathLike[str],
     numbers: Mapping[str, int],
     *,
+    provider: str | None = None,
     encoding: str = "auto",
     rows: int = PART_ROWS,
     consent: bool = False,
 ) -> InquiryFile:
-    """Open an inquiry file; ``numbers`` gives the institutions' numbers by code. Else as :func:`read_codes`.
+    """Open an inquiry file; else as :func:`read_codes`.
 
     Args:
+        numbers: numbers by code, or by label. provider: one of these for all rows of a file without that column.
         consent: every person of the file consented; it then has no column that says so.
+
+    Raises:
+        RequestError: as of :func:`read_codes`, or the provider is none of these.
     """
     optional = ("case",) if consent else ("case", "consent")
-    table = open_table(path, ("alias", "provider"), optional, encoding)
-    return InquiryFile(table, CodeTable(numbers), rows, consent=consent)
+    if provider is None:
+        table = open_table(path, ("alias", "provider"), optional, encoding)
+        return InquiryFile(table, CodeTable(numbers), rows, consent=consent)
+    if provider not in numbers:
+        raise RequestError("provider: expected the code of a connected body or the label of a class, got another")
+    return InquiryFile(open_table(path, ("alias",), optional, encoding), numbers[provider], rows, consent=consent)
 
 
 class CodeFile:
@@ -129,28 +188,55 @@ class CodeFile:
 
     def __iter__(self) -> Iterator[CodePart]:
         first = 1
-        for number, blocks in enumerate(_in_parts(self._table.blocks(), self._rows)):
+        for number, blocks in enumerate(in_parts(self._table.blocks(), self._rows)):
             codes, oks = zip(*(decode_digits(b.columns["code"], CODE_DIGITS) for b in blocks), strict=True)
-            row, keep, rejected, read = _judge(blocks, first, [(np.concatenate(oks), CODE)])
+            row, keep, rejected, read = judge_rows(blocks, first, [(np.concatenate(oks), CODE)])
             yield CodePart(number, row, np.concatenate(codes)[keep], rejected, read)
+            first += read
+
+
+class AliasFile:
+    """A file of aliases or tickets, or a delivery; iterate over its parts. ``rows_max``: no more rows than that."""
+
+    def __init__(self, table: Table, column: str, rows: int) -> None:
+        self.rows_max = table.rows_max
+        self._table, self._column, self._rows = table, column, rows
+
+    def __iter__(self) -> Iterator[AliasPart]:
+        first, cause = 1, TICKET if self._column == "ticket" else ALIAS
+        for number, blocks in enumerate(in_parts(self._table.blocks(), self._rows)):
+            aliases, ok = _concatenate(decode_aliases(b.columns[self._column]) for b in blocks)
+            checks = [(ok, cause)]
+            codes = None
+            if "code" in blocks[0].columns:
+                codes, code_ok = _concatenate(decode_digits(b.columns["code"], CODE_DIGITS) for b in blocks)
+                checks.append((code_ok, CODE))
+            row, keep, rejected, read = judge_rows(blocks, first, checks)
+            if not keep.all():
+                aliases, codes = aliases[keep], None if codes is None else codes[keep]
+            yield AliasPart(number, row, aliases, codes, rejected, read)
             first += read
 
 
 class InquiryFile:
     """An inquiry file; iterate over its parts. ``rows_max``: no more rows than that."""
 
-    def __init__(self, table: Table, codes: CodeTable, rows: int, *, consent: bool = False) -> None:
+    def __init__(self, table: Table, codes: CodeTable | int, rows: int, *, consent: bool = False) -> None:
         self.rows_max = table.rows_max
         self._table, self._codes, self._rows, self._consent = table, codes, rows, consent
 
     def __iter__(self) -> Iterator[InquiryPart]:
         first = 1
-        for number, blocks in enumerate(_in_parts(self._table.blocks(), self._rows)):
+        for number, blocks in enumerate(in_parts(self._table.blocks(), self._rows)):
             if number == PARTS_MAX:
                 raise RequestError(f"inquiry file: expected at most {PARTS_MAX * self._rows:,} rows")
             aliases, alias_ok = _concatenate(decode_aliases(b.columns["alias"]) for b in blocks)
-            providers, provider_ok = _concatenate(self._codes.decode(b.columns["provider"]) for b in blocks)
-            checks = [(alias_ok, ALIAS), (provider_ok, PROVIDER)]
+            checks = [(alias_ok, ALIAS)]
+            if isinstance(self._codes, int):
+                providers = np.full(len(aliases), self._codes, np.uint32)
+            else:
+                providers, provider_ok = _concatenate(self._codes.decode(b.columns["provider"]) for b in blocks)
+                checks.append((provider_ok, PROVIDER))
             cases: list[str] | None = None
             if "case" in blocks[0].columns:
                 texts = [decode_texts(b.columns["case"], CASE_CHARS_MAX) for b in blocks]
@@ -161,7 +247,7 @@ class InquiryFile:
                 digits, digit_ok = _concatenate(decode_digits(b.columns["consent"], 1) for b in blocks)
                 column = digits == 1
                 checks.append((digit_ok & (digits <= 1), CONSENT))
-            row, keep, rejected, read = _judge(blocks, first, checks)
+            row, keep, rejected, read = judge_rows(blocks, first, checks)
             if cases is not None and not keep.all():
                 cases = [case for case, kept in zip(cases, keep.tolist(), strict=True) if kept]
             if not keep.all():
@@ -177,7 +263,7 @@ def _concatenate(pairs: Iterator[tuple[Any, Any]]) -> tuple[Any, Any]:
     return np.concatenate(values), np.concatenate(oks)
 
 
-def _judge(
+def judge_rows(
     blocks: list[Block], first: int, checks: list[tuple[npt.NDArray[np.bool_], int]]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_], Rejected, int]:
     """Row numbers of the accepted rows, which rows those are, the rejected ones with their first cause, rows read."""
@@ -192,7 +278,7 @@ def _judge(
     return row, keep, Rejected(line[bad], cause[bad]), len(line)
 
 
-def _in_parts(blocks: Iterator[Block], rows: int) -> Iterator[list[Block]]:
+def in_parts(blocks: Iterator[Block], rows: int) -> Iterator[list[Block]]:
     """Gather blocks to parts of exactly ``rows`` rows, the last one shorter: the same for every way of reading."""
     held: list[Block] = []
     count = 0

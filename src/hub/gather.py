@@ -23,10 +23,11 @@ from concurrent.futures import Future
 import numpy as np
 import numpy.typing as npt
 
-from hub.append import append_records
+from hub.append import Laid, append_records
 from hub.batch import Batch
 from hub.catalog import Catalog, DecisionTable
 from hub.errors import BusyError, HubError, RequestError, StorageError
+from hub.flags import Flagged
 from hub.group import Call, Columns, GroupLayer, LaidGroup, answer_group, join_columns
 from hub.limits import (
     CALLS_PER_GROUP_MAX,
@@ -35,12 +36,15 @@ from hub.limits import (
     ROWS_PER_GROUP_MAX,
     ROWS_WAITING_MAX,
 )
+from hub.marks import put_new_marks
 from hub.messages import Answer, Status
 from hub.periods import PeriodKeys, period_of, period_start
 from hub.requestgroups import Found, RequestGroups
 from hub.requests import check_request
 from hub.resolve import resolve_aliases
 from hub.respond import respond
+from hub.screen import Screen
+from hub.snapshot import Snapshot
 from hub.store import Store
 from hub.workers import Workers
 
@@ -77,7 +81,8 @@ class Parts:
 
     Attributes:
         catalog: the one in force now. now: seconds since 1970. day: the database of today's request ids, made.
-        publish: makes everything that is durable answerable. wake: says that records were added.
+        flagged: everybody's flags in a snapshot.
+        publish: makes everything that is durable answerable. wake: says which records were added.
     """
 
     def __init__(
@@ -90,12 +95,13 @@ class Parts:
         now: Callable[[], int],
         clock: Callable[[], float],
         day: Callable[[int], str],
+        flagged: Callable[[Snapshot], Flagged],
         publish: Callable[[], None],
-        wake: Callable[[], None],
+        wake: Callable[[int, Laid], None],
     ) -> None:
         self.store, self.groups, self.periods = store, groups, periods
         self.catalog, self.now, self.clock, self.day = catalog, now, clock, day
-        self.publish, self.wake = publish, wake
+        self.flagged, self.publish, self.wake = flagged, publish, wake
 
 
 class Gatherer:
@@ -300,22 +306,23 @@ class Gatherer:
 
     def _lay(self, calls: list[Call], columns: Columns, received_at: int, catalog: Catalog) -> LaidGroup:
         parts = self._parts
-        persons, resolved, tables_commit = self._resolve(calls, columns)
+        persons, resolved, screen = self._resolve(calls, columns)
         key = parts.periods.make(period_of(parts.now()))
-        return self._layer.lay(calls, columns, persons, resolved, tables_commit, received_at, catalog, key)
+        return self._layer.lay(calls, columns, persons, resolved, screen, received_at, catalog, key)
 
     def _resolve(
         self, calls: list[Call], columns: Columns
-    ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint8], int]:
-        """Persons and statuses of a group's rows, a kernel call a requester, and the commit that they are true of."""
+    ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint8], Screen]:
+        """Persons and statuses of a group's rows, a kernel call a requester, and the screen of the same snapshot."""
         wanted = (columns.status == Status.OK).view(np.uint8)
         requesters = [call.batch.requester for call in calls]
         with self._parts.store.snapshot() as snapshot:
+            screen = Screen(snapshot, self._parts.flagged(snapshot))
             if len(set(requesters)) == 1:
                 one = resolve_aliases(
                     snapshot, requesters[0], columns.providers, columns.aliases, _ALONE, wanted=wanted
                 )
-                return one.persons, one.status, one.tables_commit
+                return one.persons, one.status, screen
             persons, status = np.empty(len(wanted), np.uint32), np.empty(len(wanted), np.uint8)
             of_row = np.array(requesters)[columns.call]
             for requester in sorted(set(requesters)):
@@ -324,7 +331,7 @@ class Gatherer:
                     snapshot, requester, columns.providers[at], columns.aliases[at], _ALONE, wanted=wanted[at]
                 )
                 persons[at], status[at] = part.persons, part.status
-            return persons, status, snapshot.state.tables_commit
+            return persons, status, screen
 
     def _write(self, formed: Formed) -> None:
         """Make a group durable: its records, its requests, and a few keys of earlier ones in the index."""
@@ -334,14 +341,15 @@ class Gatherer:
         try:
             with parts.store.commit() as commit:
                 now = max(int(parts.clock()), commit.state.time)
-                if commit.state.tables_commit != group.tables_commit or period_of(now) != group.laid.period:
-                    # Aliases were acquired since it was resolved. Under the writer's lock nothing moves any more.
+                if not group.basis.stands(commit.state) or period_of(now) != group.laid.period:
+                    # Aliases or flags have changed since. Under the writer's lock nothing moves any more.
                     group = self._lay(group.calls, group.columns, group.received_at, group.catalog)
                     now = max(now, period_start(group.laid.period))
                 number = commit.state.commit
                 parts.groups.put(commit, name, group.requests)
                 fold = parts.groups.fold(commit, name, FOLD_PER_CALL * len(group.calls))
-                append_records(commit, group.laid, now)
+                first = append_records(commit, group.laid, now)
+                put_new_marks(commit, group.marks, group.laid.period, first)
         except BaseException:
             parts.groups.doubt()
             raise
@@ -350,7 +358,7 @@ class Gatherer:
         parts.groups.note(name, number, [call.key for call in group.calls])
         if fold is not None:
             parts.groups.folded(fold)
-        parts.wake()
+        parts.wake(first, group.laid)
 
     def _answer(self, formed: Formed) -> None:
         """Make the checkpoint durable, then put the answers together."""

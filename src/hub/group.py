@@ -23,11 +23,13 @@ from hub.batch import Batch
 from hub.bodies import ROW, Fields, supervise
 from hub.catalog import Catalog, DecisionTable
 from hub.keys import Keys
+from hub.marks import NewMark
 from hub.messages import Answer, Kind, Receipt, Status
 from hub.periods import PeriodKey
 from hub.permits import lapse_time
 from hub.requestgroups import Group, Small, Table, encode_group
 from hub.requests import NO_RECORD_BIT
+from hub.screen import Basis, Question, Screen
 from hub.tlog.entry import Shared, join_shared, shared_middle
 
 MIDDLES_MAX = 4_096
@@ -79,7 +81,8 @@ class LaidGroup(NamedTuple):
 
     Attributes:
         calls, columns, received_at, catalog: what it was made of. status: uint8[N], of the answers.
-        laid: its records. requests: as stored, but for that place. tables_commit: what it was resolved from.
+        laid: its records. requests: as stored, but for that place.
+        basis: what it was resolved and screened from. marks: of its records that are withheld from the beginning.
     """
 
     calls: list[Call]
@@ -89,7 +92,8 @@ class LaidGroup(NamedTuple):
     status: npt.NDArray[np.uint8]
     laid: Laid
     requests: bytes
-    tables_commit: int
+    basis: Basis
+    marks: list[NewMark]
 
     def __repr__(self) -> str:
         return f"LaidGroup(calls={len(self.calls)}, rows={len(self.status)})"
@@ -158,7 +162,7 @@ class GroupLayer:
         columns: Columns,
         persons: npt.NDArray[np.uint32],
         resolved: npt.NDArray[np.uint8],
-        tables_commit: int,
+        screen: Screen,
         received_at: int,
         catalog: Catalog,
         key: PeriodKey,
@@ -166,10 +170,12 @@ class GroupLayer:
         """Order a group's records by person key, commit to them and lay them out. Needs no lock and no transaction.
 
         Args:
-            persons, resolved: uint32[N] and uint8[N], of its rows. key: of the period in which it will be written.
+            persons, resolved: uint32[N] and uint8[N], of its rows. screen: of the snapshot that they are of.
+            key: of the period in which it will be written.
         """
         status = columns.status.copy()
         np.copyto(status, resolved, where=status == Status.OK)
+        status = screen.statuses(_questions(calls), columns.call, columns.providers, persons, status)
         known = np.flatnonzero(persons != NOBODY)
         person_keys = key.person_keys(persons[known])
         order = order_by_person(person_keys)
@@ -187,7 +193,11 @@ class GroupLayer:
         fields = self._fields(calls, columns, used, number, place, received_at, catalog.digest, inquiries)
         laid = lay_records(fields, table, person_keys[order], self._keys, key)
         requests = _pack_requests(calls, columns, status, known, place, received_at, catalog.digest, inquiries)
-        return LaidGroup(calls, columns, received_at, catalog, status, laid, requests, tables_commit)
+        requesters = np.array([call.batch.requester for call in calls], dtype=np.uint32)[columns.call[place]]
+        marks = screen.marks(
+            key, received_at, table, requesters, lambda number: catalog.institution_by_number(number).code
+        )
+        return LaidGroup(calls, columns, received_at, catalog, status, laid, requests, screen.basis, marks)
 
     def _fields(
         self,
@@ -251,6 +261,10 @@ class GroupLayer:
                 )
             )
         return found
+
+
+def _questions(calls: list[Call]) -> list[Question]:
+    return [Question(call.batch.requester, () if call.table is None else call.table.items) for call in calls]
 
 
 def _pack_requests(

@@ -21,6 +21,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from hub.bodies import Bodies, Located, link_of
@@ -50,13 +51,18 @@ _NOT_REACHED = {
 }
 """Outcomes of which the provider never heard: it is no party to such a record, and must not learn of it here."""
 
+_REACHED = np.ones(256, dtype=np.bool_)
+_REACHED[list(_NOT_REACHED)] = False
+
 
 class Stood(msgspec.Struct, frozen=True):
     """One record as it stands in the log; never leaves the hub.
 
     Attributes:
         index, person, kind, outcome, link: see ``bodies.py``; link is the index of the record it follows, or None.
-        provider: institution number. period: whose keys it is under. requested_at, provided_at: seconds since 1970.
+        provider: institution number, 0 where the row named a class and nobody of it was asked.
+        period: whose keys it is under. requested_at, provided_at: seconds since 1970.
+        by_class: whether its inquiry named classes.
     """
 
     index: int
@@ -69,6 +75,7 @@ class Stood(msgspec.Struct, frozen=True):
     requested_at: int
     provided_at: int
     shared: Shared
+    by_class: bool = False
 
     def __repr__(self) -> str:
         return f"Stood(index={self.index})"
@@ -79,6 +86,7 @@ class PartyRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         alias: the institution's own alias of the person, 16 bytes; zeros where it has none any more.
+        provider: its code; empty in an inquiry that named classes, but for the provider itself.
         withheld: whether this institution's own mark withholds it; the other side's is never told.
         others: as in :class:`hub.Record`.
     """
@@ -117,6 +125,7 @@ def stood(located: Located, row: np.void) -> Stood:
         requested_at=requested_at,
         provided_at=provided_at,
         shared=chunk.shared[decision],
+        by_class=chunk.by_class(decision),
     )
 
 
@@ -131,8 +140,13 @@ def read_stood(bodies: Bodies, index: int) -> Stood:
 
 
 def provider_is_party(record: Stood) -> bool:
-    """Whether the question reached the provider."""
-    return record.outcome not in _NOT_REACHED
+    """Whether the question reached the provider; 0 is none, of a class nobody of which was asked."""
+    return record.provider != 0 and record.outcome not in _NOT_REACHED
+
+
+def reached(outcomes: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """bool[N]: :func:`provider_is_party` of many outcomes."""
+    return _REACHED.take(outcomes)
 
 
 def sides_of(catalog: Catalog, record: Stood, number: int) -> list[int]:
@@ -141,9 +155,13 @@ def sides_of(catalog: Catalog, record: Stood, number: int) -> list[int]:
     return sides + [PROVIDER] * (record.provider == number and provider_is_party(record))
 
 
-def tell(catalog: Catalog, record: Stood, alias: bytes, *, withheld: bool) -> PartyRecord:
-    """A record for a party to it."""
+def tell(catalog: Catalog, record: Stood, number: int, alias: bytes, *, withheld: bool) -> PartyRecord:
+    """A record for the party to it with this number.
+
+    Whoever asked a class is not told here which body holds the person: it would tell, of a protected one, where.
+    """
     shared = record.shared
+    told = record.provider == number or not record.by_class
     return PartyRecord(
         alias=alias,
         kind=Kind(record.kind),
@@ -151,7 +169,7 @@ def tell(catalog: Catalog, record: Stood, alias: bytes, *, withheld: bool) -> Pa
         provided_at=dt.datetime.fromtimestamp(record.provided_at, dt.UTC) if record.provided_at else None,
         requester=shared.requester,
         on_behalf_of=shared.on_behalf_of,
-        provider=catalog.institution_by_number(record.provider).code,
+        provider=catalog.code_by_number(record.provider) if told else "",
         procedure=shared.procedure,
         items=shared.items,
         role=shared.role,

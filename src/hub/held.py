@@ -60,7 +60,7 @@ def _prove_piece(store: Store, log: Log, catalog: Catalog, piece: Piece) -> list
             provided_at=dt.datetime.fromtimestamp(own.provided_at, dt.UTC) if own.provided_at else None,
             requester=fields.requester,
             on_behalf_of=fields.on_behalf_of,
-            provider=catalog.institution_by_number(own.provider).code,
+            provider=catalog.code_by_number(own.provider),
             procedure=fields.procedure,
             items=fields.items,
             role=fields.role,

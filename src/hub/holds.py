@@ -43,7 +43,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from hub import _hash
-from hub.bodies import ROW, Bodies, Chunk, Heads
+from hub.bodies import ROW, Bodies, Chunk, Heads, Supervised
 from hub.catalog.moments import day_starts, ends_at
 from hub.erasures import years_after
 from hub.errors import RequestError, StorageError
@@ -451,14 +451,13 @@ def _pieces(bodies: Bodies, chunk: Chunk, hold: Hold, person: int | None, store:
 
 def _supervised(chunk: Chunk, decisions: npt.NDArray[np.uint16]) -> tuple[list[str | None], dict[int, str | None]]:
     """The operator of each decision, and the case of each position that has one."""
-    decoded = [msgspec.msgpack.decode(one, type=tuple[str | None, list[str | None] | None])
-               for one in chunk.fields.supervised]  # fmt: skip
-    operators = [decoded[at if len(decoded) > 1 else 0][0] for at in range(len(chunk.shared))]
+    decoded = [msgspec.msgpack.decode(one, type=Supervised) for one in chunk.fields.supervised]
+    operators = [decoded[at if len(decoded) > 1 else 0].operator for at in range(len(chunk.shared))]
     cases: dict[int, str | None] = {}
-    for at, (_, own) in enumerate(decoded):
-        if own is not None:
+    for at, one in enumerate(decoded):
+        if one.cases is not None:
             covered = np.flatnonzero(decisions == at) if len(decoded) > 1 else np.arange(chunk.rows)
-            cases.update(zip(covered.tolist(), own, strict=True))
+            cases.update(zip(covered.tolist(), one.cases, strict=True))
     return operators, cases
 
 

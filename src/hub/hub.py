@@ -34,7 +34,7 @@ from hub.aliases import (
     table_numbers,
 )
 from hub.answers import Answering
-from hub.append import Grown, grow_tree
+from hub.append import Grown, Laid, grow_tree
 from hub.authorise import authorise
 from hub.batch import Batch, Decided
 from hub.bodies import Bodies, Heads
@@ -48,12 +48,17 @@ from hub.disclose import disclose_history, prove_records
 from hub.errors import RequestError, StorageError
 from hub.exchange import Exchange
 from hub.exchanging import Exchanging
+from hub.flagging import Flagging
 from hub.gather import Gatherer, Parts, settle_future
 from hub.history import Found, GapError
 from hub.holds import HoldKeys
 from hub.keeping import Keeping
 from hub.kept import note_exported
+from hub.lapse import Lapser
 from hub.limits import HISTORY_LIMIT, HISTORY_STEP_S
+from hub.lives import Lives
+from hub.locate import day_of_inquiry, locate_rows, stand_in_providers
+from hub.locating import Locating
 from hub.log import Log
 from hub.marks import has_marks
 from hub.merger import Merger
@@ -80,6 +85,7 @@ from hub.requests import (
 from hub.resolve import resolve_aliases
 from hub.respond import respond, respond_empty
 from hub.retain import resume_shredding
+from hub.screen import Screen
 from hub.sealed import unseal
 from hub.snapshot import Snapshot, State
 from hub.store import Store
@@ -113,7 +119,7 @@ class RequestStatus(msgspec.Struct, frozen=True, kw_only=True):
     complete: bool
 
 
-class Hub(Acts, Exchanging, Keeping, PayloadKeys):
+class Hub(Acts, Exchanging, Flagging, Keeping, Lives, Locating, PayloadKeys):
     """An open hub folder. Made by :func:`open`; a context manager; may be used from several threads."""
 
     def __init__(
@@ -133,6 +139,7 @@ class Hub(Acts, Exchanging, Keeping, PayloadKeys):
         self._periods = PeriodKeys(self._store.folder / "keys" / "periods")
         self._heads = Heads()
         self._hold_keys = HoldKeys(self._store.folder / "keys" / "holds")
+        self._delivering = threading.Lock()
         self._retaining = threading.Lock()
         """Held by the one thread that erases."""
         self._merger: Merger | None = None
@@ -149,9 +156,11 @@ class Hub(Acts, Exchanging, Keeping, PayloadKeys):
         )  # fmt: skip
         self._withholding = Withholding(self._office)
         self._corrections = Corrections(self._office, self._corrected)
-        exchange, numbers = Exchange(self._store, self._periods), PermitNumbers(self._store.keys)
+        exchange = self._exchange = Exchange(self._store, self._periods)
+        numbers = PermitNumbers(self._store.keys)
         self._collector = Collector(self._office, exchange, numbers)
         self._provider = Provider(self._office, exchange, numbers, lambda: self._published().publish())
+        self._lapser = Lapser(self._office, exchange, lambda: self._published().publish())
         self._answering = Answering(self._office, exchange)
         self._delivery: Delivery | None = None
         self._lapsing = threading.Lock()
@@ -255,6 +264,9 @@ class Hub(Acts, Exchanging, Keeping, PayloadKeys):
     def acquire(self, institution: str, codes: Any) -> Acquired:
         """Give an institution aliases of the persons with these resident record codes (the embedded shortcut).
 
+        Whoever calls it holds codes and aliases. Where others are served nobody may: there ``tickets``, ``deliver`` and
+        ``acquired`` are its three parts.
+
         Idempotent: who has an alias there keeps it. Durable when it returns; after an error the same call again
         completes what is missing.
 
@@ -262,9 +274,12 @@ class Hub(Acts, Exchanging, Keeping, PayloadKeys):
             codes: list of 11-digit strings, or int64[N].
 
         Raises:
-            RequestError: a code is not 11 digits or the institution is unknown; nothing was changed.
+            RequestError: a code is not 11 digits, the institution is unknown, or the folder was served to others, ever;
+                nothing was changed.
             StorageError: the disk is full or failed; what was done before stands.
         """
+        with self._store.snapshot() as snapshot:
+            _check_never_served(snapshot, "acquire")
         number = self.catalog.institution(institution).number
         numbers = decode_codes(codes)
         return acquire(self._store, self._store.keys, number, numbers, self._workers, CODES_ABOVE)
@@ -285,8 +300,7 @@ class Hub(Acts, Exchanging, Keeping, PayloadKeys):
         rows = decode_aliases(aliases)
         numbers = decode_providers(catalog, providers, len(rows))
         with self._store.snapshot() as snapshot:
-            if snapshot.get("meta", b"served") is not None:
-                raise RequestError("resolve: expected a folder that was never served, got one that was")
+            _check_never_served(snapshot, "resolve")
             found = resolve_aliases(snapshot, number, numbers, rows, self._workers)
         return Resolved(found.aliases, found.status)
 
@@ -309,7 +323,9 @@ class Hub(Acts, Exchanging, Keeping, PayloadKeys):
         records nothing again; after a crash or an exception it goes on at the first chunk that is missing.
 
         Args:
-            aliases: uint8[N, 16], the requester's. providers: a code, list[str] or uint32[N] numbers.
+            aliases: uint8[N, 16], the requester's. providers: a code, list[str] or uint32[N] numbers. A class label
+                may stand instead of a code (``CLASSES_FROM`` plus ``Catalog.class_number`` instead of a number): the
+                row goes to the body of that class that holds the person, see docs/holders.md.
             cases: a case number a row, kept for supervisors.
             withhold: a mark (不開示) or None a row: its record is in no history until the mark is lifted. A row
                 whose alias is unknown has no record, and its mark is dropped.
@@ -391,8 +407,9 @@ class Hub(Acts, Exchanging, Keeping, PayloadKeys):
         return await future
 
     def _is_small(self, batch: Batch) -> bool:
-        """Whether it shares a commit with others; marks are written with chunks of their own."""
-        return batch.marks is None and 0 < len(batch) <= limits.ROWS_GATHERED_MAX and not self._store.readonly
+        """Whether it shares a commit with others; marks and lists of holders are written with chunks of their own."""
+        plain = batch.marks is None and not batch.by_class
+        return plain and 0 < len(batch) <= limits.ROWS_GATHERED_MAX and not self._store.readonly
 
     def _gathering(self) -> Gatherer:
         assert self._gatherer is not None
@@ -407,6 +424,7 @@ class Hub(Acts, Exchanging, Keeping, PayloadKeys):
             now=self._now,
             clock=lambda: self._clock(),
             day=self._day,
+            flagged=self._office.flagged.of,
             publish=log.publish,
             wake=self._wake,
         )
@@ -420,10 +438,10 @@ class Hub(Acts, Exchanging, Keeping, PayloadKeys):
             name, request, small = found
             check_request(request, batch)
             catalog = self.catalog_of(request.catalog)
-            decided = authorise(catalog, batch.inquiry, batch.providers, request.received_at, consents=batch.consents)
+            decided = _decide(catalog, batch, request.received_at)
         else:
             catalog = self.catalog
-            decided = authorise(catalog, batch.inquiry, batch.providers, now, consents=batch.consents)
+            decided = _decide(catalog, batch, now)
             if not len(batch):
                 return respond_empty(batch.inquiry.request_id, now)
             request = new_request(batch, decided.table, now, catalog.digest)
@@ -435,7 +453,8 @@ class Hub(Acts, Exchanging, Keeping, PayloadKeys):
         # Also where all chunks were there: the process before may have died between commit and head.
         self._published().publish()
         with self._store.snapshot() as snapshot:
-            return respond(snapshot, name, key, request, batch.inquiry.request_id, small)
+            codes = {body.number: body.code for body in catalog.institutions()} if batch.by_class else None
+            return respond(snapshot, name, key, request, batch.inquiry.request_id, small, codes=codes)
 
     def _record_chunks(
         self,
@@ -487,13 +506,26 @@ class Hub(Acts, Exchanging, Keeping, PayloadKeys):
 
     def _prepare(self, batch: Batch, request: Request, decided: Decided, chunk: int) -> Prepared:
         rows = rows_of(request, chunk)
-        wanted = (decided.table.status == Status.OK).astype(np.uint8).take(decided.decision[rows])
+        providers, decision, going = batch.providers[rows], decided.decision[rows], None
         with self._store.snapshot() as snapshot:
+            screen = Screen(snapshot, self._office.flagged.of(snapshot))
+            if batch.by_class:
+                day = day_of_inquiry(batch, request.received_at)
+                going = locate_rows(snapshot, batch, decided, rows, day, screen.flagged)
+                providers, decision = going.providers, going.decision
+            wanted = (decided.table.status == Status.OK).astype(np.uint8).take(decision)
+            if going is not None:
+                wanted[providers == 0] = 0
             resolution = resolve_aliases(
-                snapshot, batch.requester, batch.providers[rows], batch.aliases[rows], _ALONE, wanted=wanted
+                snapshot, batch.requester, providers, batch.aliases[rows], _ALONE, wanted=wanted
             )
         key = self._periods.make(period_of(self._now()))
-        return prepare_chunk(batch, request, decided, resolution, chunk, self._store.keys, key)
+        return prepare_chunk(
+            batch, request, decided, resolution, screen, chunk, self._store.keys, key, self._code_of(request), going
+        )
+
+    def _code_of(self, request: Request) -> Callable[[int], str]:
+        return lambda number: self.catalog_of(request.catalog).institution_by_number(number).code
 
     def _write(
         self,
@@ -509,16 +541,18 @@ class Hub(Acts, Exchanging, Keeping, PayloadKeys):
         with self._store.commit() as commit:
             now = max(int(self._clock()), commit.state.time)
             if must_prepare_again(commit, chunk, now):
-                # Aliases were acquired since it was resolved. Under the writer's lock nothing moves any more.
+                # Aliases, flags or holders have changed since. Under the writer's lock nothing moves any more.
                 chunk = self._prepare(batch, request, decided, chunk.number)
                 now = max(now, period_start(chunk.laid.period))
-            write_chunk(commit, name, key, request, chunk, now, grown)
+            first = write_chunk(commit, name, key, request, chunk, now, grown)
             if before_commit is not None:
                 before_commit(commit.state)
-        self._wake()
+        self._wake(first, chunk.laid)
 
-    def _wake(self) -> None:
-        """Say that records were added."""
+    def _wake(self, first: int | None = None, laid: Laid | None = None) -> None:
+        """Say that records were added; which, where it may spare a reader the look into the log."""
+        if first is not None and laid is not None:
+            self._exchange.note(first, laid.fields, laid.table)
         if self._merger is not None:
             self._merger.wake()
         if self._delivery is not None:
@@ -631,7 +665,7 @@ class Hub(Acts, Exchanging, Keeping, PayloadKeys):
             return
         with self._lapsing:
             if now >= self._next_lapse:
-                self._provider.lapse()
+                self._lapser.lapse()
                 expire_payloads(self._store, now)
                 self._next_lapse = lapse_time(now + 1, 0)
 
@@ -862,6 +896,19 @@ def _request_key(requester: str, request_id: str) -> bytes:
         if not isinstance(text, str):
             raise RequestError(f"{name}: expected text, got {type(text).__name__}")
     return request_key(requester, request_id)
+
+
+def _decide(catalog: Catalog, batch: Batch, at: int) -> Decided:
+    """The decisions of a batch; rows with classes get those of their own provider when they are located."""
+    providers = batch.providers
+    if batch.by_class:
+        providers = stand_in_providers(catalog, catalog.table(batch.inquiry, at), providers)
+    return authorise(catalog, batch.inquiry, providers, at, consents=batch.consents)
+
+
+def _check_never_served(snapshot: Snapshot, what: str) -> None:
+    if snapshot.get("meta", b"served") is not None:
+        raise RequestError(f"{what}: expected a folder that was never served, got one that was")
 
 
 def _rows_in(request: Request, chunk: int) -> int:

@@ -25,7 +25,7 @@ time at which one was requested, u32 latest time at which an answer leaves, u32 
 | 16 | u32 | n, permits |
 | 20 | u32 | s, bytes of the parts |
 | 24 | | encrypted (AES-256-CTR, the period's key of fields, counter block = nonce ‖ u32 0): |
-| | s | MessagePack array of [shared, requested at, deadline]; shared as in ``tlog/entry.py``, supervised zeros and remark nil |
+| | s | MessagePack array of [shared, requested at, deadline]; shared: see :class:`Part` |
 | | n x u32 | index of the permit's record - first |
 | | n x u32 | person |
 | | n x u16 | part: place in that array |
@@ -88,7 +88,8 @@ class Part(NamedTuple):
     """What permits of one inquiry have in common.
 
     Attributes:
-        shared: as in ``tlog/entry.py``, encoded, without what differs by chunk (``unsupervise``). requested_at, deadline: seconds since 1970.
+        shared: as in ``tlog/entry.py``, encoded, supervised zeros and remark nil, since they differ by chunk.
+        requested_at, deadline: seconds since 1970.
     """
 
     shared: bytes

@@ -56,6 +56,21 @@ class Keys:
         """Resident record codes as length-tagged blocks (uint8[N, 16]) to keyed pseudonyms (uint8[N, 16])."""
         return encrypt_blocks(self._resident_codes, blocks)
 
+    def resident_codes(self, pseudonyms: Aliases) -> npt.NDArray[np.int64]:
+        """Pseudonyms (uint8[N, 16]) back to resident record codes: int64[N].
+
+        Raises:
+            StorageError: one is no code's under this key.
+        """
+        out = np.empty(pseudonyms.size + 15, dtype=np.uint8)
+        self._resident_codes.decryptor().update_into(pseudonyms.tobytes(), out.data)
+        blocks = out[: pseudonyms.size].reshape(-1, 16)
+        digits = blocks[:, 1:12].astype(np.int64) - ord("0")
+        if (blocks[:, 0] != 11).any() or blocks[:, 12:].any() or ((digits < 0) | (digits > 9)).any():
+            raise StorageError("pseudonym: expected one of a resident record code, got something else")
+        codes: npt.NDArray[np.int64] = digits @ 10 ** np.arange(10, -1, -1, dtype=np.int64)
+        return codes
+
     def disclosure_keys(self, persons: npt.NDArray[np.uint32]) -> Aliases:
         """Person numbers (uint32[N]) to disclosure keys (uint8[N, 16]), the same in all periods.
 
@@ -81,6 +96,13 @@ def encrypt_blocks(cipher: Cipher[modes.ECB], blocks: Aliases) -> Aliases:
     # The library asks for room for one block more than it writes.
     out = np.empty(blocks.size + 15, dtype=np.uint8)
     cipher.encryptor().update_into(blocks.data.cast("B") if blocks.size else b"", out.data)
+    return out[: blocks.size].reshape(-1, 16)
+
+
+def decrypt_blocks(cipher: Cipher[modes.ECB], blocks: Aliases) -> Aliases:
+    """What :func:`encrypt_blocks` made of blocks, undone."""
+    out = np.empty(blocks.size + 15, dtype=np.uint8)
+    cipher.decryptor().update_into(blocks.data.cast("B") if blocks.size else b"", out.data)
     return out[: blocks.size].reshape(-1, 16)
 
 

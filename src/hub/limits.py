@@ -42,6 +42,16 @@ ROWS_PER_ACQUIRE_CHUNK = 12_582_912
 """Rows that one acquisition decides at once. Keys are random, so a chunk rewrites most blocks of its tables: few large
 chunks write less than many small ones. Beside its columns a chunk of new persons takes 600 MB of memory."""
 
+ROWS_PER_REISSUE_MAX = 65_536
+"""Aliases that one call reissues or revokes: all of a call is one transaction."""
+
+REISSUE_BYTES_MAX = 512 << 20
+"""Rewritten blocks of that transaction, which LMDB holds in memory. Each alias may rewrite three blocks of 24 KB, so an
+institution of more than 8 million takes fewer rows a call: of 60 million 7,281."""
+
+TICKET_DAYS = 30
+"""A ticket (取得番号) that was not used lapses after so many days: the register body delivers within days."""
+
 ITEMS_PER_INQUIRY_MAX = 64
 SECTION_CHARS_MAX = 100
 OPERATOR_CHARS_MAX = 100
@@ -53,6 +63,9 @@ PAYLOAD_BYTES_MAX = 1 << 16
 answers of one call stay under a third of a GiB."""
 
 GROUND_CHARS_MAX = 200
+FLAGS_PER_CALL_MAX = 4_096
+"""Persons whom one call flags, in one transaction that holds the writer for 40 ms."""
+
 REMARK_CHARS_MAX = 2_000
 """What a citizen or a clerk writes about a correction, appeal included: five pages, 6 KB of a record's fields."""
 
@@ -61,6 +74,22 @@ CORRECTION_DAYS = 90
 
 CORRECTIONS_PER_RECORD_MAX = 100
 """Corrections of one record that are asked for, and that are made: their state is one value."""
+
+CLASSES_FROM = 1 << 31
+"""In a column of providers, numbers from here on are classes: this plus the class's own number of 31 bits."""
+
+HOLDER_BLOCKS_PER_COMMIT = 1_024
+"""Blocks of 256 persons that one transaction of holders rewrites, 4 to 12 MB: bounded memory, and the writer is held
+for some ten milliseconds."""
+
+HOLDER_BLOCKS_AT_A_TIME = 1_024
+"""Blocks that one step of a look-up reads, 3 to 9 MB of facts."""
+
+HOLDER_FACTS_MAX = 64
+"""Facts of one person and class: who moves every year has that many in a life, and a block stays under 200 KB."""
+
+WANTED_LIMIT_MAX = 10_000
+"""Wanted aliases of one call: half a megabyte of codes."""
 
 REQUEST_DAYS = 30
 """Request ids are kept this many days; afterwards the same id is a new request."""

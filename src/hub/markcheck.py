@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 
-from hub.bodies import ROW, Bodies, link_of
+from hub.bodies import ROW, Bodies, links_of
 from hub.catalog import Catalog
 from hub.corrections import NAME as CORRECTIONS
 from hub.corrections import OPERATOR, Standing, parse_standing
@@ -15,15 +16,21 @@ from hub.errors import StorageError
 from hub.events import NAME as EVENTS
 from hub.events import SIDE_NAMES, Event, EventKind, read_events
 from hub.handles import Stood, read_stood, sides_of
-from hub.marks import NAME, PERSON, RECORD, follow, parse_mark, parse_protection
-from hub.messages import Kind
+from hub.marks import FOLLOWING, NAME, PERSON, RECORD, follow, parse_mark, parse_protection
+from hub.messages import Kind, Status
 from hub.snapshot import Snapshot
 from hub.withholding import Office
 
 _AT_A_TIME = 1_000
 _STATES = {EventKind.WITHHELD, EventKind.LIFTED, EventKind.JUDGED}
 _STEPS = {EventKind.CORRECTION_ASKED: 0, EventKind.CORRECTED: 1}
-_FOLLOWING = (Kind.CORRECTION_ASKED, Kind.CORRECTION, Kind.CONFIRMATION)
+_FEW = 64
+"""Links into one chunk up to which their rows are read one by one, not the chunk."""
+
+_OF_PERMIT = np.zeros(256, dtype=np.bool_)
+_OF_PERMIT[[Kind.PROVISION, Kind.LAPSE, Kind.RELEASE]] = True
+_FOLLOWS = np.zeros(256, dtype=np.bool_)
+_FOLLOWS[list(FOLLOWING)] = True
 
 
 class Told:
@@ -107,7 +114,7 @@ def _check_corrections(snapshot: Snapshot, office: Office, bodies: Bodies, catal
 def _check_standing(
     snapshot: Snapshot, bodies: Bodies, catalog: Catalog, root: Stood, standing: Standing, name: str
 ) -> None:
-    holders = {root.shared.requester, catalog.institution_by_number(root.provider).code, OPERATOR}
+    holders = {root.shared.requester, catalog.code_by_number(root.provider), OPERATOR}
     for kind, entries in ((Kind.CORRECTION_ASKED, standing.asked), (Kind.CORRECTION, standing.decided)):
         for entry in entries:
             record = _read(snapshot, bodies, entry.index, name)
@@ -120,7 +127,9 @@ def _check_standing(
 
 
 def check_links(bodies: Bodies, first: int, rows: np.ndarray) -> None:
-    """Check that what corrects or confirms follows an earlier record of the same person.
+    """Check that what follows another record follows an earlier one of the same person.
+
+    Of a provision or a lapse that one left a permit with the same provider; of a release it was held.
 
     Args:
         rows: uint8[N, 16], all rows of the chunk whose first record has index ``first``, decrypted.
@@ -129,12 +138,55 @@ def check_links(bodies: Bodies, first: int, rows: np.ndarray) -> None:
         StorageError: the first that does not is named.
     """
     table = rows.view(ROW)[:, 0]
-    for at in np.flatnonzero(np.isin(table["kind"], _FOLLOWING)).tolist():
-        link = link_of(table[at])
-        if link is None or link >= first + at:
-            raise StorageError(f"record {first + at}: expected a link to an earlier record, got another")
-        if not bodies.is_erased(link) and read_stood(bodies, link).person != table[at]["person"]:
-            raise StorageError(f"record {first + at}: expected a link to a record of the same person, got another's")
+    at = np.flatnonzero(_FOLLOWS[table["kind"]])
+    links = links_of(table[at])
+    wrong = np.flatnonzero((links < 0) | (links >= first + at))
+    if len(wrong):
+        raise StorageError(f"record {first + int(at[wrong[0]])}: expected a link to an earlier record, got another")
+    order = np.argsort(links, kind="stable")
+    at, links = at[order], links[order]
+    linked, kept = _read_linked(bodies, links)
+    own, linked, at = table[at[kept]], linked[kept], at[kept]
+    wrong = np.flatnonzero(own["person"] != linked["person"])
+    if len(wrong):
+        at_fault = first + int(at[wrong[0]])
+        raise StorageError(f"record {at_fault}: expected a link to a record of the same person, got another's")
+    released = own["kind"] == Kind.RELEASE
+    left = np.isin(linked["kind"], (Kind.INQUIRY, Kind.RELEASE)) & (linked["outcome"] == Status.OK)
+    held = (linked["kind"] == Kind.INQUIRY) & (linked["outcome"] == Status.HELD)
+    fits = np.where(released, held, left) & (own["provider"] == linked["provider"])
+    wrong = np.flatnonzero(_OF_PERMIT[own["kind"]] & ~fits)
+    if len(wrong):
+        at_fault = first + int(at[wrong[0]])
+        raise StorageError(f"record {at_fault}: expected a link to what it answers, got another")
+
+
+def _read_linked(
+    bodies: Bodies, links: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.void], npt.NDArray[np.intp]]:
+    """The rows (``ROW``[N]) of some records (int64[N], ascending), and which of them were not erased."""
+    linked = np.zeros(len(links), dtype=ROW)
+    kept = np.zeros(len(links), dtype=np.bool_)
+    few: list[int] = []
+    begin = 0
+    while begin < len(links):
+        link = int(links[begin])
+        end = begin + 1
+        # Of an erased chunk there may be nothing left that says how long it was.
+        if not bodies.is_erased(link):
+            chunk = bodies.locate(link).chunk
+            end = begin + int(np.searchsorted(links[begin:], chunk.first + chunk.rows))
+            if end - begin <= _FEW:
+                few += range(begin, end)
+            else:
+                rows = bodies.whole(chunk.first)[1].view(ROW)[:, 0]
+                linked[begin:end] = rows[links[begin:end] - chunk.first]
+                kept[begin:end] = True
+        begin = end
+    if few:
+        linked[few] = bodies.read(links[few].tolist())[1]
+        kept[few] = True
+    return linked, np.flatnonzero(kept)
 
 
 def _read(snapshot: Snapshot, bodies: Bodies, index: int, name: str) -> Stood | None:

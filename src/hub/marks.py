@@ -33,8 +33,8 @@ What a history needs of a mark, its first sixteen bytes, is not encrypted; who, 
 
 A record is shown if neither side withholds it and, where its person is under a protection that covers it, every party
 to it has judged it under that protection; the provider is one unless the outcome is one of 1 to 7 (``handles.py``).
-What follows a record (corrections) is shown with it or not at all; what
-follows an erased one is not shown, since its marks were erased with it.
+What follows a record (corrections, provisions, lapses, releases) is
+shown with it or not at all; what follows an erased one is not shown, since its marks were erased with it.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ import msgspec
 import numpy as np
 
 from hub.aliases import RESIDENT_CODES, find_aliases
-from hub.bodies import Bodies
+from hub.bodies import Bodies, link_of
 from hub.confidential import HUB, Vault, encrypt
 from hub.errors import StorageError
 from hub.events import EventKind, Told, encrypt_event, put_event
@@ -64,13 +64,23 @@ from hub.workers import Workers
 NAME = "marks"
 RECORD, PERSON = b"r", b"p"
 LINKS_MAX = 8
-"""Records that follow each other: asked, decided, confirmed; more is damage."""
+"""Links behind each other: a correction has three at most (asked, decided, confirmed), a provision two (of a release);
+more is damage."""
 
 _ON, _LIFT_ASKED = 1, 2
 _MARK = struct.Struct("<BBHIQ")
 _PROTECTION = struct.Struct("<B7sqQ")
 _ALONE = Workers(1)
-_FOLLOWING = frozenset(map(int, (Kind.CORRECTION_ASKED, Kind.CORRECTION, Kind.CONFIRMATION)))
+FOLLOWING = frozenset(
+    map(
+        int,
+        (
+            Kind.CORRECTION_ASKED, Kind.CORRECTION, Kind.CONFIRMATION,
+            Kind.PROVISION, Kind.LAPSE, Kind.RELEASE,
+        ),
+    )
+)  # fmt: skip
+"""Kinds of records that go back to an inquiry, and are shown with it or not at all."""
 
 
 class Inside(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
@@ -248,8 +258,7 @@ class Visibility:
         Raises:
             StorageError: a mark is damaged, or a link does not lead to a record of the same person.
         """
-        # As a plain int: numpy asks a member of an enum for nine attributes before it compares.
-        roots = [self._root(one) if int(one.row["kind"]) in _FOLLOWING else one for one in found]
+        roots = self._follow(found)
         keys = [mark_key(root.located.index, side) for root in roots if root for side in (REQUESTER, PROVIDER)]
         database = self._snapshot.databases[NAME]
         with self._snapshot.reading:
@@ -261,14 +270,29 @@ class Visibility:
         states = iter(marks)
         return [root if root and self._may_be_shown(root, next(states), next(states)) else None for root in roots]
 
-    def _root(self, found: Found) -> Found | None:
-        record = follow(self._bodies, stood(found.located, found.row))
-        if record is None:
-            return None
-        if record.person != self._person:
-            raise StorageError(f"record {record.index}: expected a record of the same person, got another's")
-        located, rows = self._bodies.read([record.index])
-        return Found(located[0], rows[0])
+    def _follow(self, found: Sequence[Found]) -> list[Found | None]:
+        """The records that these go back to, a link of all of them at a time: half of a history follows another."""
+        roots: list[Found | None] = list(found)
+        # As a plain int: numpy asks a member of an enum for nine attributes before it compares.
+        following = [(at, one) for at, one in enumerate(found) if int(one.row["kind"]) in FOLLOWING]
+        for _ in range(LINKS_MAX):
+            if not following:
+                return roots
+            links = [_earlier(one.located.index, link_of(one.row)) for _, one in following]
+            places, located, rows = self._bodies.read_kept(links)
+            for at, _ in following:
+                roots[at] = None
+            before, following = following, []
+            for place, linked, row in zip(places, located, rows, strict=True):
+                if row["person"] != self._person:
+                    raise StorageError(f"record {linked.index}: expected a record of the same person, got another's")
+                at = before[place][0]
+                roots[at] = one = Found(linked, row)
+                if int(row["kind"]) in FOLLOWING:
+                    following.append((at, one))
+        for _, one in following:
+            raise _too_many(one.located.index)
+        return roots
 
     def _may_be_shown(self, root: Found, requester: tuple[bool, int], provider: tuple[bool, int]) -> bool:
         if requester[0] or provider[0]:
@@ -288,29 +312,54 @@ def covers(protection: Protection | None, record: Stood) -> bool:
 
 
 def follow(bodies: Bodies, record: Stood) -> Stood | None:
-    """The record to which a correction goes back, itself of any other kind; None where it was erased.
+    """The record to which one that follows others goes back, itself of any other kind; None where it was erased.
 
     Raises:
         StorageError: the links lead nowhere, or too far.
     """
     for _ in range(LINKS_MAX):
-        if record.kind not in _FOLLOWING:
+        if record.kind not in FOLLOWING:
             return record
-        if record.link is None or record.link >= record.index:
-            raise StorageError(f"record {record.index}: expected a link to an earlier record, got another")
-        if bodies.is_erased(record.link):
+        link = _earlier(record.index, record.link)
+        if bodies.is_erased(link):
             return None
-        record = read_stood(bodies, record.link)
-    raise StorageError(f"record {record.index}: expected at most {LINKS_MAX} links behind each other, got more")
+        record = read_stood(bodies, link)
+    if record.kind in FOLLOWING:
+        raise _too_many(record.index)
+    return record
+
+
+def _earlier(index: int, link: int | None) -> int:
+    if link is None or link >= index:
+        raise StorageError(f"record {index}: expected a link to an earlier record, got another")
+    return link
+
+
+def _too_many(index: int) -> StorageError:
+    return StorageError(f"record {index}: expected at most {LINKS_MAX} links behind each other, got more")
 
 
 # -- with an inquiry
 
 
-class NewMark(NamedTuple):
-    """A mark that comes with its record: the record's position in its chunk, and everything else but its index."""
+class Marking(NamedTuple):
+    """A record's position in its chunk, the side that marks it and the institution there, its clerk, the mark."""
 
     position: int
+    side: int
+    institution: str
+    clerk: str | None
+    mark: Withhold
+
+    def __repr__(self) -> str:
+        return "Marking()"
+
+
+class NewMark(NamedTuple):
+    """A mark that comes with its record: the record's position in its chunk, side, and all else but its index."""
+
+    position: int
+    side: int
     value: bytes
     event: bytes
 
@@ -318,21 +367,19 @@ class NewMark(NamedTuple):
         return "NewMark()"
 
 
-def prepare_marks(
-    key: PeriodKey, requester: str, operator: str | None, at: int, rows: list[tuple[int, Withhold]]
-) -> list[NewMark]:
-    """Encrypt the requester's marks of a chunk; needs no lock. ``rows``: (position in the chunk, mark)."""
+def prepare_marks(key: PeriodKey, at: int, rows: Sequence[Marking]) -> list[NewMark]:
+    """Encrypt the marks with which records of a chunk begin; needs no lock."""
     prepared = []
-    for position, mark in rows:
-        inside = Inside(institution=requester, ground=mark.ground, clerk=operator, at=at)
+    for position, side, institution, clerk, mark in rows:
+        inside = Inside(institution=institution, ground=mark.ground, clerk=clerk, at=at)
         until = mark.until.toordinal()
         head = _mark_head(Mark(True, key.period, until, 0, inside))
         told = Told(
-            at=at, kind=EventKind.WITHHELD, institution=requester, clerk=operator, ground=mark.ground, until=until,
-            side=REQUESTER, withheld=True,
+            at=at, kind=EventKind.WITHHELD, institution=institution, clerk=clerk, ground=mark.ground, until=until,
+            side=side, withheld=True,
         )  # fmt: skip
         value = head + encrypt(key.marks, NAME, key.period, inside)
-        prepared.append(NewMark(position, value, encrypt_event(key.marks, key.period, told)))
+        prepared.append(NewMark(position, side, value, encrypt_event(key.marks, key.period, told)))
     return prepared
 
 
@@ -340,5 +387,5 @@ def put_new_marks(commit: Commit, marks: Sequence[NewMark], period: int, first: 
     """Write the marks of a chunk whose first record has this index."""
     for mark in marks:
         index = first + mark.position
-        commit.put_sealed(NAME, mark_key(index, REQUESTER), mark.value)
+        commit.put_sealed(NAME, mark_key(index, mark.side), mark.value)
         put_event(commit, period, index, mark.event)

@@ -83,6 +83,9 @@ class Reason(IntEnum):
 REFUSALS = (Reason.IDENTITY_IN_DOUBT, Reason.UNDER_CORRECTION, Reason.LINKAGE_SUSPENDED)
 """The closed list of reasons for which a provider may refuse (番号法22条1項 obliges it to answer otherwise)."""
 
+OWN_DATA = "self/"
+"""Procedures by which a person asks for their own data (自己情報), themselves or through an agent."""
+
 
 class Acquisition(IntEnum):
     """What became of one row of an acquisition."""
@@ -164,12 +167,12 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """The hub's word that every row is durable. It holds no range of record numbers.
 
     Attributes:
-        request_id: the requester's own.
+        request_id: the requester's own; empty where a call has none.
         rows: rows of the batch, recorded and durable.
         received_at: seconds since 1970 at which the hub received the batch, by its own clock.
     """
 
-    request_id: str
+    request_id: str = ""
     rows: int
     received_at: int
 
@@ -218,9 +221,11 @@ class Answer(_Columns):
         rule: uint32[N], the rule that allowed the row, or for a refusal the nearest one; 0 = none.
         reason: uint8[N] of :class:`Reason`.
         receipt: given when every row is durable.
+        holders: row -> codes of the institutions of the class asked that hold the person and may be asked, of each
+            row whose status is MULTIPLE: nobody was asked.
     """
 
-    __slots__ = ("reason", "receipt", "rule", "status")
+    __slots__ = ("holders", "reason", "receipt", "rule", "status")
 
     def __init__(
         self,
@@ -228,14 +233,44 @@ class Answer(_Columns):
         rule: npt.NDArray[np.uint32],
         reason: npt.NDArray[np.uint8],
         receipt: Receipt,
+        holders: dict[int, tuple[str, ...]] | None = None,
     ) -> None:
         self.status = status
         self.rule = rule
         self.reason = reason
         self.receipt = receipt
+        self.holders = {} if holders is None else holders
 
     def __repr__(self) -> str:
         return f"Answer(rows={len(self)}, {count_names(self.status, Status)})"
+
+
+class Holders(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the facts that the register body pushed.
+
+    Attributes:
+        taken: rows that stand now, or stood before.
+        unknown: rows of persons whom the hub does not know: nobody has an alias of them.
+        full: rows of persons of whom there are ``limits.HOLDER_FACTS_MAX`` other facts.
+    """
+
+    taken: int
+    unknown: int
+    full: int
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """An alias that a provider is to acquire, because it was asked about a person whom it does not know.
+
+    Attributes:
+        provider: institution code. code: resident record code (住民票コード), 11 digits.
+    """
+
+    provider: str
+    code: str
+
+    def __repr__(self) -> str:
+        return "Wanted()"
 
 
 class PermitInquiry(msgspec.Struct, frozen=True, kw_only=True):
@@ -351,7 +386,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         kind: :class:`Kind`.
         requested_at, provided_at: UTC, whole seconds; provided_at is None while nothing was provided.
-        requester, provider: institution codes; on_behalf_of: the principal's class under a delegation.
+        requester, provider: institution codes; on_behalf_of: the principal's class under a delegation. The provider is
+            empty where a class was named and nobody of it was asked.
         procedure: its id; items: details; role, section: as stated by the requester.
         legal_basis: the article, for people to read.
         outcome: :class:`Status` as everybody but the provider sees it.

@@ -1,40 +1,34 @@
-"""A provider's answers to its permits -> durable provisions; and lapses, where no answer came.
+"""A provider's answers to its permits -> durable provisions.
 
-    check every row (nothing is changed by a bad one) -> order by person key, commit to them -> one transaction a chunk:
-    records, payloads, refusals for the Commission -> checkpoint -> receipt
+    form -> whose permits, how they stand, flags, keys (nothing is changed by a bad row) -> records (``ends.py``), a
+    transaction a chunk -> checkpoint -> receipt
 
 The same answer to the same permit again, as after a crash, is accepted and recorded no second time.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from hub.append import Laid, append_records, lay_records, make_fields, order_by_person
-from hub.bodies import ROW
-from hub.errors import RequestError, StorageError
-from hub.events import EventKind, Told
-from hub.exchange import Exchange, Seen
-from hub.inbox import MANUAL, Part, ended_by, read_manual, reason_of, segment_key, status_of
-from hub.limits import PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_PER_COMMIT_MAX, PROMPT_S, ROWS_PER_BATCH_MAX, ROWS_PER_CHUNK
-from hub.messages import REFUSALS, Kind, Permits, Reason, Receipt, Status
+from hub.ends import Ends, FlagsMovedError, append_ends
+from hub.errors import RequestError
+from hub.exchange import Exchange, Seen, State
+from hub.flags import Flagged
+from hub.inbox import MANUAL, Indexes, ended_by, reason_of, segment_key, status_of
+from hub.limits import PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_PER_COMMIT_MAX, ROWS_PER_BATCH_MAX, ROWS_PER_CHUNK
+from hub.messages import OWN_DATA, REFUSALS, Flag, Kind, Permits, Receipt, Status
 from hub.payloadkeys import read_payload_key
 from hub.payloads import check_payloads
-from hub.payloadstore import Packed, PayloadReader, pack_payloads, put_payloads
-from hub.periods import period_of
+from hub.payloadstore import PayloadReader
 from hub.permits import PermitNumbers
-from hub.snapshot import Commit
 from hub.tlog.entry import Shared, decode_shared
 from hub.withholding import Office, check_clerk
 
 _ANSWERS = (Status.PROVIDED, Status.EMPTY, Status.NO_RECORD, Status.REFUSED, Status.MANUAL)
-_TRIES = 3
 
 
 class Given(NamedTuple):
@@ -51,13 +45,6 @@ class Given(NamedTuple):
 
     def __repr__(self) -> str:
         return f"Given({len(self.numbers)})"
-
-
-class _Chunk(NamedTuple):
-    laid: Laid
-    packed: Packed | None
-    manual: list[bytes]
-    refused: list[tuple[int, int]]
 
 
 def decode_answers(permits: Any, outcomes: Any, payloads: Any, reasons: Any) -> Given:
@@ -130,7 +117,7 @@ def _decode_payloads(payloads: Any, outcomes: npt.NDArray[np.uint8]) -> list[byt
 
 
 class Provider:
-    """Takes answers, and lets permits lapse, in an open hub."""
+    """Takes answers in an open hub."""
 
     def __init__(
         self, office: Office, exchange: Exchange, numbers: PermitNumbers, published: Callable[[], None]
@@ -140,37 +127,69 @@ class Provider:
     def __repr__(self) -> str:
         return "Provider()"
 
-    # -- answers
-
     def provide(self, institution: str, given: Given, clerk: str | None) -> Receipt:
         """See ``Hub.provide``."""
         check_clerk("clerk", clerk)
         provider = self._office.catalog().institution(institution).number
         indexes = self._numbers.index(provider, given.numbers)
+        now = self._office.now()
         with self._exchange.lock(provider):
-            now = self._office.now()
-            with self._exchange.state() as state:
-                seen = state.see(provider, indexes)
-                self._check_found(seen)
-                given = self._by_clerk(state, provider, seen, given, clerk)
-                parts = [decode_shared(part.shared) for part in seen.parts]
-                self._check_payloads(state, seen, parts, given)
-                fresh = self._check_open(state, seen, given, now)
-                manual = self._manual(state, provider, indexes)
-            rows = np.flatnonzero(fresh & (given.outcomes != Status.MANUAL))
-            by_clerk = np.isin(indexes, np.array(sorted(manual), dtype=np.uint64)) if manual else None
-            for some in _split(rows, given.payloads):
-                self._record(provider, indexes, seen, parts, given, some, clerk, by_clerk)
-            self._ask_clerk(provider, indexes[fresh & (given.outcomes == Status.MANUAL)].tolist(), manual)
+            while True:
+                try:
+                    self._provide(provider, indexes, given, now, clerk)
+                    break
+                except FlagsMovedError:
+                    # A flag counts for every answer whose commit comes behind its own: all of it is looked at again.
+                    continue
         self._published()
         return Receipt(request_id="", rows=len(indexes), received_at=now)
+
+    def _provide(
+        self, provider: int, indexes: npt.NDArray[np.uint64], given: Given, now: int, clerk: str | None
+    ) -> None:
+        with self._exchange.state() as state:
+            flagged = self._office.flagged.of(state.snapshot)
+            seen = state.see(provider, indexes)
+            self._check_found(seen)
+            parts = [decode_shared(part.shared) for part in seen.parts]
+            given = _screen(flagged, provider, seen, parts, given, clerk)
+            self._check_payloads(state, seen, parts, given)
+            fresh = self._check_open(state, seen, given, now, indexes)
+            manual = self._manual(state, provider, indexes)
+        rows = np.flatnonzero(fresh & (given.outcomes != Status.MANUAL))
+        by_clerk = np.isin(indexes, np.array(sorted(manual), dtype=np.uint64)) if manual else None
+        for some in _split(rows, given.payloads):
+            payloads = given.payloads
+            if payloads is not None and len(some) < len(payloads):
+                payloads = [payloads[row] for row in some.tolist()]
+            ends = Ends(
+                np.full(len(some), provider, np.uint16), indexes[some], seen.persons[some], seen.which[some],
+                seen.parts, parts, given.outcomes[some], given.reasons[some], payloads,
+                None if by_clerk is None else by_clerk[some], Kind.PROVISION, clerk, flagged.sum,
+            )  # fmt: skip
+            append_ends(self._office, ends)
+        self._ask_clerk(provider, indexes[fresh & (given.outcomes == Status.MANUAL)].tolist(), manual)
 
     def _check_found(self, seen: Seen) -> None:
         if not seen.found.all():
             row = int(np.argmin(seen.found))
             raise RequestError(f"permits: expected permits of this institution, got another in row {row}")
 
-    def _check_open(self, state: Any, seen: Seen, given: Given, now: int) -> npt.NDArray[np.bool_]:
+    def _blocked(self, state: State, indexes: Indexes, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
+        """Whether permits were ended NO_RECORD because of a NO_SELF flag, whatever was answered."""
+        flagged = self._office.flagged.of(state.snapshot)
+        blocked = np.zeros(len(rows), np.bool_)
+        if flagged.has(Flag.NO_SELF):
+            located, found = self._office.bodies(state.snapshot).read(indexes[rows].tolist())
+            persons = np.ascontiguousarray(found["person"])
+            blocked = flagged.no_self(persons, found["provider"].astype(np.uint32))
+            for at, (one, row) in enumerate(zip(located, found, strict=True)):
+                blocked[at] &= one.chunk.shared[int(row["decision"])].procedure.startswith(OWN_DATA)
+        return blocked
+
+    def _check_open(
+        self, state: State, seen: Seen, given: Given, now: int, indexes: Indexes
+    ) -> npt.NDArray[np.bool_]:
         """bool[N]: which permits are open; the others must have been answered by the same before."""
         before = status_of(seen.outcomes.words)
         fresh = before == 0
@@ -180,6 +199,7 @@ class Provider:
             if len(lapsed):
                 raise RequestError(f"permits: expected ones that have not lapsed, got one in row {lapsed[0]}")
             wrong = np.flatnonzero(~fresh & ~same)
+            wrong = wrong[~self._blocked(state, indexes, wrong)] if len(wrong) else wrong
             if len(wrong):
                 raise RequestError(f"permits: expected ones that wait, got one that was answered in row {wrong[0]}")
             self._check_same_payloads(state, seen, given, np.flatnonzero(~fresh))
@@ -190,7 +210,7 @@ class Provider:
                 raise RequestError(f"permits: expected ones that have not lapsed, got one in row {late[0]}")
         return fresh
 
-    def _check_same_payloads(self, state: Any, seen: Seen, given: Given, rows: npt.NDArray[np.intp]) -> None:
+    def _check_same_payloads(self, state: State, seen: Seen, given: Given, rows: npt.NDArray[np.intp]) -> None:
         kept: list[bytes | None] = [None] * len(rows)
         reader = PayloadReader(state.snapshot, self._office.periods)
         reader.read(ended_by(seen.outcomes.words[rows]), kept, np.arange(len(rows)))
@@ -200,28 +220,7 @@ class Provider:
             if kept[at] is not None and kept[at] != payload:
                 raise RequestError(f"permits: expected ones that wait, got one that was answered in row {row}")
 
-    def _by_clerk(
-        self, state: Any, provider: int, seen: Seen, given: Given, clerk: str | None
-    ) -> Given:
-        """A machine's answers about persons of whom a clerk must decide become MANUAL."""
-        if clerk is not None:
-            return given
-        flagged = self._office.manual_anywhere(state.snapshot, seen.persons)
-        if flagged is None:
-            return given
-        held = flagged & (seen.outcomes.words == 0)
-        if not held.any():
-            return given
-        payloads = given.payloads
-        if payloads is not None:
-            payloads = [None if by_clerk else one for one, by_clerk in zip(payloads, held.tolist(), strict=True)]
-        return given._replace(
-            outcomes=np.where(held, np.uint8(Status.MANUAL), given.outcomes).astype(np.uint8),
-            reasons=np.where(held, np.uint8(0), given.reasons).astype(np.uint8),
-            payloads=payloads,
-        )
-
-    def _check_payloads(self, state: Any, seen: Seen, parts: list[Shared], given: Given) -> None:
+    def _check_payloads(self, state: State, seen: Seen, parts: list[Shared], given: Given) -> None:
         """Where the requester has a key, what is not sealed to it is refused."""
         if given.payloads is None:
             return
@@ -241,7 +240,7 @@ class Provider:
                 row = rows[bad]
                 raise RequestError(f"payloads: expected them sealed to the requester's key, got another in row {row}")
 
-    def _manual(self, state: Any, provider: int, indexes: npt.NDArray[np.uint64]) -> set[int]:
+    def _manual(self, state: State, provider: int, indexes: npt.NDArray[np.uint64]) -> set[int]:
         """Of these permits those that were answered MANUAL."""
         low, high = segment_key(provider, 0), segment_key(provider + 1, 0)
         if not state.snapshot.items(MANUAL, low, high, limit=1):
@@ -260,196 +259,37 @@ class Provider:
                 for index in fresh[start : start + ROWS_PER_CHUNK]:
                     commit.put_sealed(MANUAL, segment_key(provider, index), self._office.now().to_bytes(8, "little"))
 
-    def _record(
-        self, provider: int, indexes: npt.NDArray[np.uint64], seen: Seen, parts: list[Shared], given: Given,
-        rows: npt.NDArray[np.intp], clerk: str | None, by_clerk: npt.NDArray[np.bool_] | None,
-    ) -> None:  # fmt: skip
-        """Make the provisions of one chunk durable."""
-        payloads = given.payloads
-        if payloads is not None and len(rows) < len(payloads):
-            payloads = [payloads[row] for row in rows.tolist()]
-        manual = None if by_clerk is None else by_clerk[rows]
-        ends = Ends(
-            np.full(len(rows), provider, np.uint16), indexes[rows], seen.persons[rows], seen.which[rows], seen.parts,
-            parts, given.outcomes[rows], given.reasons[rows], payloads, manual, Kind.PROVISION, clerk,
-        )  # fmt: skip
-        append_ends(self._office, ends)
+def _screen(
+    flagged: Flagged, provider: int, seen: Seen, parts: list[Shared], given: Given, clerk: str | None
+) -> Given:
+    """What flags make of answers to open permits.
 
-    # -- lapses
-
-    def lapse(self) -> int:
-        """Record the lapse of every permit whose time is over; returns how many."""
-        done = 0
-        now = self._office.now()
-        with self._exchange.state() as state:
-            due = [
-                inbox.provider
-                for inbox in state.providers()
-                if ((inbox.entries["open"] > 0) & (inbox.entries["deadline"] <= now)).any()
-                or state.has_left(inbox.provider)
-            ]
-        at = 0
-        while at < len(due):
-            with contextlib.ExitStack() as locks:
-                several: list[Ends] = []
-                rows = 0
-                while at < len(due) and rows < ROWS_PER_CHUNK:
-                    locks.enter_context(self._exchange.lock(due[at]))
-                    some = self._lapsed(due[at], now, ROWS_PER_CHUNK - rows)
-                    rows += len(some.indexes)
-                    several.append(some)
-                    if rows < ROWS_PER_CHUNK:
-                        at += 1
-                if rows:
-                    append_ends(self._office, _join_ends(several))
-                    done += rows
-        if done:
-            self._published()
-        return done
-
-    def _lapsed(self, provider: int, now: int, most: int) -> Ends:
-        with self._exchange.state() as state:
-            inbox, records = state.inbox(provider), state.snapshot.state.records
-            found = state.between(inbox, 0, records, waiting=True, due=now)
-            manual = np.array(sorted(read_manual(state.snapshot, provider)), dtype=np.uint64)
-        deadlines = np.array([part.deadline for part in found.rows.parts], dtype=np.int64)
-        at = np.flatnonzero(deadlines[found.rows.which] <= now)[:most] if len(deadlines) else np.empty(0, np.intp)
-        parts = list(found.rows.parts)
-        return Ends(
-            np.full(len(at), provider, np.uint16), found.rows.indexes[at], found.rows.persons[at],
-            found.rows.which[at], parts, [decode_shared(part.shared) for part in parts],
-            np.full(len(at), Status.LAPSED, np.uint8), np.zeros(len(at), np.uint8), None,
-            np.isin(found.rows.indexes[at], manual), Kind.LAPSE, None,
-        )  # fmt: skip
-
-
-class Ends(NamedTuple):
-    """Permits that end, one chunk of them.
-
-    Attributes:
-        providers: uint16[N]. indexes: uint64[N], of the permits' records. persons: uint32[N].
-        which: uint32[N], place in ``parts``; ``shared`` are those, decoded.
-        outcomes, reasons: uint8[N]. payloads: N, or None. by_clerk: bool[N], answered MANUAL before, or None.
+    Without a clerk those about persons of whom a clerk must decide (MANUAL, at any institution) become MANUAL. Own data
+    of a person flagged NO_SELF at this provider become NO_RECORD, whatever it answers.
     """
-
-    providers: npt.NDArray[np.uint16]
-    indexes: npt.NDArray[np.uint64]
-    persons: npt.NDArray[np.uint32]
-    which: npt.NDArray[np.uint32]
-    parts: Sequence[Part]
-    shared: Sequence[Shared]
-    outcomes: npt.NDArray[np.uint8]
-    reasons: npt.NDArray[np.uint8]
-    payloads: list[bytes | None] | None
-    by_clerk: npt.NDArray[np.bool_] | None
-    kind: Kind
-    clerk: str | None
-
-    def __repr__(self) -> str:
-        return f"Ends({len(self.indexes)})"
+    waiting = seen.outcomes.words == 0
+    if clerk is None:
+        manual = flagged.manual_anywhere(seen.persons)
+        if manual is not None:
+            given = _turn(given, manual & waiting, Status.MANUAL)
+    if flagged.has(Flag.NO_SELF):
+        own = np.array([shared.procedure.startswith(OWN_DATA) for shared in parts] or [False])
+        blocked = flagged.no_self(seen.persons, provider) & own[seen.which] & waiting
+        given = _turn(given, blocked & (given.outcomes != Status.MANUAL), Status.NO_RECORD)
+    return given
 
 
-def append_ends(office: Office, ends: Ends) -> None:
-    """Make the ends of some permits durable: records, payloads, refusals, in one transaction.
-
-    Raises:
-        StorageError: the disk failed or is full; nothing was kept.
-    """
-    chunk = _prepare(office, ends)
-    with office.store.commit() as commit:
-        now = max(office.now(), commit.state.time)
-        for _ in range(_TRIES):
-            if period_of(now) == chunk.laid.period:
-                break
-            # Another period has begun since.
-            chunk, now = _prepare(office, ends), max(office.now(), commit.state.time)
-        else:
-            raise StorageError("provide: expected a period that stands still, got several", retry_safe=True)
-        _write(office, commit, chunk, ends, now)
-    office.wake()
-
-
-def _prepare(office: Office, ends: Ends) -> _Chunk:
-    """Order a chunk by person key, commit to its records, encrypt its payloads; needs no lock."""
-    now = office.now()
-    key = office.periods.make(period_of(now))
-    table = np.zeros(len(ends.indexes), dtype=ROW)
-    table["person"], table["provider"], table["outcome"] = ends.persons, ends.providers, ends.outcomes
-    table["kind"] = ends.kind
-    links = ends.indexes + np.uint64(1)
-    for place, shift in enumerate((0, 16, 32)):
-        table["link"][:, place] = (links >> np.uint64(shift)).astype(np.uint16)
-    late = _released(office, ends, now)
-    names = ends.which.astype(np.uint64) << np.uint64(9) | ends.reasons.astype(np.uint64) << np.uint64(1) | late
-    used, decision = np.unique(names, return_inverse=True)
-    table["decision"] = decision
-    every = office.answers_every_s
-    shared, times, moments = [], [], []
-    for name in used.tolist():
-        which, reason, is_late = name >> 9, name >> 1 & 0xFF, name & 1
-        shared.append(msgspec.structs.replace(ends.shared[which], reason=reason, remark=None))
-        times.append((ends.parts[which].requested_at, now if ends.kind == Kind.PROVISION else 0))
-        moments.append(-(-now // every) * every if is_late else 0)
-    fields = make_fields(shared, times, [(ends.clerk, None)], moments)
-    person_keys = key.person_keys(ends.persons)
-    order = order_by_person(person_keys)
-    laid = lay_records(fields, table[order], person_keys[order], office.keys, key)
-    payloads = None if ends.payloads is None else list(map(ends.payloads.__getitem__, order.tolist()))
-    packed = None if payloads is None else pack_payloads(key, payloads, now)
-    refused = []
-    if ends.kind == Kind.PROVISION:
-        reasons = ends.reasons[order]
-        refused = [(at, int(reasons[at])) for at in np.flatnonzero(reasons).tolist()]
-    manual = []
-    if ends.by_clerk is not None:
-        at = np.flatnonzero(ends.by_clerk)
-        pairs = zip(ends.providers[at].tolist(), ends.indexes[at].tolist(), strict=True)
-        manual = [segment_key(provider, index) for provider, index in pairs]
-    return _Chunk(laid, packed, manual, refused)
-
-
-def _released(office: Office, ends: Ends, now: int) -> npt.NDArray[np.uint64]:
-    """uint64[N]: 1 where an answer leaves at the next fixed moment, not at once."""
-    if ends.kind != Kind.PROVISION:
-        return np.zeros(len(ends.indexes), np.uint64)
-    requested = np.array([part.requested_at for part in ends.parts], dtype=np.int64)
-    late = requested[ends.which] + PROMPT_S < now
-    return (late if ends.by_clerk is None else late | ends.by_clerk).astype(np.uint64)
-
-
-def _write(office: Office, commit: Commit, chunk: _Chunk, ends: Ends, now: int) -> None:
-    first = append_records(commit, chunk.laid, now)
-    put_payloads(commit, first, chunk.packed)
-    for key in chunk.manual:
-        commit.delete(MANUAL, key)
-    if chunk.refused:
-        code = office.catalog().institution_by_number(int(ends.providers[0])).code
-        for position, reason in chunk.refused:
-            told = Told(
-                at=now, kind=EventKind.REFUSED, institution=code, clerk=ends.clerk, ground=Reason(reason).name
-            )
-            office.tell(told, commit, chunk.laid.period, first + position)
-
-
-def _join_ends(several: list[Ends]) -> Ends:
-    first = several[0]
-    parts: list[Part] = []
-    shared: list[Shared] = []
-    which = []
-    for one in several:
-        which.append(one.which + np.uint32(len(parts)))
-        parts += one.parts
-        shared += one.shared
-    return first._replace(
-        providers=np.concatenate([one.providers for one in several]),
-        indexes=np.concatenate([one.indexes for one in several]),
-        persons=np.concatenate([one.persons for one in several]),
-        which=np.concatenate(which),
-        parts=parts,
-        shared=shared,
-        outcomes=np.concatenate([one.outcomes for one in several]),
-        reasons=np.concatenate([one.reasons for one in several]),
-        by_clerk=np.concatenate([one.by_clerk for one in several if one.by_clerk is not None]),
+def _turn(given: Given, rows: npt.NDArray[np.bool_], outcome: Status) -> Given:
+    """Answers of which some have another outcome, and no payload."""
+    if not rows.any():
+        return given
+    payloads = given.payloads
+    if payloads is not None:
+        payloads = [None if turned else one for one, turned in zip(payloads, rows.tolist(), strict=True)]
+    return given._replace(
+        outcomes=np.where(rows, np.uint8(outcome), given.outcomes),
+        reasons=np.where(rows, np.uint8(0), given.reasons),
+        payloads=payloads,
     )
 
 

@@ -9,23 +9,27 @@ entries, leaves. Inside it are the nodes of the tree, the puts, and the commit (
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from hub.aliases import NOBODY
 from hub.append import Grown, Laid, append_records, lay_records, make_fields, order_by_person
-from hub.batch import Batch, Decided, Resolution
+from hub.batch import Batch, Decided, Destinations, Resolution
 from hub.bodies import ROW, Fields
 from hub.catalog import DecisionTable
+from hub.handles import REQUESTER
+from hub.holders import NAME as HOLDERS
 from hub.keys import Keys
-from hub.marks import NewMark, prepare_marks, put_new_marks
+from hub.marks import Marking, NewMark, prepare_marks, put_new_marks
 from hub.messages import Kind, Status
 from hub.periods import PeriodKey, period_of
 from hub.permits import lapse_time
-from hub.requests import NO_RECORD_BIT, Request, rows_of
+from hub.requests import NO_RECORD_BIT, Request, put_lists, rows_of
+from hub.screen import Basis, Question, Screen
 from hub.snapshot import Commit
 from hub.tlog.entry import Shared
 
@@ -35,31 +39,49 @@ class Prepared(NamedTuple):
 
     Attributes:
         number: which chunk of the request. laid: its records. state: the request's part.
-        tables_commit: what it was resolved from. marks: of its rows that the requester withholds.
+        basis: what it was resolved and screened from. marks: of its records that are withheld from the beginning.
+        going: where its rows go, in a batch with classes.
     """
 
     number: int
     laid: Laid
     state: bytes
-    tables_commit: int
+    basis: Basis
     marks: Sequence[NewMark] = ()
+    going: Destinations | None = None
 
     def __repr__(self) -> str:
         return f"Prepared({self.number}, rows={self.laid.rows})"
 
 
 def prepare_chunk(
-    batch: Batch, request: Request, decided: Decided, resolution: Resolution, chunk: int, keys: Keys, key: PeriodKey
+    batch: Batch,
+    request: Request,
+    decided: Decided,
+    resolution: Resolution,
+    screen: Screen,
+    chunk: int,
+    keys: Keys,
+    key: PeriodKey,
+    code_of: Callable[[int], str],
+    going: Destinations | None = None,
 ) -> Prepared:
     """Order a chunk's records by person key, commit to them and lay them out. Needs no lock and no transaction.
 
     Args:
-        key: of the period in which the chunk will be written.
+        screen: of the snapshot that it was resolved in. key: of the period in which the chunk will be written.
+        code_of: an institution's code by its number.
+        going: where its rows go, in a batch with classes; the resolution is of these providers.
     """
     rows = rows_of(request, chunk)
-    decision = decided.decision[rows]
+    decision = decided.decision[rows] if going is None else going.decision
+    providers = batch.providers[rows] if going is None else going.providers
     status = decided.table.status.take(decision)
     np.copyto(status, resolution.status, where=status == Status.OK)
+    if going is not None:
+        np.copyto(status, going.outcome, where=(status == Status.OK) & (going.outcome != Status.OK))
+    question = Question(batch.requester, decided.table.items)
+    status = screen.statuses([question], None, providers, resolution.persons, status)
     known = np.flatnonzero(resolution.persons != NOBODY)
     person_keys = key.person_keys(resolution.persons[known])
     order = order_by_person(person_keys)
@@ -71,20 +93,39 @@ def prepare_chunk(
     state = b"".join((stored.tobytes(), decision.tobytes(), position.tobytes()))
     table = np.zeros(len(place), dtype=ROW)
     table["person"] = resolution.persons[place]
-    table["provider"] = batch.providers[rows][place]
+    table["provider"] = providers[place]
     table["decision"] = decision[place]
     table["outcome"] = status[place]
     table["kind"] = Kind.INQUIRY
     cases = None if batch.cases is None else [batch.cases[rows.start + row] for row in place.tolist()]
     fields = _fields(batch, request, decided.table, cases)
     laid = lay_records(fields, table, person_keys[order], keys, key)
-    marks: list[NewMark] = []
-    if batch.marks is not None:
-        chosen = ((row, batch.marks[rows.start + row]) for row in known.tolist())
-        marked = [(int(position[row]), mark) for row, mark in chosen if mark is not None]
-        inquiry = batch.inquiry
-        marks = prepare_marks(key, inquiry.requester, inquiry.operator, request.received_at, marked)
-    return Prepared(chunk, laid, state, resolution.tables_commit, marks)
+    marks = _explicit_marks(batch, request, rows.start, known, position, key)
+    marks += screen.marks(
+        key, request.received_at, table, batch.requester, code_of, besides={mark.position for mark in marks}
+    )
+    return Prepared(chunk, laid, state, screen.basis, marks, going)
+
+
+def _explicit_marks(
+    batch: Batch,
+    request: Request,
+    start: int,
+    known: npt.NDArray[np.intp],
+    position: npt.NDArray[np.uint16],
+    key: PeriodKey,
+) -> list[NewMark]:
+    """The requester's own marks of a chunk whose first row is ``start``."""
+    if batch.marks is None:
+        return []
+    inquiry = batch.inquiry
+    chosen = ((row, batch.marks[start + row]) for row in known.tolist())
+    marked = [
+        Marking(int(position[row]), REQUESTER, inquiry.requester, inquiry.operator, mark)
+        for row, mark in chosen
+        if mark is not None
+    ]
+    return prepare_marks(key, request.received_at, marked)
 
 
 def _fields(batch: Batch, request: Request, table: DecisionTable, cases: list[str | None] | None) -> Fields:
@@ -109,30 +150,39 @@ def _fields(batch: Batch, request: Request, table: DecisionTable, cases: list[st
     ]
     lapses_at = lapse_time(request.received_at, table.permit_days)
     moments = [lapses_at if status == Status.OK else 0 for status in table.status.tolist()]
-    return make_fields(shared, [(request.received_at, 0)] * len(shared), [(inquiry.operator, cases)], moments)
+    supervised = (inquiry.operator, cases, batch.classes) if batch.classes else (inquiry.operator, cases)
+    return make_fields(shared, [(request.received_at, 0)] * len(shared), [supervised], moments)
 
 
 def must_prepare_again(commit: Commit, chunk: Prepared, now: int) -> bool:
-    """Whether aliases were acquired since a chunk was resolved, or another period has begun."""
+    """Whether aliases, flags or holders have changed since a chunk was resolved, or another period has begun."""
     state = commit.state
-    return state.tables_commit != chunk.tables_commit or period_of(max(now, state.time)) != chunk.laid.period
+    if chunk.going is not None and state.sums.get(HOLDERS, 0) != chunk.going.sum:
+        return True
+    return not chunk.basis.stands(state) or period_of(max(now, state.time)) != chunk.laid.period
 
 
 def write_chunk(
     commit: Commit, name: str, key: bytes, request: Request, chunk: Prepared, now: int, grown: Grown | None
-) -> None:
+) -> int | None:
     """Put a prepared chunk into the transaction: its records and its request's state.
 
     Args:
         now: the hub's clock; the log's time never runs backwards.
         grown: the tree with the chunk's records, where it was hashed beforehand.
+
+    Returns:
+        index of its first record; None where it was there already.
     """
     part = key + (chunk.number + 1).to_bytes(4, "big")
     if commit.txn.get(part, db=commit.databases[name]) is not None:
         # It is there already: an interrupt came between its commit and its caller's notice of it.
-        return
+        return None
     if chunk.number == 0:
         commit.put_sealed(name, key + bytes(4), msgspec.msgpack.encode(request))
     commit.put_sealed(name, part, commit.state.records.to_bytes(8, "little") + chunk.state)
+    if chunk.going is not None:
+        put_lists(commit, name, key, chunk.number, chunk.going.lists)
     first = append_records(commit, chunk.laid, now, grown)
     put_new_marks(commit, chunk.marks, chunk.laid.period, first)
+    return first

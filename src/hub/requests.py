@@ -4,7 +4,9 @@ Request: in the database of the day (``requests.<day>``) under SHA-256("hub/requ
 u32 part. Part 0 is :class:`Request`, MessagePack, or of a small request 8 bytes, see ``requestgroups.py``; part k + 1
 is chunk k: u64 index of the first record of its chunk of records, n x u8 status, n x u16 decision, n x u16 position in
 that chunk (little endian). A status has bit 7 set where the row has no record: an unknown alias leaves no trace of a
-person. Part 0xFFFFFFFF is :class:`File`: of a file that is sent in parts, under the whole's id.
+person. Part 0xFFFFFFFF is :class:`File`: of a file that is sent in parts, under the whole's id. Part 0x80000000 + k is
+there where chunk k has rows of status MULTIPLE: MessagePack, of each of them an array of its row in the chunk and the
+numbers of its holders, in the order of the rows (see ``locate.py``).
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from hub.store import Store
 
 NO_RECORD_BIT = 0x80
 FILE_PART = b"\xff\xff\xff\xff"
+HOLDERS_PART = 0x80000000
 
 _DAY_S = 86_400
 
@@ -140,6 +143,32 @@ def chunk_state(snapshot: Snapshot, name: str, key: bytes, request: Request, chu
     if len(body) != 8 + 5 * rows:
         raise StorageError(f"request: expected {8 + 5 * rows} bytes in chunk {chunk}, got {len(body)}")
     return body
+
+
+def put_lists(commit: Commit, name: str, key: bytes, chunk: int, lists: list[tuple[int, list[int]]]) -> None:
+    """Write the holders of the rows of a chunk that have several, as institution numbers."""
+    if lists:
+        commit.put_sealed(name, _lists_part(key, chunk), msgspec.msgpack.encode(sorted(lists)))
+
+
+def read_lists(snapshot: Snapshot, name: str, key: bytes, chunk: int) -> list[tuple[int, list[int]]]:
+    """The (row, holders) of a chunk, in the order of its rows.
+
+    Raises:
+        StorageError: they are damaged.
+    """
+    part = _lists_part(key, chunk)
+    value = snapshot.get(name, part)
+    if value is None:
+        return []
+    try:
+        return msgspec.msgpack.decode(unseal(name, part, value), type=list[tuple[int, list[int]]])
+    except msgspec.DecodeError:
+        raise StorageError(f"request: expected the holders of chunk {chunk}, got something else") from None
+
+
+def _lists_part(key: bytes, chunk: int) -> bytes:
+    return key + (HOLDERS_PART + chunk).to_bytes(4, "big")
 
 
 def record_of_row(state: bytes, row: int) -> int | None:

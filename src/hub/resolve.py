@@ -1,4 +1,4 @@
-"""Stage 3 of 6: a requester's aliases -> persons, flags and, of allowed rows, the providers' aliases.
+"""Stage 3 of 6: a requester's aliases -> persons and, of allowed rows, the providers' aliases.
 
 Reads one snapshot. A block's checksum is checked before the first row is answered from it.
 """
@@ -51,6 +51,7 @@ def resolve_aliases(
     """
     found = directory(snapshot, table_number(requester, BY_ALIAS))
     result = Resolution(len(aliases), snapshot.state.tables_commit)
+    flags = np.empty(len(aliases), dtype=np.uint8)
 
     def run(rows: slice) -> int:
         return _core.resolve_batch(
@@ -59,7 +60,7 @@ def resolve_aliases(
             found,
             snapshot.providers,
             result.persons[rows],
-            result.flags[rows],
+            flags[rows],
             result.aliases[rows],
             result.status[rows],
             None if wanted is None else wanted[rows],

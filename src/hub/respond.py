@@ -5,27 +5,38 @@ An answer is always put together from what is stored, also the first time's: who
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from hub.errors import StorageError
-from hub.messages import Answer, Receipt
-from hub.requests import NO_RECORD_BIT, Request, chunk_state
+from hub.messages import Answer, Receipt, Status
+from hub.requests import NO_RECORD_BIT, Request, chunk_state, read_lists
 from hub.snapshot import Snapshot
 
 
 def respond(
-    snapshot: Snapshot, name: str, key: bytes, request: Request, request_id: str, small: bytes | None = None
+    snapshot: Snapshot,
+    name: str,
+    key: bytes,
+    request: Request,
+    request_id: str,
+    small: bytes | None = None,
+    *,
+    codes: Mapping[int, str] | None = None,
 ) -> Answer:
     """Put together the answer of a request whose chunks are all durable.
 
     Args:
         small: of a small request the state of its only chunk, as it was found.
+        codes: institution number -> code, where rows may name classes.
 
     Raises:
         StorageError: a chunk is missing or damaged; nothing is answered.
     """
     status = np.empty(request.rows, dtype=np.uint8)
     decision = np.empty(request.rows, dtype=np.uint16)
+    holders: dict[int, tuple[str, ...]] = {}
     for chunk in range(request.chunks):
         state = chunk_state(snapshot, name, key, request, chunk) if small is None else small
         if state is None:
@@ -33,6 +44,12 @@ def respond(
         start, rows = chunk * request.chunk_rows, (len(state) - 8) // 5
         status[start : start + rows] = np.frombuffer(state, np.uint8, rows, 8) & (0xFF ^ NO_RECORD_BIT)
         decision[start : start + rows] = np.frombuffer(state, np.uint16, rows, 8 + rows)
+        if codes is not None:
+            several = np.flatnonzero(status[start : start + rows] == Status.MULTIPLE).tolist()
+            lists = read_lists(snapshot, name, key, chunk)
+            if [row for row, _ in lists] != several:
+                raise StorageError(f"request: expected the holders of each such row of chunk {chunk}, got others")
+            holders.update((start + row, tuple(codes[number] for number in numbers)) for row, numbers in lists)
     if len(decision) and int(decision.max()) >= len(request.rule):
         raise StorageError("request: expected decisions of its table, got others")
     return Answer(
@@ -40,6 +57,7 @@ def respond(
         rule=np.array(request.rule, dtype=np.uint32).take(decision),
         reason=np.array(request.reason, dtype=np.uint8).take(decision),
         receipt=Receipt(request_id=request_id, rows=request.rows, received_at=request.received_at),
+        holders=holders,
     )
 
 

@@ -25,6 +25,10 @@ Sub-databases of the environment; numbers in keys are big endian:
 | ``corrections`` | u64 index of a record | sealed: how its corrections stand, see ``corrections.py`` |
 | ``events`` | u64 number, from 1 | sealed: what was done with marks and corrections, see ``events.py`` |
 | ``payloadkeys`` | u32 institution number | sealed: the key that its answers are sealed to, see ``payloadkeys.py`` |
+| ``flagged`` | u32 person | sealed: their flags by institution, see ``flags.py`` |
+| ``holders`` | see ``holders.py`` | who holds whom, as a member of which class, since when and until when |
+| ``wanted`` | u16 institution number, 16 bytes of a pseudonym | sealed: an alias that is wanted, see ``wanted.py`` |
+| ``tickets`` | u64 number of a draw | sealed: tickets (取得番号) and what was delivered on them, see ``tickets.py`` |
 | ``erasures``, ``holds``, ``held`` | see ``erasures.py``, ``holds.py`` | what retention erased, and what it must not |
 | ``inbox``, ``inboxes``, ``permits``, ``outcomes``, ``manual`` | see ``inbox.py`` | which permits wait for whom |
 | ``payloads`` | u64 index of a first record | sealed: what providers answered, see ``payloadstore.py`` |
@@ -40,6 +44,7 @@ What "sealed" means stands in ``sealed.py``, and how a value of an earlier commi
 | ``origin`` | the log's name, UTF-8 |
 | ``catalog`` | digest of the catalog in force, 64 hex digits |
 | ``count``, u32 number (big endian) | u64 (little endian): entries of that institution or namespace |
+| ``tickets`` | u64 (little endian): number of the next draw of tickets |
 | ``sums``, u32 table (big endian) | u64 (little endian): sum of an alias table, see ``sealed.py`` |
 
 Crash order: LMDB writes the pages of a transaction, syncs, writes the meta page, syncs; a process that dies
@@ -78,9 +83,8 @@ FEW_BLOCKS = 64
 COMPARED_AT_A_TIME = 1_000
 NAMES = (
     "meta", "tables", "changes", "pending", "records", "entries", "nodes", "catalogs", "runs", "rundir", "checkpoints",
-    "marks", "corrections", "events", "erasures", "holds", "held",
-    "payloadkeys",
-    "inbox", "inboxes", "permits", "outcomes", "manual", "payloads",
+    "marks", "corrections", "events", "erasures", "holds", "held", "flagged", "payloadkeys", "holders", "wanted",
+    "tickets", "inbox", "inboxes", "permits", "outcomes", "manual", "payloads",
 )  # fmt: skip
 
 

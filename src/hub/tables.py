@@ -65,17 +65,25 @@ class Block(NamedTuple):
 
 
 def open_table(
-    path: str | os.PathLike[str], required: Sequence[str], optional: Sequence[str], encoding: str = "auto"
+    path: str | os.PathLike[str],
+    required: Sequence[str],
+    optional: Sequence[str],
+    encoding: str = "auto",
+    *,
+    unread: Sequence[str] = (),
 ) -> Table:
-    """Open a CSV, Parquet or Arrow file by its suffix and check its columns and, of a CSV, all of its text."""
+    """Open a CSV, Parquet or Arrow file by its suffix and check its columns and, of a CSV, all of its text.
+
+    Columns that are ``unread`` may be there, of any type; what is in them may be missing from the blocks.
+    """
     path = Path(path)
     if not path.is_file():
         raise RequestError(f"{path}: expected a file" + ("" if path.exists() else ", found nothing"))
     if path.suffix.lower() in ARROW_SUFFIXES:
-        return ArrowTable(path, required, optional)
+        return ArrowTable(path, required, optional, unread)
     if encoding not in ENCODINGS:
         raise RequestError(f"encoding: expected one of {', '.join(ENCODINGS)}, got {encoding}")
-    return CsvTable(path, required, optional, encoding)
+    return CsvTable(path, required, [*optional, *unread], encoding)
 
 
 class Table:
@@ -294,7 +302,9 @@ def _pyarrow() -> Any:
 class ArrowTable(Table):
     """A Parquet or Arrow (Feather 2, IPC file) file of text columns; a row's line is its number."""
 
-    def __init__(self, path: Path, required: Sequence[str], optional: Sequence[str]) -> None:
+    def __init__(
+        self, path: Path, required: Sequence[str], optional: Sequence[str], unread: Sequence[str] = ()
+    ) -> None:
         self.path = path
         self._arrow = _pyarrow()
         try:
@@ -308,9 +318,12 @@ class ArrowTable(Table):
                 self.rows_max = sum(self._file.get_batch(i).num_rows for i in batches)
         except (self._arrow.ArrowException, OSError):
             raise RequestError(f"{path}: expected a {path.suffix[1:]} file, found something else") from None
-        self._names = self._order(schema.names, required, optional)
+        self._names = self._order(schema.names, required, [*optional, *unread])
+        self._unread = frozenset(unread)
         types = self._arrow.types
         for name, field in zip(self._names, schema, strict=True):
+            if name in self._unread:
+                continue
             kind = field.type.value_type if types.is_dictionary(field.type) else field.type
             if not (types.is_string(kind) or types.is_large_string(kind)):
                 raise RequestError(f"{path}: column {name}: expected text, got {field.type}")
@@ -319,7 +332,8 @@ class ArrowTable(Table):
         row = 1
         for batch in self._batches():
             if batch.num_rows:
-                columns = dict(zip(self._names, map(self._cells, batch.columns), strict=True))
+                named = zip(self._names, batch.columns, strict=True)
+                columns = {name: self._cells(column) for name, column in named if name not in self._unread}
                 numbers = np.arange(row, row + batch.num_rows)
                 yield Block(columns, numbers, np.zeros(batch.num_rows, np.bool_), np.ones(batch.num_rows, np.bool_))
                 row += batch.num_rows

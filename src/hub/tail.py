@@ -19,11 +19,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hub.bodies import ROW, Bodies, Chunk, KeyGoneError
-from hub.inbox import Indexes, Outcomes, Part, PermitRows, join
+from hub.bodies import ROW, Bodies, Chunk, Fields, KeyGoneError
+from hub.inbox import Indexes, Outcomes, Part, PermitRows, join, word
 from hub.messages import Kind, Status
 from hub.snapshot import Snapshot
-from hub.tlog.entry import unsupervise
+from hub.tlog.entry import decode_shared, unsupervise
 
 SMALL_ROWS = 64
 """Permits of one chunk and provider up to which each is kept by itself."""
@@ -31,10 +31,14 @@ SMALL_ROWS = 64
 BULK_ENDS_MAX = 8
 """Arrays of ends of one provider that are searched one by one; more are joined."""
 
-_LEAVES = np.zeros(256, dtype=np.bool_)
-_LEAVES[[Kind.INQUIRY, Kind.RELEASE]] = True
-_ENDS = np.zeros(256, dtype=np.bool_)
-_ENDS[[Kind.PROVISION, Kind.LAPSE]] = True
+Rows = npt.NDArray[np.void]
+
+# As plain ints: a member of an enum is compared ten times as slowly.
+_LEAVING = frozenset(map(int, (Kind.INQUIRY, Kind.RELEASE)))
+_ENDING = frozenset(map(int, (Kind.PROVISION, Kind.LAPSE)))
+_REFUSED = int(Status.REFUSED)
+_LEAVES = np.isin(np.arange(256), sorted(_LEAVING))
+_ENDS = np.isin(np.arange(256), sorted(_ENDING))
 
 
 class Changes(NamedTuple):
@@ -59,8 +63,8 @@ class Changes(NamedTuple):
         return f"Changes(left={len(self.left.indexes)}, ended={len(self.links)})"
 
 
-def read_changes(snapshot: Snapshot, bodies: Bodies, first: int, below: int) -> Iterator[Changes]:
-    """What the chunks from ``first`` on, to before ``below``, do to the inboxes. Erased ones do nothing any more.
+def read_chunks(snapshot: Snapshot, bodies: Bodies, first: int, below: int) -> Iterator[tuple[Chunk, Rows]]:
+    """The chunks from ``first`` on, to before ``below``, with their rows (``ROW``[N]); erased ones are left out.
 
     Raises:
         StorageError: a chunk is damaged.
@@ -75,28 +79,31 @@ def read_changes(snapshot: Snapshot, bodies: Bodies, first: int, below: int) -> 
         except KeyGoneError:
             first += 1
             continue
-        yield _changes(chunk, rows)
+        yield chunk, rows.view(ROW)[:, 0]
         first = chunk.first + chunk.rows
 
 
-def _changes(chunk: Chunk, rows: npt.NDArray[np.uint8]) -> Changes:
-    table = rows.view(ROW)[:, 0]
+def changes_of(first: int, fields: Fields, table: Rows) -> Changes:
+    """What a chunk of records (``ROW``[N]) whose first has this index does to the inboxes."""
     kind, provider = table["kind"], table["provider"]
     at = np.flatnonzero(_LEAVES[kind] & (table["outcome"] == Status.OK))
     at, numbers, starts = _by_provider(at, provider)
     decision = table["decision"][at].astype(np.uint32)
     parts: list[Part] = []
-    place = np.zeros(len(chunk.fields.shared), dtype=np.uint32)
+    place = np.zeros(len(fields.shared), dtype=np.uint32)
     for one in np.flatnonzero(np.bincount(decision, minlength=1)).tolist():
         place[one] = len(parts)
-        moments = chunk.fields.moments
-        shared = unsupervise(chunk.fields.shared[one])
-        parts.append(Part(shared, chunk.fields.times[one][0], moments[one] if moments else 0))
-    base = np.uint64(chunk.first)
+        parts.append(_part(fields, one))
+    base = np.uint64(first)
     left = PermitRows(at.astype(np.uint64) + base, table["person"][at], place[decision], parts)
     at, ended_numbers, ended_starts = _by_provider(np.flatnonzero(_ENDS[kind]), provider)
-    links, ends = _ends(chunk, table, at, base)
-    return Changes(left, numbers, starts, links, ends, ended_numbers, ended_starts, chunk.first + chunk.rows)
+    links, ends = _ends(fields, table, at, base)
+    return Changes(left, numbers, starts, links, ends, ended_numbers, ended_starts, first + len(table))
+
+
+def _part(fields: Fields, decision: int) -> Part:
+    deadline = fields.moments[decision] if fields.moments else 0
+    return Part(unsupervise(fields.shared[decision]), fields.times[decision][0], deadline)
 
 
 def _by_provider(
@@ -112,17 +119,17 @@ def _by_provider(
     return at[order], of[begins].tolist(), [*begins.tolist(), len(of)]
 
 
-def _ends(
-    chunk: Chunk, table: npt.NDArray[np.void], at: npt.NDArray[np.intp], base: np.uint64
-) -> tuple[Indexes, Outcomes]:
+def _ends(fields: Fields, table: Rows, at: npt.NDArray[np.intp], base: np.uint64) -> tuple[Indexes, Outcomes]:
     link = table["link"][at].astype(np.uint64)
     links = (link[:, 0] | link[:, 1] << np.uint64(16) | link[:, 2] << np.uint64(32)) - np.uint64(1)
     decision = table["decision"][at]
-    reasons = np.array([shared.reason for shared in chunk.shared], dtype=np.uint64)
+    if not len(at):
+        return links, Outcomes(np.empty(0, np.uint64), np.empty(0, np.uint32))
+    reasons = np.array([decode_shared(shared).reason for shared in fields.shared], dtype=np.uint64)
     words = at.astype(np.uint64) + base + np.uint64(1)
     words |= table["outcome"][at].astype(np.uint64) << np.uint64(48)
     words |= reasons[decision] << np.uint64(56)
-    moments = np.array(chunk.fields.moments or [0] * len(reasons), dtype=np.uint32)
+    moments = np.array(fields.moments or [0] * len(reasons), dtype=np.uint32)
     return links, Outcomes(words, moments[decision])
 
 
@@ -151,12 +158,10 @@ class Tail:
 
     Attributes:
         base: index from which on it has everything. upto: and to before which.
-        permits: how many it has read.
     """
 
     def __init__(self, base: int) -> None:
         self.base = self.upto = base
-        self.permits = 0
         self._left: dict[int, _Left] = {}
         self._ended: dict[int, _Ended] = {}
 
@@ -166,13 +171,37 @@ class Tail:
     def read(self, snapshot: Snapshot, bodies: Bodies) -> None:
         """Go on to the newest record of a snapshot."""
         below = snapshot.state.records
-        for changes in read_changes(snapshot, bodies, self.upto, below):
-            self._take(changes)
-            self.upto = changes.end
+        for chunk, rows in read_chunks(snapshot, bodies, self.upto, below):
+            self.take(chunk.first, chunk.fields, rows)
         self.upto = max(self.upto, below)
 
-    def _take(self, changes: Changes) -> None:
-        self.permits += len(changes.left.indexes)
+    def take(self, first: int, fields: Fields, table: Rows) -> None:
+        """Enter a chunk of records."""
+        if len(table) > SMALL_ROWS:
+            self._take_many(changes_of(first, fields, table))
+        else:
+            for index, row in enumerate(table.tolist(), first):
+                self._take_one(index, fields, *row)
+        self.upto = first + len(table)
+
+    def _take_one(
+        self, index: int, fields: Fields, person: int, provider: int, decision: int, outcome: int, kind: int,
+        link: list[int],
+    ) -> None:  # fmt: skip
+        if kind in _LEAVING:
+            if outcome == 0:
+                left = self._left.get(provider) or self._left.setdefault(provider, _Left())
+                left.small[index] = person, _part(fields, decision)
+        elif kind in _ENDING:
+            reason = decode_shared(fields.shared[decision]).reason if outcome == _REFUSED else 0
+            ended = self._ended.get(provider) or self._ended.setdefault(provider, _Ended())
+            at = (link[0] | link[1] << 16 | link[2] << 32) - 1
+            ended.small[at] = word(index, outcome, reason), fields.moments[decision] if fields.moments else 0
+            waiting = self._left.get(provider)
+            if waiting is not None:
+                waiting.small.pop(at, None)
+
+    def _take_many(self, changes: Changes) -> None:
         for i, number in enumerate(changes.numbers):
             rows = slice(changes.starts[i], changes.starts[i + 1])
             left = self._left.get(number) or self._left.setdefault(number, _Left())

@@ -2,8 +2,8 @@
 
 Order: the environment's pages (``_walk.pyx``: page numbers, kinds, bounds, keys' order, free list against reachable
 pages), sealed values and their sums, alias blocks and theirs; then from the bodies every entry, leaf, node, the root,
-the head and whatever else was signed and kept; then the index against the bodies, and marks and corrections against
-their events and records.
+the head and whatever else was signed and kept; then the index against the bodies, and marks, corrections and flags
+against their events and records.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ import numpy.typing as npt
 from hub import _hash
 from hub._core import slot_block
 from hub._walk import Walk
-from hub.aliases import check_table, table_numbers
+from hub.aliases import NOBODY, check_table, count_aliases, count_entries, table_numbers
 from hub.bodies import ROW, Bodies, Heads, KeyGoneError, read_place
 from hub.erasures import Erasure, expires_at, find_erasure, read_erasures
 from hub.errors import StorageError, TamperError
+from hub.flagcheck import check_flags
 from hub.held import check_held
 from hub.holds import HoldKeys
 from hub.log import Log, StoredTree
@@ -37,6 +38,7 @@ from hub.runs import read_runs
 from hub.sealed import unseal, value_sum
 from hub.snapshot import STATE_KEY, SUM_MASK, Snapshot, table_sum_key
 from hub.store import Store
+from hub.tickets import ALREADY, CLOSED, CREATED, read_draws
 from hub.tlog.entry import HASH_BYTES
 from hub.withholding import Office
 from hub.workers import Workers
@@ -125,6 +127,8 @@ class Verifier:
             size, peaks = snapshot.state.records, list(snapshot.state.peaks)
         self._try(self._check_sealed)
         self._try(self._check_tables)
+        self._try(self._check_counts)
+        self._try(self._check_tickets)
         self._try(lambda: self._check_log(size, peaks, progress))
         self._try(self._log.check_against_head)
         self._try(self._log.check_kept)
@@ -132,6 +136,7 @@ class Verifier:
             self._try(lambda period=period: self._check_index(period))  # type: ignore[misc]
         self._try(self._check_run_blocks)
         self._try(self._check_marks)
+        self._try(self._check_flags)
         self._try(self._check_erasures)
         self._try(lambda: check_held(self._store, self._hold_keys))
         return Report(problems=tuple(self._problems[:PROBLEMS_MAX]), records=self._records, blocks=self._blocks)
@@ -146,7 +151,7 @@ class Verifier:
         """The checksums of all small values."""
         names = [
             "meta", "changes", "pending", "catalogs", "nodes", "checkpoints", "marks", "corrections", "events",
-            "erasures", "holds", "held", "payloadkeys",
+            "erasures", "holds", "held", "flagged", "payloadkeys", "holders", "wanted", "tickets",
             "inbox", "inboxes", "permits", "outcomes", "manual", "payloads",
         ]  # fmt: skip
         days = (self._store.request_database(day, create=False) for day in sorted(self._store.request_days()))
@@ -206,6 +211,26 @@ class Verifier:
             stored = snapshot.get("meta", key)
             expected = 0 if stored is None else int.from_bytes(unseal("meta", key, stored), "little")
             expect_sum(f"table {table:08x}", found, expected)
+
+    def _check_counts(self) -> None:
+        """As many entries by person as are counted, and by alias those and the revoked ones."""
+        with self._store.snapshot() as snapshot:
+            if snapshot.items("pending", b"", limit=1):
+                # An acquisition is half in the tables, and counted at its end.
+                return
+            for table in table_numbers(snapshot):
+                found, counted = count_entries(snapshot, table), count_aliases(snapshot, table >> 1)
+                if found < counted or (table & 1 and found > counted):
+                    raise StorageError(f"table {table:08x}: expected {counted} entries, found {found}")
+
+    def _check_tickets(self) -> None:
+        """Every ticket that was delivered has a person, and no other has."""
+        with self._store.snapshot() as snapshot:
+            for number, draw in read_draws(snapshot):
+                delivered = (draw.states == CREATED) | (draw.states == ALREADY)
+                right = np.where(delivered, draw.persons < snapshot.state.persons, draw.persons == NOBODY)
+                if not right.all() or (draw.states > CLOSED).any():
+                    raise StorageError(f"tickets: expected a person for each delivered, found another in draw {number}")
 
     def _check_log(self, size: int, peaks: list[bytes], progress: Callable[[int], None] | None) -> None:
         """Every entry from its body, every node from its entries, the peaks from the nodes."""
@@ -353,6 +378,10 @@ class Verifier:
     def _check_marks(self) -> None:
         with self._store.snapshot() as snapshot:
             check_marks(snapshot, self._office)
+
+    def _check_flags(self) -> None:
+        with self._store.snapshot() as snapshot:
+            check_flags(snapshot, self._office)
 
     def _bodies(self, snapshot: Snapshot) -> Bodies:
         return Bodies(snapshot, self._periods, self._heads)

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hub.aliases import RESIDENT_CODES, count_aliases, find_aliases, find_persons
+from hub.append import Laid
 from hub.bodies import Bodies, Heads
 from hub.catalog import Catalog
 from hub.catalog.moments import bound_of
@@ -24,7 +25,8 @@ from hub.confidential import HUB, Vault
 from hub.errors import RequestError
 from hub.events import NAME as EVENTS
 from hub.events import EventKind, Told, last_number, put_event
-from hub.handles import PartyRecord, Stood, find_handle, make_handle, read_stood, sides_of, stood, tell
+from hub.flags import FlaggedCache
+from hub.handles import REQUESTER, PartyRecord, Stood, find_handle, make_handle, read_stood, sides_of, stood, tell
 from hub.history import find_records, person_keys
 from hub.limits import ANSWERS_EVERY_S, GROUND_CHARS_MAX, OPERATOR_CHARS_MAX
 from hub.marks import (
@@ -72,7 +74,7 @@ class Office:
         heads: Heads,
         catalog: Callable[[], Catalog],
         now: Callable[[], int],
-        wake: Callable[[], None] = lambda: None,
+        wake: Callable[[int, Laid], None],
         answers_every_s: int = ANSWERS_EVERY_S,
     ) -> None:
         self.wake, self.answers_every_s = wake, answers_every_s
@@ -80,6 +82,7 @@ class Office:
         self.catalog, self.now = catalog, now
         self.keys = store.keys
         self.vault = Vault(store.keys, periods)
+        self.flagged = FlaggedCache()
 
     def __repr__(self) -> str:
         return "Office()"
@@ -90,7 +93,7 @@ class Office:
 
     def manual_anywhere(self, snapshot: Snapshot, persons: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_] | None:
         """Of each person whether some institution lets only a clerk answer about them; None: of nobody."""
-        return None
+        return self.flagged.of(snapshot).manual_anywhere(persons)
 
     def visibility(self, snapshot: Snapshot, bodies: Bodies, person: int) -> Visibility:
         """What of a person's records may be shown.
@@ -374,7 +377,9 @@ class Withholding:
                     sides = sides_of(office.catalog(), record, number)
                     states = [read_state(snapshot, record.index, side) for side in sides]
                     if any(judged != protection.number for _, judged in states):
-                        found += self._entry(snapshot, number, record)[:1]
+                        entries = self._entry(snapshot, number, record)[:1]
+                        # Of whom it does not know a provider has not heard, see ``screen.py``, and must not hear here.
+                        found += [one for one in entries if REQUESTER in sides or any(one[1].alias)]
                     if len(found) >= limit:
                         return found
         return found
@@ -395,7 +400,7 @@ class Withholding:
             return []
         aliases, _ = find_aliases(snapshot, number, np.array([record.person], dtype=np.uint32), _ALONE)
         withheld = any(read_state(snapshot, record.index, side)[0] for side in sides)
-        told = tell(catalog, record, aliases[0].tobytes(), withheld=withheld)
+        told = tell(catalog, record, number, aliases[0].tobytes(), withheld=withheld)
         return [(make_handle(office.keys, number, record.index), told)]
 
     def _stored(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -8,6 +8,7 @@ over the socket, with the job's own pipe passed along, so that a kill costs mill
 * ``retain``: erase what has expired by the clock ``now``;
 * ``hold``: open a folder and keep it until killed;
 * ``faulty``: one operation of a plan with a fault in force (under the recorder), again when that is said to be safe;
+* ``lives``: a life of aliases from where its journal is, to ``stop`` or until killed, perhaps with a fault in force;
 * ``steps``: open, operations of a plan with exports and merges between, with a fault in force all the while.
 
 Started as ``python child.py - JOB FD``: one job in this process, frames go to the descriptor.
@@ -30,6 +31,7 @@ from typing import Any
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import lives
 import proof
 
 import hub
@@ -58,6 +60,8 @@ def run_job(job: dict[str, Any], fd: int, catalog: hub.Catalog) -> None:
         case "steps":
             plan = proof.Plan(job["seed"], proof.Profile(**job["profile"]), catalog)
             Steps(job, plan, lambda frame: os.write(fd, frame)).run()
+        case "lives":
+            run_lives(job, lambda frame: os.write(fd, frame))
         case "create":
             os.write(fd, proof.frame(proof.STARTED))
             hub.open(job["folder"], create=True).close()
@@ -119,6 +123,35 @@ def run_faulty(job: dict[str, Any], plan: proof.Plan, send: Callable[[bytes], An
         done = attempt(lambda: proof.perform(h, plan, operation, clock))
     if done is not None:
         send(proof.frame(proof.DONE, operation.number, *proof.digests(done[0], done[2])))
+    h.close()
+
+
+def run_lives(job: dict[str, Any], send: Callable[[bytes], Any]) -> None:
+    """Steps of a life; one that fails is done again, by this process or, where it must not, a hub opened anew."""
+    h = hub.open(job["folder"])
+    send(proof.frame(proof.OPENED))
+    shim = ctypes.CDLL(None) if "fail" in job else None
+    if shim is not None:
+        assert shim.iolog_fail(job["fail"].encode()) == 0
+
+    def attempt(step: Callable[[hub.Hub], Any]) -> Any:
+        nonlocal h
+        try:
+            return step(h)
+        except hub.errors.StorageError as error:
+            assert shim is not None
+            shim.iolog_fail(b"")
+            send(proof.frame(proof.FAILED if error.retry_safe else proof.STOPPED))
+            if not error.retry_safe:
+                h.close()
+                h = hub.open(job["folder"])
+            return step(h)
+
+    kinds = {"started": proof.STARTED, "done": proof.DONE}
+    path = Path(job["journal"])
+    lives.run_lives(path, job["seed"], job.get("stop"), lambda word: send(proof.frame(kinds[word])), attempt)
+    if shim is not None:
+        send(proof.frame(proof.COUNTED, shim.iolog_seen()))
     h.close()
 
 

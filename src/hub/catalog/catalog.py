@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from hub.catalog import imports
 from hub.catalog.check import Problem, find_problems
-from hub.catalog.classes import Placement
+from hub.catalog.classes import Placement, number_of_label
 from hub.catalog.compile import Compiler
 from hub.catalog.csvfile import Source
 from hub.catalog.decide import Decision, DecisionTable
@@ -30,7 +30,7 @@ from hub.catalog.tables import Tables, load_tables, pack_tables, read_japan, sto
 from hub.catalog.terms import Terms
 from hub.catalog.views import boundaries_of, institutions_with_classes, labels_of, procedures_of, words_of
 from hub.catalog.words import quote, unknown_word
-from hub.errors import RequestError
+from hub.errors import CatalogError, RequestError
 from hub.messages import Inquiry, Reason, Status
 
 Moment = dt.datetime | dt.date | float
@@ -145,6 +145,14 @@ class Catalog:
             raise RequestError(f"institution number: expected 1 to {self.numbers_end - 1}, got {number}")
         return self._institutions[number - 1]
 
+    def code_by_number(self, number: int) -> str:
+        """The code of the institution with a number; empty for 0, in a record of a class nobody of which was asked.
+
+        Raises:
+            RequestError: there is none.
+        """
+        return self.institution_by_number(number).code if number else ""
+
     def institutions(self, class_label: str | None = None) -> list[Institution]:
         """The institutions of a class, by number; without one all of them.
 
@@ -156,6 +164,27 @@ class Catalog:
         if class_label not in self.class_labels:
             raise RequestError(unknown_word("class", class_label, self.class_labels))
         return [self._institutions[number - 1] for number in sorted(self.members_of(class_label))]
+
+    def class_number(self, class_label: str) -> int:
+        """The number of a class, 31 bits of a hash of its label: the same in every catalog that has it.
+
+        Raises:
+            RequestError: no row or rule uses such a class.
+        """
+        if not isinstance(class_label, str) or class_label not in self.class_labels:
+            raise RequestError(unknown_word("class", class_label, self.class_labels))
+        return number_of_label(class_label)
+
+    def class_of_number(self, number: int) -> str:
+        """The label of the class with a number.
+
+        Raises:
+            RequestError: no class has it.
+        """
+        label = self._class_numbers.get(number)
+        if label is None:
+            raise RequestError("class number: expected one of a class, got another")
+        return label
 
     def procedure(self, procedure_id: str) -> Procedure:
         """The procedure with an id.
@@ -338,6 +367,13 @@ class Catalog:
             for bodies, _ in self.acting_as(number, procedure.row_id, "requester", None)
             for requester in procedure.requesters
         )
+
+    @functools.cached_property
+    def _class_numbers(self) -> dict[int, str]:
+        numbers = {number_of_label(label): label for label in self.class_labels}
+        if len(numbers) != len(self.class_labels):
+            raise CatalogError("classes: expected labels with numbers of their own, got two with the same")
+        return numbers
 
     @functools.cached_property
     def _search(self) -> SearchIndex:

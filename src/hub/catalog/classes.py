@@ -11,6 +11,7 @@ A class is a union of parts joined with ``;`` (classes.csv, narrowings.csv):
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -92,6 +93,11 @@ class Placement:
                 number for part in parts for number in self._numbers(part, (*within, label))
             )
         return self.members[label]
+
+
+def number_of_label(label: str) -> int:
+    """The number of a class: SHA-256("hub/class/1" ‖ label), its first four bytes, big endian, without the top bit."""
+    return int.from_bytes(hashlib.sha256(b"hub/class/1" + label.encode()).digest()[:4], "big") & 0x7FFFFFFF
 
 
 def read_classes(source: Source) -> list[ClassLine]:

@@ -123,8 +123,8 @@ class Speller:
         self._labels = {procedure.id: procedure.label for procedure in catalog.procedures()}
 
     def name(self, code: str) -> str:
-        """An institution's name; its code where the catalog has none."""
-        return self._names.get(code, code)
+        """An institution's name; its code where the catalog has none; of a class nobody of which was asked, nobody."""
+        return self._names.get(code, code) or "nobody"
 
     def label(self, procedure: str) -> str:
         """What a procedure is called."""

@@ -10,6 +10,8 @@ import shlex
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import msgspec
@@ -22,10 +24,11 @@ from hub.commands.acquire import check_result, report_rejected
 from hub.commands.options import add_folder, print_table, take_folder, take_words
 from hub.commands.progress import Progress, Stopping, add_progress
 from hub.commands.words import DENIALS, REASON_WORDS, STATUS_WORDS
-from hub.decode import decode_consents
+from hub.decode import decode_consents, has_classes
 from hub.errors import RequestError
 from hub.files import CAUSES, PART_ROWS, InquiryFile, InquiryPart, RejectedWriter, read_inquiry
-from hub.limits import REQUEST_ID_CHARS_MAX
+from hub.limits import CLASSES_FROM, REQUEST_ID_CHARS_MAX
+from hub.locate import stand_in_providers
 from hub.messages import Answer, Inquiry, Reason, Status
 from hub.tables import ENCODINGS, TableWriter
 
@@ -38,6 +41,11 @@ alias of the person (32 hex digits), the code of the institution that is asked, 
 case number, and 1 where the person consented, else 0. UTF-8 or CP932; Parquet and Arrow files are
 known by their suffix. Consent is needed where an ordinance's affair asks for local tax; --consent
 states it for all rows of a file without that column.
+
+Instead of a code a row may have the label of a class, such as 市町村長: it goes to the body of that
+class that holds the person on the reference date (else today). Where several do nobody is asked;
+who may be asked is told in <name of the result>.holders.csv. With --provider all rows name the
+same, and no column does.
 
 The result has the columns row,alias,provider,status,rule,reason in the order of ASK.csv; its
 row is the row of ASK.csv, the first behind the header being 1. rule is the rule of law that
@@ -72,6 +80,7 @@ def add_commands(commands: Any) -> None:
         "--item", required=True, action="append", metavar="ITEM", help="kind or detail; may be given several times"
     )
     need.add_argument("--role", help="whose information, in the Order's exact word; may lack where only one fits")
+    need.add_argument("--provider", metavar="NAME", help="of all rows, where the file has no such column")
     need.add_argument("--section", help="the section in charge, which the person will read")
     need.add_argument("--operator", help="who types this; for supervisors, never shown to the person")
     need.add_argument("--consent", action="store_true", help="every person of the file consented to the question")
@@ -105,8 +114,13 @@ def make_inquiry(arguments: argparse.Namespace, request_id: str) -> Inquiry:
 
 
 def numbers_of(catalog: hub.Catalog) -> dict[str, int]:
-    """Institution numbers by code."""
-    return {institution.code: institution.number for institution in catalog.institutions()}
+    """What a row may name: institution numbers by code, and numbers of classes that have members by label."""
+    classes = {
+        label: CLASSES_FROM + catalog.class_number(label)
+        for label in catalog.class_labels
+        if catalog.members_of(label)
+    }
+    return classes | {institution.code: institution.number for institution in catalog.institutions()}
 
 
 def run_inquire(arguments: argparse.Namespace) -> int:
@@ -133,12 +147,14 @@ def run_inquire(arguments: argparse.Namespace) -> int:
             numbers = numbers_of(h.catalog)
             names = Names(numbers)
             rows = read_inquiry(
-                source, numbers, encoding=arguments.encoding, rows=PART_ROWS, consent=arguments.consent
+                source, numbers, provider=arguments.provider, encoding=arguments.encoding, rows=PART_ROWS,
+                consent=arguments.consent,
             )  # fmt: skip
             with (
                 Stopping() as stopping,
                 TableWriter(arguments.out, RESULT_COLUMNS) as result,
                 RejectedWriter(source, arguments.out) as rejected,
+                HoldersWriter(arguments.out) as several,
                 Progress("inquire", rows.rows_max, show=arguments.progress) as progress,
             ):
 
@@ -147,7 +163,7 @@ def run_inquire(arguments: argparse.Namespace) -> int:
                     stopping.check()
 
                 question = make_inquiry(arguments, request_id)
-                digest = digest_of(question, source, consent=arguments.consent)
+                digest = digest_of(question, source, consent=arguments.consent, provider=arguments.provider)
                 h.begin_file(arguments.requester, request_id, digest, rows.rows_max)
                 for part in rows:
                     rejected.write(part.rejected)
@@ -155,6 +171,7 @@ def run_inquire(arguments: argparse.Namespace) -> int:
                         inquiry = make_inquiry(arguments, f"{request_id}.{part.number:04}")
                         answer = send_part(h, inquiry, part, chunk_done)
                         result.write(answer_columns(part, answer, names))
+                        several.write(part, answer)
                         counts.update(count_statuses(answer))
                     done += part.rows_read
                     chunk_done(0)
@@ -166,13 +183,17 @@ def run_inquire(arguments: argparse.Namespace) -> int:
         ) from None
     print(f"{arguments.out}: {counts.total():,} rows of request {request_id}")
     print_statuses(counts)
+    if several.rows:
+        print(f"{several.path}: who may be asked about {several.rows:,} rows with several holders")
     status = report_rejected(rejected)
     return 1 if any(counts[denial] for denial in DENIALS) else status
 
 
-def digest_of(question: Inquiry, source: str, *, consent: bool = False) -> bytes:
+def digest_of(question: Inquiry, source: str, *, consent: bool = False, provider: str | None = None) -> bytes:
     """SHA-256 of a question and its file: an id stands for one file, and for one question about it."""
     digest = hashlib.sha256(b"hub/file/1" + msgspec.msgpack.encode(question) + (b"consent" if consent else b""))
+    if provider is not None:
+        digest.update(msgspec.msgpack.encode(provider))
     with open(source, "rb") as file:
         digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.digest()
@@ -186,16 +207,57 @@ def send_part(h: hub.Hub, inquiry: Inquiry, part: InquiryPart, progress: Callabl
 
 
 class Names:
-    """Institution codes by number, as a column of few distinct texts."""
+    """Codes and labels by number, as a column of few distinct texts."""
 
     def __init__(self, numbers: dict[str, int]) -> None:
         self._codes = list(numbers)
-        self._place = np.zeros(max(numbers.values(), default=0) + 1, np.int32)
-        self._place[list(numbers.values())] = np.arange(len(numbers))
+        values = np.array(list(numbers.values()), np.uint32)
+        bodies = values < CLASSES_FROM
+        self._place = np.zeros(int(values[bodies].max(initial=0)) + 1, np.int32)
+        self._place[values[bodies]] = np.flatnonzero(bodies)
+        self._classes = [(int(values[at]), at) for at in np.flatnonzero(~bodies).tolist()]
 
     def column(self, providers: Any) -> Choices:
         """uint32[N] numbers -> their codes."""
-        return Choices(self._place[providers], self._codes)
+        if not has_classes(providers):
+            return Choices(self._place[providers], self._codes)
+        place = self._place.take(providers, mode="clip")
+        for number, at in self._classes:
+            place[providers == number] = at
+        return Choices(place, self._codes)
+
+
+class HoldersWriter:
+    """``<name>.holders.csv`` beside a result: who may be asked about a row with several holders; else an old one goes.
+
+    Its columns are row, as in the result, and institution.
+    """
+
+    def __init__(self, result: str) -> None:
+        self.path = Path(result).with_name(f"{Path(result).stem}.holders.csv")
+        self.rows = 0
+        self._writer: TableWriter | None = None
+
+    def __enter__(self) -> HoldersWriter:
+        return self
+
+    def write(self, part: InquiryPart, answer: Answer) -> None:
+        """Append the holders of a part."""
+        if not answer.holders:
+            return
+        if self._writer is None:
+            self._writer = TableWriter(self.path, ("row", "institution")).__enter__()
+        lines = [(int(part.row[row]), code) for row, codes in answer.holders.items() for code in codes]
+        self._writer.write([np.array([row for row, _ in lines], np.int64), [code for _, code in lines]])
+        self.rows += len(answer.holders)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._writer is not None:
+            self._writer.__exit__(kind, error, trace)
+        elif kind is None:
+            self.path.unlink(missing_ok=True)
 
 
 STATUS_NAMES = [Status(i).name for i in range(len(Status))]
@@ -236,7 +298,10 @@ def run_check(arguments: argparse.Namespace) -> int:
     else:
         with hub.open(folder, readonly=True) as h:
             catalog = h.catalog
-    rows = read_inquiry(source, numbers_of(catalog), encoding=arguments.encoding, consent=arguments.consent)
+    rows = read_inquiry(
+        source, numbers_of(catalog), provider=arguments.provider, encoding=arguments.encoding,
+        consent=arguments.consent,
+    )  # fmt: skip
     arguments.section = arguments.section or "-"
     counts, rejected = judge_rows(catalog, make_inquiry(arguments, "check"), rows, arguments.progress)
     print(f"{source}: {sum(counts.values()):,} rows of {arguments.requester} judged, nothing looked up or recorded")
@@ -263,8 +328,10 @@ def judge_rows(
     done = 0
     with Progress("check", rows.rows_max, show=show) as progress:
         for part in rows:
-            consents = decode_consents(part.consents, len(part.row))
-            decided = authorise(catalog, inquiry, part.providers, at, consents=consents)
+            providers, consents = part.providers, decode_consents(part.consents, len(part.row))
+            if has_classes(providers):
+                providers = stand_in_providers(catalog, catalog.table(inquiry, at), providers)
+            decided = authorise(catalog, inquiry, providers, at, consents=consents)
             table = decided.table
             for entry, count in enumerate(np.bincount(decided.decision).tolist()):
                 if count:

@@ -49,7 +49,7 @@ Exit status: 0 decided; 2 wrong request, nothing changed; 3 disk.
 """
 
 AUDIT_EPILOG = """\
-Without --waiting: who withheld, lifted, judged, corrected and confirmed, in order; for supervisors only.
+Without --waiting: who withheld, lifted, judged, corrected, confirmed and flagged, in order; for supervisors only.
 With --waiting CODE: what waits for one institution: marks to review, records to judge, corrections.
 
 Examples:
@@ -185,8 +185,12 @@ def _event_cells(event: Event) -> tuple[str, ...]:
     clerks = ", ".join(clerk for clerk in (event.clerk, event.second_clerk) if clerk)
     return (
         str(event.number), spell_moment(event.at), event.kind.name, event.institution, clerks,
-        "" if event.index is None else str(event.index), event.ground or "",
+        "" if event.index is None else str(event.index), event.ground or _spell_flags(event),
     )  # fmt: skip
+
+
+def _spell_flags(event: Event) -> str:
+    return "" if event.flags is None else ", ".join(flag.name or "" for flag in event.flags) or "no flags"
 
 
 def _waiting(h: hub.Hub, institution: str, by: dt.date) -> list[tuple[str, ...]]:

@@ -1,0 +1,135 @@
+"""The flags that protect people: the Hub's methods; what they mean stands in docs/marks.md.
+
+Who is flagged is stored by ``flags.py``, and applied by ``screen.py`` to what is recorded.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hub.aliases import find_persons
+from hub.catalog import Catalog
+from hub.confidential import HUB
+from hub.decode import decode_aliases
+from hub.errors import RequestError
+from hub.events import EventKind, ToldFlag
+from hub.flags import NAME as FLAGGED
+from hub.flags import put_person, read_person
+from hub.limits import FLAGS_PER_CALL_MAX
+from hub.messages import Aliases, Flag
+from hub.snapshot import Snapshot
+from hub.store import Store
+from hub.withholding import Office, check_clerk
+from hub.workers import Workers
+
+_ALL = Flag.MANUAL | Flag.WITHHELD | Flag.NO_SELF
+
+
+class Flagging(ABC):
+    """The part of :class:`hub.Hub` that flags people."""
+
+    _store: Store
+    _office: Office
+    _workers: Workers
+
+    @property
+    @abstractmethod
+    def catalog(self) -> Catalog:
+        """The legal basis in force in this folder."""
+
+    @abstractmethod
+    def _now(self) -> int:
+        """Seconds since 1970, never before the last record."""
+
+    def flag(
+        self, institution: str, aliases: Any, flags: Flag, *, on: bool = True, clerk: str | None = None
+    ) -> None:
+        """Switch flags of persons at an institution on or off; in force at the next read of every process.
+
+        MANUAL: a clerk of this institution must answer (自動応答不可); every institution then seems to know the person.
+        WITHHELD: new records to which this institution is a party are withheld on its side (不開示).
+        NO_SELF: own data and agents find nothing (自己情報提供不可).
+
+        Durable when it returns, all together; each change of a person is an event. The same call again changes nothing.
+
+        Args:
+            aliases: uint8[N, 16], the institution's own; at most ``limits.FLAGS_PER_CALL_MAX``; duplicates allowed.
+            flags: one or several; the others stay as they are. clerk: who decides, for auditors.
+
+        Raises:
+            RequestError: an alias is unknown or revoked, or an argument has the wrong form; nothing was changed.
+        """
+        chosen = _check_flags(flags)
+        if not isinstance(on, bool):
+            raise RequestError(f"on: expected True or False, got {type(on).__name__}")
+        check_clerk("clerk", clerk)
+        number = self.catalog.institution(institution).number
+        rows = decode_aliases(aliases)
+        if len(rows) > FLAGS_PER_CALL_MAX:
+            raise RequestError(f"aliases: expected at most {FLAGS_PER_CALL_MAX} rows, got {len(rows)}")
+        with self._store.writer:
+            with self._store.snapshot() as snapshot:
+                changes = self._changes(snapshot, number, rows, chosen, on)
+            if changes:
+                self._put(institution, number, changes, EventKind.FLAGGED if on else EventKind.UNFLAGGED, clerk)
+
+    def flags(self, institution: str, aliases: Any) -> npt.NDArray[np.uint8]:
+        """How persons stand at an institution: uint8[N] of :class:`hub.Flag`; what others flag is never told.
+
+        Args:
+            aliases: uint8[N, 16], the institution's own.
+
+        Raises:
+            RequestError: an alias is unknown or revoked. StorageError: a flag is damaged or missing.
+        """
+        number = self.catalog.institution(institution).number
+        rows = decode_aliases(aliases)
+        with self._store.snapshot() as snapshot:
+            persons = _find_known(snapshot, number, rows, self._workers)
+            return self._office.flagged.of(snapshot).flags(persons, number)
+
+    def _changes(
+        self, snapshot: Snapshot, number: int, rows: Aliases, chosen: Flag, on: bool
+    ) -> dict[int, tuple[bytes, int]]:
+        """Person -> (alias, flags then) of those whose flags change."""
+        persons = _find_known(snapshot, number, rows, self._workers)
+        before = self._office.flagged.of(snapshot).flags(persons, number)
+        after = before | int(chosen) if on else before & ~np.uint8(int(chosen))
+        moved = np.flatnonzero(after != before).tolist()
+        return {int(persons[row]): (rows[row].tobytes(), int(after[row])) for row in moved}
+
+    def _put(
+        self, institution: str, number: int, changes: dict[int, tuple[bytes, int]], kind: EventKind, clerk: str | None
+    ) -> None:
+        office = self._office
+        at = self._now()
+        with self._store.snapshot() as snapshot:
+            before = office.flagged.of(snapshot)
+        with self._store.commit() as commit:
+            changed = {}
+            # By number: an order that says nothing about the order of the call.
+            for person, (alias, flags) in sorted(changes.items()):
+                changed[person] = read_person(commit, person) | {number: flags}
+                put_person(commit, person, changed[person])
+                told = ToldFlag(
+                    at=at, kind=kind, institution=institution, clerk=clerk, person=person, alias=alias, flags=flags
+                )
+                office.tell(told, commit, HUB)
+            office.flagged.add(before.changed(commit.state.sums.get(FLAGGED, 0), changed))
+
+
+def _check_flags(flags: object) -> Flag:
+    if isinstance(flags, bool) or not isinstance(flags, int) or not 1 <= flags <= _ALL:
+        raise RequestError("flags: expected one or several of hub.Flag, got something else")
+    return Flag(flags)
+
+
+def _find_known(snapshot: Snapshot, number: int, rows: Aliases, workers: Workers) -> npt.NDArray[np.uint32]:
+    persons, _, status = find_persons(snapshot, number, rows, workers)
+    if status.any():
+        raise RequestError(f"aliases: expected this institution's own, got {np.count_nonzero(status)} others")
+    return persons

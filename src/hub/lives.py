@@ -1,0 +1,161 @@
+"""The life of aliases: the Hub's methods by which they are acquired with tickets, replaced, ended; see docs/aliases.md.
+
+The work is done in ``tickets.py`` and ``reissue.py``.
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+
+from hub.catalog import Catalog
+from hub.decode import CODES_ABOVE, decode_aliases, decode_codes
+from hub.errors import RequestError
+from hub.limits import ROWS_PER_BATCH_MAX
+from hub.messages import Acquired, Aliases, Receipt
+from hub.reissue import reissue, revoke
+from hub.store import Store
+from hub.tickets import acquired_aliases, close_tickets, deliver_tickets, draw_tickets
+from hub.workers import Workers
+
+REGISTER = "jlis"
+"""The register body (地方公共団体情報システム機構): it knows resident record codes and no aliases."""
+
+
+class Lives(ABC):
+    """The part of :class:`hub.Hub` that keeps the life of aliases."""
+
+    _store: Store
+    _workers: Workers
+    _delivering: threading.Lock
+    """Held while tickets are delivered or closed: what was read of them is true until it is written."""
+
+    @property
+    @abstractmethod
+    def catalog(self) -> Catalog:
+        """The legal basis in force in this folder."""
+
+    @abstractmethod
+    def _now(self) -> int:
+        """Seconds since 1970, never before the last record."""
+
+    # -- acquisition in three parts
+
+    def tickets(self, institution: str, n: int) -> Aliases:
+        """Draw one-off tickets (取得番号), to be sent to the register body with whatever tells it who is meant.
+
+        Returns:
+            uint8[n, 16]; nobody can tell them from random ones. Each is good for ``limits.TICKET_DAYS``.
+
+        Raises:
+            RequestError: unknown institution, the register body, or not 1 <= n <= ``limits.ROWS_PER_BATCH_MAX``.
+            StorageError: the disk is full or failed; nothing was drawn.
+        """
+        number = self.catalog.institution(institution).number
+        if institution == REGISTER:
+            # With an alias of a person whose code it knows it would hold two of the three.
+            raise RequestError("institution: expected another than the register body, got it")
+        if isinstance(n, bool) or not isinstance(n, int | np.integer):
+            raise RequestError(f"n: expected a number of tickets, got {type(n).__name__}")
+        if not 1 <= n <= ROWS_PER_BATCH_MAX:
+            raise RequestError(f"n: expected 1 to {ROWS_PER_BATCH_MAX} tickets, got {n}")
+        return draw_tickets(self._store, self._store.keys, number, int(n), self._now())
+
+    def deliver(self, institution: str, tickets: Any, codes: Any) -> Receipt:
+        """The register body's part: deliver tickets of whatever institutions with resident record codes.
+
+        Each institution gets an alias of the person, or keeps the one that it has; no alias is told here, nor whether
+        there was one. The same delivery again is a retry, also after the tickets were used. After an error or a crash
+        the same call completes what is missing; what the first attempt created may then be told as ALREADY.
+
+        Args:
+            institution: ``jlis``. tickets: uint8[N, 16]. codes: list of N 11-digit strings, or int64[N].
+
+        Raises:
+            RequestError: another institution or form; or a ticket is unknown, has lapsed, or was delivered with
+                another code: the first such row is named, and nothing was changed.
+            StorageError: the disk is full or failed.
+        """
+        if institution != REGISTER:
+            raise RequestError(f"institution: expected the register body, {REGISTER}, got another")
+        rows, numbers, now = decode_aliases(tickets, "tickets"), decode_codes(codes), self._now()
+        if len(rows) != len(numbers):
+            raise RequestError(f"codes: expected {len(rows)} rows, got {len(numbers)}")
+        with self._delivering:
+            deliver_tickets(self._store, self._store.keys, rows, numbers, now, self._workers, CODES_ABOVE)
+        return Receipt(rows=len(rows), received_at=now)
+
+    def acquired(self, institution: str, tickets: Any) -> Acquired:
+        """An institution's aliases of the persons with whose codes its tickets were delivered.
+
+        It changes nothing and may be repeated, until the tickets are closed or lapse.
+
+        Args:
+            tickets: uint8[N, 16], any order, duplicates allowed, untrusted.
+
+        Returns:
+            aliases uint8[N, 16], those that the persons have at this moment, and status: CREATED; ALREADY where the
+            institution had an alias of this person before; WAITING where nothing was delivered yet; NONE where the
+            ticket is unknown, another institution's, closed or lapsed, or its alias was revoked.
+        """
+        number = self.catalog.institution(institution).number
+        rows = decode_aliases(tickets, "tickets")
+        with self._store.snapshot() as snapshot:
+            return acquired_aliases(snapshot, self._store.keys, number, rows, self._now(), self._workers)
+
+    def close_tickets(self, institution: str, tickets: Any) -> int:
+        """Say that the aliases of these tickets have arrived: the hub forgets whom they were delivered for.
+
+        From then on they answer NONE. Tickets that wait, are unknown or another institution's are left as they are.
+
+        Returns:
+            how many tickets this call closed.
+        """
+        number = self.catalog.institution(institution).number
+        rows = decode_aliases(tickets, "tickets")
+        with self._delivering:
+            return close_tickets(self._store, self._store.keys, number, rows, self._now())
+
+    # -- replaced, ended
+
+    def reissue(self, institution: str, aliases: Any) -> Acquired:
+        """Replace an institution's aliases, as after a leak: the old ones stop in the commit in which others begin.
+
+        From then on an old alias answers ``Status.REVOKED``. Asked again, a row that was replaced before is ALREADY,
+        with the alias that its person has now: so the same call may be repeated when its answer was lost.
+
+        Args:
+            aliases: uint8[N, 16], the institution's, at most ``limits.ROWS_PER_REISSUE_MAX`` rows, and fewer where
+                more than 8 million are in use (``limits.REISSUE_BYTES_MAX``). Duplicates are done once.
+
+        Returns:
+            aliases uint8[N, 16] in the caller's order, and status: CREATED; ALREADY; NONE, with zeros, where the alias
+            is unknown or was revoked, and nothing was changed.
+
+        Raises:
+            RequestError: unknown institution, another form or too many rows; nothing was changed.
+            StorageError: the disk is full or failed; nothing of this call was kept.
+        """
+        number = self.catalog.institution(institution).number
+        return reissue(self._store, number, decode_aliases(aliases), self._workers)
+
+    def revoke(self, institution: str, aliases: Any) -> int:
+        """End an institution's aliases, in one commit; their persons have none there until it acquires again.
+
+        From then on such an alias answers ``Status.REVOKED``, and who asks the institution about its person
+        ``NO_ALIAS_AT_PROVIDER``. A later acquisition gives another alias, CREATED; nothing leads to it from this one.
+
+        Args:
+            aliases: as in ``reissue``.
+
+        Returns:
+            how many aliases this call ended; unknown, revoked and repeated ones are not counted.
+
+        Raises:
+            RequestError, StorageError: as in ``reissue``.
+        """
+        number = self.catalog.institution(institution).number
+        return revoke(self._store, number, decode_aliases(aliases), self._workers)

@@ -1,0 +1,321 @@
+"""Acquisition in three parts (取得番号): one-off tickets, and what was delivered on each.
+
+The institution draws tickets; the register body delivers them with resident record codes (住民票コード); the
+institution asks with the tickets for its aliases. So the institution never learns a code, the register body never an
+alias. A ticket names itself, under a key: nothing has to be looked up by it, and nobody can make one up.
+
+Ticket = AES-256 (own key "tickets", see ``keys.py``) of one block, little endian:
+
+| at | type | what |
+|---|---|---|
+| 0 | u48 | number of the draw, from 0; never used again |
+| 6 | u16 | institution's number |
+| 8 | u32 | position in the draw, from 0 |
+| 12 | u32 | 0 |
+
+Database ``tickets``, key u64 number of the draw, big endian; value sealed, little endian. ``tickets`` in ``meta`` is
+the next draw's number, u64 little endian. A call that draws more than 800 makes several draws.
+
+| at | type | what |
+|---|---|---|
+| 0 | u16 | institution's number |
+| 2 | u16 | n, tickets of the draw, 1 to 800 |
+| 4 | u8 | 0 none delivered, 1 some, 2 all closed |
+| 5 | 3 | 0 |
+| 8 | i64 | when it was drawn, seconds since 1970 |
+| 16 | n x u32 | where byte 4 is 1: the person of each ticket, 0xFFFFFFFF where it waits or is closed |
+| | n x u8 | there: 0 waits, 1 CREATED, 2 ALREADY, 3 closed |
+
+A ticket that is closed forgets its person at once; the rest of a draw goes when it has lapsed. A closed ticket stays
+known until then, so that a delivery whose receipt was lost may be repeated after the institution was done with it.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+from hub.acquire import acquire, code_pseudonyms
+from hub.aliases import NOBODY, RESIDENT_CODES, Persons, Statuses, find_aliases, find_persons
+from hub.errors import RequestError, StorageError
+from hub.keys import Keys, decrypt_blocks, encrypt_blocks
+from hub.limits import TICKET_DAYS
+from hub.messages import Acquired, Acquisition, Aliases
+from hub.sealed import unseal
+from hub.snapshot import Commit, Snapshot
+from hub.store import Store
+from hub.workers import Workers
+
+NAME, NEXT = "tickets", b"tickets"
+TICKETS_PER_DRAW = 800
+"""One value: with persons it fits a page, which is what a single delivery rewrites."""
+
+DRAWS_PER_COMMIT = 16_384
+"""A page each, which LMDB holds in memory: a delivery of more draws takes several commits."""
+
+DRAWS_PURGED_AT_A_TIME = 1_000
+
+WAITS, CREATED, ALREADY, CLOSED = 0, 1, 2, 3
+UNKNOWN = 255
+_NONE_DELIVERED, _SOME, _ALL_CLOSED = 0, 1, 2
+_DAY_S = 86_400
+_HEAD = struct.Struct("<HHB3xq")
+_BLOCK = np.dtype([("draw", "<u8"), ("position", "<u4"), ("zero", "<u4")])
+_DRAW_BITS = 48
+
+
+class Draw(NamedTuple):
+    """One value: institution's number, when it was drawn, and of each ticket the person and the state."""
+
+    institution: int
+    at: int
+    persons: Persons
+    states: Statuses
+
+    def __repr__(self) -> str:
+        return f"Draw(tickets={len(self.states)})"
+
+    def lapsed(self, now: int) -> bool:
+        """Whether its tickets are good for nothing any more."""
+        return now >= self.at + TICKET_DAYS * _DAY_S
+
+
+class Found(NamedTuple):
+    """What some tickets are, row by row: state UNKNOWN where one was not drawn by the hub, or has lapsed.
+
+    Attributes:
+        draw, position, institution: what each says of itself. state: uint8[N]. person: uint32[N], NOBODY where none.
+    """
+
+    draw: npt.NDArray[np.uint64]
+    position: npt.NDArray[np.uint32]
+    institution: npt.NDArray[np.uint32]
+    state: Statuses
+    person: Persons
+
+    def __repr__(self) -> str:
+        return f"Found(tickets={len(self.state)})"
+
+
+# -- draw
+
+
+def draw_tickets(store: Store, keys: Keys, institution: int, n: int, now: int) -> Aliases:
+    """Draw n tickets for an institution: uint8[n, 16], durable. What has lapsed is erased with it.
+
+    Raises:
+        StorageError: the disk is full or failed; nothing was drawn.
+    """
+    with store.commit() as commit:
+        stored = commit.get("meta", NEXT)
+        first = 0 if stored is None else int.from_bytes(unseal("meta", NEXT, stored), "little")
+        draws = -(-n // TICKETS_PER_DRAW)
+        for draw in range(draws):
+            size = min(TICKETS_PER_DRAW, n - draw * TICKETS_PER_DRAW)
+            commit.put_sealed(NAME, _key(first + draw), _HEAD.pack(institution, size, _NONE_DELIVERED, now))
+        commit.put_sealed("meta", NEXT, (first + draws).to_bytes(8, "little"))
+        _purge(commit, now)
+    blocks = np.zeros(n, _BLOCK)
+    rows = np.arange(n, dtype=np.uint64)
+    blocks["draw"] = rows // TICKETS_PER_DRAW + np.uint64(first | institution << _DRAW_BITS)
+    blocks["position"] = rows % TICKETS_PER_DRAW
+    return encrypt_blocks(_cipher(keys), blocks.view(np.uint8).reshape(-1, 16))
+
+
+def _purge(commit: Commit, now: int) -> None:
+    """Erase the oldest draws that lapsed a day ago or earlier: a delivery that is under way still has its own."""
+    gone: list[bytes] = []
+    with commit.txn.cursor(db=commit.databases[NAME]) as cursor:
+        more = cursor.first()
+        while more and len(gone) < DRAWS_PURGED_AT_A_TIME:
+            key = bytes(cursor.key())
+            if not _read(key, cursor.value()).lapsed(now - _DAY_S):
+                break
+            gone.append(key)
+            more = cursor.next()
+    for key in gone:
+        commit.delete(NAME, key)
+
+
+# -- deliver
+
+
+def deliver_tickets(
+    store: Store,
+    keys: Keys,
+    tickets: Aliases,
+    codes: npt.NDArray[np.int64],
+    now: int,
+    workers: Workers,
+    above: int,
+) -> None:
+    """Give each ticket's institution an alias of the person with this code, and keep for the ticket who that is.
+
+    Aliases come first, in acquisitions of their own, an institution at a time, then the tickets: after a crash in
+    between the same call completes the rest, and what was acquired before it is ALREADY then.
+
+    Args:
+        tickets: uint8[N, 16], of any institutions, untrusted. codes: int64[N], each at least 0 and under ``above``.
+
+    Raises:
+        RequestError: a ticket is unknown or has lapsed, or has another person already; nothing was changed.
+        StorageError: the disk is full or failed; the same call may be made again.
+    """
+    pseudonyms = code_pseudonyms(keys, codes, above, workers)
+    with store.snapshot() as snapshot:
+        # A value of an earlier commit would let a ticket be delivered to a second person.
+        store.compare_sum(snapshot, NAME)
+        found = _look_up(snapshot, keys, tickets, now)
+        persons = find_persons(snapshot, RESIDENT_CODES, pseudonyms, workers)[0]
+    _refuse(found.state == UNKNOWN, "ones that were drawn and have not lapsed")
+    delivered = (found.state == CREATED) | (found.state == ALREADY)
+    _refuse(delivered & (found.person != persons), "each delivered once, with one code")
+    _, first, same = np.unique(_names(found), return_index=True, return_inverse=True)
+    _refuse(codes[first][same] != codes, "each delivered once, with one code")
+    left = np.sort(first[found.state[first] == WAITS])
+    if not len(left):
+        return
+    state = np.empty(len(codes), np.uint8)
+    for institution in np.unique(found.institution[left]).tolist():
+        rows = left[found.institution[left] == institution]
+        state[rows] = acquire(store, keys, institution, codes[rows], workers, above).status
+    with store.snapshot() as snapshot:
+        persons = find_persons(snapshot, RESIDENT_CODES, pseudonyms, workers)[0]
+    _put(store, found, left, persons, state, now)
+
+
+def _refuse(wrong: npt.NDArray[np.bool_], expected: str) -> None:
+    if wrong.any():
+        raise RequestError(f"tickets: expected {expected}, got another in row {int(np.argmax(wrong))}")
+
+
+# -- ask, close
+
+
+def acquired_aliases(
+    snapshot: Snapshot, keys: Keys, institution: int, tickets: Aliases, now: int, workers: Workers
+) -> Acquired:
+    """What became of an institution's tickets, and the aliases that their persons have there now. Reads only."""
+    found = _look_up(snapshot, keys, tickets, now)
+    state = np.where(found.institution == institution, found.state, UNKNOWN)
+    aliases, missing = np.zeros((len(tickets), 16), np.uint8), np.zeros(len(tickets), np.bool_)
+    rows = np.flatnonzero((state == CREATED) | (state == ALREADY))
+    aliases[rows], none = find_aliases(snapshot, institution, found.person[rows], workers)
+    missing[rows] = none != 0
+    status = np.zeros(256, np.uint8)
+    status[[WAITS, CREATED, ALREADY]] = Acquisition.WAITING, Acquisition.CREATED, Acquisition.ALREADY
+    # Revoked since it was delivered: there is none to tell.
+    return Acquired(aliases, np.where(missing, np.uint8(Acquisition.NONE), status[state]))
+
+
+def close_tickets(store: Store, keys: Keys, institution: int, tickets: Aliases, now: int) -> int:
+    """Forget the persons of an institution's delivered tickets; returns how many. Others are left as they are."""
+    with store.snapshot() as snapshot:
+        store.compare_sum(snapshot, NAME)
+        found = _look_up(snapshot, keys, tickets, now)
+    done = (found.institution == institution) & ((found.state == CREATED) | (found.state == ALREADY))
+    rows = np.flatnonzero(done)
+    rows = rows[np.unique(_names(found)[rows], return_index=True)[1]]
+    if len(rows):
+        n = len(tickets)
+        _put(store, found, rows, np.full(n, NOBODY, np.uint32), np.full(n, CLOSED, np.uint8), now)
+    return len(rows)
+
+
+# -- stored
+
+
+def read_draws(snapshot: Snapshot) -> Iterator[tuple[int, Draw]]:
+    """Every draw, by number.
+
+    Raises:
+        StorageError: one is damaged.
+    """
+    for key, value in snapshot.items(NAME, b""):
+        yield int.from_bytes(key, "big"), _read(key, value)
+
+
+def _look_up(snapshot: Snapshot, keys: Keys, tickets: Aliases, now: int) -> Found:
+    blocks = decrypt_blocks(_cipher(keys), tickets).view(_BLOCK)[:, 0]
+    n = len(blocks)
+    draw = blocks["draw"] & np.uint64((1 << _DRAW_BITS) - 1)
+    institution = (blocks["draw"] >> np.uint64(_DRAW_BITS)).astype(np.uint32)
+    position = np.ascontiguousarray(blocks["position"])
+    state, person = np.full(n, UNKNOWN, np.uint8), np.full(n, NOBODY, np.uint32)
+    # What is no ticket of ours decrypts to noise and is not looked for.
+    ours = np.flatnonzero((blocks["zero"] == 0) & (position < TICKETS_PER_DRAW))
+    for number, rows in _by_draw(draw, ours):
+        value = snapshot.get(NAME, _key(number))
+        if value is None:
+            continue
+        one = _read(_key(number), value)
+        if one.lapsed(now):
+            continue
+        rows = rows[(institution[rows] == one.institution) & (position[rows] < len(one.states))]
+        state[rows], person[rows] = one.states[position[rows]], one.persons[position[rows]]
+    return Found(draw, position, institution, state, person)
+
+
+def _put(
+    store: Store, found: Found, rows: npt.NDArray[np.int64], person: Persons, state: Statuses, now: int
+) -> None:
+    """Write the new person and state of some tickets: columns as long as all of them, rows of those that change."""
+    changes = list(_by_draw(found.draw, rows))
+    for start in range(0, len(changes), DRAWS_PER_COMMIT):
+        with store.commit() as commit:
+            for number, of_draw in changes[start : start + DRAWS_PER_COMMIT]:
+                key, at = _key(number), found.position[of_draw]
+                value = commit.get(NAME, key)
+                if value is None:
+                    raise StorageError("tickets: expected a draw that has not lapsed, found it is gone")
+                one = _read(key, value)
+                one.persons[at], one.states[at] = person[of_draw], state[of_draw]
+                commit.put_sealed(NAME, key, _pack(one))
+            _purge(commit, now)
+
+
+def _by_draw(
+    draw: npt.NDArray[np.uint64], rows: npt.NDArray[np.int64]
+) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
+    """Rows by the draw that they belong to, in the order of the draws' numbers."""
+    rows = rows[np.argsort(draw[rows], kind="stable")]
+    numbers, starts = np.unique(draw[rows], return_index=True)
+    yield from zip(numbers.tolist(), np.split(rows, starts[1:]), strict=True) if len(rows) else ()
+
+
+def _names(found: Found) -> npt.NDArray[np.uint64]:
+    """A number for each ticket; of those that were drawn by the hub no two are alike."""
+    return found.draw * np.uint64(TICKETS_PER_DRAW) + found.position
+
+
+def _read(key: bytes, value: object) -> Draw:
+    body = unseal(NAME, key, value)
+    institution, n, form, at = _HEAD.unpack_from(body.ljust(_HEAD.size, b"\0"))
+    size = _HEAD.size + (5 * n if form == _SOME else 0)
+    if len(body) != size or not 1 <= n <= TICKETS_PER_DRAW or form > _ALL_CLOSED:
+        raise StorageError("tickets: expected a draw of the stored size, got another")
+    if form == _SOME:
+        persons = np.frombuffer(body, np.uint32, n, _HEAD.size).copy()
+        return Draw(institution, at, persons, np.frombuffer(body, np.uint8, n, _HEAD.size + 4 * n).copy())
+    states = np.full(n, WAITS if form == _NONE_DELIVERED else CLOSED, np.uint8)
+    return Draw(institution, at, np.full(n, NOBODY, np.uint32), states)
+
+
+def _pack(one: Draw) -> bytes:
+    n = len(one.states)
+    if (one.states == CLOSED).all():
+        return _HEAD.pack(one.institution, n, _ALL_CLOSED, one.at)
+    return _HEAD.pack(one.institution, n, _SOME, one.at) + one.persons.tobytes() + one.states.tobytes()
+
+
+def _key(draw: int) -> bytes:
+    return draw.to_bytes(8, "big")
+
+
+def _cipher(keys: Keys) -> Cipher[modes.ECB]:
+    return Cipher(algorithms.AES(keys.derive("tickets")), modes.ECB())
