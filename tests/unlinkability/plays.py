@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from guess import Pair, Sight
-from table import REQUESTER, Table
+from table import PORTAL, REQUESTER, Table
 
 import hub
 
@@ -41,7 +41,7 @@ def finish(table: Table, sights: Sights, persons: Iterable[int], *, portal: bool
     for party in list(sights):
         note(sights, party, {one: table.handles(party, one) for one in everybody})
     if portal:
-        note(sights, "portal", {one: table.history(one) for one in everybody})
+        note(sights, PORTAL, {one: table.history(one, cursor=len(sights) == 2) for one in everybody})
 
 
 def provide_all(table: Table, sights: Sights, provider: str, persons: list[int], found: list[hub.Permits]) -> None:

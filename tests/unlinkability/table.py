@@ -132,16 +132,17 @@ class Table:
             assert record.alias == sight["alias"]
         return sight
 
-    def history(self, person: int, *, proofs: bool = True) -> Sight:
+    def history(self, person: int, *, cursor: bool = True) -> Sight:
         """The portal: a person's history with proofs."""
         alias = self.alias(PORTAL, person)
         page = self.h.history(alias)
         assert page.cursor is None
-        first = self.h.history(alias, limit=1)
         sight: Sight = {
             "alias": alias.tobytes(), "records": len(page), "disclosure": bytes.fromhex(page.disclosure),
-            "cursor": bytes.fromhex(first.cursor or ""), "disclosure key": self.h.disclosure_key(alias),
+            "disclosure key": self.h.disclosure_key(alias),
         }  # fmt: skip
+        if cursor:
+            sight["cursor"] = bytes.fromhex(self.h.history(alias, limit=1).cursor or "")
         for place, record in enumerate(page.records):
             of = f"{record.kind.name} {self.name(record.provider)}"
             sight |= {
@@ -151,13 +152,12 @@ class Table:
                 f"{of} requested": int(record.requested_at.timestamp()),
                 f"{of} provided": 0 if record.provided_at is None else int(record.provided_at.timestamp()),
             }  # fmt: skip
-            if proofs:
-                proof = page.proof(place)
-                sight |= {
-                    f"{of} proof index": proof.index, f"{of} leaf": proof.leaf, f"{of} salt": proof.salt,
-                    f"{of} row": proof.row, f"{of} shared": hashlib.sha256(proof.shared).digest(),
-                    f"{of} path": len(proof.path), f"{of} sibling": proof.path[0] if proof.path else b"",
-                }  # fmt: skip
+            proof = page.proof(place)
+            sight |= {
+                f"{of} proof index": proof.index, f"{of} leaf": proof.leaf, f"{of} salt": proof.salt,
+                f"{of} row": proof.row, f"{of} shared": hashlib.sha256(proof.shared).digest(),
+                f"{of} path": len(proof.path), f"{of} sibling": proof.path[0] if proof.path else b"",
+            }  # fmt: skip
         return sight
 
     def refusal(self, provider: str, permits: list[int]) -> Sight:

@@ -5,16 +5,27 @@ from __future__ import annotations
 import itertools
 import os
 import secrets
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from guess import Pair, guess
 from plays import play_batches
-from table import Table
+from table import PORTAL, REQUESTER, Table
+
+from hub import _core
+from hub.periods import PeriodKey
+from hub.permits import PermitNumbers
 
 GAMES = 2_000
 """Half of them to learn from. Three standard errors of the others are 4.7 points."""
+
+PLANTED = 600
+"""Games that find a leak which was planted."""
 
 SHARED_MEMORY = Path("/dev/shm")
 
@@ -32,8 +43,14 @@ def seed() -> int:
 @pytest.fixture
 def table(tmp_path_factory: pytest.TempPathFactory, seed: int) -> Iterator[Table]:
     """A hub with persons for two plays. Nothing here depends on the disk, so it is in memory where that can be."""
-    with Table(tmp_path_factory.mktemp("table") / "hub", 4 * GAMES + 8, seed) as made:
-        yield made
+    folder = tmp_path_factory.mktemp("table")
+    if SHARED_MEMORY.is_dir():
+        folder = Path(tempfile.mkdtemp(prefix="hub-table-", dir=SHARED_MEMORY))
+    try:
+        with Table(folder / "hub", 4 * GAMES + 8, seed) as made:
+            yield made
+    finally:
+        shutil.rmtree(folder)
 
 
 def hold(table: Table, play: Callable[[], Played]) -> None:
@@ -68,3 +85,55 @@ def test_a_batch_of_two_persons_at_two_providers(table: Table) -> None:
 
 def test_a_bulk_batch(table: Table) -> None:
     hold(table, lambda: play_batches(table, GAMES, 500, [table.x, table.y]))
+
+
+# -- the games find what they are there for
+
+
+def see(table: Table, played: Played, *parties: str) -> None:
+    """Two parties guess better than a coin."""
+    one, other = sorted(parties)
+    guessed = guess(played[one], played[other], table.rng)
+    print(f"{table.name(one)} + {table.name(other)}: {guessed}")
+    assert guessed.beyond(), "a leak that was planted is not seen"
+
+
+@pytest.mark.parametrize("times", [1, 1 << 20])
+def test_permit_numbers_in_the_order_of_the_log_are_seen(
+    table: Table, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    def run(self: PermitNumbers, provider: int, values: np.ndarray, back: bool) -> np.ndarray:
+        return values // np.uint64(times) if back else values * np.uint64(times)
+
+    monkeypatch.setattr(PermitNumbers, "_run", run)
+    played = play_batches(table, PLANTED, 100, [table.x, table.y])
+    see(table, played, table.x, table.y)
+    see(table, played, table.x, PORTAL)
+
+
+def test_permits_that_are_handed_out_in_the_order_of_the_log_are_seen(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_they_are = SimpleNamespace(order_by_key=lambda keys: np.arange(len(keys), dtype=np.uint32))
+    monkeypatch.setattr("hub.collect._core", as_they_are)
+    played = play_batches(table, PLANTED, 100, [table.x, table.y])
+    see(table, played, table.x, table.y)
+    see(table, played, table.x, PORTAL)
+
+
+def test_records_in_the_order_of_the_rows_are_seen(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[int, int] = {}
+
+    def ascending(self: PeriodKey, persons: np.ndarray) -> np.ndarray:
+        # The index needs records in the order of their keys; so the keys are made to follow the rows.
+        return np.array([seen.setdefault(one, len(seen) << 40) for one in persons.tolist()], dtype=np.uint64)
+
+    monkeypatch.setattr(PeriodKey, "person_keys", ascending)
+    see(table, play_batches(table, PLANTED, 100, [table.x]), REQUESTER, PORTAL)
+
+
+def test_records_of_one_person_in_the_order_of_the_rows_are_seen(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.group.order_by_person", _core.order_by_key)
+    see(table, play_batches(table, PLANTED, 1, [table.x, table.y]), REQUESTER, PORTAL)
