@@ -8,6 +8,8 @@ from guess import Pair, Sight
 from table import PORTAL, REQUESTER, Table
 
 import hub
+from hub.inbox import PERMITS_PER_SEGMENT
+from hub.limits import ROWS_PER_CHUNK
 
 Rows = list[tuple[int, str]]
 Sights = dict[str, dict[int, Sight]]
@@ -70,3 +72,21 @@ def play_batches(table: Table, games: int, pairs: int, providers: Sequence[str])
         note(sights, REQUESTER, table.answers(request_id, rows))
     finish(table, sights, every)
     return pairs_of(sights, every)
+
+
+def play_parts(table: Table, games: int) -> dict[str, list[Pair]]:
+    """One large chunk, sorted into several segments of each provider, who collect it in small parts."""
+    sights: Sights = {}
+    persons = table.deal(PERMITS_PER_SEGMENT + 2 * games)
+    rows = table.shuffled((one, provider) for one in persons for provider in (table.x, table.y))
+    assert len(rows) <= ROWS_PER_CHUNK
+    table.ask(rows)
+    table.h._delivery.deliver()  # type: ignore[union-attr]
+    chosen = persons[: 2 * games]
+    for provider in (table.x, table.y):
+        found = []
+        while some := table.collect(provider, limit=len(persons) // 8):
+            found += some
+        note_permits(table, sights, provider, chosen, found)
+    finish(table, sights, chosen)
+    return pairs_of(sights, chosen)

@@ -14,10 +14,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from guess import Pair, guess
-from plays import play_batches
+from plays import play_batches, play_parts
 from table import PORTAL, REQUESTER, Table
 
 from hub import _core
+from hub.inbox import PERMITS_PER_SEGMENT
 from hub.periods import PeriodKey
 from hub.permits import PermitNumbers
 
@@ -41,13 +42,13 @@ def seed() -> int:
 
 
 @pytest.fixture
-def table(tmp_path_factory: pytest.TempPathFactory, seed: int) -> Iterator[Table]:
-    """A hub with persons for two plays. Nothing here depends on the disk, so it is in memory where that can be."""
+def table(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, seed: int) -> Iterator[Table]:
+    """A hub with persons for two plays, in memory where that can be: nothing here depends on the disk."""
     folder = tmp_path_factory.mktemp("table")
     if SHARED_MEMORY.is_dir():
         folder = Path(tempfile.mkdtemp(prefix="hub-table-", dir=SHARED_MEMORY))
     try:
-        with Table(folder / "hub", 4 * GAMES + 8, seed) as made:
+        with Table(folder / "hub", 2 * getattr(request, "param", 2 * GAMES), seed) as made:
             yield made
     finally:
         shutil.rmtree(folder)
@@ -85,6 +86,11 @@ def test_a_batch_of_two_persons_at_two_providers(table: Table) -> None:
 
 def test_a_bulk_batch(table: Table) -> None:
     hold(table, lambda: play_batches(table, GAMES, 500, [table.x, table.y]))
+
+
+@pytest.mark.parametrize("table", [PERMITS_PER_SEGMENT + 2 * GAMES], indirect=True)
+def test_a_chunk_that_is_collected_in_parts(table: Table) -> None:
+    hold(table, lambda: play_parts(table, GAMES))
 
 
 # -- the games find what they are there for
