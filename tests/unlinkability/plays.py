@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import time
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
 
 from guess import Pair, Sight
 from table import PORTAL, REQUESTER, Table
@@ -15,6 +18,7 @@ Rows = list[tuple[int, str]]
 Sights = dict[str, dict[int, Sight]]
 """Party -> person -> what it saw."""
 
+PAIRS_PER_GROUP = 50
 PAYLOAD = b"payload!"
 
 
@@ -90,3 +94,93 @@ def play_parts(table: Table, games: int) -> dict[str, list[Pair]]:
         note_permits(table, sights, provider, chosen, found)
     finish(table, sights, chosen)
     return pairs_of(sights, chosen)
+
+
+def play_group(table: Table, games: int, providers: Sequence[str]) -> dict[str, list[Pair]]:
+    """Two batches of one person each that share a commit, among those of other games."""
+    sights: Sights = {}
+    every = table.deal(2 * games)
+    for start in range(0, len(every), 2 * PAIRS_PER_GROUP):
+        persons = every[start : start + 2 * PAIRS_PER_GROUP]
+        batches = {one: table.shuffled((one, provider) for provider in providers) for one in persons}
+        requests = ask_together(table, [batches[persons[i]] for i in table.rng.permutation(len(persons))])
+        for place, (request_id, rows) in enumerate(requests):
+            note(sights, REQUESTER, table.answers(request_id, rows), "before: ")
+            note(sights, REQUESTER, {rows[0][0]: {"place of the batch": place}})
+        for provider in providers:
+            found = table.collect(provider)
+            note_permits(table, sights, provider, persons, found)
+            provide_all(table, sights, provider, persons, found)
+        for request_id, rows in requests:
+            note(sights, REQUESTER, table.answers(request_id, rows))
+    finish(table, sights, every)
+    return pairs_of(sights, every)
+
+
+def ask_together(table: Table, batches: Sequence[Rows]) -> list[tuple[str, Rows]]:
+    """Ask several batches, which become durable in one commit: (request id, rows) in the order in which they came."""
+    requests = []
+    futures: list[Future[hub.Answer]] = []
+    with table.h._store.writer:
+        # While its commit waits for the writer, all that come behind it gather in one group.
+        futures.append(table.h.inquire_soon(*table.question([(table.deal(1)[0], table.x)])))
+        while table.h._gathering()._queue:
+            time.sleep(0.0001)
+        for rows in batches:
+            question = table.question(rows)
+            futures.append(table.h.inquire_soon(*question))
+            requests.append((question[0].request_id, rows))
+    assert not any(future.result(60).status.any() for future in futures)
+    return requests
+
+
+def play_manual(table: Table, games: int, pairs: int) -> dict[str, list[Pair]]:
+    """X has a clerk decide about one of the two, who are answered at the same time later on."""
+    sights: Sights = {}
+    every = table.deal(2 * games)
+    for start in range(0, len(every), 2 * pairs):
+        persons = every[start : start + 2 * pairs]
+        rows = table.shuffled((one, provider) for one in persons for provider in (table.x, table.y))
+        request_id = table.ask(rows)
+        collected = {provider: table.collect(provider) for provider in (table.x, table.y)}
+        for provider, found in collected.items():
+            note_permits(table, sights, provider, persons, found)
+        ours = {table.alias(table.x, one).tobytes() for one in persons[::2]}
+        seen = table.permits(table.x, collected[table.x])
+        table.h.provide(table.x, [int(seen[one]["permit"]) for one in seen if one in ours], hub.Status.MANUAL)
+        note(sights, REQUESTER, table.answers(request_id, rows), "before: ")
+        by_clerk = table.permits(table.x, table.collect(table.x, manual=True))
+        table.later(90)
+        for provider, found in collected.items():
+            numbers = [int(number) for permits in found for number in permits.permit]
+            table.h.provide(provider, numbers, hub.Status.PROVIDED, [PAYLOAD] * len(numbers), clerk="a clerk")
+        note(sights, REQUESTER, table.answers(request_id, rows), "at once: ")
+        table.later(60)
+        note(sights, REQUESTER, table.answers(request_id, rows))
+        note(sights, table.x, {one: by_clerk[table.alias(table.x, one).tobytes()] for one in persons[::2]}, "clerk: ")
+    finish(table, sights, every)
+    return pairs_of(sights, every)
+
+
+def play_lists(table: Table, games: int) -> dict[str, list[Pair]]:
+    """Everybody withholds the records of all persons, who are protected and ask for corrections before."""
+    sights: Sights = {}
+    persons = table.deal(2 * games)
+    rows = table.shuffled((one, table.x) for one in persons)
+    table.ask(rows)
+    for party in (REQUESTER, table.x):
+        for one in persons:
+            alias = table.alias(PORTAL, one)
+            page = table.h.history(alias)
+            table.h.ask_correction(alias, page.records[-1], "wrong", disclosed=page.disclosure, institution=party)
+    for party in (REQUESTER, table.x):
+        for one in persons:
+            [(handle, _)] = table.h.handles(party, table.alias(party, one))
+            table.h.withhold(handle, "ground", dt.date(2027, 4, 1))
+    for one in persons:
+        table.h.protect("jlis", f"{table.codes[one]:011}", since=dt.date(2020, 1, 1), ground="protected")
+    note(sights, REQUESTER, {person: {"row": row} for row, (person, _) in enumerate(rows)})
+    for party in (REQUESTER, table.x):
+        note(sights, party, table.lists(party, persons))
+    finish(table, sights, persons, portal=False)
+    return pairs_of(sights, persons)

@@ -24,6 +24,9 @@ from parties import Clock
 
 REQUESTER, PORTAL = "nenkin", "portal"
 
+LIST_MAX = 1 << 20
+"""Longer than any list; the tests allow it."""
+
 
 class Table:
     """An open hub, its parties (nenkin asks, X and Y provide, the portal shows), and persons whom all of them know."""
@@ -31,7 +34,7 @@ class Table:
     def __init__(self, folder: Path, persons: int, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
         self.clock = Clock()
-        self.h = hub.open(folder, create=True, clock=self.clock)
+        self.h = hub.open(folder, create=True, clock=self.clock, answers_every_s=60)
         towns = self.h.catalog.institutions("市町村長")
         self.x, self.y = (body.code for body in towns[:2])
         self.codes = 10**9 + self.rng.permutation(persons).astype(np.int64)
@@ -160,6 +163,26 @@ class Table:
             }  # fmt: skip
         return sight
 
+    def lists(self, party: str, persons: Iterable[int]) -> dict[int, Sight]:
+        """A party: what it is to review, to judge, to correct; each person stands once in every list."""
+        lists: dict[str, list[tuple[Any, ...]]] = {
+            "due": list(self.h.marks_due(party, by=dt.date(2030, 1, 1))),
+            "unjudged": list(self.h.unjudged(party, limit=LIST_MAX)),
+            "notice": [(one.handle, one.record, one.at) for one in self.h.corrections(party)],
+        }
+        found: dict[bytes, Sight] = {}
+        for name, entries in lists.items():
+            for place, (handle, record, *more) in enumerate(entries):
+                found.setdefault(record.alias, {}).update(
+                    {
+                        f"{name} place": place, f"{name} handle": handle, f"{name} withheld": record.withheld,
+                        f"{name} more": _digest(more), f"{name} outcome": record.outcome,
+                    }
+                )  # fmt: skip
+        sights = {one: found[self.alias(party, one).tobytes()] for one in persons}
+        assert all(f"{name} place" in sight for name in lists for sight in sights.values())
+        return sights
+
     def refusal(self, provider: str, permits: list[int]) -> Sight:
         """The provider: the words of an error about some of its permits, which others outcomes than before provoke."""
         try:
@@ -185,6 +208,3 @@ class Table:
 
 def _digest(value: Any) -> bytes:
     return hashlib.sha256(repr(value).encode()).digest()[:16]
-
-
-REVIEW = dt.date(2027, 4, 1)

@@ -6,6 +6,7 @@ import itertools
 import os
 import secrets
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,8 +15,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from guess import Pair, guess
-from plays import play_batches, play_parts
-from table import PORTAL, REQUESTER, Table
+from plays import play_batches, play_group, play_lists, play_manual, play_parts
+from table import LIST_MAX, PORTAL, REQUESTER, Table
 
 from hub import _core
 from hub.inbox import PERMITS_PER_SEGMENT
@@ -48,7 +49,7 @@ def table(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     if SHARED_MEMORY.is_dir():
         folder = Path(tempfile.mkdtemp(prefix="hub-table-", dir=SHARED_MEMORY))
     try:
-        with Table(folder / "hub", 2 * getattr(request, "param", 2 * GAMES), seed) as made:
+        with Table(folder / "hub", 2 * getattr(request, "param", 2 * GAMES) + 100, seed) as made:
             yield made
     finally:
         shutil.rmtree(folder)
@@ -91,6 +92,23 @@ def test_a_bulk_batch(table: Table) -> None:
 @pytest.mark.parametrize("table", [PERMITS_PER_SEGMENT + 2 * GAMES], indirect=True)
 def test_a_chunk_that_is_collected_in_parts(table: Table) -> None:
     hold(table, lambda: play_parts(table, GAMES))
+
+
+def test_batches_that_share_a_commit(table: Table) -> None:
+    hold(table, lambda: play_group(table, GAMES, [table.x, table.y]))
+
+
+def test_a_clerk_who_decides_about_one_of_two(table: Table) -> None:
+    hold(table, lambda: play_manual(table, GAMES, 100))
+
+
+def test_lists_of_what_is_withheld_protected_and_to_be_corrected(
+    table: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.acts.HISTORY_LIMIT_MAX", LIST_MAX)
+    # Histories are read here for a step on the way only.
+    monkeypatch.setattr(sys.modules["hub.hub"], "HISTORY_STEP_S", 1e-6)
+    hold(table, lambda: play_lists(table, GAMES))
 
 
 # -- the games find what they are there for
