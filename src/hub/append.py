@@ -94,6 +94,11 @@ def make_fields(
     )
 
 
+def order_by_chance(rows: int) -> npt.NDArray[np.uint32]:
+    """uint32[rows]: an order that nobody can foresee."""
+    return _core.order_by_key(np.frombuffer(os.urandom(8 * rows), np.uint64))
+
+
 def order_by_person(person_keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint32]:
     """uint32[N]: records in the order of their person keys, those of one person in any order.
 
@@ -103,7 +108,7 @@ def order_by_person(person_keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint3
     order = _core.order_by_key(person_keys)
     keys = person_keys[order]
     if (keys[1:] == keys[:-1]).any():
-        by_chance = _core.order_by_key(np.frombuffer(os.urandom(8 * len(keys)), np.uint64))
+        by_chance = order_by_chance(len(keys))
         order = by_chance[_core.order_by_key(person_keys[by_chance])]
     return order
 
