@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from guess import Pair, guess
-from plays import play_batches, play_group, play_lists, play_manual, play_parts
+from plays import PAYLOAD, play_batches, play_group, play_lists, play_manual, play_parts
 from table import LIST_MAX, PORTAL, REQUESTER, Table
 
 from hub import _core
@@ -87,6 +87,11 @@ def test_a_batch_of_two_persons_at_two_providers(table: Table) -> None:
 
 def test_a_bulk_batch(table: Table) -> None:
     hold(table, lambda: play_batches(table, GAMES, 500, [table.x, table.y]))
+
+
+def test_answers_that_take_several_transactions(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hub.provide.PAYLOAD_BYTES_PER_COMMIT_MAX", 100 * len(PAYLOAD))
+    hold(table, lambda: play_batches(table, GAMES, 500, [table.x]))
 
 
 @pytest.mark.parametrize("table", [PERMITS_PER_SEGMENT + 2 * GAMES], indirect=True)
