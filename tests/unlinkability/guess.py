@@ -7,7 +7,8 @@ for every sight and every name, so that nobody chooses only those that are known
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -53,37 +54,46 @@ class Guessed(NamedTuple):
 # -- sights to numbers
 
 
-def words_of(pairs: list[Pair]) -> tuple[list[str], Words]:
-    """Names of columns, and uint64[games, 2, columns]: numbers as they are, bytes in pieces of eight."""
+class Seen(NamedTuple):
+    """What a party saw in all games: names of columns, and uint64[games, 2, columns]."""
+
+    names: list[str]
+    words: Words
+
+
+def columns_of(pairs: list[Pair]) -> Seen:
+    """The columns of a party's sights: numbers as they are, bytes in pieces of eight."""
     columns: dict[str, npt.NDArray[np.uint64]] = {}
     sights = [sight for pair in pairs for sight in pair]
     for name in sorted({name for sight in sights for name in sight}):
         values = [sight.get(name) for sight in sights]
-        sizes = {len(value) for value in values if isinstance(value, bytes)}
-        columns[f"{name} is there"] = np.array([value is not None for value in values], dtype=np.uint64)
-        if not sizes:
-            columns[name] = np.array([(value or 0) & (1 << 64) - 1 for value in values], dtype=np.uint64)  # type: ignore
+        columns[f"{name} is there"] = _column([value is not None for value in values])
+        if not any(isinstance(value, bytes) for value in values):
+            columns[name] = _column([value or 0 for value in values])
             continue
-        columns[f"{name} length"] = np.array([len(value or b"") for value in values], dtype=np.uint64)  # type: ignore
-        for at in range(0, min(max(sizes), 8 * WORDS_PER_VALUE_MAX), 8):
-            pieces = [(value or b"")[at : at + 8].ljust(8, b"\0") for value in values]  # type: ignore
-            columns[f"{name} [{at}]"] = np.array([int.from_bytes(piece) for piece in pieces], dtype=np.uint64)
+        raw = [value if isinstance(value, bytes) else b"" for value in values]
+        columns[f"{name} length"] = _column(map(len, raw))
+        for at in range(0, min(max(map(len, raw)), 8 * WORDS_PER_VALUE_MAX), 8):
+            columns[f"{name} [{at}]"] = _column(int.from_bytes(value[at : at + 8].ljust(8, b"\0")) for value in raw)
     # What is the same in all games tells nothing.
     kept = {name: column for name, column in columns.items() if (column != column[0]).any()}
     if not kept:
-        return [], np.empty((len(pairs), 2, 0), np.uint64)
-    return list(kept), np.stack(list(kept.values()), axis=-1).reshape(len(pairs), 2, len(kept))
+        return Seen([], np.empty((len(pairs), 2, 0), np.uint64))
+    return Seen(list(kept), np.stack(list(kept.values()), axis=-1).reshape(len(pairs), 2, len(kept)))
 
 
-def features_of(ones: list[Pair], others: list[Pair], bits: Bits) -> tuple[list[str], Features]:
+def _column(values: Iterable[Any]) -> Words:
+    return np.array([int(value) & (1 << 64) - 1 for value in values], dtype=np.uint64)
+
+
+def features_of(one: Seen, other: Seen, bits: Bits) -> tuple[list[str], Features]:
     """Names and float32[games, features] of what two parties saw; where the bit is set the others' sights are swapped.
 
     Of every column: both values and their difference. Of every column of the one and every column of the other: whether
     they order the two persons alike, the product of their differences, and how much closer (as numbers, in their bits,
     in the bits of their lowest byte) the sights are to each other as they are handed over than the other way round.
     """
-    names, p = words_of(ones)
-    others_names, q = words_of(others)
+    (names, p), (others_names, q) = one, other
     q = np.where(bits[:, None, None], q[:, ::-1], q)
     every: list[str] = []
     made: list[npt.NDArray[np.float64]] = []
@@ -104,9 +114,9 @@ def features_of(ones: list[Pair], others: list[Pair], bits: Bits) -> tuple[list[
         low = np.uint64(0xFF)
         made.append(_bits(*(x & low for x in straight)) - _bits(*(x & low for x in crossed)))
         every += [
-            f"{word}: {name} ~ {other}"
+            f"{word}: {name} ~ {other_name}"
             for word in ("order", "product", "distance", "bits", "low bits")
-            for other in others_names
+            for other_name in others_names
         ]
     features = np.concatenate(made, axis=1)
     return every, _standardized(features)
@@ -134,10 +144,10 @@ def _standardized(features: npt.NDArray[np.float64]) -> Features:
 # -- guessing
 
 
-def guess(ones: list[Pair], others: list[Pair], rng: np.random.Generator) -> Guessed:
+def guess(one: Seen, other: Seen, rng: np.random.Generator) -> Guessed:
     """Draw a bit a game, learn from the first half of the games, guess the bits of the other half."""
-    bits = rng.integers(2, size=len(ones)).astype(np.bool_)
-    names, x = features_of(ones, others, bits)
+    bits = rng.integers(2, size=len(one.words)).astype(np.bool_)
+    names, x = features_of(one, other, bits)
     half = len(bits) // 2
     guesses = {}
     best, guesses["stump"] = _stump(x[:half], bits[:half], x[half:])
@@ -162,9 +172,9 @@ def _stump(x: Features, bits: Bits, unseen: Features) -> tuple[int, Bits]:
         right[:-1][values[1:] == values[:-1]] = n // 2
         right[-1] = n // 2
         either = np.maximum(right, n - right)
-        place, column = np.unravel_index(int(either.argmax()), either.shape)
+        place, column = (int(at) for at in np.unravel_index(int(either.argmax()), either.shape))
         if either[place, column] > most:
-            most, best = int(either[place, column]), start + int(column)
+            most, best = int(either[place, column]), start + column
             following = min(place + 1, n - 1)
             threshold = float(values[place, column] + values[following, column]) / 2
             above = bool(right[place, column] >= n - right[place, column])

@@ -184,3 +184,49 @@ def play_lists(table: Table, games: int) -> dict[str, list[Pair]]:
         note(sights, party, table.lists(party, persons))
     finish(table, sights, persons, portal=False)
     return pairs_of(sights, persons)
+
+
+# -- what is known to be open
+
+
+def play_one_by_one(table: Table, games: int) -> dict[str, list[Pair]]:
+    """Batches of one row, one after the other in the same second, and answered like that."""
+    sights: Sights = {}
+    persons = table.deal(2 * games)
+    order = [persons[i] for i in table.rng.permutation(len(persons))]
+    for time_, one in enumerate(order):
+        table.ask([(one, table.x)])
+        note(sights, REQUESTER, {one: {"time": time_}})
+    found = table.collect(table.x)
+    note_permits(table, sights, table.x, persons, found)
+    owners = {int(sights[table.x][one]["permit"]): one for one in persons}
+    for time_, number in enumerate(int(number) for permits in found for number in permits.permit):
+        table.h.provide(table.x, [number], hub.Status.PROVIDED, [PAYLOAD])
+        note(sights, table.x, {owners[number]: {"time": time_}})
+    finish(table, sights, persons)
+    return pairs_of(sights, persons)
+
+
+def play_flagged(table: Table, games: int) -> dict[str, list[Pair]]:
+    """X and Y are asked about two persons of whom Y has flagged one for its clerks."""
+    sights: Sights = {}
+    persons = table.deal(2 * games)
+    table.h.flag(table.y, table.aliases[table.y][persons[::2]], hub.Flag.MANUAL)
+    table.ask(table.shuffled((one, provider) for one in persons for provider in (table.x, table.y)))
+    for provider in (table.x, table.y):
+        note_permits(table, sights, provider, persons, table.collect(provider))
+    finish(table, sights, persons, portal=False)
+    return pairs_of(sights, persons)
+
+
+def play_asked(table: Table, games: int) -> dict[str, list[Pair]]:
+    """X is asked about two persons, Z about one of them as well; X leaves both to its clerk."""
+    sights: Sights = {}
+    persons = table.deal(2 * games)
+    table.ask(table.shuffled([(one, table.x) for one in persons] + [(one, table.z) for one in persons[::2]]))
+    note(sights, REQUESTER, {one: {"bodies": 2 - place % 2} for place, one in enumerate(persons)})
+    numbers = [int(number) for permits in table.collect(table.x) for number in permits.permit]
+    table.h.provide(table.x, numbers, hub.Status.MANUAL)
+    note_permits(table, sights, table.x, persons, table.collect(table.x, manual=True))
+    note(sights, table.x, {one: {"alias": table.alias(table.x, one).tobytes()} for one in persons})
+    return pairs_of(sights, persons)

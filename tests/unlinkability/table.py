@@ -29,18 +29,18 @@ LIST_MAX = 1 << 20
 
 
 class Table:
-    """An open hub, its parties (nenkin asks, X and Y provide, the portal shows), and persons whom all of them know."""
+    """An open hub, its parties (nenkin asks, X, Y, Z provide, the portal shows), and persons whom all of them know."""
 
     def __init__(self, folder: Path, persons: int, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
         self.clock = Clock()
         self.h = hub.open(folder, create=True, clock=self.clock, answers_every_s=60)
         towns = self.h.catalog.institutions("市町村長")
-        self.x, self.y = (body.code for body in towns[:2])
+        self.x, self.y, self.z = (body.code for body in towns[:3])
         self.codes = 10**9 + self.rng.permutation(persons).astype(np.int64)
-        everybody = REQUESTER, self.x, self.y, PORTAL
+        everybody = REQUESTER, self.x, self.y, self.z, PORTAL
         self.aliases = {code: self.h.acquire(code, self.codes).aliases for code in everybody}
-        self.numbers = {code: self.h.catalog.institution(code).number for code in (self.x, self.y)}
+        self.numbers = {code: self.h.catalog.institution(code).number for code in (self.x, self.y, self.z)}
         self.cursors: dict[str, str | None] = {self.x: None, self.y: None}
         self._dealt = 0
         self._requests = 0
@@ -199,7 +199,7 @@ class Table:
 
     def name(self, code: str) -> str:
         """X, Y, or the party's own code."""
-        return {self.x: "X", self.y: "Y"}.get(code, code)
+        return {self.x: "X", self.y: "Y", self.z: "Z"}.get(code, code)
 
     def later(self, seconds: float) -> None:
         """Let time go by."""
