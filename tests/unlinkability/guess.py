@@ -90,8 +90,8 @@ def features_of(one: Seen, other: Seen, bits: Bits) -> tuple[list[str], Features
     """Names and float32[games, features] of what two parties saw; where the bit is set the others' sights are swapped.
 
     Of every column: both values and their difference. Of every column of the one and every column of the other: whether
-    they order the two persons alike, the product of their differences, and how much closer (as numbers, in their bits,
-    in the bits of their lowest byte) the sights are to each other as they are handed over than the other way round.
+    they order the two persons alike, the product of their differences, and how much closer the sights are to each other
+    as they are handed over than the other way round: as numbers, in their bits, those of the lowest byte, the last one.
     """
     (names, p), (others_names, q) = one, other
     q = np.where(bits[:, None, None], q[:, ::-1], q)
@@ -111,11 +111,11 @@ def features_of(one: Seen, other: Seen, bits: Bits) -> tuple[list[str], Features
         made.append(abs(f0 - g0) + abs(f1 - g1) - abs(f0 - g1) - abs(f1 - g0))
         straight, crossed = (a0 ^ q0, a1 ^ q1), (a0 ^ q1, a1 ^ q0)
         made.append(_bits(*straight) - _bits(*crossed))
-        low = np.uint64(0xFF)
-        made.append(_bits(*(x & low for x in straight)) - _bits(*(x & low for x in crossed)))
+        for mask in (np.uint64(0xFF), np.uint64(1)):
+            made.append(_bits(*(x & mask for x in straight)) - _bits(*(x & mask for x in crossed)))
         every += [
             f"{word}: {name} ~ {other_name}"
-            for word in ("order", "product", "distance", "bits", "low bits")
+            for word in ("order", "product", "distance", "bits", "low bits", "last bit")
             for other_name in others_names
         ]
     features = np.concatenate(made, axis=1)
