@@ -27,7 +27,8 @@ M64 = (1 << 64) - 1
 KEY_NAMES = ("identifiers", "disclosure", "cursors", "log")
 DERIVED = {"records", "entries", "nodes", "runs"}
 RESIDENT_CODES = 1 << 23
-INQUIRY, CORRECTION_ASKED, CORRECTION, CONFIRMATION, ERASURE = 1, 2, 3, 4, 5
+INQUIRY, CORRECTION_ASKED, CORRECTION, CONFIRMATION, ERASURE, RELEASE = 1, 2, 3, 4, 5, 8
+HELD = 16
 FOLLOWING = (CORRECTION_ASKED, CORRECTION, CONFIRMATION)
 
 
@@ -600,6 +601,20 @@ class Reader:
                 rest = holders - {holder} - {one["shared"][2] for one in answers} if accepted else set()
                 expect(set(waiting) == rest and len(waiting) == len(rest), "who has not confirmed")
 
+    def read_released(self, name: str) -> None:
+        """Held records and their releases, one each: the same person, provider and shared fields."""
+        self.released: dict[int, int] = {}
+        for key, body in self.opened(name):
+            index, made = struct.unpack(">Q", key)[0], struct.unpack("<Q", body)[0]
+            held, release = self.records[index], self.records[made]
+            expect(held["outcome"] == HELD and release["kind"] == RELEASE and release["link"] == index, "release")
+            same = ("person", "provider")
+            expect([held[one] for one in same] == [release[one] for one in same], "what was released")
+            expect(held["shared"][:13] == release["shared"][:13] and release["shared"][14], "release's shared fields")
+            self.released[index] = made
+        made = [index for index, record in enumerate(self.records) if record and record["kind"] == RELEASE]
+        expect(made == sorted(self.released.values()), "every release has an entry")
+
     def read_payload_keys(self, name: str) -> None:
         self.payload_keys: dict[int, tuple[int, bytes]] = {}
         for key, body in self.opened(name):
@@ -778,6 +793,11 @@ class Reader:
 
     def may_be_shown(self, index: int, person: int) -> bool:
         root = self.root_of(index)
+        if root is not None and self.records[root]["kind"] == RELEASE:
+            # With marks of its own, and only where the held record is shown too.
+            held = self.records[root]["link"]
+            if self.is_erased(held) or not self.may_be_shown(held, person):
+                return False
         if root is None:
             return False
         marks = [self.marks.get((root, side), {"withheld": False, "judged": 0}) for side in (1, 2)]
@@ -801,8 +821,8 @@ class Reader:
 
 
 def provider_is_party(record: dict[str, Any]) -> bool:
-    """Statuses 1 to 7, and provider 0: the question reached nobody."""
-    return record["provider"] != 0 and not 1 <= record["outcome"] <= 7
+    """Statuses 1 to 7 and HELD, and provider 0: the question reached nobody."""
+    return record["provider"] != 0 and not 1 <= record["outcome"] <= 7 and record["outcome"] != HELD
 
 
 def value_sum(key: bytes, value: bytes) -> int:
@@ -836,6 +856,6 @@ READERS: dict[str, Callable[[Reader, str], None]] = {
     "requests": Reader.read_requests, "flagged": Reader.read_flagged, "payloadkeys": Reader.read_payload_keys,
     "tickets": Reader.read_tickets,
     "inbox": Reader.opened, "inboxes": Reader.opened, "permits": Reader.opened, "outcomes": Reader.opened,
-    "manual": Reader.opened, "payloads": Reader.opened,
+    "manual": Reader.opened, "payloads": Reader.opened, "released": Reader.read_released,
 }  # fmt: skip
 """In the order in which they are read."""

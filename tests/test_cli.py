@@ -466,6 +466,9 @@ def test_flags_of_other_people_are_refused_and_nothing_is_changed(
     people.write_text("alias\n" + "\n".join(desk.city) + "\n", encoding="utf-8")
     assert desk.run(*flag, "--manual")[0] == 0
     assert desk.run(*flag)[1] == f"  {len(desk.city)}  MANUAL\n"
+    # As hub acquire wrote it, with rows and statuses.
+    flag[-1] = desk.folder / f"{CITY}-aliases.csv"
+    assert desk.run(*flag)[1] == f"  {len(desk.city)}  MANUAL\n"
 
 
 def test_history_shows_a_correction_with_what_it_follows(desk: Desk) -> None:

@@ -28,14 +28,14 @@ from hub.errors import RequestError, StorageError
 from hub.events import EventKind
 from hub.flags import NOBODY_FLAGGED, Flagged, join_keys, person_key, put_person, read_flagged, read_person
 from hub.handles import PROVIDER
-from hub.limits import FLAGS_PER_CALL_MAX
+from hub.limits import FLAGS_PER_CALL_MAX, PERMIT_DAYS
 from hub.marks import read_state
 from hub.messages import Status
 from hub.periods import period_of
 from hub.screen import DEFAULT_GROUND, default_marks
 from hub.workers import Workers
 from inquiries import tax_inquiry
-from parties import NOON, Clock, Parties
+from parties import DAY_S, NOON, Clock, Parties
 from test_marks import change
 
 MANUAL, WITHHELD, NO_SELF = hub.Flag.MANUAL, hub.Flag.WITHHELD, hub.Flag.NO_SELF
@@ -136,6 +136,19 @@ def test_a_full_call_is_accepted_and_one_row_more_is_refused(parties: Parties) -
         h.flag(town, np.vstack([full, full[:1]]), MANUAL)
 
 
+def test_flags_stay_with_the_person_when_an_alias_is_replaced(parties: Parties) -> None:
+    h, town, known = parties.h, parties.town, parties.known
+    h.flag(town, known[:2], MANUAL | NO_SELF)
+    fresh = h.reissue(town, known[:1]).aliases
+    assert h.flags(town, np.ascontiguousarray(np.vstack([fresh, known[1:2]]))).tolist() == [5, 5]
+    for call in (lambda: h.flags(town, known[:1]), lambda: h.flag(town, known[:1], MANUAL, on=False)):
+        with pytest.raises(RequestError, match=r"^aliases: expected this institution's own, got 1 others$"):
+            call()
+    h.flag(town, fresh, MANUAL, on=False)
+    assert h.flags(town, fresh).tolist() == [4]
+    assert h.verify().problems == ()
+
+
 def test_no_flags_of_nobody_are_no_change(parties: Parties) -> None:
     parties.h.flag(parties.town, parties.known[:0], MANUAL)
     assert parties.h.flags(parties.town, parties.known[:0]).tolist() == []
@@ -206,6 +219,35 @@ def test_answers_about_a_manual_person_are_the_same_at_a_holder_and_at_a_non_hol
     assert told[0] == told[1]
 
 
+def test_a_permit_about_a_manual_person_waits_and_lapses_alike_at_a_holder_and_at_a_non_holder(
+    tmp_path: Path, path: str
+) -> None:
+    told = []
+    for name, known in (("holder", True), ("non-holder", False)):
+        with Parties(tmp_path / name, clock=Clock()) as parties:
+            h, other = parties.h, parties.other_town
+            h.acquire(other, parties.codes[0 if known else 1 :])
+            h.flag("nenkin", parties.nenkin[:1], MANUAL)
+            h.inquire(tax_inquiry("r"), parties.nenkin[:1], other)
+            waiting = h.collect(other)
+            assert sum(map(len, waiting)) == known
+            seen: list[Any] = [h.answers("nenkin", "r").status.tolist()]
+            for permits in waiting:
+                # A machine must not answer; a clerk could, and does not.
+                h.provide(other, permits, Status.NO_RECORD)
+            seen.append(h.answers("nenkin", "r").status.tolist())
+            parties.clock.now += (PERMIT_DAYS + 1) * DAY_S
+            answers = h.answers("nenkin", "r")
+            seen += [answers.status.tolist(), answers.payloads, answers.complete]
+            seen += [h.collect(other), h.stats()["records"]]
+            records = h.history(parties.portal[0]).records
+            seen += [msgspec.structs.replace(record, inquiry="") for record in records]
+            assert h.verify().problems == ()
+            told.append(seen)
+    assert told[0] == told[1]
+    assert told[0][:3] == [[Status.PENDING], [Status.PENDING], [Status.LAPSED]]
+
+
 def test_a_provider_hears_of_a_manual_person_whom_it_does_not_know_nowhere(parties: Parties) -> None:
     h, other = parties.h, parties.other_town
     h.acquire(other, parties.codes[1:])
@@ -236,6 +278,16 @@ def test_new_records_begin_withheld_on_the_side_that_flagged_their_person(partie
     assert [len(parties.shown(person)) for person in range(3)] == [1, 2, 3]
     ((handle, _, _),) = h.marks_due("nenkin", by=IN_A_YEAR)[:1]
     assert h.lift(handle, clerk="佐藤", second_clerk="鈴木")
+    assert h.verify().problems == ()
+
+
+def test_what_is_provided_about_a_withheld_person_is_shown_to_nobody_either(parties: Parties) -> None:
+    h = parties.h
+    h.flag(parties.town, parties.known[:1], WITHHELD)
+    parties.ask("r", [0, 1])
+    for permits in h.collect(parties.town):
+        h.provide(parties.town, permits, Status.EMPTY)
+    assert [len(parties.shown(person)) for person in (0, 1)] == [0, 2]
     assert h.verify().problems == ()
 
 

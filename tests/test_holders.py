@@ -13,17 +13,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 import hub
 from hub import holders, limits
+from hub.bodies import Supervised
 from hub.errors import RequestError, StorageError
 from hub.events import EventKind
 from hub.holders import find_holders, holders_of
 from hub.messages import Reason, Status
 from inquiries import tax_inquiry
 from parties import NOON, Clock
+from test_consents import ASKED, ASKS, RULES, aid_inquiry
 
 SEED = int(os.environ.get("HUB_MODEL_SEED", "0")) or random.SystemRandom().randrange(1, 2**31)
 MAYORS = "市町村長"
@@ -247,6 +250,43 @@ def check_day(country: Country, model: dict[tuple[int, str, dt.date], dt.date], 
                 assert latest[row] == 0
 
 
+@pytest.mark.parametrize("when", ["before", "behind"])
+def test_a_transaction_that_fails_leaves_those_before_it_and_the_same_push_does_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    monkeypatch.setattr(holders, "HOLDER_BLOCKS_PER_COMMIT", 1)
+    with Country(tmp_path / "hub", persons=700) as country:
+        persons, town = list(range(700)), country.towns[0]
+        told: list[int] = []
+
+        def stop(done: int) -> None:
+            told.append(done)
+            if when == "behind" and done == 512:
+                raise KeyboardInterrupt
+
+        store = country.h._store
+        keep = store.at_commit
+
+        def fail(commit: Any) -> None:
+            if keep is not None:
+                keep(commit)
+            if when == "before" and len(told) == 2:
+                raise KeyboardInterrupt
+
+        store.at_commit = fail
+        with pytest.raises(KeyboardInterrupt):
+            country.push(persons, town, progress=stop)
+        store.at_commit = keep
+        assert told == [256, 512]
+        assert [country.held(person, DAY) for person in (0, 511, 512, 699)] == [[town], [town], [], []]
+        assert [event.ground for event in country.h.events()] == [f"{MAYORS}: 256"] * 2
+        country.reopen()
+        assert country.push(persons, town).taken == 700
+        assert [country.held(person, DAY) for person in (0, 511, 512, 699)] == [[town]] * 4
+        assert [event.ground for event in country.h.events()] == [f"{MAYORS}: 256"] * 2 + [f"{MAYORS}: 188"]
+        assert country.h.verify().problems == ()
+
+
 def test_a_damaged_block_is_not_answered_from(country: Country) -> None:
     country.push([0], country.towns[0])
     with country.h._store.snapshot() as snapshot:
@@ -451,6 +491,29 @@ def test_of_several_holders_the_only_one_that_the_law_allows_is_asked(country: C
     assert country.provider_of(0) == [second]
 
 
+def test_each_row_is_located_with_its_own_consent(
+    opened: hub.Hub, codes: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hub.requests.ROWS_PER_CHUNK", 7)
+    opened.load_catalog(opened.catalog.import_rules(RULES))
+    mine = opened.acquire(ASKS, codes).aliases
+    opened.acquire(ASKED, codes)
+    other = next(body.code for body in opened.catalog.institutions(MAYORS) if body.code not in (ASKS, ASKED))
+    # By turns: one holder; two; the requester itself and another since; none.
+    facts = ((ASKED, (0, 1), LONG_AGO), (other, (1,), DAY), (ASKS, (2,), LONG_AGO), (ASKED, (2,), DAY))
+    for town, places, since in facts:
+        held = codes[np.isin(np.arange(100) % 4, places)]
+        opened.push_holders("jlis", held, MAYORS, town, since, dt.date(2050, 1, 1))
+    consents = np.arange(100) % 3 == 0
+    answer = opened.inquire(aid_inquiry(), mine, MAYORS, consents=consents)
+    with_consent = [Status.OK, Status.MULTIPLE, Status.OK, Status.NO_ALIAS_AT_PROVIDER]
+    expected = [with_consent[row % 4] if consents[row] else Status.DENIED_CONSENT for row in range(100)]
+    assert answer.status.tolist() == expected
+    several = [row for row in range(100) if row % 4 == 1 and consents[row]]
+    assert answer.holders == dict.fromkeys(several, (other, ASKED))
+    assert opened.verify().ok
+
+
 def test_a_row_whose_only_holder_may_not_be_asked_is_denied_as_if_it_had_named_it(country: Country) -> None:
     first = country.towns[0]
     mine = country.h.acquire(first, country.codes).aliases
@@ -477,6 +540,22 @@ def test_an_unknown_alias_leaves_no_record_and_is_not_located(country: Country) 
     answer = country.h.inquire(tax_inquiry(), np.zeros((2, 16), np.uint8), MAYORS)
     assert answer.status.tolist() == [Status.UNKNOWN_ALIAS] * 2
     assert country.h.stats()["records"] == 0
+
+
+def test_revoked_and_replaced_aliases_are_answered_as_in_rows_that_name_the_holder(country: Country) -> None:
+    town = country.towns[0]
+    own = country.h.acquire(town, country.codes).aliases
+    country.push(list(range(4)), town)
+    country.h.revoke("nenkin", country.nenkin[:1])
+    country.h.revoke(town, own[1:2])
+    fresh = country.h.reissue("nenkin", country.nenkin[2:3]).aliases
+    rows = np.concatenate((country.nenkin[:4], fresh))
+    by_class, named = (country.h.inquire(tax_inquiry(word), rows, word) for word in (MAYORS, town))
+    expected = [Status.REVOKED, Status.NO_ALIAS_AT_PROVIDER, Status.REVOKED, Status.OK, Status.OK]
+    assert by_class.status.tolist() == named.status.tolist() == expected
+    # The old alias of a person does not lead to who holds them.
+    assert [country.provider_of(person) for person in (0, 1)] == [[town, ""], [town, town]]
+    assert country.h.verify().problems == ()
 
 
 @pytest.mark.parametrize(
@@ -586,6 +665,44 @@ def test_a_flag_that_comes_after_a_chunk_was_located_hides_its_holders(
     assert (answer.status.tolist(), answer.holders, len(calls)) == ([Status.OK], {}, 2)
 
 
+def test_a_correction_by_the_located_body_does_not_tell_the_requester_who_holds_the_person(country: Country) -> None:
+    town = country.towns[0]
+    own = country.h.acquire(town, country.codes).aliases
+    country.push([0], town)
+    country.ask("r1", [0])
+    ((handle, _),) = country.h.handles(town, own[0])
+    made = country.h.correct(handle, "wrong household", "税務課")
+    for code, by in (("nenkin", ""), ("pm", "")):
+        (notice,) = country.h.corrections(code)
+        assert (notice.by, notice.record.provider) == (by, "")
+        country.h.confirm(notice.handle, section="s")
+    country.clock.now += 1
+    country.ask("by name", [1], town)
+    country.h.correct(country.h.handles(town, own[1])[0][0], "wrong too", "税務課")
+    (notice,) = country.h.corrections("nenkin")
+    assert (notice.by, notice.record.provider) == (town, town)
+    assert made != handle
+    assert country.h.verify().problems == ()
+
+
+def test_operator_cases_and_classes_are_kept_for_supervisors(country: Country) -> None:
+    country.push([0], country.towns[0])
+    inquiry = tax_inquiry("r1", operator="sato")
+    mark = hub.Withhold(ground="g", until=DAY)
+    country.h.inquire(inquiry, country.nenkin[:2], MAYORS, cases=["c1", None], withhold=[mark, None])
+    with country.h._store.snapshot() as snapshot:
+        chunk = country.h._office.bodies(snapshot).locate(0).chunk
+    kept = msgspec.msgpack.decode(chunk.fields.supervised[0], type=Supervised)
+    assert (kept.operator, kept.classes) == ("sato", [MAYORS])
+    assert sorted(kept.cases or [], key=str) == [None, "c1"]
+    assert (country.provider_of(0), country.provider_of(1)) == ([], [""])
+    # Without a class the bytes are as they always were.
+    country.ask("r2", [0], country.towns[0])
+    with country.h._store.snapshot() as snapshot:
+        chunk = country.h._office.bodies(snapshot).locate(2).chunk
+    assert chunk.fields.supervised == [msgspec.msgpack.encode((None, None))]
+
+
 def test_ten_thousand_rows_go_where_a_dict_says(tmp_path: Path) -> None:
     """With chunks of other sizes than blocks, facts of several days, several holders, and towns that lack people."""
     rng = np.random.default_rng(SEED)
@@ -593,6 +710,9 @@ def test_ten_thousand_rows_go_where_a_dict_says(tmp_path: Path) -> None:
     count = 3_000
     with Country(tmp_path / "hub", persons=count) as country:
         h, towns = country.h, country.towns
+        # A person may be asked about at every town: no row is held.
+        terms = f"procedure,permit_days,providers_per_person_max\n*,,{len(towns)}\n"
+        h.load_catalog(h.catalog.import_table(terms.encode(), "terms"))
         home = rng.integers(-1, len(towns), count)
         other = np.where(rng.random(count) < 0.1, rng.integers(0, len(towns), count), -1)
         for column in (home, other):

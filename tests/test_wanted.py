@@ -79,6 +79,21 @@ def test_only_what_is_acquired_at_the_moment_of_removing_is_removed(country: Cou
         assert len(snapshot.items(wanted.NAME, b"")) == 1
 
 
+def test_what_was_acquired_and_revoked_again_is_wanted_again_until_it_was_seen(country: Country) -> None:
+    town = country.towns[0]
+    country.ask("r1", [10], town)
+    country.h.ask_alias(("r1", 0))
+    given = country.h.acquire(town, [country.codes[10]]).aliases
+    assert country.h.wanted_count(town) == 0
+    country.h.revoke(town, given)
+    assert found_by(country.h) == {(town, country.codes[10])}
+    country.h.acquire(town, [country.codes[10]])
+    assert found_by(country.h) == set()
+    given = country.h.acquire(town, [country.codes[10]]).aliases
+    country.h.revoke(town, given)
+    assert found_by(country.h) == set()
+
+
 def test_a_read_only_hub_shows_what_is_wanted_and_removes_nothing(country: Country) -> None:
     town = country.towns[0]
     country.ask("r1", [10, 11, 12], town)

@@ -36,6 +36,7 @@ from unittest import mock
 import lmdb
 import msgspec
 import numpy as np
+from nacl.public import PrivateKey
 
 import hub
 import hub.acquire
@@ -54,6 +55,7 @@ from hub.catalog.institutions import Institution
 from hub.catalog.law import Row, Rule
 from hub.catalog.standing import Assessment, Delegation
 from hub.catalog.tables import Tables
+from hub.catalog.terms import Term
 from hub.holds import HoldState
 from hub.keys import NAMES as KEY_NAMES
 from hub.runmerge import merge_once
@@ -112,7 +114,7 @@ def random_source() -> Callable[[int], bytes]:
     return lambda size: golden_bytes(f"random/{next(calls)}", size)
 
 
-def golden_catalog() -> Catalog:
+def golden_catalog(terms: tuple[Term, ...] = ()) -> Catalog:
     """One procedure and five bodies: the shipped law may change without the bytes here."""
     bodies = (("nenkin", "body", ""), ("mhlw", "national", ""), ("portal", "system", ""))
     cities = ((TOWN, "city", "東京都"), (VILLAGE, "city", "北海道"))
@@ -140,6 +142,7 @@ def golden_catalog() -> Catalog:
                 ),
             ),
             assessments=(Assessment("*", "*", "both", dt.date(2015, 10, 5)),),
+            terms=terms,
         )
     )
 
@@ -207,6 +210,7 @@ def fill(folder: Path) -> dict[str, Any]:
         golden.ask("january/withheld", [60, 15], [TOWN] * 2, JANUARY + 60, withhold=[None, mark])
         golden.flag_some()
         golden.locate_some()
+        golden.release_one()
         # The next one's merge has begun.
         merge_once(h._store, bytes_max=1)
         golden.draw_and_end()
@@ -400,6 +404,14 @@ class Golden:
         h.correct(h.handles(TOWN, self.theirs[6])[0][0], "own motion", "税務課")
         made = next(one for one in h.corrections("nenkin") if one.kind == hub.Kind.CORRECTION)
         h.confirm(made.handle, section="国民年金部")
+
+    def release_one(self) -> None:
+        """A row that is held since one body a day may be asked, its release, and a key for payloads."""
+        h = self.h
+        h.load_catalog(golden_catalog((Term(PROCEDURE, providers_per_person_max=1),)))
+        self.ask("held", [16, 16], [TOWN, VILLAGE], JANUARY + 600, operator="clerk")
+        h.release(("held", 1), "moved twice", clerk="another clerk", requester="nenkin")
+        h.register_key("nenkin", bytes(PrivateKey(golden_bytes("payload key", 32)).public_key), clerk="clerk")
 
     def draw_and_end(self) -> None:
         """Tickets of one body in every state; aliases of it that were replaced, replaced again, and revoked."""

@@ -18,6 +18,7 @@ from hub.inbox import Inbox, Indexes, Outcomes, ended_by, reason_of, status_of
 from hub.limits import ROWS_PER_BATCH_MAX
 from hub.messages import OWN_DATA, Answers, Flag, Reason, Status
 from hub.payloadstore import PayloadReader, forget_payloads
+from hub.releases import find_releases
 from hub.requests import NO_RECORD_BIT, Request, chunk_state
 from hub.withholding import Office
 
@@ -62,26 +63,25 @@ class Answering:
         end = request.rows if limit is None else min(first + limit, request.rows)
         with self._exchange.state() as state:
             rows = _read_rows(state, name, key, request, small, first, end)
+            self._follow_released(state, rows)
             waiting = np.flatnonzero((rows.status == Status.OK) & (rows.indexes >= 0))
-            indexes = rows.indexes[waiting]
-            self._follow_released(state, rows, waiting)
-            outcomes = self._outcomes(state, indexes)
+            outcomes = self._outcomes(state, rows.indexes[waiting])
             return self._answer(state, rows, waiting, outcomes, now)
 
-    def _follow_released(self, state: State, rows: _Rows, waiting: npt.NDArray[np.intp]) -> None:
-        """Rows that were held and released: see ``oversee.py``."""
+    def _follow_released(self, state: State, rows: _Rows) -> None:
+        """Rows that were held and released stand as their releases do, see ``releases.py``."""
+        held = np.flatnonzero((rows.status == Status.HELD) & (rows.indexes >= 0))
+        releases = find_releases(state.snapshot, rows.indexes[held])
+        at = held[releases >= 0]
+        if len(at):
+            rows.indexes[at] = releases[releases >= 0]
+            _, found = self._office.bodies(state.snapshot).read(rows.indexes[at].tolist())
+            rows.status[at] = found["outcome"]
 
     def _outcomes(self, state: State, indexes: npt.NDArray[np.int64]) -> Outcomes:
         """What became of permits (int64[N], any order)."""
-        order = np.argsort(indexes)
-        ascending = indexes[order].astype(np.uint64)
-        found = Outcomes(np.zeros(len(indexes), np.uint64), np.zeros(len(indexes), np.uint32))
-        if len(indexes):
-            for inbox in self._inboxes(state, ascending):
-                state.ends(inbox, ascending, found)
-        back = np.empty(len(order), dtype=np.intp)
-        back[order] = np.arange(len(order))
-        return Outcomes(found.words[back], found.released[back])
+        wanted = indexes.astype(np.uint64)
+        return state.ends(self._inboxes(state, wanted), wanted)
 
     def _inboxes(self, state: State, indexes: Indexes) -> Sequence[Inbox]:
         """The inboxes in which these permits can be."""
@@ -103,7 +103,7 @@ class Answering:
         payloads: list[bytes | None] = [None] * len(status)
         provided = status[waiting] == Status.PROVIDED
         if provided.any():
-            reader = PayloadReader(state.snapshot, self._office.periods)
+            reader = PayloadReader(state.snapshot, state.periods)
             reader.read(ended_by(shown[provided]), payloads, waiting[provided])
         complete = not np.isin(status, (Status.PENDING, Status.HELD)).any()
         return Answers(status, reason, payloads, bool(complete))
@@ -132,6 +132,7 @@ class Answering:
         name, request, small = found
         with self._exchange.state() as state:
             rows = _read_rows(state, name, key, request, small, 0, request.rows)
+            self._follow_released(state, rows)
             at = np.flatnonzero((rows.status == Status.OK) & (rows.indexes >= 0))
             outcomes = self._outcomes(state, rows.indexes[at])
         # What the requester cannot have seen yet stays; neither may the count tell of it.

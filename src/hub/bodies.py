@@ -25,7 +25,7 @@ Row, before it is encrypted (AES-256-CTR, one block a row):
 | at | type | what |
 |---|---|---|
 | 0 | u32 | person |
-| 4 | u16 | provider, institution number |
+| 4 | u16 | provider, institution number; 0 = none |
 | 6 | u16 | decision: entry of the fields' decisions |
 | 8 | u8 | outcome, a ``Status`` |
 | 9 | u8 | kind, a ``Kind`` |
@@ -459,6 +459,31 @@ class Bodies:
             self._check_piece(chunk, piece, value[at : at + step])
         rows = np.frombuffer(value[chunk.rows_at :], dtype=np.uint8).reshape(-1, ROW_BYTES)
         return chunk, self.key_of(chunk).crypt_rows(chunk.nonce, np.ascontiguousarray(rows))
+
+    def plain(self, first: int) -> tuple[Fields, npt.NDArray[np.uint8]]:
+        """Fields and rows of a chunk as :meth:`whole` has them, but nothing of the fields decoded or kept.
+
+        Raises:
+            StorageError: it is damaged.
+        """
+        key, value = self._place(first)
+        if int.from_bytes(key, "big") != first:
+            raise StorageError(f"records from {first}: expected a chunk, got none")
+        rows_at = _check_head(key, value)
+        _, _, _, _, _, _, fields_bytes, period, _, nonce, _ = HEAD.unpack_from(value)
+        own = self._key(period, first)
+        sums = np.frombuffer(value[_padded(HEAD_BYTES + fields_bytes) : rows_at], dtype="<u8").tolist()
+        step = ROW_BYTES * ROWS_PER_PIECE
+        for at, expected in zip(range(rows_at, len(value), step), sums, strict=True):
+            if xxhash.xxh3_64_intdigest(value[at : at + step]) != expected:
+                raise StorageError(f"records from {first}: expected the stored checksum, got damaged rows")
+        encrypted = bytes(value[HEAD_BYTES : HEAD_BYTES + fields_bytes])
+        try:
+            fields = msgspec.msgpack.decode(own.crypt_fields(nonce, encrypted), type=Fields)
+        except msgspec.DecodeError as error:
+            raise StorageError(f"records from {first}: expected shared fields, got something else") from error
+        rows = np.frombuffer(value[rows_at:], dtype=np.uint8).reshape(-1, ROW_BYTES)
+        return fields, own.crypt_rows(nonce, np.ascontiguousarray(rows))
 
     def _check_piece(self, chunk: Chunk, piece: int, rows: memoryview) -> None:
         if xxhash.xxh3_64_intdigest(rows) != int(chunk.sums[piece]):

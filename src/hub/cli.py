@@ -27,6 +27,7 @@ from hub.commands import (
     keep,
     keys,
     marks,
+    release,
     retain,
     tlog,
 )
@@ -78,7 +79,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="hub", description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("--version", action="version", version=f"hub {_version()}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
-    modules = keep, catalog, acquire, aliases, holders, inquire, history, marks, flag, retain, tlog, keys, bench
+    modules = (
+        keep, catalog, acquire, aliases, holders, inquire, history, marks, flag, release, retain, tlog, keys, bench,
+    )  # fmt: skip
     for module in modules:
         module.add_commands(commands)
     return parser

@@ -24,7 +24,7 @@ from hub import _core
 from hub.aliases import find_aliases
 from hub.errors import RequestError
 from hub.exchange import Exchange, Open, State
-from hub.inbox import Part, PermitRows, read_manual
+from hub.inbox import Part, PermitRows, read_manual, stretch
 from hub.limits import COLLECT_ROWS_MAX
 from hub.messages import PermitInquiry, Permits
 from hub.permits import PermitNumbers
@@ -97,7 +97,7 @@ class Collector:
                 return None
             place.number, begin, waiting = 0, place.below, 0
             place.below = records
-            for entry in inbox.entries[int(np.searchsorted(inbox.entries["last"], begin)) :]:
+            for entry in inbox.entries[stretch(inbox.entries["last"], begin, begin)[0] :]:
                 waiting += int(entry["open"])
                 if waiting >= limit:
                     place.below = _chunk_end(state.snapshot, int(entry["last"]))
@@ -105,7 +105,8 @@ class Collector:
         found = state.between(inbox, place.first, place.below, waiting=True)
         rows, numbers, aliases, by_clerk = self._held(state, provider, found, manual)
         order = _core.order_by_key(numbers)
-        order = order[int(np.searchsorted(numbers[order], place.number, side="right")) :] if place.number else order
+        if place.number:
+            order = order[int(numbers[order].searchsorted(np.uint64(place.number), side="right")) :]
         if len(order) > limit:
             order = order[:limit]
             place.number = int(numbers[order[-1]])
@@ -155,6 +156,8 @@ class Collector:
     ) -> list[Permits]:
         """The permits by inquiry and deadline; no order but that of their numbers."""
         rows, numbers, aliases, by_clerk = some
+        if not len(numbers):
+            return []
         known: dict[Part, int] = {}
         names = [known.setdefault(part, len(known)) for part in rows.parts]
         asked = np.zeros(len(numbers), dtype=np.uint16)
@@ -165,10 +168,13 @@ class Collector:
         of_row = np.array(names, dtype=np.uint32)[rows.which] if len(names) else rows.which
         made = []
         # By the lowest number in each, so that the order of the inquiries is none of the log's either.
-        used, first = np.unique(of_row, return_index=True)
+        if len(known) == 1:
+            used, first = np.zeros(1, np.uint32), np.zeros(1, np.intp)
+        else:
+            used, first = np.unique(of_row, return_index=True)
         parts = list(known)
         for name in used[np.argsort(first)].tolist():
-            own = of_row == name
+            own = slice(None) if len(known) == 1 else of_row == name
             part = parts[name]
             made.append(
                 Permits(

@@ -44,7 +44,7 @@ from hub.bodies import ROW, pack_link
 from hub.catalog.moments import JAPAN
 from hub.errors import RequestError, StorageError
 from hub.events import EventKind, Told
-from hub.handles import PartyRecord, Stood, make_handle, provider_is_party, sides_of, stood, tell
+from hub.handles import QUESTIONS, PartyRecord, Stood, make_handle, provider_is_party, sides_of, stood, tell
 from hub.history import Found
 from hub.keys import Keys
 from hub.limits import CORRECTION_DAYS, CORRECTIONS_PER_RECORD_MAX, REMARK_CHARS_MAX, SECTION_CHARS_MAX
@@ -115,7 +115,8 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         handle: hand it to ``h.correct`` (kind CORRECTION_ASKED) or ``h.confirm`` (kind CORRECTION).
         kind: what is to be answered. at: when it was appended, UTC.
-        remark: what is asked, or the decision's reasons. by: who wrote it, an institution code.
+        remark: what is asked, or the decision's reasons. by: who wrote it, an institution code;
+            empty where it is a provider that was not named but found in a class.
         record: the record that is to be corrected.
     """
 
@@ -229,7 +230,7 @@ class Corrections:
             with office.store.snapshot() as snapshot:
                 named = office.read(snapshot, index)
                 root = follow(office.bodies(snapshot), named)
-                if root is None or named.kind not in (Kind.INQUIRY, Kind.CORRECTION_ASKED):
+                if root is None or named.kind not in (*QUESTIONS, Kind.CORRECTION_ASKED):
                     raise RequestError("handle: expected a record or what was asked of it, got another")
                 standing = self._read(snapshot, root)
             if not sides_of(office.catalog(), root, number):
@@ -309,7 +310,7 @@ class Corrections:
             raise refused
         located, rows = bodies.read([index])
         found = Found(located[0], rows[0])
-        if found.row["person"] != person or found.row["kind"] != Kind.INQUIRY:
+        if found.row["person"] != person or found.row["kind"] not in QUESTIONS:
             raise refused
         root = office.visibility(snapshot, bodies, person).roots([found])[0]
         if root is None:
@@ -382,12 +383,16 @@ class Corrections:
         aliases, _ = find_aliases(snapshot, number, np.array([root.person], dtype=np.uint32), _ALONE)
         sides = sides_of(catalog, root, number)
         withheld = any(read_state(snapshot, root.index, side)[0] for side in sides)
+        by = told.shared.requester
+        if root.by_class and root.provider not in (0, number) and by == catalog.code_by_number(root.provider):
+            # Whoever asked a class is told here neither which body holds the person.
+            by = ""
         return Notice(
             handle=make_handle(office.keys, number, index),
             kind=Kind(told.kind),
             at=dt.datetime.fromtimestamp(told.requested_at, dt.UTC),
             remark=told.shared.remark or "",
-            by=told.shared.requester,
+            by=by,
             record=tell(catalog, root, number, aliases[0].tobytes(), withheld=withheld),
         )
 

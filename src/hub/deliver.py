@@ -40,13 +40,14 @@ from hub.inbox import (
     read_outcomes,
     read_segment,
     segment_key,
+    stretch,
 )
 from hub.limits import INQUIRY_OPEN_DAYS_MAX
 from hub.periods import PeriodKey, PeriodKeys, period_of
 from hub.sealed import unseal
 from hub.snapshot import Commit, Snapshot
 from hub.store import Store
-from hub.tail import changes_of, read_chunks
+from hub.tail import read_changes
 
 DELIVER_FROM = 1 << 21
 """Records behind the inboxes from which on they are sorted in: a provider of 1,741 gets 1,200 of them, in one value."""
@@ -65,14 +66,16 @@ STEP_BYTES = 1 << 20
 
 _MARK = struct.Struct("<QQI")
 _DAY_S = 86_400
-_DROP_AFTER_S = (INQUIRY_OPEN_DAYS_MAX + 1) * _DAY_S
+DROP_AFTER_S = (INQUIRY_OPEN_DAYS_MAX + 1) * _DAY_S
+"""A segment whose permits have all ended is dropped so long after the last one was requested: nobody names it."""
 
 
 class Stretch(NamedTuple):
     """What a stretch of the log does to the inboxes, sorted by provider.
 
     Attributes:
-        left, numbers, starts, links, ends, ended_numbers, ended_starts: as of ``tail.Changes``.
+        left: permits. left_of: uint32[N], their providers, ascending. links, ends: as of ``tail.Changes``.
+        ended_of: uint32[M], the providers of those, ascending. providers: all of them, ascending.
     """
 
     left: PermitRows
@@ -80,6 +83,7 @@ class Stretch(NamedTuple):
     links: Indexes
     ends: Outcomes
     ended_of: npt.NDArray[np.uint32]
+    providers: list[int]
 
     def __repr__(self) -> str:
         return f"Stretch(left={len(self.left_of)}, ended={len(self.ended_of)})"
@@ -191,11 +195,9 @@ class Deliverer:
             # A snapshot each: a long one would keep every page that is rewritten meanwhile.
             with self._store.snapshot() as snapshot:
                 bodies = Bodies(snapshot, self._periods, self._heads)
-                found = next(read_chunks(snapshot, bodies, at, mark.end), None)
-            if found is None:
+                changes = next(read_changes(snapshot, bodies, at, mark.end), None)
+            if changes is None:
                 break
-            chunk, rows = found
-            changes = changes_of(chunk.first, chunk.fields, rows)
             at = changes.end
             lefts.append(changes.left)
             numbers.append(np.repeat(np.array(changes.numbers, np.uint32), np.diff(changes.starts)))
@@ -210,39 +212,37 @@ class Deliverer:
         words = np.concatenate([np.empty(0, np.uint64), *(one.words for one in ends)])
         released = np.concatenate([np.empty(0, np.uint32), *(one.released for one in ends)])
         by = np.argsort(ended_of.astype(np.uint16), kind="stable")
-        return Stretch(left, left_of[order], link[by], Outcomes(words[by], released[by]), ended_of[by])
+        providers = np.union1d(np.unique(left_of), np.unique(ended_of)).tolist()
+        return Stretch(left, left_of[order], link[by], Outcomes(words[by], released[by]), ended_of[by], providers)
 
     def _step(self, commit: Commit, snapshot: Snapshot, mark: Mark, key: PeriodKey, now: int) -> int | None:
         """Sort in some providers from the mark's on; the next one, or None where that was the last."""
-        stretch = self._stretch
-        assert stretch is not None
-        numbers = np.union1d(stretch.left_of, stretch.ended_of)
+        found = self._stretch
+        assert found is not None
         stored = [int.from_bytes(name, "big") for name, _ in snapshot.items(INBOXES, mark.provider.to_bytes(4, "big"))]
-        numbers = np.union1d(numbers, np.array(stored, dtype=np.uint32))
         written = 0
-        for number in numbers[np.searchsorted(numbers, mark.provider) :].tolist():
+        for number in sorted({*stored, *(one for one in found.providers if one >= mark.provider)}):
             if written >= STEP_BYTES:
-                return int(number)
-            written += self._sort_in(commit, snapshot, stretch, mark, number, key, now)
+                return number
+            written += self._sort_in(commit, snapshot, found, mark, number, key, now)
         return None
 
     def _sort_in(
-        self, commit: Commit, snapshot: Snapshot, stretch: Stretch, mark: Mark, number: int, key: PeriodKey, now: int
+        self, commit: Commit, snapshot: Snapshot, found: Stretch, mark: Mark, number: int, key: PeriodKey, now: int
     ) -> int:
         """Sort what there is into one provider's inbox; returns about how many bytes were written."""
         inbox = read_inbox(snapshot, number)
         if inbox.base >= mark.end:
             return 0
-        begin, end = np.searchsorted(stretch.left_of, (number, number + 1)).tolist()
+        begin, end = stretch(found.left_of, number, number + 1)
         permits = PermitRows(
-            stretch.left.indexes[begin:end], stretch.left.persons[begin:end], stretch.left.which[begin:end],
-            stretch.left.parts,
-        )  # fmt: skip
-        begin, end = np.searchsorted(stretch.ended_of, (number, number + 1)).tolist()
-        links = stretch.links[begin:end]
+            found.left.indexes[begin:end], found.left.persons[begin:end], found.left.which[begin:end], found.left.parts
+        )
+        begin, end = stretch(found.ended_of, number, number + 1)
+        links = found.links[begin:end]
         order = np.argsort(links, kind="stable")
         links = links[order]
-        words, released = stretch.ends.words[begin:end][order], stretch.ends.released[begin:end][order]
+        words, released = found.ends.words[begin:end][order], found.ends.released[begin:end][order]
         entries, written = self._drop(commit, inbox, now)
         fresh = [compact(permits)] if len(permits.indexes) else []
         last: Outcomes | None = None
@@ -252,7 +252,7 @@ class Deliverer:
             entries = entries[:-1]
         for i in range(len(entries)):
             entry = entries[i : i + 1]
-            low, high = np.searchsorted(links, (int(entry[0]["first"]), int(entry[0]["last"]) + 1)).tolist()
+            low, high = stretch(links, int(entry[0]["first"]), int(entry[0]["last"]) + 1)
             if low < high:
                 ends = Outcomes(words[low:high], released[low:high])
                 written += self._end(commit, snapshot, number, entry, links[low:high], ends)
@@ -274,14 +274,14 @@ class Deliverer:
             if outcomes.words.any():
                 put_outcomes(commit, number, int(segment.indexes[0]), outcomes)
                 written += 12 * len(segment.indexes)
-            made.append(_entry(segment, outcomes))
+            made.append(make_entry(segment, outcomes))
         put_inbox(commit, Inbox(number, mark.end, np.concatenate([entries, *made])))
         return written + ENTRY.itemsize * (len(entries) + len(made)) + 200
 
     def _drop(self, commit: Commit, inbox: Inbox, now: int) -> tuple[npt.NDArray[np.void], int]:
         """Leave out the segments that nobody can ask for any more; the others, to be changed."""
         entries = inbox.entries.copy()
-        gone = (entries["open"] == 0) & (entries["requested"] + _DROP_AFTER_S < now)
+        gone = (entries["open"] == 0) & (entries["requested"] + DROP_AFTER_S < now)
         for first in entries["first"][gone].tolist():
             commit.delete(PERMITS, segment_key(inbox.provider, first))
             commit.delete(OUTCOMES, segment_key(inbox.provider, first))
@@ -300,7 +300,7 @@ class Deliverer:
             state.words[:], state.released[:] = before.words, before.released
         _enter(segment.indexes, state, links, ends.words, ends.released)
         put_outcomes(commit, number, int(entry[0]["first"]), state)
-        entry[:] = _entry(segment, state)
+        entry[:] = make_entry(segment, state)
         return 12 * n
 
 
@@ -310,7 +310,7 @@ def _enter(
     """Enter those ends (sorted by link) whose permits are among these (ascending)."""
     if not len(indexes) or not len(links):
         return
-    low, high = np.searchsorted(links, (int(indexes[0]), int(indexes[-1]) + 1)).tolist()
+    low, high = stretch(links, int(indexes[0]), int(indexes[-1]) + 1)
     links, words, released = links[low:high], words[low:high], released[low:high]
     place = np.searchsorted(indexes, links)
     if (indexes[place] != links).any() or state.words[place].any():
@@ -318,7 +318,8 @@ def _enter(
     state.words[place], state.released[place] = words, released
 
 
-def _entry(segment: PermitRows, outcomes: Outcomes) -> npt.NDArray[np.void]:
+def make_entry(segment: PermitRows, outcomes: Outcomes) -> npt.NDArray[np.void]:
+    """What an inbox says of a segment: ``ENTRY``[1]."""
     entry = np.zeros(1, ENTRY)
     waiting = outcomes.words == 0
     deadlines = np.array([part.deadline for part in segment.parts], dtype=np.int64)

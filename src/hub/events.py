@@ -59,6 +59,8 @@ class EventKind(IntEnum):
     """The register body said who holds some persons; the ground names the class and how many persons changed."""
     ALIAS_ASKED = 32
     """A requester asked that a provider acquires an alias of a person whom it does not know."""
+    RELEASED = 23
+    """A row that was held (``asked.py``) was released."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from hub.bodies import Bodies, Fields, Heads
 from hub.deliver import all_inboxes
+from hub.errors import RequestError
 from hub.inbox import (
     ENTRY,
     Inbox,
@@ -35,11 +36,16 @@ from hub.inbox import (
     read_inbox,
     read_outcomes,
     read_segment,
+    stretch,
 )
-from hub.periods import PeriodKeys
+from hub.messages import Kind
+from hub.periods import OpenedKeys, PeriodKeys
 from hub.snapshot import Snapshot
 from hub.store import Store
 from hub.tail import SMALL_ROWS, Tail
+
+SPAN_PER_ROW, SPAN_MIN = 16, 1 << 14
+"""Permits that stand so close to each other in the log are entered into a column over all of that stretch."""
 
 
 class Open(NamedTuple):
@@ -92,11 +98,14 @@ class Exchange:
     def state(self) -> Iterator[State]:
         """The newest state, held until the block ends."""
         with self._store.snapshot() as snapshot:
-            yield State(snapshot, self._periods, self._lock, self._tail_of(snapshot))
+            yield State(snapshot, OpenedKeys(self._periods), self._lock, self._tail_of(snapshot))
 
     def note(self, first: int, fields: Fields, table: npt.NDArray[np.void]) -> None:
-        """Say that a chunk of records is durable: where it is small and follows what was read, it is not read again."""
-        if len(table) > SMALL_ROWS:
+        """Say that a chunk of records is durable: where it follows what was read, it is not read again.
+
+        A large one of inquiries is left to who asks for its permits.
+        """
+        if len(table) > SMALL_ROWS and int(table[0]["kind"]) == Kind.INQUIRY:
             return
         with self._lock:
             if self._tail is not None and self._tail.upto == first:
@@ -120,9 +129,10 @@ class Exchange:
 class State:
     """The permits as of one snapshot; ends that came behind it may already be seen."""
 
-    def __init__(self, snapshot: Snapshot, periods: PeriodKeys, lock: threading.RLock, tail: Tail) -> None:
+    def __init__(self, snapshot: Snapshot, periods: OpenedKeys, lock: threading.RLock, tail: Tail) -> None:
         self.snapshot = snapshot
-        self._periods, self._lock, self._tail = periods, lock, tail
+        self.periods = periods
+        self._lock, self._tail = lock, tail
 
     def __repr__(self) -> str:
         return "State()"
@@ -140,7 +150,7 @@ class State:
         rows: list[PermitRows] = []
         states: list[Outcomes] = []
         entries = inbox.entries
-        low = int(np.searchsorted(entries["last"], first))
+        low, _ = stretch(entries["last"], first, first)
         for entry in entries[low:]:
             if int(entry["first"]) >= below:
                 break
@@ -149,7 +159,7 @@ class State:
             if due is not None and int(entry["deadline"]) > due:
                 continue
             one = self._segment(inbox.provider, entry)
-            begin, end = np.searchsorted(one.rows.indexes, (first, below)).tolist()
+            begin, end = stretch(one.rows.indexes, first, below)
             rows.append(_cut(one.rows, slice(begin, end)))
             states.append(Outcomes(one.outcomes.words[begin:end], one.outcomes.released[begin:end]))
         with self._lock:
@@ -167,11 +177,17 @@ class State:
         return Open(joined, outcomes)
 
     def see(self, provider: int, indexes: Indexes) -> Seen:
-        """What a provider's answer names: uint64[N], any order, untrusted, each once."""
+        """What a provider's answer names: uint64[N], any order, untrusted.
+
+        Raises:
+            RequestError: one is there twice.
+        """
         order = np.argsort(indexes)
         inbox = self.inbox(provider)
         n = len(indexes)
         sorted_indexes = indexes[order]
+        if (sorted_indexes[1:] == sorted_indexes[:-1]).any():
+            raise RequestError("permits: expected each once, got one twice")
         seen = Seen(np.zeros(n, np.bool_), np.zeros(n, np.uint32), np.zeros(n, np.uint32), [], _none(n))
         outcomes = seen.outcomes
         place = np.searchsorted(inbox.entries["first"], sorted_indexes, side="right") - 1
@@ -195,27 +211,64 @@ class State:
             Outcomes(outcomes.words[back], outcomes.released[back]),
         )  # fmt: skip
 
-    def ends(self, inbox: Inbox, indexes: Indexes, outcomes: Outcomes) -> None:
-        """Enter what became of a provider's permits, or nothing where it has none of these (uint64[N], ascending).
+    def ends(self, inboxes: Sequence[Inbox], indexes: Indexes) -> Outcomes:
+        """What became of permits (uint64[N], any order) of these providers; nothing where they have none of them.
 
         Only what the snapshot has: an end that came behind it has no payload there yet.
         """
-        entries = inbox.entries
-        low, high = np.searchsorted(entries["last"], int(indexes[0])), np.searchsorted(
-            entries["first"], int(indexes[-1]), side="right"
-        )
-        for entry in entries[int(low) : int(high)]:
-            if int(entry["open"]) == int(entry["permits"]):
-                continue
+        if not len(indexes):
+            return _none(0)
+        first, last = int(indexes.min()), int(indexes.max())
+        span = last + 1 - first
+        if span > SPAN_PER_ROW * len(indexes) + SPAN_MIN:
+            order = np.argsort(indexes)
+            found = self._ends_among(inboxes, indexes[order])
+            back = np.empty(len(order), dtype=np.intp)
+            back[order] = np.arange(len(order))
+            at = back
+        else:
+            # Rows of one request are neighbours in the log: each end has a place of its own, and nothing is searched.
+            found = _none(span)
+            for inbox in inboxes:
+                self._ends_from(inbox, first, found)
+            at = (indexes - np.uint64(first)).astype(np.intp)
+        words, released = found.words[at], found.released[at]
+        behind = ended_by(words) >= self.snapshot.state.records
+        if behind.any():
+            words[behind] = released[behind] = 0
+        return Outcomes(words, released)
+
+    def _ends_from(self, inbox: Inbox, first: int, found: Outcomes) -> None:
+        """Enter a provider's ends, each at its index - first."""
+        base, below = np.uint64(first), first + len(found.words)
+        for entry in self._ended_entries(inbox, first, below):
             one = self._segment(inbox.provider, entry)
-            place = np.searchsorted(indexes, one.rows.indexes)
-            hit = indexes[np.minimum(place, len(indexes) - 1)] == one.rows.indexes
-            outcomes.words[place[hit]] = one.outcomes.words[hit]
-            outcomes.released[place[hit]] = one.outcomes.released[hit]
+            low, high = stretch(one.rows.indexes, first, below)
+            place = (one.rows.indexes[low:high] - base).astype(np.intp)
+            found.words[place] = one.outcomes.words[low:high]
+            found.released[place] = one.outcomes.released[low:high]
         with self._lock:
-            self._tail.end(inbox.provider, indexes, outcomes)
-        behind = ended_by(outcomes.words) >= self.snapshot.state.records
-        outcomes.words[behind] = outcomes.released[behind] = 0
+            self._tail.end_from(inbox.provider, first, found)
+
+    def _ends_among(self, inboxes: Sequence[Inbox], indexes: Indexes) -> Outcomes:
+        """The ends of these permits, ascending."""
+        found = _none(len(indexes))
+        for inbox in inboxes:
+            for entry in self._ended_entries(inbox, int(indexes[0]), int(indexes[-1]) + 1):
+                one = self._segment(inbox.provider, entry)
+                place = np.minimum(np.searchsorted(indexes, one.rows.indexes), len(indexes) - 1)
+                hit = indexes[place] == one.rows.indexes
+                found.words[place[hit]] = one.outcomes.words[hit]
+                found.released[place[hit]] = one.outcomes.released[hit]
+            with self._lock:
+                self._tail.end(inbox.provider, indexes, found)
+        return found
+
+    def _ended_entries(self, inbox: Inbox, first: int, below: int) -> list[np.void]:
+        """Entries of segments with ends of permits in this range."""
+        entries = inbox.entries
+        some = (entries["last"] >= np.uint64(first)) & (entries["first"] < np.uint64(below))
+        return list(entries[some & (entries["open"] < entries["permits"])])
 
     def providers(self) -> list[Inbox]:
         """Every provider that ever had a permit."""
@@ -232,7 +285,7 @@ class State:
             return self._tail.has_left(provider)
 
     def _segment(self, provider: int, entry: np.void) -> Open:
-        rows = read_segment(self.snapshot, self._periods, provider, entry)
+        rows = read_segment(self.snapshot, self.periods, provider, entry)
         return Open(rows, read_outcomes(self.snapshot, provider, entry) or _none(len(rows.indexes)))
 
 

@@ -125,18 +125,16 @@ def read_codes(path: str | os.PathLike[str], *, encoding: str = "auto", rows: in
 
 
 def read_all_aliases(path: str | os.PathLike[str], *, encoding: str = "auto") -> Aliases:
-    """The column ``alias`` of a whole file, uint8[N, 16].
+    """All of a file of aliases, uint8[N, 16].
 
     Raises:
         RequestError: as of :func:`read_codes`; or a line is no alias, which refuses all of them. It is named by number.
     """
     found: list[Aliases] = [np.empty((0, 16), np.uint8)]
-    for blocks in in_parts(open_table(path, ("alias",), (), encoding).blocks(), PART_ROWS):
-        aliases, ok = _concatenate(decode_aliases(b.columns["alias"]) for b in blocks)
-        _, keep, rejected, _ = judge_rows(blocks, 1, [(ok, ALIAS)])
-        if len(rejected.line):
-            raise RequestError(f"{path}: line {rejected.line[0]}: {CAUSES[rejected.cause[0]]}")
-        found.append(aliases[keep])
+    for part in read_aliases(path, encoding=encoding):
+        if len(part.rejected.line):
+            raise RequestError(f"{path}: line {part.rejected.line[0]}: {CAUSES[part.rejected.cause[0]]}")
+        found.append(part.aliases)
     return np.concatenate(found)
 
 

@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hub.append import Laid, append_records
+from hub.asked import Asked, Limit
 from hub.batch import Batch
 from hub.catalog import Catalog, DecisionTable
 from hub.errors import BusyError, HubError, RequestError, StorageError
@@ -81,7 +82,7 @@ class Parts:
 
     Attributes:
         catalog: the one in force now. now: seconds since 1970. day: the database of today's request ids, made.
-        flagged: everybody's flags in a snapshot.
+        flagged: everybody's flags in a snapshot. asked: who was asked about whom today.
         publish: makes everything that is durable answerable. wake: says which records were added.
     """
 
@@ -96,12 +97,13 @@ class Parts:
         clock: Callable[[], float],
         day: Callable[[int], str],
         flagged: Callable[[Snapshot], Flagged],
+        asked: Asked,
         publish: Callable[[], None],
         wake: Callable[[int, Laid], None],
     ) -> None:
         self.store, self.groups, self.periods = store, groups, periods
         self.catalog, self.now, self.clock, self.day = catalog, now, clock, day
-        self.flagged, self.publish, self.wake = flagged, publish, wake
+        self.flagged, self.asked, self.publish, self.wake = flagged, asked, publish, wake
 
 
 class Gatherer:
@@ -308,7 +310,19 @@ class Gatherer:
         parts = self._parts
         persons, resolved, screen = self._resolve(calls, columns)
         key = parts.periods.make(period_of(parts.now()))
-        return self._layer.lay(calls, columns, persons, resolved, screen, received_at, catalog, key)
+        try:
+            return self._layer.lay(calls, columns, persons, resolved, screen, received_at, catalog, key)
+        except BaseException:
+            parts.asked.give_up(calls[0].key)
+            raise
+
+    def _limit(self, calls: list[Call]) -> Limit:
+        """How many bodies may be asked; the rows of a group are settled under the name of its first call."""
+        questions = []
+        for call in calls:
+            assert call.table is not None
+            questions.append(((call.batch.inquiry.requester, tuple(call.table.items)), call.table.providers_max))
+        return Limit(self._parts.asked, calls[0].key, 0, questions, self._parts.now())
 
     def _resolve(
         self, calls: list[Call], columns: Columns
@@ -317,7 +331,7 @@ class Gatherer:
         wanted = (columns.status == Status.OK).view(np.uint8)
         requesters = [call.batch.requester for call in calls]
         with self._parts.store.snapshot() as snapshot:
-            screen = Screen(snapshot, self._parts.flagged(snapshot))
+            screen = Screen(snapshot, self._parts.flagged(snapshot), self._limit(calls))
             if len(set(requesters)) == 1:
                 one = resolve_aliases(
                     snapshot, requesters[0], columns.providers, columns.aliases, _ALONE, wanted=wanted
@@ -352,7 +366,9 @@ class Gatherer:
                 put_new_marks(commit, group.marks, group.laid.period, first)
         except BaseException:
             parts.groups.doubt()
+            parts.asked.give_up(group.calls[0].key)
             raise
+        parts.asked.settle(group.calls[0].key)
         formed.group = group
         # Before the calls leave ``_under_way``: the same request id must be found in one of the two.
         parts.groups.note(name, number, [call.key for call in group.calls])

@@ -38,6 +38,9 @@ HANDLE_BYTES = 18
 REQUESTER, PROVIDER = 1, 2
 """The sides of a record."""
 
+QUESTIONS = (int(Kind.INQUIRY), int(Kind.RELEASE))
+"""Kinds of records by which a provider is asked: they have two sides, marks and corrections of their own."""
+
 _BLOCK = struct.Struct("<QII")
 
 _NOT_REACHED = {
@@ -48,6 +51,7 @@ _NOT_REACHED = {
     Status.DENIED_ASSESSMENT,
     Status.DENIED_CONSENT,
     Status.DENIED_LIMITED,
+    Status.HELD,
 }
 """Outcomes of which the provider never heard: it is no party to such a record, and must not learn of it here."""
 

@@ -35,6 +35,8 @@ from hub.aliases import (
 )
 from hub.answers import Answering
 from hub.append import Grown, Laid, grow_tree
+from hub.asked import Asked, Limit
+from hub.askedlog import AskedLog
 from hub.authorise import authorise
 from hub.batch import Batch, Decided
 from hub.bodies import Bodies, Heads
@@ -69,6 +71,8 @@ from hub.periods import PeriodKeys, period_of, period_start
 from hub.permits import PermitNumbers, lapse_time
 from hub.provide import Provider
 from hub.record import Prepared, must_prepare_again, prepare_chunk, write_chunk
+from hub.releases import Releases
+from hub.releasing import Releasing
 from hub.requestgroups import RequestGroups
 from hub.requests import (
     File,
@@ -119,7 +123,7 @@ class RequestStatus(msgspec.Struct, frozen=True, kw_only=True):
     complete: bool
 
 
-class Hub(Acts, Exchanging, Flagging, Keeping, Lives, Locating, PayloadKeys):
+class Hub(Acts, Exchanging, Flagging, Keeping, Lives, Locating, PayloadKeys, Releasing):
     """An open hub folder. Made by :func:`open`; a context manager; may be used from several threads."""
 
     def __init__(
@@ -155,7 +159,9 @@ class Hub(Acts, Exchanging, Flagging, Keeping, Lives, Locating, PayloadKeys):
             wake=self._wake, answers_every_s=answers_every_s,
         )  # fmt: skip
         self._withholding = Withholding(self._office)
+        self._asked = Asked(AskedLog(self._store, self._periods, self._heads))
         self._corrections = Corrections(self._office, self._corrected)
+        self._releases = Releases(self._office, self._asked, self._corrected)
         exchange = self._exchange = Exchange(self._store, self._periods)
         numbers = PermitNumbers(self._store.keys)
         self._collector = Collector(self._office, exchange, numbers)
@@ -425,6 +431,7 @@ class Hub(Acts, Exchanging, Flagging, Keeping, Lives, Locating, PayloadKeys):
             clock=lambda: self._clock(),
             day=self._day,
             flagged=self._office.flagged.of,
+            asked=self._asked,
             publish=log.publish,
             wake=self._wake,
         )
@@ -449,7 +456,10 @@ class Hub(Acts, Exchanging, Flagging, Keeping, Lives, Locating, PayloadKeys):
         with self._store.snapshot() as snapshot:
             done = [True] if small is not None else chunks_done(snapshot, name, key, request)
         if not all(done):
-            self._record_chunks(batch, request, decided, name, key, done, progress)
+            try:
+                self._record_chunks(batch, request, decided, name, key, done, progress)
+            finally:
+                self._asked.give_up(request.inquiry)
         # Also where all chunks were there: the process before may have died between commit and head.
         self._published().publish()
         with self._store.snapshot() as snapshot:
@@ -501,14 +511,18 @@ class Hub(Acts, Exchanging, Flagging, Keeping, Lives, Locating, PayloadKeys):
                     progress(recorded)
         finally:
             for future in ahead:
-                future.cancel()
+                if not future.cancel():
+                    # What it counts as asked must be there when its caller gives it up.
+                    future.exception()
             growing.shutdown(wait=False, cancel_futures=True)
 
     def _prepare(self, batch: Batch, request: Request, decided: Decided, chunk: int) -> Prepared:
         rows = rows_of(request, chunk)
         providers, decision, going = batch.providers[rows], decided.decision[rows], None
         with self._store.snapshot() as snapshot:
-            screen = Screen(snapshot, self._office.flagged.of(snapshot))
+            question = (batch.inquiry.requester, tuple(decided.table.items)), decided.table.providers_max
+            limit = Limit(self._asked, request.inquiry, chunk, [question], self._now())
+            screen = Screen(snapshot, self._office.flagged.of(snapshot), limit)
             if batch.by_class:
                 day = day_of_inquiry(batch, request.received_at)
                 going = locate_rows(snapshot, batch, decided, rows, day, screen.flagged)
@@ -547,6 +561,7 @@ class Hub(Acts, Exchanging, Flagging, Keeping, Lives, Locating, PayloadKeys):
             first = write_chunk(commit, name, key, request, chunk, now, grown)
             if before_commit is not None:
                 before_commit(commit.state)
+        self._asked.settle(request.inquiry, chunk.number)
         self._wake(first, chunk.laid)
 
     def _wake(self, first: int | None = None, laid: Laid | None = None) -> None:

@@ -47,14 +47,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from hub.errors import StorageError
-from hub.periods import NONCE_BYTES, PeriodKey, PeriodKeys, period_name
+from hub.periods import NONCE_BYTES, OpenedKeys, PeriodKey, PeriodKeys, period_name
 from hub.sealed import unseal
 from hub.snapshot import Commit, Snapshot
 
@@ -167,6 +167,16 @@ def segment_key(provider: int, first: int) -> bytes:
     return provider.to_bytes(4, "big") + first.to_bytes(8, "big")
 
 
+def stretch(column: npt.NDArray[Any], first: int, below: int) -> tuple[int, int]:
+    """Where the values from ``first`` to before ``below`` stand in an ascending column.
+
+    The bounds take the column's type: with a plain int numpy would turn all of the column into another type first, and
+    64-bit numbers into floats that are not the same.
+    """
+    low, high = column.searchsorted(np.array((first, below), dtype=column.dtype)).tolist()
+    return low, high
+
+
 # -- reading
 
 
@@ -204,7 +214,17 @@ def parse_inbox(key: bytes, value: object) -> Inbox:
     return Inbox(int.from_bytes(key, "big"), int.from_bytes(body[:8], "little"), entries)
 
 
-def read_segment(snapshot: Snapshot, periods: PeriodKeys, provider: int, entry: np.void) -> PermitRows:
+def segment_period(snapshot: Snapshot, provider: int, first: int) -> int:
+    """The period under whose key a segment is encrypted.
+
+    Raises:
+        StorageError: it is damaged.
+    """
+    key = segment_key(provider, first)
+    return int.from_bytes(unseal(PERMITS, key, snapshot.get(PERMITS, key) or b"")[:2], "little")
+
+
+def read_segment(snapshot: Snapshot, periods: PeriodKeys | OpenedKeys, provider: int, entry: np.void) -> PermitRows:
     """The permits of a segment.
 
     Raises:

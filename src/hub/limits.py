@@ -110,8 +110,8 @@ PERMIT_DAYS_MAX = 28
 Retention counts on it as well, see ``INQUIRY_OPEN_DAYS_MAX``."""
 
 PROVIDERS_PER_PERSON_MAX = 3
-"""Providers that one inquiry may ask about one person where the catalog says nothing else: the present municipality,
-the one of 1 January and one more. Asking everybody where a person is known is no inquiry but a search."""
+"""Providers that a requester may ask about one person and item in a day where the catalog says nothing else: the
+present municipality, the one of 1 January and one more. Asking everybody where a person is known is a search."""
 
 FAN_OUT_PROVIDERS_MAX = 255
 """The most of them that the catalog may allow a procedure; it fits a byte."""
@@ -150,6 +150,13 @@ HOLD_YEARS_MAX = 10
 
 HOLD_GROUND_CHARS_MAX = 400
 HOLD_BY_CHARS_MAX = 100
+
+ASKED_BYTES_MAX = 1 << 29
+"""Memory of the tables of who was asked today: at most 4 bytes a person of the hub for a list of items of a requester.
+Beyond it the tables that were not used for longest leave, and are read from the log when they are needed."""
+
+ASKED_LISTS_MAX = 256
+"""Lists of items of one requester in a day that have a table: each is compared with those that share an item."""
 
 HISTORY_LIMIT_MAX = 1_000
 HISTORY_LIMIT = 100

@@ -30,7 +30,7 @@ _FEW = 64
 _OF_PERMIT = np.zeros(256, dtype=np.bool_)
 _OF_PERMIT[[Kind.PROVISION, Kind.LAPSE, Kind.RELEASE]] = True
 _FOLLOWS = np.zeros(256, dtype=np.bool_)
-_FOLLOWS[list(FOLLOWING)] = True
+_FOLLOWS[[*FOLLOWING, Kind.RELEASE]] = True
 
 
 class Told:

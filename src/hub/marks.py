@@ -33,8 +33,9 @@ What a history needs of a mark, its first sixteen bytes, is not encrypted; who, 
 
 A record is shown if neither side withholds it and, where its person is under a protection that covers it, every party
 to it has judged it under that protection; the provider is one unless the outcome is one of 1 to 7 (``handles.py``).
-What follows a record (corrections, provisions, lapses, releases) is
-shown with it or not at all; what follows an erased one is not shown, since its marks were erased with it.
+What follows a record (corrections, provisions, lapses) is
+shown with it or not at all; what follows an erased one is not shown, since its marks were erased with it. A release has
+marks of its own, and is shown only where the held record is shown too.
 """
 
 from __future__ import annotations
@@ -76,11 +77,13 @@ FOLLOWING = frozenset(
         int,
         (
             Kind.CORRECTION_ASKED, Kind.CORRECTION, Kind.CONFIRMATION,
-            Kind.PROVISION, Kind.LAPSE, Kind.RELEASE,
+            Kind.PROVISION, Kind.LAPSE,
         ),
     )
 )  # fmt: skip
-"""Kinds of records that go back to an inquiry, and are shown with it or not at all."""
+"""Kinds of records that go back to an inquiry or a release, and are shown with it or not at all.
+
+A release is none of them: its provider is a party to it and not to the held record, and may withhold it."""
 
 
 class Inside(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
@@ -268,7 +271,21 @@ class Visibility:
                 for key, value in zip(keys, values, strict=True)
             ]
         states = iter(marks)
-        return [root if root and self._may_be_shown(root, next(states), next(states)) else None for root in roots]
+        shown = [root if root and self._may_be_shown(root, next(states), next(states)) else None for root in roots]
+        return self._without_hidden_releases(shown)
+
+    def _without_hidden_releases(self, roots: list[Found | None]) -> list[Found | None]:
+        """Roots, but for releases of held records that may not be shown."""
+        released = [(at, one) for at, one in enumerate(roots) if one and int(one.row["kind"]) == Kind.RELEASE]
+        if released:
+            links = [_earlier(one.located.index, link_of(one.row)) for _, one in released]
+            places, located, rows = self._bodies.read_kept(links)
+            held = [Found(linked, row) for linked, row in zip(located, rows, strict=True)]
+            shown = dict(zip(places, self.roots(held), strict=True))
+            for place, (at, _) in enumerate(released):
+                if shown.get(place) is None:
+                    roots[at] = None
+        return roots
 
     def _follow(self, found: Sequence[Found]) -> list[Found | None]:
         """The records that these go back to, a link of all of them at a time: half of a history follows another."""

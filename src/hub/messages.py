@@ -40,6 +40,7 @@ class Status(IntEnum):
     SUSPENDED = 14
     MULTIPLE = 15
     HELD = 16
+    """Not asked: so many bodies were asked about the person that a second clerk has to give a reason (``release``)."""
     MANUAL = 17
     """The provider's side only: everybody else reads PENDING."""
 

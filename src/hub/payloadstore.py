@@ -21,14 +21,14 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from hub.errors import StorageError
 from hub.limits import PAYLOAD_DAYS
-from hub.periods import NONCE_BYTES, PeriodKey, PeriodKeys
+from hub.periods import NONCE_BYTES, OpenedKeys, PeriodKey, PeriodKeys
 from hub.sealed import unseal
 from hub.snapshot import Commit, Snapshot
 from hub.store import Store
@@ -53,7 +53,7 @@ class Packed(NamedTuple):
 class _Opened(NamedTuple):
     head: tuple[int, bytes, int]
     sizes: npt.NDArray[np.uint32]
-    begins: list[int]
+    begins: npt.NDArray[np.int64]
     content: bytes
 
     def __repr__(self) -> str:
@@ -87,7 +87,7 @@ def put_payloads(commit: Commit, first: int, packed: Packed | None) -> None:
 class PayloadReader:
     """Reads payloads of one snapshot by the records that brought them; keeps the last chunks open."""
 
-    def __init__(self, snapshot: Snapshot, periods: PeriodKeys) -> None:
+    def __init__(self, snapshot: Snapshot, periods: PeriodKeys | OpenedKeys) -> None:
         self._snapshot, self._periods = snapshot, periods
 
     def __repr__(self) -> str:
@@ -99,28 +99,33 @@ class PayloadReader:
         Raises:
             StorageError: a value is damaged.
         """
+        if not len(indexes):
+            return
         order = np.argsort(indexes)
         indexes, places = indexes[order], rows[order]
-        items = self._items(int(indexes[0]), int(indexes[-1])) if len(indexes) else []
-        for first, value in items:
-            opened = _open(self._periods, first, value)
+        items = self._items(int(indexes[0]), int(indexes[-1]))
+        bounds = [first for first, _ in items[1:]] + [int(indexes[-1]) + 1]
+        cuts = [0, *indexes.searchsorted(bounds).tolist()]
+        for (first, value), begin, end in zip(items, cuts, cuts[1:], strict=False):
+            # What nobody asks for is not decrypted.
+            opened = _open(self._periods, first, unseal(NAME, first.to_bytes(8, "big"), value)) if begin < end else None
             if opened is None:
                 continue
-            begin, end = np.searchsorted(indexes, (first, first + len(opened.sizes))).tolist()
-            position = indexes[begin:end] - first
-            sizes, begins, content = opened.sizes.tolist(), opened.begins, opened.content
-            for at, row in zip(position.tolist(), places[begin:end].tolist(), strict=True):
-                if sizes[at] != NO_PAYLOAD:
-                    out[row] = content[begins[at] : begins[at] + sizes[at]]
+            at = indexes[begin:end] - first
+            kept = (at < len(opened.sizes)) & (opened.sizes[np.minimum(at, len(opened.sizes) - 1)] != NO_PAYLOAD)
+            at, content = at[kept], opened.content
+            begins, ends = opened.begins[at].tolist(), (opened.begins[at] + opened.sizes[at]).tolist()
+            for row, low, high in zip(places[begin:end][kept].tolist(), begins, ends, strict=True):
+                out[row] = content[low:high]
 
-    def _items(self, first: int, last: int) -> list[tuple[int, bytes]]:
+    def _items(self, first: int, last: int) -> list[tuple[int, Any]]:
         found = self._snapshot.pages.at_or_before(NAME.encode(), first.to_bytes(8, "big"))
         low = first if found is None else int.from_bytes(found[0], "big")
         items = self._snapshot.items(NAME, low.to_bytes(8, "big"), (last + 1).to_bytes(8, "big"))
-        return [(int.from_bytes(key, "big"), unseal(NAME, key, value)) for key, value in items]
+        return [(int.from_bytes(key, "big"), value) for key, value in items]
 
 
-def _open(periods: PeriodKeys, first: int, body: bytes) -> _Opened | None:
+def _open(periods: PeriodKeys | OpenedKeys, first: int, body: bytes) -> _Opened | None:
     period, zero, nonce, at, n, zero_too = _HEAD.unpack_from(body)
     key = periods.of(period)
     if key is None:
@@ -133,7 +138,17 @@ def _open(periods: PeriodKeys, first: int, body: bytes) -> _Opened | None:
     ends = np.cumsum(lengths) + 4 * n
     if len(plain) != (int(ends[-1]) if n else 0):
         raise StorageError(f"payloads of records from {first}: expected as many bytes as their sizes say, got others")
-    return _Opened((period, nonce, at), sizes, (ends - lengths).tolist(), plain)
+    return _Opened((period, nonce, at), sizes, ends - lengths, plain)
+
+
+def payload_sizes(periods: PeriodKeys, key: bytes, value: object) -> tuple[int, npt.NDArray[np.uint32]] | None:
+    """(period, bytes of each record's payload) of a stored value; None where its period's key is gone.
+
+    Raises:
+        StorageError: it is damaged.
+    """
+    opened = _open(periods, int.from_bytes(key, "big"), unseal(NAME, key, value))
+    return None if opened is None else (opened.head[0], opened.sizes)
 
 
 def forget_payloads(commit: Commit, periods: PeriodKeys, indexes: npt.NDArray[np.int64]) -> None:
@@ -162,7 +177,7 @@ def forget_payloads(commit: Commit, periods: PeriodKeys, indexes: npt.NDArray[np
             continue
         kept = [
             opened.content[begin : begin + size]
-            for begin, size in zip(opened.begins, sizes.tolist(), strict=True)
+            for begin, size in zip(opened.begins.tolist(), sizes.tolist(), strict=True)
             if size != NO_PAYLOAD
         ]
         commit.put_sealed(NAME, name, _pack(key, sizes, b"".join(kept), opened.head[2]).value)

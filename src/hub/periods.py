@@ -105,6 +105,23 @@ def _stream(key: algorithms.AES, nonce: bytes, rows: Bytes) -> Bytes:
     return out[: rows.size].reshape(-1, 16)
 
 
+class OpenedKeys:
+    """Period keys as one reader finds them: each is asked of its file once, so that all it reads is of one state."""
+
+    def __init__(self, periods: PeriodKeys) -> None:
+        self._periods = periods
+        self._found: dict[int, PeriodKey | None] = {}
+
+    def __repr__(self) -> str:
+        return f"OpenedKeys({len(self._found)})"
+
+    def of(self, period: int) -> PeriodKey | None:
+        """The key of a period, or None where it has none (any more)."""
+        if period not in self._found:
+            self._found[period] = self._periods.of(period)
+        return self._found[period]
+
+
 class PeriodKeys:
     """The period keys of one folder."""
 

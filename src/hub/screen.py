@@ -6,6 +6,8 @@
 2. *Withheld.* New records of a person whom a party to them has flagged WITHHELD are withheld on that party's side from
    the beginning, with a mark as ``Hub.withhold`` makes it.
 
+3. *Held.* Who asks too many bodies about one person in a day has to give a reason first (``asked.py``).
+
 The same for chunks (``record.py``) and for groups of small inquiries (``group.py``). It is true of one snapshot only;
 :class:`Basis` says of which, and under the writer's lock what has moved since is done again: a flag counts for every
 row whose commit comes behind its own.
@@ -20,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from hub.asked import Limit
 from hub.flags import NAME, Flagged
 from hub.handles import PROVIDER, REQUESTER, reached
 from hub.marks import Marking, NewMark, prepare_marks
@@ -61,14 +64,15 @@ class Screen:
     """What one snapshot knows for the protection of persons.
 
     Attributes:
-        basis: what it is true of. flagged: everybody's flags.
+        basis: what it is true of. flagged: everybody's flags. limit: how many bodies may be asked.
     """
 
-    __slots__ = ("basis", "flagged")
+    __slots__ = ("basis", "flagged", "limit")
 
-    def __init__(self, snapshot: Snapshot, flagged: Flagged) -> None:
+    def __init__(self, snapshot: Snapshot, flagged: Flagged, limit: Limit) -> None:
         self.basis = Basis(snapshot.state.tables_commit, flagged.sum)
         self.flagged = flagged
+        self.limit = limit
 
     def __repr__(self) -> str:
         return f"Screen({self.flagged})"
@@ -91,6 +95,8 @@ class Screen:
         if manual is not None:
             # Only rows that the law allows are resolved at their provider, so none that is denied comes here.
             status[manual & (status == Status.NO_ALIAS_AT_PROVIDER)] = Status.OK
+        # Behind it: a row that is held must be one whether the body knows the person or not.
+        self.limit.hold(which, providers, persons, status)
         return status
 
     def marks(

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hub.bodies import ROW, Bodies, Chunk, Fields, KeyGoneError
-from hub.inbox import Indexes, Outcomes, Part, PermitRows, join, word
+from hub.inbox import Indexes, Outcomes, Part, PermitRows, join, stretch, word
 from hub.messages import Kind, Status
 from hub.snapshot import Snapshot
 from hub.tlog.entry import decode_shared, unsupervise
@@ -81,6 +81,12 @@ def read_chunks(snapshot: Snapshot, bodies: Bodies, first: int, below: int) -> I
             continue
         yield chunk, rows.view(ROW)[:, 0]
         first = chunk.first + chunk.rows
+
+
+def read_changes(snapshot: Snapshot, bodies: Bodies, first: int, below: int) -> Iterator[Changes]:
+    """What the chunks from ``first`` on, to before ``below``, do to the inboxes; see :func:`read_chunks`."""
+    for chunk, table in read_chunks(snapshot, bodies, first, below):
+        yield changes_of(chunk.first, chunk.fields, table)
 
 
 def changes_of(first: int, fields: Fields, table: Rows) -> Changes:
@@ -254,7 +260,7 @@ class Tail:
             return join([])
         several = []
         for one in found.bulk:
-            begin, end = np.searchsorted(one.indexes, (first, below)).tolist()
+            begin, end = stretch(one.indexes, first, below)
             if begin < end:
                 several.append(
                     PermitRows(one.indexes[begin:end], one.persons[begin:end], one.which[begin:end], one.parts)
@@ -288,7 +294,7 @@ class Tail:
             return
         first, last = int(indexes[0]), int(indexes[-1])
         for links, ends in found.bulk:
-            begin, end = np.searchsorted(links, (first, last + 1)).tolist()
+            begin, end = stretch(links, first, last + 1)
             if begin == end:
                 continue
             place = np.searchsorted(indexes, links[begin:end])
@@ -302,6 +308,21 @@ class Tail:
                     outcomes.words[row], outcomes.released[row] = one
             return
         for link, (ended, released) in found.small.items():
-            row = int(np.searchsorted(indexes, link))
+            row, _ = stretch(indexes, link, link)
             if row < len(indexes) and int(indexes[row]) == link:
                 outcomes.words[row], outcomes.released[row] = ended, released
+
+    def end_from(self, provider: int, first: int, outcomes: Outcomes) -> None:
+        """Enter what became of a provider's permits from this index on, each at its index - first."""
+        found = self._ended.get(provider)
+        if found is None:
+            return
+        below = first + len(outcomes.words)
+        for links, ends in found.bulk:
+            low, high = stretch(links, first, below)
+            place = (links[low:high] - np.uint64(first)).astype(np.intp)
+            outcomes.words[place] = ends.words[low:high]
+            outcomes.released[place] = ends.released[low:high]
+        for link, (word_of_end, released) in found.small.items():
+            if first <= link < below:
+                outcomes.words[link - first], outcomes.released[link - first] = word_of_end, released

@@ -2,8 +2,8 @@
 
 Order: the environment's pages (``_walk.pyx``: page numbers, kinds, bounds, keys' order, free list against reachable
 pages), sealed values and their sums, alias blocks and theirs; then from the bodies every entry, leaf, node, the root,
-the head and whatever else was signed and kept; then the index against the bodies, and marks, corrections and flags
-against their events and records.
+the head and whatever else was signed and kept; then the index against the bodies, marks, corrections and flags
+against their events and records, and the inboxes against the records that they follow from (``inboxcheck.py``).
 """
 
 from __future__ import annotations
@@ -29,10 +29,12 @@ from hub.errors import StorageError, TamperError
 from hub.flagcheck import check_flags
 from hub.held import check_held
 from hub.holds import HoldKeys
+from hub.inboxcheck import check_inboxes, check_payload_values
 from hub.log import Log, StoredTree
 from hub.markcheck import check_links, check_marks
 from hub.messages import Kind
 from hub.periods import PeriodKeys, period_name
+from hub.releases import check_releases
 from hub.runcheck import check_blocks, check_runs
 from hub.runs import read_runs
 from hub.sealed import unseal, value_sum
@@ -137,6 +139,8 @@ class Verifier:
         self._try(self._check_run_blocks)
         self._try(self._check_marks)
         self._try(self._check_flags)
+        self._try(lambda: check_inboxes(self._store, self._periods))
+        self._try(lambda: check_payload_values(self._store, self._periods))
         self._try(self._check_erasures)
         self._try(lambda: check_held(self._store, self._hold_keys))
         return Report(problems=tuple(self._problems[:PROBLEMS_MAX]), records=self._records, blocks=self._blocks)
@@ -152,7 +156,7 @@ class Verifier:
         names = [
             "meta", "changes", "pending", "catalogs", "nodes", "checkpoints", "marks", "corrections", "events",
             "erasures", "holds", "held", "flagged", "payloadkeys", "holders", "wanted", "tickets",
-            "inbox", "inboxes", "permits", "outcomes", "manual", "payloads",
+            "inbox", "inboxes", "permits", "outcomes", "manual", "payloads", "released",
         ]  # fmt: skip
         days = (self._store.request_database(day, create=False) for day in sorted(self._store.request_days()))
         names += [name for name in days if name is not None]
@@ -378,6 +382,7 @@ class Verifier:
     def _check_marks(self) -> None:
         with self._store.snapshot() as snapshot:
             check_marks(snapshot, self._office)
+            check_releases(self._office, snapshot)
 
     def _check_flags(self) -> None:
         with self._store.snapshot() as snapshot:

@@ -27,7 +27,18 @@ from hub.errors import RequestError
 from hub.events import NAME as EVENTS
 from hub.events import EventKind, Told, last_number, put_event
 from hub.flags import FlaggedCache
-from hub.handles import REQUESTER, PartyRecord, Stood, find_handle, make_handle, read_stood, sides_of, stood, tell
+from hub.handles import (
+    QUESTIONS,
+    REQUESTER,
+    PartyRecord,
+    Stood,
+    find_handle,
+    make_handle,
+    read_stood,
+    sides_of,
+    stood,
+    tell,
+)
 from hub.history import find_records, person_keys
 from hub.limits import ANSWERS_EVERY_S, GROUND_CHARS_MAX, OPERATOR_CHARS_MAX
 from hub.marks import (
@@ -49,7 +60,7 @@ from hub.marks import (
     read_protection,
     read_state,
 )
-from hub.messages import Aliases, Kind
+from hub.messages import Aliases
 from hub.periods import PeriodKeys
 from hub.requestgroups import RequestGroups
 from hub.snapshot import Commit, Snapshot
@@ -125,7 +136,7 @@ class Office:
         return put_event(commit, period, index, self.vault.encrypt(EVENTS, period, event))
 
     def records_of(self, snapshot: Snapshot, person: int, since: float | None, until: float | None) -> Iterator[Stood]:
-        """The inquiries about a person in a range of time, newest first."""
+        """The questions about a person in a range of time, newest first."""
         bodies = self.bodies(snapshot)
         keys = person_keys(self.periods, person)
         low = None if since is None else max(since, -(2.0**62))
@@ -134,7 +145,7 @@ class Office:
             for one in batch:
                 record = stood(one.located, one.row)
                 if (
-                    record.kind == Kind.INQUIRY
+                    record.kind in QUESTIONS
                     and (low is None or record.requested_at >= low)
                     and (high is None or record.requested_at < high)
                 ):
@@ -231,7 +242,7 @@ class Withholding:
         with office.store.snapshot() as snapshot:
             record = office.read(snapshot, index)
             sides = sides_of(catalog, record, catalog.institution(code).number)
-            if record.kind != Kind.INQUIRY or not sides:
+            if record.kind not in QUESTIONS or not sides:
                 raise RequestError("handle: expected a record of an inquiry that it is a party to, got another")
             key = person_key(snapshot, office.keys, record.person)
             protection = read_protection(snapshot, office.vault, key)

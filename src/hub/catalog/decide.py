@@ -87,7 +87,7 @@ class DecisionTable:
         of_institution: uint16[highest number + 1]; number 0 has ``NO_ENTRY``.
         items, role, on_behalf_of: what records store of every row.
         permit_days: days that a permit of this procedure waits for its provider's answer.
-        providers_max: providers that one inquiry of this procedure may ask about one person.
+        providers_max: different providers that one requester may ask about one person and item in a day.
         valid_from, valid_until: the table holds from the first to before the second, in seconds since 1970.
     """
 

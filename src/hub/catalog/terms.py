@@ -1,4 +1,4 @@
-"""The terms of an exchange: how long a permit waits, and how many providers one inquiry may ask about one person.
+"""The terms of an exchange: how long a permit waits, and how many providers may be asked about one person in a day.
 
 A line is for one procedure, or for ``*``, every procedure that no line names. Without either the defaults of
 ``limits.py`` hold.
@@ -20,7 +20,8 @@ class Term(msgspec.Struct, frozen=True, array_like=True):
     Attributes:
         procedure: its id; ``*`` is every procedure that no line names.
         permit_days: days that a permit waits for its provider's answer, 1 to ``PERMIT_DAYS_MAX``.
-        providers_per_person_max: providers that one inquiry may ask about one person, 1 to ``FAN_OUT_PROVIDERS_MAX``.
+        providers_per_person_max: different providers that one requester may ask about one person and item in a day, 1
+            to ``FAN_OUT_PROVIDERS_MAX``.
     """
 
     procedure: str

@@ -104,7 +104,7 @@ def _add(commands: Any, name: str, told: str, epilog: str) -> argparse.ArgumentP
     return parser
 
 
-def _take_record(arguments: argparse.Namespace) -> tuple[str, Any]:
+def take_record(arguments: argparse.Namespace) -> tuple[str, Any]:
     """The folder and the handle of the record."""
     arguments.word_names = () if arguments.handle is not None else ("REQUEST_ID", "ROW")
     folder, words = take_folder(arguments)
@@ -123,7 +123,7 @@ def _take_day(name: str, text: str) -> dt.date:
 
 def run_withhold(arguments: argparse.Namespace) -> int:
     """Withhold one record."""
-    folder, handle = _take_record(arguments)
+    folder, handle = take_record(arguments)
     until = _take_day("--until", arguments.until)
     with hub.open(folder) as h:
         h.withhold(
@@ -136,7 +136,7 @@ def run_withhold(arguments: argparse.Namespace) -> int:
 
 def run_lift(arguments: argparse.Namespace) -> int:
     """Lift the mark of one record, or ask for it as the first of two clerks."""
-    folder, handle = _take_record(arguments)
+    folder, handle = take_record(arguments)
     with hub.open(folder) as h:
         lifted = h.lift(
             handle, institution=arguments.institution, requester=arguments.requester, clerk=arguments.clerk,
@@ -148,7 +148,7 @@ def run_lift(arguments: argparse.Namespace) -> int:
 
 def run_correct(arguments: argparse.Namespace) -> int:
     """Decide on a correction."""
-    folder, handle = _take_record(arguments)
+    folder, handle = take_record(arguments)
     with hub.open(folder) as h:
         made = h.correct(
             handle, arguments.reason, arguments.section, institution=arguments.institution,

@@ -228,13 +228,14 @@ def spell_verified(verified: VerifiedRecord) -> str:
     shared, row = verified.shared, verified.row
     asked = shared.requester + (f" (on behalf of {shared.on_behalf_of})" if shared.on_behalf_of else "")
     outcome = STATUS_WORDS[Status(row.outcome)] if row.outcome in set(Status) else f"status {row.outcome}"
+    provider = f"institution number {row.provider}" if row.provider else "no institution"
     if row.provided_at:
         outcome += f", {_spell_seconds(row.provided_at)}"
     about = {True: "it is about the person of the disclosure key", None: "whose record it is was not asked"}
     lines = [
         f"in the log: entry {verified.index:,} of {verified.checkpoint.size:,} in {verified.checkpoint.origin}",
         about[verified.subject_fits],
-        f"{_spell_seconds(row.requested_at)}  {asked} asked institution number {row.provider}",
+        f"{_spell_seconds(row.requested_at)}  {asked} asked {provider}",
         f"  about    {'、'.join(shared.items)}, of the {shared.role}",
         f"  for      {shared.procedure}, by {shared.section}",
         f"  basis    {shared.legal_basis}",
