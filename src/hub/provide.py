@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from hub.append import order_by_chance
 from hub.ends import Ends, FlagsMovedError, append_ends
 from hub.errors import RequestError
 from hub.exchange import Exchange, Seen, State
@@ -280,22 +281,28 @@ def _turn(given: Given, rows: npt.NDArray[np.bool_], outcome: Status) -> Given:
 
 
 def _split(rows: npt.NDArray[np.intp], payloads: list[bytes | None] | None) -> list[npt.NDArray[np.intp]]:
-    """Rows in chunks of one transaction each."""
-    if payloads is None:
-        return [rows[start : start + ROWS_PER_CHUNK] for start in range(0, len(rows), ROWS_PER_CHUNK)]
-    if None in payloads:
-        every = np.fromiter((0 if one is None else len(one) for one in payloads), np.int64, len(payloads))
-    else:
-        every = np.fromiter(map(len, payloads), np.int64, len(payloads))  # type: ignore[arg-type]
-    sizes = np.cumsum(every[rows])
-    if len(rows) <= ROWS_PER_CHUNK and (not len(rows) or sizes[-1] <= PAYLOAD_BYTES_PER_COMMIT_MAX):
+    """Rows in chunks of one transaction each; where there are several, chance puts them together.
+
+    In the provider's order they would tell who sees the indexes of the records as well, the portal, in which part of
+    that order each permit stands.
+    """
+    sizes = np.zeros(0, np.int64)
+    if payloads is not None and None in payloads:
+        sizes = np.fromiter((0 if one is None else len(one) for one in payloads), np.int64, len(payloads))
+    elif payloads is not None:
+        sizes = np.fromiter(map(len, payloads), np.int64, len(payloads))  # type: ignore[arg-type]
+    if len(rows) <= ROWS_PER_CHUNK and (payloads is None or sizes[rows].sum() <= PAYLOAD_BYTES_PER_COMMIT_MAX):
         return [rows] if len(rows) else []
+    rows = rows[order_by_chance(len(rows))]
+    upto = None if payloads is None else np.cumsum(sizes[rows])
     chunks = []
     start = 0
     while start < len(rows):
-        before = int(sizes[start - 1]) if start else 0
-        end = int(np.searchsorted(sizes, before + PAYLOAD_BYTES_PER_COMMIT_MAX, side="right"))
-        end = min(max(end, start + 1), start + ROWS_PER_CHUNK)
-        chunks.append(rows[start:end])
+        end = min(start + ROWS_PER_CHUNK, len(rows))
+        if upto is not None:
+            before = int(upto[start - 1]) if start else 0
+            fitting = int(np.searchsorted(upto, before + PAYLOAD_BYTES_PER_COMMIT_MAX, side="right"))
+            end = min(end, max(fitting, start + 1))
+        chunks.append(np.sort(rows[start:end]))
         start = end
     return chunks
