@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import NoReturn
 
-from hub.commands import acquire, bench, catalog, flag, history, inquire, keep, keys, marks, retain, tlog
+from hub.commands import acquire, bench, catalog, exchange, flag, history, inquire, keep, keys, marks, retain, tlog
 from hub.errors import HubError, StorageError, TamperError
 
 EXIT_DONE, EXIT_FOUND, EXIT_REQUEST, EXIT_STORAGE, EXIT_STOPPED = 0, 1, 2, 3, 130
@@ -35,6 +35,9 @@ A day with the hub:
   hub acquire linkage nenkin codes.csv --out aliases.csv  give an institution its aliases
   hub inquire linkage ask.csv --requester nenkin --procedure 19-8/73/75.3 --item 市町村民税 \\
       --role 納付義務者 --section 年金給付課 --id tax-2026 --out answers.csv
+  hub collect linkage 131016 --out permits.csv            what a municipality is asked
+  hub provide linkage 131016 provided.csv                 what it answers
+  hub answers linkage nenkin tax-2026 --out data.csv      what came back
   hub history linkage --alias 8d0c...                     what a citizen sees
   hub verify record.tlog-proof --key log.key              what anybody can check
   hub tlog export linkage /srv/www/log                    the log for those who check it
@@ -64,7 +67,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="hub", description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("--version", action="version", version=f"hub {_version()}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
-    for module in (keep, catalog, acquire, inquire, history, marks, flag, retain, tlog, keys, bench):
+    for module in (keep, catalog, acquire, inquire, exchange, history, marks, flag, retain, tlog, keys, bench):
         module.add_commands(commands)
     return parser
 

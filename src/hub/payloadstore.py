@@ -102,8 +102,10 @@ class PayloadReader:
         order = np.argsort(indexes)
         indexes, places = indexes[order], rows[order]
         items = self._items(int(indexes[0]), int(indexes[-1])) if len(indexes) else []
-        for first, value in items:
-            opened = _open(self._periods, first, value)
+        # One at a time: all of them may be far more than memory.
+        for key, value in items:
+            first = int.from_bytes(key, "big")
+            opened = _open(self._periods, first, unseal(NAME, key, value))
             if opened is None:
                 continue
             begin, end = np.searchsorted(indexes, (first, first + len(opened.sizes))).tolist()
@@ -113,11 +115,10 @@ class PayloadReader:
                 if sizes[at] != NO_PAYLOAD:
                     out[row] = content[begins[at] : begins[at] + sizes[at]]
 
-    def _items(self, first: int, last: int) -> list[tuple[int, bytes]]:
+    def _items(self, first: int, last: int) -> list[tuple[bytes, object]]:
         found = self._snapshot.pages.at_or_before(NAME.encode(), first.to_bytes(8, "big"))
         low = first if found is None else int.from_bytes(found[0], "big")
-        items = self._snapshot.items(NAME, low.to_bytes(8, "big"), (last + 1).to_bytes(8, "big"))
-        return [(int.from_bytes(key, "big"), unseal(NAME, key, value)) for key, value in items]
+        return self._snapshot.items(NAME, low.to_bytes(8, "big"), (last + 1).to_bytes(8, "big"))
 
 
 def _open(periods: PeriodKeys, first: int, body: bytes) -> _Opened | None:

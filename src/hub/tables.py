@@ -41,6 +41,9 @@ ENCODINGS = ("auto", "utf-8", "utf-8-sig", "cp932")
 ARROW_SUFFIXES = (".parquet", ".arrow", ".feather")
 BLOCK_BYTES = 1 << 22
 ROWS_PER_BLOCK = 1 << 16
+CELLS_BYTES_MAX = 1 << 24
+"""Characters that the rows of a piece of a result take, each as wide as the widest of its column: short rows go out
+65,536 at a time, and of payloads of 64 KiB 190."""
 LINE_CHARS_MAX = 1 << 20
 """No line of a CSV is longer: a file without line ends is refused, not read into memory."""
 
@@ -65,14 +68,23 @@ class Block(NamedTuple):
 
 
 def open_table(
-    path: str | os.PathLike[str], required: Sequence[str], optional: Sequence[str], encoding: str = "auto"
+    path: str | os.PathLike[str],
+    required: Sequence[str],
+    optional: Sequence[str],
+    encoding: str = "auto",
+    *,
+    rows: int = ROWS_PER_BLOCK,
 ) -> Table:
-    """Open a CSV, Parquet or Arrow file by its suffix and check its columns and, of a CSV, all of its text."""
+    """Open a CSV, Parquet or Arrow file by its suffix and check its columns and, of a CSV, all of its text.
+
+    Args:
+        rows: of a block of a Parquet or Arrow file, at most; a CSV's blocks are of ``BLOCK_BYTES``.
+    """
     path = Path(path)
     if not path.is_file():
         raise RequestError(f"{path}: expected a file" + ("" if path.exists() else ", found nothing"))
     if path.suffix.lower() in ARROW_SUFFIXES:
-        return ArrowTable(path, required, optional)
+        return ArrowTable(path, required, optional, rows)
     if encoding not in ENCODINGS:
         raise RequestError(f"encoding: expected one of {', '.join(ENCODINGS)}, got {encoding}")
     return CsvTable(path, required, optional, encoding)
@@ -152,10 +164,12 @@ class CsvTable(Table):
         while True:
             lines: list[int] = []
             rows: list[list[str]] = []
+            chars = 0
             for line, row in records:
                 lines.append(line)
                 rows.append(row)
-                if len(rows) == ROWS_PER_BLOCK:
+                chars += sum(map(len, row))
+                if len(rows) == ROWS_PER_BLOCK or chars >= BLOCK_BYTES:
                     break
             if not rows:
                 return
@@ -294,8 +308,8 @@ def _pyarrow() -> Any:
 class ArrowTable(Table):
     """A Parquet or Arrow (Feather 2, IPC file) file of text columns; a row's line is its number."""
 
-    def __init__(self, path: Path, required: Sequence[str], optional: Sequence[str]) -> None:
-        self.path = path
+    def __init__(self, path: Path, required: Sequence[str], optional: Sequence[str], rows: int) -> None:
+        self.path, self._rows = path, rows
         self._arrow = _pyarrow()
         try:
             if path.suffix.lower() == ".parquet":
@@ -327,11 +341,11 @@ class ArrowTable(Table):
     def _batches(self) -> Iterator[Any]:
         try:
             if self.path.suffix.lower() == ".parquet":
-                yield from self._file.iter_batches(ROWS_PER_BLOCK)
+                yield from self._file.iter_batches(self._rows)
             else:
                 for i in range(self._file.num_record_batches):
                     batch = self._file.get_batch(i)
-                    yield from (batch.slice(at, ROWS_PER_BLOCK) for at in range(0, batch.num_rows, ROWS_PER_BLOCK))
+                    yield from (batch.slice(at, self._rows) for at in range(0, batch.num_rows, self._rows))
         except (self._arrow.ArrowException, OSError):
             raise RequestError(f"{self.path}: broken {self.path.suffix[1:]} file") from None
 
@@ -389,12 +403,20 @@ class TableWriter:
                 self._write_arrow(columns)
                 return
             for first in range(0, column_rows(columns[0]), ROWS_PER_BLOCK):
-                part = [column_part(column, first, first + ROWS_PER_BLOCK) for column in columns]
-                self._file.write(encode_csv(part, self._encoding))
+                self._write_csv([column_part(column, first, first + ROWS_PER_BLOCK) for column in columns])
         except UnicodeEncodeError:
             raise RequestError(f"{self.path}: a text has no form in {self._encoding}: write utf-8") from None
         except OSError as error:
             raise _named(error, self.path) from None
+
+    def _write_csv(self, columns: Sequence[Column]) -> None:
+        """Rows in pieces in which they take no more room than is good, see ``CELLS_BYTES_MAX``."""
+        count = column_rows(columns[0])
+        if count > 1 and count * sum(map(_widest, columns)) > CELLS_BYTES_MAX:
+            for first, stop in ((0, count // 2), (count // 2, count)):
+                self._write_csv([column_part(column, first, stop) for column in columns])
+        else:
+            self._file.write(encode_csv(columns, self._encoding))
 
     def _write_arrow(self, columns: Sequence[Column]) -> None:
         arrays = [_arrow_array(self._arrow, column) for column in columns]
@@ -419,6 +441,7 @@ class TableWriter:
                 os.fsync(self._file.fileno())
                 self._file.close()
                 os.replace(self._temporary, self.path)
+                _sync_folder(self.path.parent)
         except OSError as error:
             raise _named(error, self.path) from None
         finally:
@@ -426,6 +449,22 @@ class TableWriter:
                 self._file.close()
             with suppress(FileNotFoundError):
                 os.unlink(self._temporary)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new name in a folder durable."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _widest(column: Column) -> int:
+    """Characters of a column's widest text; 0 of one that has no texts."""
+    if isinstance(column, Digits | np.ndarray):
+        return 0
+    return max(map(len, column.names if isinstance(column, Choices) else column), default=0)
 
 
 def _named(error: OSError, path: Path) -> OSError:
