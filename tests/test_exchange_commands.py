@@ -413,6 +413,52 @@ def test_a_wrong_request_is_one_line_and_changes_nothing(desk: Exchange, words: 
     assert not (desk.folder / "o.csv").exists()
 
 
+# Sealed
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_sealed_answers_are_opened_by_the_key_and_by_nothing_else(desk: Exchange, suffix: str) -> None:
+    keys = [desk.folder / name for name in ("nenkin.key", "other.key")]
+    public, other = (desk.run("key", "new", path)[1].strip() for path in keys)
+    desk.run("key", "register", desk.hub, "nenkin", public)
+    permits = [row["permit"] for row in desk.collect()]
+    source = desk.answer_file([f"{permits[0]},PROVIDED,,{text(b'tax')}", f"{permits[1]},EMPTY,,"])
+    assert desk.provide()[0] == 1
+    assert desk.rejected() == [("2", "payload: expected one sealed to the requester's key, got another")]
+    sealed = desk.folder / f"sealed.{suffix}"
+    assert desk.run("key", "seal", source, other, "--out", sealed)[0] == 0
+    assert desk.run("provide", desk.hub, CITY, sealed)[0] == 1
+    status, told, _ = desk.run("key", "seal", source, public, "--out", sealed)
+    assert (status, told) == (0, f"{sealed}: 2 rows, 1 payloads sealed\n")
+    assert desk.run("provide", desk.hub, CITY, sealed)[0] == 0
+    data, opened = desk.folder / f"data.{suffix}", desk.folder / "opened.csv"
+    desk.run("answers", desk.hub, "nenkin", "tax", "--out", data)
+    assert desk.run("key", "open", data, keys[0], "--out", opened)[0] == 0
+    assert [row["payload"] for row in read(opened) if row["payload"]] == [text(b"tax")]
+    assert [row["status"] for row in read(opened)] == [row["status"] for row in desk.answers()[1]]
+    assert opened.stat().st_mode & 0o777 == 0o600
+    status, told, _ = desk.run("key", "open", data, keys[1], "--out", opened)
+    assert (status, len(read(opened))) == (1, ASKED)
+    assert [row["cause"] for row in read(desk.folder / "data.rejected.csv")] == [
+        "payload: expected one sealed to this key, got another"
+    ]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["seal", "{file}", "12", "--out", "{folder}/o.csv"], ["seal", "{file}", "zz", "--out", "{folder}/o.csv"],
+        ["seal", "{file}", "00" * 32, "--out", "{folder}/o.csv"], ["open", "{file}", "{file}", "--out", "{folder}/o"],
+        ["open", "{file}", "{folder}/none.key", "--out", "{folder}/o.csv"],
+    ],
+)  # fmt: skip
+def test_a_key_that_is_none_opens_and_seals_nothing(desk: Exchange, words: list[str]) -> None:
+    file = desk.answer_file([])
+    status, told, err = desk.run("key", *(word.format(file=file, folder=desk.folder) for word in words))
+    assert (status, told, len(err.splitlines())) == (2, "", 1)
+    assert not (desk.folder / "o.csv").exists()
+
+
 def test_a_permit_number_is_sixteen_digits_there_and_back() -> None:
     numbers = np.array([0, 1, 0x0123456789ABCDEF, 2**64 - 1], np.uint64)
     lines = b"".join(bytes(row).hex().encode() + b"\n" for row in permit_column(numbers))

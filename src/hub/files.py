@@ -34,6 +34,7 @@ from hub.columns import (
 from hub.errors import RequestError
 from hub.limits import CASE_CHARS_MAX, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_PER_COMMIT_MAX, ROWS_PER_CHUNK
 from hub.messages import REFUSALS, Aliases, Reason, Status
+from hub.payloads import DATA_BYTES_MAX
 from hub.tables import Block, Table, TableWriter, open_table
 
 PART_ROWS = 1 << 20
@@ -64,11 +65,14 @@ CAUSES = (
     "permit: has lapsed",
     "permit: was answered otherwise before",
     "payload: expected one sealed to the requester's key, got another",
+    "payload: expected one sealed to this key, got another",
+    f"payload: expected base64 of at most {DATA_BYTES_MAX} bytes",
 )
 """Why a line was rejected, numbered from 0."""
 COLUMNS, CODE, ALIAS, PROVIDER, CASE, CONSENT, PERMIT, OUTCOME, REASON, PAYLOAD = range(10)
 UNFIT = {"unknown": 10, "lapsed": 11, "answered": 12, "payload": 13}
 """The same of lines of the right shape that the hub does not take, by the cause of a ``RowsError``."""
+SEALED, DATA = 14, 15
 
 
 class Rejected(NamedTuple):

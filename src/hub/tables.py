@@ -74,17 +74,19 @@ def open_table(
     encoding: str = "auto",
     *,
     rows: int = ROWS_PER_BLOCK,
+    integers: Sequence[str] = (),
 ) -> Table:
     """Open a CSV, Parquet or Arrow file by its suffix and check its columns and, of a CSV, all of its text.
 
     Args:
         rows: of a block of a Parquet or Arrow file, at most; a CSV's blocks are of ``BLOCK_BYTES``.
+        integers: columns that may be numbers in such a file; they become text.
     """
     path = Path(path)
     if not path.is_file():
         raise RequestError(f"{path}: expected a file" + ("" if path.exists() else ", found nothing"))
     if path.suffix.lower() in ARROW_SUFFIXES:
-        return ArrowTable(path, required, optional, rows)
+        return ArrowTable(path, required, optional, rows, integers)
     if encoding not in ENCODINGS:
         raise RequestError(f"encoding: expected one of {', '.join(ENCODINGS)}, got {encoding}")
     return CsvTable(path, required, optional, encoding)
@@ -94,6 +96,7 @@ class Table:
     """What all kinds of file have in common."""
 
     path: Path
+    names: list[str]
     rows_max: int
 
     def blocks(self) -> Iterator[Block]:
@@ -129,7 +132,7 @@ class CsvTable(Table):
         header = next(iter(reader), None)
         if header is None:
             raise RequestError(f"{path}: expected a first line with the columns, found an empty file")
-        self._names = self._order(header[1], required, optional)
+        self.names = self._order(header[1], required, optional)
         self._plain = plain
         if not plain:
             # Broken quotes must show before the first row is recorded.
@@ -153,10 +156,10 @@ class CsvTable(Table):
 
     def _cut(self, data: bytes, line: int) -> Block:
         lines = find_lines(data, self.encoding)
-        cells, whole = split_lines(lines, len(self._names))
+        cells, whole = split_lines(lines, len(self.names))
         blank = lines.start == lines.end
         numbers = np.arange(line, line + len(blank))
-        return Block(dict(zip(self._names, cells, strict=True)), numbers, blank, whole & ~blank)
+        return Block(dict(zip(self.names, cells, strict=True)), numbers, blank, whole & ~blank)
 
     def _quoted_blocks(self) -> Iterator[Block]:
         records = self._reader()
@@ -173,11 +176,11 @@ class CsvTable(Table):
                     break
             if not rows:
                 return
-            count = len(self._names)
+            count = len(self.names)
             whole = [len(row) == count for row in rows]
             columns = {
                 name: cells_of_texts([row[i] if ok else "" for row, ok in zip(rows, whole, strict=True)])
-                for i, name in enumerate(self._names)
+                for i, name in enumerate(self.names)
             }
             blank = np.array([not row for row in rows])
             yield Block(columns, np.array(lines, np.int64), blank, np.array(whole))
@@ -308,7 +311,9 @@ def _pyarrow() -> Any:
 class ArrowTable(Table):
     """A Parquet or Arrow (Feather 2, IPC file) file of text columns; a row's line is its number."""
 
-    def __init__(self, path: Path, required: Sequence[str], optional: Sequence[str], rows: int) -> None:
+    def __init__(
+        self, path: Path, required: Sequence[str], optional: Sequence[str], rows: int, integers: Sequence[str]
+    ) -> None:
         self.path, self._rows = path, rows
         self._arrow = _pyarrow()
         try:
@@ -322,18 +327,19 @@ class ArrowTable(Table):
                 self.rows_max = sum(self._file.get_batch(i).num_rows for i in batches)
         except (self._arrow.ArrowException, OSError):
             raise RequestError(f"{path}: expected a {path.suffix[1:]} file, found something else") from None
-        self._names = self._order(schema.names, required, optional)
+        self.names = self._order(schema.names, required, optional)
         types = self._arrow.types
-        for name, field in zip(self._names, schema, strict=True):
+        for name, field in zip(self.names, schema, strict=True):
             kind = field.type.value_type if types.is_dictionary(field.type) else field.type
-            if not (types.is_string(kind) or types.is_large_string(kind)):
+            fits = types.is_string(kind) or types.is_large_string(kind)
+            if not (fits or (name in integers and types.is_integer(kind))):
                 raise RequestError(f"{path}: column {name}: expected text, got {field.type}")
 
     def blocks(self) -> Iterator[Block]:
         row = 1
         for batch in self._batches():
             if batch.num_rows:
-                columns = dict(zip(self._names, map(self._cells, batch.columns), strict=True))
+                columns = dict(zip(self.names, map(self._cells, batch.columns), strict=True))
                 numbers = np.arange(row, row + batch.num_rows)
                 yield Block(columns, numbers, np.zeros(batch.num_rows, np.bool_), np.ones(batch.num_rows, np.bool_))
                 row += batch.num_rows
