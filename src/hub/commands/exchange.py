@@ -31,7 +31,7 @@ ANSWER_COLUMNS = ("row", "status", "reason", "payload")
 
 INQUIRIES_SHOWN = 20
 
-ANSWERS_ROWS_MIN, ANSWERS_ROWS_MAX = 1 << 10, 1 << 20
+ANSWERS_ROWS_MIN, ANSWERS_ROWS_MAX = 1 << 9, 1 << 20
 ANSWERS_BYTES = 1 << 26
 """Rows are read so many at a time that, if their payloads are as long as those before, they take about 64 MiB."""
 
@@ -319,6 +319,7 @@ def run_answers(arguments: argparse.Namespace) -> int:
                         result.write(answer_columns(found, row))
                         counts.update(dict(enumerate(np.bincount(found.status).tolist())))
                         row += len(found)
+                        del found
                         progress(row - 1)
                         stopping.check()
             waiting = counts[Status.PENDING] + counts[Status.HELD]
@@ -370,10 +371,12 @@ def read_parts(h: hub.Hub, requester: str, request_id: str, rows: int) -> Iterat
     first, limit = 0, ANSWERS_ROWS_MIN
     while first < rows:
         found = h.answers(requester, request_id, first=first, limit=limit)
-        yield found
         first += len(found)
         size = sum(len(one) for one in found.payloads if one is not None)
         fitting = ANSWERS_BYTES * len(found) // max(size, 1)
+        yield found
+        # Before the next part is read; whoever takes it must let go of it as well.
+        del found
         # Not at once: the rows behind may have longer ones.
         limit = max(ANSWERS_ROWS_MIN, min(fitting, 16 * limit, ANSWERS_ROWS_MAX))
 
