@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -457,6 +458,16 @@ def test_a_key_that_is_none_opens_and_seals_nothing(desk: Exchange, words: list[
     status, told, err = desk.run("key", *(word.format(file=file, folder=desk.folder) for word in words))
     assert (status, told, len(err.splitlines())) == (2, "", 1)
     assert not (desk.folder / "o.csv").exists()
+
+
+def test_the_example_of_the_documentation_prints_what_it_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = (Path(__file__).parents[1] / "docs" / "exchange.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", document, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(example, {})
+    assert capsys.readouterr().out.splitlines() == re.findall(r"print\(.*\) +# (.*)", example)
 
 
 def test_a_permit_number_is_sixteen_digits_there_and_back() -> None:
