@@ -240,6 +240,25 @@ def test_lapsed_permits_are_set_aside_all_at_once(desk: Exchange, monkeypatch: p
     assert {row["status"] for row in desk.answers()[1]} == {"LAPSED", "UNKNOWN_ALIAS"}
 
 
+def test_an_error_of_rows_names_all_of_them_and_changes_nothing(desk: Exchange) -> None:
+    with hub.open(desk.hub) as h:
+        (permits,) = h.collect(CITY)
+        h.register_key("nenkin", hub.new_payload_key()[1])
+        sealed = hub.seal_payload(h.payload_key("nenkin") or b"", b"tax")
+        for numbers, payloads, cause in (
+            (permits.permit ^ np.array([0, 1] * (ASKED // 2), np.uint64), [sealed] * ASKED, "unknown"),
+            (permits.permit, [sealed, b"tax"] * (ASKED // 2), "payload"),
+        ):
+            with pytest.raises(hub.errors.RowsError) as error:
+                h.provide(CITY, numbers, hub.Status.PROVIDED, payloads)
+            assert (error.value.rows, error.value.cause) == (list(range(1, ASKED, 2)), cause)
+        h.provide(CITY, permits.permit[::2], hub.Status.EMPTY)
+        with pytest.raises(hub.errors.RowsError) as error:
+            h.provide(CITY, permits, hub.Status.NO_RECORD)
+        assert (error.value.rows, error.value.cause) == (list(range(0, ASKED, 2)), "answered")
+        assert sum(map(len, h.collect(CITY))) == ASKED // 2
+
+
 def test_payloads_of_the_longest_are_taken_and_one_byte_more_is_not(desk: Exchange) -> None:
     permits = [row["permit"] for row in desk.collect()]
     data = bytes(range(256)) * (PAYLOAD_BYTES_MAX // 256)
