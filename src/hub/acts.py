@@ -125,7 +125,7 @@ class Acts(ABC):
         return self._withholding.unprotect(institution, self._pseudonym(code), clerk, second_clerk)
 
     def unjudged(self, institution: str, *, limit: int = HISTORY_LIMIT_MAX) -> list[tuple[bytes, PartyRecord]]:
-        """Records of protected persons that wait for this institution's judgement: handle and record."""
+        """Records of protected persons that wait for this institution's judgement, by handle: handle and record."""
         check_after(0, limit, HISTORY_LIMIT_MAX)
         return self._withholding.unjudged(institution, limit)
 

@@ -1,7 +1,7 @@
 """Append records to the log: everything that does not depend on their place in it beforehand, the rest under the lock.
 
 Whatever leaves a record goes through here: an inquiry's chunks (``record.py``), corrections, erasures. Records that are
-appended together stand in the order of their person keys.
+appended together stand in the order of their person keys, those of one person in an order of chance.
 """
 
 from __future__ import annotations
@@ -94,10 +94,32 @@ def make_fields(
     )
 
 
+def order_by_chance(rows: int) -> npt.NDArray[np.uint32]:
+    """uint32[rows]: an order that nobody can foresee."""
+    return _core.order_by_key(np.frombuffer(os.urandom(8 * rows), np.uint64))
+
+
+def order_by_person(person_keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint32]:
+    """uint32[N]: records in the order of their person keys, those of one person in any order.
+
+    In the order in which they came, records of one person would tell who sees their indexes, the portal, in which order
+    the requester has the rows; and so of two persons who are asked about at the same providers, whose row is whose.
+    """
+    order = _core.order_by_key(person_keys)
+    keys = person_keys[order]
+    again = np.flatnonzero(keys[1:] == keys[:-1])
+    if len(again):
+        # Few of a chunk mostly: only they are put in another order.
+        at = np.union1d(again, again + 1)
+        chance = np.frombuffer(os.urandom(8 * len(at)), np.uint64)
+        order[at] = order[at[np.lexsort((chance, keys[at]))]]
+    return order
+
+
 def order_rows(rows: npt.NDArray[np.void], key: PeriodKey) -> tuple[npt.NDArray[np.void], npt.NDArray[np.uint64]]:
     """Rows (``ROW``[N]) in the order of their person keys, and those keys."""
     person_keys = key.person_keys(np.ascontiguousarray(rows["person"]))
-    order = _core.order_by_key(person_keys)
+    order = order_by_person(person_keys)
     return rows[order], person_keys[order]
 
 

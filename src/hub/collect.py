@@ -1,9 +1,12 @@
 """A provider's inbox -> its permits, in batches, in an order of the provider's own.
 
 A stretch of the log at a time, sorted by permit number: an order that says nothing about the log's, nor about another
-provider's. A cursor names the stretch and the last number handed out, encrypted for the provider (AES-256-GCM under own
-key "inbox-cursors"): nonce 12 ‖ (u64 first, u64 below, u64 number, little endian) ‖ tag 16, as 104 hex digits. What is
-in front of a cursor is handed out again only without it.
+provider's. Stretches end between two chunks: within one, two providers, or one and the portal, would learn in which
+part of it a permit stands, and the order of a chunk is that of persons, the same for all of them.
+
+A cursor names the stretch and the last number handed out, encrypted for the provider (AES-256-GCM under own key
+"inbox-cursors"): nonce 12 ‖ (u64 first, u64 below, u64 number, little endian) ‖ tag 16, as 104 hex digits. What is in
+front of a cursor is handed out again only without it.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from hub.inbox import Part, PermitRows, stretch
 from hub.limits import COLLECT_ROWS_MAX
 from hub.messages import PermitInquiry, Permits
 from hub.permits import PermitNumbers
+from hub.snapshot import Snapshot
 from hub.tlog.entry import decode_shared
 from hub.withholding import Office
 from hub.workers import Workers
@@ -96,7 +100,7 @@ class Collector:
             for entry in inbox.entries[stretch(inbox.entries["last"], begin, begin)[0] :]:
                 waiting += int(entry["open"])
                 if waiting >= limit:
-                    place.below = int(entry["last"]) + 1
+                    place.below = _chunk_end(state.snapshot, int(entry["last"]))
                     break
         found = state.between(inbox, place.first, place.below, waiting=True)
         rows, numbers, aliases, by_clerk = self._held(state, provider, found, manual)
@@ -213,3 +217,8 @@ class Collector:
         except (ValueError, TypeError, InvalidTag, struct.error):
             raise RequestError("after: expected a cursor of this institution's permits, got something else") from None
 
+
+def _chunk_end(snapshot: Snapshot, index: int) -> int:
+    """Where the chunk of a record ends."""
+    following = snapshot.items("records", (index + 1).to_bytes(8, "big"), limit=1)
+    return int.from_bytes(following[0][0], "big") if following else snapshot.state.records

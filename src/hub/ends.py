@@ -13,8 +13,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from hub import _core
-from hub.append import Laid, append_records, lay_records, make_fields
+from hub.append import Laid, append_records, lay_records, make_fields, order_by_person
 from hub.bodies import ROW
 from hub.errors import StorageError
 from hub.events import EventKind, Told
@@ -116,7 +115,7 @@ def _prepare(office: Office, ends: Ends) -> _Chunk:
         moments.append(-(-now // every) * every if is_late else 0)
     fields = make_fields(shared, times, [(ends.clerk, None)], moments)
     person_keys = key.person_keys(ends.persons)
-    order = _core.order_by_key(person_keys)
+    order = order_by_person(person_keys)
     laid = lay_records(fields, table[order], person_keys[order], office.keys, key)
     payloads = None if ends.payloads is None else list(map(ends.payloads.__getitem__, order.tolist()))
     packed = None if payloads is None else pack_payloads(key, payloads, now)

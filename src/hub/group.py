@@ -17,9 +17,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from hub import _core
 from hub.aliases import NOBODY
-from hub.append import Laid, lay_records
+from hub.append import Laid, lay_records, order_by_person
 from hub.batch import Batch
 from hub.bodies import ROW, Fields, supervise
 from hub.catalog import Catalog, DecisionTable
@@ -179,7 +178,7 @@ class GroupLayer:
         status = screen.statuses(_questions(calls), columns.call, columns.providers, persons, status)
         known = np.flatnonzero(persons != NOBODY)
         person_keys = key.person_keys(persons[known])
-        order = _core.order_by_key(person_keys)
+        order = order_by_person(person_keys)
         place = known[order]
         # Of each call the decisions that its records have, in the order of the calls.
         names = columns.call[place] << 16 | columns.decision[place]

@@ -16,9 +16,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from hub import _core
 from hub.aliases import NOBODY
-from hub.append import Grown, Laid, append_records, lay_records, make_fields
+from hub.append import Grown, Laid, append_records, lay_records, make_fields, order_by_person
 from hub.batch import Batch, Decided, Destinations, Resolution
 from hub.bodies import ROW, Fields
 from hub.catalog import DecisionTable
@@ -85,7 +84,7 @@ def prepare_chunk(
     status = screen.statuses([question], None, providers, resolution.persons, status)
     known = np.flatnonzero(resolution.persons != NOBODY)
     person_keys = key.person_keys(resolution.persons[known])
-    order = _core.order_by_key(person_keys)
+    order = order_by_person(person_keys)
     place = known[order]
     stored = status | NO_RECORD_BIT
     stored[known] = status[known]

@@ -7,6 +7,7 @@ two clerks. Every change is one durable transaction together with its event; the
 from __future__ import annotations
 
 import datetime as dt
+import heapq
 import unicodedata
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -373,9 +374,14 @@ class Withholding:
 
     def unjudged(self, institution: str, limit: int) -> list[tuple[bytes, PartyRecord]]:
         """See ``Hub.unjudged``."""
+        number = self._office.catalog().institution(institution).number
+        # By handle, an order of its own for each party: that of the protections is the same for all of them, and would
+        # let two join their aliases of protected persons. So all of them are looked at, for a few as well.
+        return heapq.nsmallest(limit, self._waiting(number), key=lambda entry: entry[0])
+
+    def _waiting(self, number: int) -> Iterator[tuple[bytes, PartyRecord]]:
+        """What waits for an institution's judgement, by protection."""
         office = self._office
-        number = office.catalog().institution(institution).number
-        found: list[tuple[bytes, PartyRecord]] = []
         for key, value in self._stored(PERSON):
             protection = parse_protection(key, value, office.vault)
             if not protection.on:
@@ -390,10 +396,7 @@ class Withholding:
                     if any(judged != protection.number for _, judged in states):
                         entries = self._entry(snapshot, number, record)[:1]
                         # Of whom it does not know a provider has not heard, see ``screen.py``, and must not hear here.
-                        found += [one for one in entries if REQUESTER in sides or any(one[1].alias)]
-                    if len(found) >= limit:
-                        return found
-        return found
+                        yield from (one for one in entries if REQUESTER in sides or any(one[1].alias))
 
     def _person_of(self, snapshot: Snapshot, protection: Protection) -> int | None:
         if not count_aliases(snapshot, RESIDENT_CODES):

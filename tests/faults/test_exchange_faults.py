@@ -1,7 +1,8 @@
 """The exchange failed and killed at every step: each row in one state, each change recorded once, and all goes on.
 
-A process asks in bulk and small, collects, answers, sorts in, lets lapse and fetches (``trades.py``), in many small
-transactions. Each of its durable calls is failed once, in one way by turns; with ``HUB_EVERY_STEP=1`` in every way.
+A process asks in bulk and small, collects, answers, sorts in, lets lapse and fetches (``exchange_life.py``), in many
+small transactions. Each of its durable calls is failed once, in one way by turns; with ``HUB_EVERY_STEP=1`` in every
+way.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import exchange_life as lives
 import pytest
-import trades
+from exchange_life import Desk, LifeClock
 from nursery import Nursery
 from proof import COUNTED, DONE, FAILED, FRAME, STARTED, STOPPED
 from test_kill import WAIT_S, hear_until
-from trades import Desk, TradeClock
 
 import hub
 import iolog
@@ -36,7 +37,7 @@ CALL_S_MAX = 120
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    for (module, name), value in trades.SMALL.items():
+    for (module, name), value in lives.SMALL.items():
         monkeypatch.setattr(module, name, value)
 
 
@@ -48,7 +49,7 @@ class Bench:
         self.root, self.past, self.past_desk = place / "root", place / "past", place / "past-desk"
         self.root.mkdir()
         self.past_desk.mkdir()
-        trades.prepare(self.past, self.past_desk)
+        lives.prepare(self.past, self.past_desk)
         self.folder, self.desk = self.root / "hub", place / "desk"
 
     def begin(self) -> None:
@@ -62,12 +63,12 @@ class Bench:
             shutil.copy(default_head(self.past), default_head(self.folder))
 
     def job(self, first: int, fail: str) -> dict[str, object]:
-        return {"job": "trades", "folder": str(self.folder), "desk": str(self.desk), "first": first, "fail": fail}
+        return {"job": "life", "folder": str(self.folder), "desk": str(self.desk), "first": first, "fail": fail}
 
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    return Bench(tmp_path_factory.mktemp("trades"))
+    return Bench(tmp_path_factory.mktemp("lives"))
 
 
 @pytest.fixture(scope="module")
@@ -97,11 +98,11 @@ def live(bench: Bench, nursery: Nursery, fail: str) -> tuple[int, list[int], int
 
 def go_on(bench: Bench, done: int) -> None:
     """Reopened, the folder is between two steps, and everything that is left can be done."""
-    clock, desk = TradeClock(), Desk(bench.desk)
-    clock.step = min(done, trades.STEPS - 1)
+    clock, desk = LifeClock(), Desk(bench.desk)
+    clock.step = min(done, lives.STEPS - 1)
     with hub.open(bench.folder, clock=clock) as h:
-        trades.check_between(h, desk, done)
-        trades.finish(h, desk, clock, done)
+        lives.check_between(h, desk, done)
+        lives.finish(h, desk, clock, done)
 
 
 @pytest.mark.preload
@@ -111,7 +112,7 @@ def test_every_call_of_an_exchange_failed_leaves_each_row_in_one_state(
     print(f"HUB_FAULT_SEED={SEED}")
     rng = random.Random(SEED)
     done, heard, calls = live(bench, recorded, "any * 1000000 EIO before")
-    assert (done, heard) == (trades.STEPS, [STARTED, DONE] * trades.STEPS + [COUNTED])
+    assert (done, heard) == (lives.STEPS, [STARTED, DONE] * lives.STEPS + [COUNTED])
     assert calls >= 60
     go_on(bench, done)
     chosen = [(call, way) for call in range(1, calls + 1) for way in WAYS]
@@ -144,7 +145,7 @@ def test_an_exchange_survives_30_kills(bench: Bench, nursery: Nursery) -> None:
         bench.begin()
         heard: list[int] = []
         with nursery.start(**bench.job(0, "")) as child:
-            for _ in range(rng.randint(1, trades.STEPS)):
+            for _ in range(rng.randint(1, lives.STEPS)):
                 heard += hear_until(child, None, STARTED, WAIT_S)
             heard += hear_until(child, None, 0, rng.uniform(0, 0.02))
             child.kill()

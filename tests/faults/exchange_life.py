@@ -1,4 +1,4 @@
-"""An exchange, step by step: what a child does to a folder, and what must be true wherever it stopped.
+"""The life of an exchange, step by step: what a child does to a folder, and what must be true wherever it stopped.
 
 The town keeps the permits that it collected in files of its own, as an institution does: what it answered once it can
 say again.
@@ -69,7 +69,7 @@ def make_small() -> None:
         setattr(module, name, value)
 
 
-class TradeClock:
+class LifeClock:
     """The clock at a step: the permits lapse at one of them."""
 
     def __init__(self) -> None:
@@ -82,7 +82,7 @@ class TradeClock:
 def prepare(folder: Path, desk: Path) -> None:
     """A folder in which everybody is known, and what the two institutions know."""
     codes = [f"{10**9 + person:011}" for person in range(PERSONS)]
-    with hub.open(folder, create=True, clock=TradeClock()) as h:
+    with hub.open(folder, create=True, clock=LifeClock()) as h:
         town = h.catalog.institutions("市町村長")[0].code
         own, theirs = (h.acquire(code, codes).aliases for code in ("nenkin", town))
     known = {"town": town, "own": own.tobytes().hex(), "theirs": theirs.tobytes().hex()}
@@ -213,7 +213,7 @@ def check_log(h: hub.Hub) -> Counter[int]:
     return kinds
 
 
-def finish(h: hub.Hub, desk: Desk, clock: TradeClock, done: int) -> None:
+def finish(h: hub.Hub, desk: Desk, clock: LifeClock, done: int) -> None:
     """Do the rest, beginning with the step that may have been under way, and compare the end."""
     for step in range(done, STEPS):
         clock.step = step
