@@ -143,7 +143,9 @@ def _begin(snapshot: Snapshot, inboxes: _Inboxes, manual: Sums, erased: int) -> 
             low = place.first + place.rows
         else:
             high = place.first
-    return max(min(begin, low), erased)
+    begin = max(min(begin, low), erased)
+    # From the beginning of a chunk on: that is how the log is read.
+    return begin if begin >= snapshot.state.records else read_place(snapshot, begin).first
 
 
 # -- what the inboxes say
