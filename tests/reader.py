@@ -75,6 +75,10 @@ def _answer(h: hub.Hub, question: dict[str, Any]) -> Any:
         return h.check_blocks()
     if ask == "history":
         return [record.index for record in h.history(question["alias"], limit=1000).records]
+    if ask == "answers":
+        answers = h.answers(question["requester"], question["request_id"])
+        payloads = [None if one is None else one.hex() for one in answers.payloads]
+        return [answers.status.tolist(), answers.reason.tolist(), payloads, answers.complete]
     if ask == "acquire":
         acquired = h.acquire(question["institution"], question["codes"])
         return [acquired.aliases.tobytes().hex(), acquired.status.tolist()]
@@ -95,7 +99,9 @@ def _serve() -> None:
         answer: dict[str, Any] = {"answer": None}
         try:
             if question["ask"] == "open":
-                h = hub.open(question["folder"], **question.get("options", {"readonly": True}))
+                now = question.get("now")
+                clock = {} if now is None else {"clock": lambda now=now: now}
+                h = hub.open(question["folder"], **question.get("options", {"readonly": True}), **clock)
             elif question["ask"] == "close":
                 if h is not None:
                     h.close()

@@ -24,7 +24,7 @@ from hub import _core
 from hub.aliases import find_aliases
 from hub.errors import RequestError
 from hub.exchange import Exchange, Open, State
-from hub.inbox import Part, PermitRows, read_manual, stretch
+from hub.inbox import Part, PermitRows, stretch
 from hub.limits import COLLECT_ROWS_MAX
 from hub.messages import PermitInquiry, Permits
 from hub.permits import PermitNumbers
@@ -142,7 +142,7 @@ class Collector:
         """bool[N]: whether a clerk has to decide."""
         flagged = self._office.manual_anywhere(state.snapshot, rows.persons)
         by_clerk = np.zeros(len(rows.indexes), np.bool_) if flagged is None else flagged.copy()
-        asked = read_manual(state.snapshot, provider)
+        asked = state.manual(provider)
         if asked:
             by_clerk |= np.isin(rows.indexes, np.array(sorted(asked), dtype=np.uint64))
         return by_clerk

@@ -141,6 +141,9 @@ class Deliverer:
             StorageError: a chunk or a segment is damaged, or the disk failed; nothing of the step was kept.
         """
         with self._store.snapshot() as snapshot:
+            # An inbox that is not found would be begun anew, and what it had be lost.
+            for name in (INBOX, INBOXES):
+                self._store.compare_sum(snapshot, name)
             mark = read_mark(snapshot)
             records = snapshot.state.records
             delivered = read_delivered(snapshot)
@@ -313,7 +316,7 @@ def _enter(
     low, high = stretch(links, int(indexes[0]), int(indexes[-1]) + 1)
     links, words, released = links[low:high], words[low:high], released[low:high]
     place = np.searchsorted(indexes, links)
-    if (indexes[place] != links).any() or state.words[place].any():
+    if (indexes[place] != links).any() or state.words[place].any() or (links[1:] == links[:-1]).any():
         raise StorageError("inbox: expected ends of open permits in the log, got another")
     state.words[place], state.released[place] = words, released
 

@@ -25,6 +25,9 @@ from hub.deliver import all_inboxes
 from hub.errors import RequestError
 from hub.inbox import (
     ENTRY,
+    INBOX,
+    INBOXES,
+    MANUAL,
     Inbox,
     Indexes,
     Outcomes,
@@ -34,8 +37,10 @@ from hub.inbox import (
     join,
     read_delivered,
     read_inbox,
+    read_manual,
     read_outcomes,
     read_segment,
+    segment_key,
     stretch,
 )
 from hub.messages import Kind
@@ -96,9 +101,15 @@ class Exchange:
 
     @contextlib.contextmanager
     def state(self) -> Iterator[State]:
-        """The newest state, held until the block ends."""
+        """The newest state, held until the block ends.
+
+        Raises:
+            StorageError: an inbox is damaged or missing: what it had would be no one's permit any more.
+        """
         with self._store.snapshot() as snapshot:
-            yield State(snapshot, OpenedKeys(self._periods), self._lock, self._tail_of(snapshot))
+            for name in (INBOX, INBOXES):
+                self._store.compare_sum(snapshot, name)
+            yield State(self._store, snapshot, OpenedKeys(self._periods), self._lock, self._tail_of(snapshot))
 
     def note(self, first: int, fields: Fields, table: npt.NDArray[np.void]) -> None:
         """Say that a chunk of records is durable: where it follows what was read, it is not read again.
@@ -129,10 +140,12 @@ class Exchange:
 class State:
     """The permits as of one snapshot; ends that came behind it may already be seen."""
 
-    def __init__(self, snapshot: Snapshot, periods: OpenedKeys, lock: threading.RLock, tail: Tail) -> None:
+    def __init__(
+        self, store: Store, snapshot: Snapshot, periods: OpenedKeys, lock: threading.RLock, tail: Tail
+    ) -> None:
         self.snapshot = snapshot
         self.periods = periods
-        self._lock, self._tail = lock, tail
+        self._store, self._lock, self._tail = store, lock, tail
 
     def __repr__(self) -> str:
         return "State()"
@@ -140,6 +153,27 @@ class State:
     def inbox(self, provider: int) -> Inbox:
         """A provider's inbox."""
         return read_inbox(self.snapshot, provider)
+
+    def manual(self, provider: int) -> set[int]:
+        """Indexes of the permits that a provider answered MANUAL and that have not ended.
+
+        Raises:
+            StorageError: one is damaged or missing: a machine's answer would take a clerk's place.
+        """
+        self._store.compare_sum(self.snapshot, MANUAL)
+        return read_manual(self.snapshot, provider)
+
+    def manual_among(self, provider: int, indexes: Indexes) -> set[int]:
+        """Of these permits (uint64[N]) those that were answered MANUAL, as :meth:`manual`."""
+        self._store.compare_sum(self.snapshot, MANUAL)
+        low, high = segment_key(provider, 0), segment_key(provider + 1, 0)
+        if not self.snapshot.items(MANUAL, low, high, limit=1):
+            return set()
+        return {
+            index
+            for index in indexes.tolist()
+            if self.snapshot.get(MANUAL, segment_key(provider, index)) is not None
+        }
 
     def between(self, inbox: Inbox, first: int, below: int, *, waiting: bool, due: int | None = None) -> Open:
         """The permits of a provider whose records have an index in this range, in the order of the log.

@@ -270,7 +270,10 @@ def read_outcomes(snapshot: Snapshot, provider: int, entry: np.void) -> Outcomes
     body = unseal(OUTCOMES, key, value)
     if len(body) != 12 * n:
         raise StorageError(f"{OUTCOMES}: expected {12 * n} bytes, got {len(body)}")
-    return Outcomes(np.frombuffer(body, np.uint64, n), np.frombuffer(body, np.uint32, n, 8 * n))
+    words = np.frombuffer(body, np.uint64, n)
+    if np.count_nonzero(words == 0) != int(entry["open"]):
+        raise StorageError(f"{OUTCOMES}: expected as many open permits as the inbox counts, got another number")
+    return Outcomes(words, np.frombuffer(body, np.uint32, n, 8 * n))
 
 
 def read_manual(snapshot: Snapshot, provider: int) -> set[int]:

@@ -9,7 +9,6 @@ import numpy as np
 
 from hub.ends import Ends, append_ends, join_ends
 from hub.exchange import Exchange
-from hub.inbox import read_manual
 from hub.limits import ROWS_PER_CHUNK
 from hub.messages import Kind, Status
 from hub.tlog.entry import decode_shared
@@ -59,7 +58,7 @@ class Lapser:
         with self._exchange.state() as state:
             inbox, records = state.inbox(provider), state.snapshot.state.records
             found = state.between(inbox, 0, records, waiting=True, due=now)
-            manual = np.array(sorted(read_manual(state.snapshot, provider)), dtype=np.uint64)
+            manual = np.array(sorted(state.manual(provider)), dtype=np.uint64)
         deadlines = np.array([part.deadline for part in found.rows.parts], dtype=np.int64)
         at = np.flatnonzero(deadlines[found.rows.which] <= now)[:most] if len(deadlines) else np.empty(0, np.intp)
         parts = list(found.rows.parts)

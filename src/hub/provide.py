@@ -153,7 +153,7 @@ class Provider:
             given = _screen(flagged, provider, seen, parts, given, clerk)
             self._check_payloads(state, seen, parts, given)
             fresh = self._check_open(state, seen, given, now, indexes)
-            manual = self._manual(state, provider, indexes)
+            manual = state.manual_among(provider, indexes)
         rows = np.flatnonzero(fresh & (given.outcomes != Status.MANUAL))
         by_clerk = np.isin(indexes, np.array(sorted(manual), dtype=np.uint64)) if manual else None
         for some in _split(rows, given.payloads):
@@ -237,17 +237,6 @@ class Provider:
             if bad is not None:
                 row = rows[bad]
                 raise RequestError(f"payloads: expected them sealed to the requester's key, got another in row {row}")
-
-    def _manual(self, state: State, provider: int, indexes: npt.NDArray[np.uint64]) -> set[int]:
-        """Of these permits those that were answered MANUAL."""
-        low, high = segment_key(provider, 0), segment_key(provider + 1, 0)
-        if not state.snapshot.items(MANUAL, low, high, limit=1):
-            return set()
-        return {
-            index
-            for index in indexes.tolist()
-            if state.snapshot.get(MANUAL, segment_key(provider, index)) is not None
-        }
 
     def _ask_clerk(self, provider: int, indexes: list[int], manual: set[int]) -> None:
         """Note which permits a clerk must decide."""

@@ -9,7 +9,8 @@ over the socket, with the job's own pipe passed along, so that a kill costs mill
 * ``hold``: open a folder and keep it until killed;
 * ``faulty``: one operation of a plan with a fault in force (under the recorder), again when that is said to be safe;
 * ``lives``: a life of aliases from where its journal is, to ``stop`` or until killed, perhaps with a fault in force;
-* ``steps``: open, operations of a plan with exports and merges between, with a fault in force all the while.
+* ``steps``: open, operations of a plan with exports and merges between, with a fault in force all the while;
+* ``life``: open, the steps of an exchange (``exchange_life.py``), with a fault in force or until killed.
 
 Started as ``python child.py - JOB FD``: one job in this process, frames go to the descriptor.
 """
@@ -31,6 +32,7 @@ from typing import Any
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import exchange_life
 import lives
 import proof
 
@@ -62,6 +64,8 @@ def run_job(job: dict[str, Any], fd: int, catalog: hub.Catalog) -> None:
             Steps(job, plan, lambda frame: os.write(fd, frame)).run()
         case "lives":
             run_lives(job, lambda frame: os.write(fd, frame))
+        case "life":
+            run_life(job, lambda frame: os.write(fd, frame))
         case "create":
             os.write(fd, proof.frame(proof.STARTED))
             hub.open(job["folder"], create=True).close()
@@ -211,6 +215,35 @@ class Steps:
             safe = error.retry_safe
         assert safe is False, "expected no write after a failed sync"
         self._send(proof.frame(proof.REFUSED))
+
+
+def run_life(job: dict[str, Any], send: Callable[[bytes], Any]) -> None:
+    """The steps of an exchange from ``first`` on; after a failure the same again, reopened where that is needed."""
+    exchange_life.make_small()
+    shim = ctypes.CDLL(None) if job["fail"] else None
+    clock, desk = exchange_life.LifeClock(), exchange_life.Desk(Path(job["desk"]))
+    clock.step = job["first"]
+    assert shim is None or shim.iolog_fail(job["fail"].encode()) == 0
+    h: hub.Hub | None = None
+    for step in range(job["first"], exchange_life.STEPS):
+        send(proof.frame(proof.STARTED, step))
+        clock.step = step
+        for tries in range(3):
+            try:
+                h = h or hub.open(job["folder"], clock=clock)
+                exchange_life.perform(h, desk, step)
+                break
+            except hub.errors.StorageError as error:
+                assert tries < 2, "expected one fault to fail a step no more than twice"
+                send(proof.frame(proof.FAILED if error.retry_safe else proof.STOPPED))
+            if h is not None and h._store.broken:
+                h.close()
+                h = None
+        send(proof.frame(proof.DONE, step))
+    assert h is not None
+    h.close()
+    if shim is not None:
+        send(proof.frame(proof.COUNTED, shim.iolog_seen()))
 
 
 def wait_for_merges(h: hub.Hub) -> None:
