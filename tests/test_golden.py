@@ -12,13 +12,16 @@ from typing import Any
 
 import pytest
 import xxhash
+from nacl.public import PrivateKey, SealedBox
 
-from second_reader import DERIVED, Damaged, Reader, Values, load
+from second_basics import Damaged, Values
+from second_exchange import answers, collected, cursor_of
+from second_reader import DERIVED, Reader, load
 
 REPOSITORY = Path(__file__).parents[1]
 GOLDEN = REPOSITORY / "tests" / "data" / "store"
 TOLD: dict[str, Any] = json.loads((GOLDEN / "told.json").read_text(encoding="utf-8"))
-TOWN = "131016"
+TOWN, VILLAGE = "131016", "011002"
 ANSWERED = ("received_at", "status", "rule", "reason", "holders")
 BY_CLASS = "january/class"
 
@@ -94,10 +97,12 @@ def check(databases: dict[str, Values]) -> None:
     asked = TOLD["answers"][BY_CLASS]
     assert asked["status"] == [0, 3, 15, 0, 3, 1, 0, 0, 0]
     assert asked["holders"] == [[2, ["131016", "011002"]]]
-    january = ("january", "january/withheld", "january/flagged", BY_CLASS)
+    january = ("january", "january/withheld", "january/flagged", BY_CLASS, "prompt", "last")
+    tables[VILLAGE] = {bytes.fromhex(alias): struct.pack("<I", person) for alias, person in TOLD["village"].items()}
     for request_id in ("december/1", "december/2", "alone", *together, *january):
         told = TOLD["answers"][request_id]
         found = reader.answer("nenkin", request_id)
+        del found["records"]
         assert found["digest"] == reader.request_digest(told)
         assert {**found, "digest": None} == {**{name: told[name] for name in ANSWERED}, "digest": None}
         if request_id == BY_CLASS:
@@ -107,11 +112,37 @@ def check(databases: dict[str, Values]) -> None:
             if person is None:
                 assert status == 1
                 continue
-            there = provider in tables and person in reader.tables[reader.numbers[provider], 1]
+            known = tables[provider].values() if provider in tables else ()
+            there = person in known
             assert (status == 0) == (there or (request_id == "january/flagged" and person in manual))
     for request_id in ("may", "whole", "all", "again"):
         # Kept for thirty days only.
         assert reader.answer("nenkin", request_id) is None
+    check_exchange(reader)
+
+
+def check_exchange(reader: Reader) -> None:
+    """Compare what is stored of the exchange with what requesters and providers were told."""
+    now = TOLD["now"]
+    found = {request_id: answers(reader, "nenkin", request_id, now) for request_id in TOLD["answers"]}
+    assert {name: one for name, one in found.items() if one is not None} == TOLD["answered"]
+    for institution, lists in TOLD["collected"].items():
+        number, end = reader.numbers[institution], len(reader.records)
+        places = [cursor_of(reader, number, one["cursor"]) for one in lists]
+        assert places == [*[(0, 0, 0)] * (len(lists) - 1), (end, end, 0)]
+        assert collected(reader, institution, now) == [
+            {
+                **{name: value for name, value in one.items() if name != "cursor"},
+                "inquiry": {name: value for name, value in one["inquiry"].items() if name != "requester_name"},
+            }
+            for one in lists
+        ]
+    private = PrivateKey(bytes.fromhex(TOLD["private_key"]))
+    assert reader.payload_keys[reader.numbers["nenkin"]][1] == bytes(private.public_key)
+    sealed = {payload.hex() for index, payload in reader.payloads.items() if payload[:4] == b"HSP1"}
+    assert sealed == set(TOLD["sealed"])
+    for envelope, text in TOLD["sealed"].items():
+        assert SealedBox(private).decrypt(bytes.fromhex(envelope)[20:]).decode() == text
 
 
 def inflated(databases: dict[str, Values]) -> dict[str, Values]:
