@@ -16,8 +16,9 @@ from second_basics import aes, ctr, expect
 
 INQUIRY, PROVISION, LAPSE, RELEASE = 1, 6, 7, 8
 OK, PENDING, PROVIDED, NO_RECORD, REFUSED, LAPSED, HELD = 0, 8, 9, 11, 12, 13, 16
-REASONS = (20, 21, 22)
+REASONS = {20: "IDENTITY_IN_DOUBT", 21: "UNDER_CORRECTION", 22: "LINKAGE_SUSPENDED"}
 MANUAL = 1
+REFUSED_EVENT, RELEASED_EVENT = 20, 23
 NO_PAYLOAD = 0xFFFFFFFF
 DAY_S, JAPAN_S = 86_400, 32_400
 PERMIT_DAYS_MAX, DROP_AFTER_S, ASKED_DAYS = 28, 63 * DAY_S, 31
@@ -45,6 +46,7 @@ def read_inbox(reader: Any, name: str) -> None:
     for index, record in enumerate(reader.records):
         if record is not None and record["kind"] in (PROVISION, LAPSE):
             read_end(reader, index, record)
+    check_events(reader)
     values = dict(reader.opened(name))
     expect(values.keys() <= {b"delivering", b"delivered"}, "what was delivered")
     reader.delivered = int.from_bytes(values.get(b"delivered", b""), "little")
@@ -86,6 +88,19 @@ def read_end(reader: Any, index: int, record: dict[str, Any]) -> None:
         expect(permit["moment"] <= record["written"], "lapsed too early")
     else:
         expect(permit["times"][0] <= provided < permit["moment"], "answered in time")
+
+
+def check_events(reader: Any) -> None:
+    """Auditors are told of every refusal and every release."""
+    refused = [
+        (index, record["written"], reader.institutions[record["provider"]], REASONS[record["shared"][11]])
+        for index, record in enumerate(reader.records)
+        if record is not None and (record["kind"], record["outcome"]) == (PROVISION, REFUSED)
+    ]
+    told = [(event[1], event[2], event[4], event[7]) for event in reader.events if event[3] == REFUSED_EVENT]
+    expect(told == refused, "events of refusals")
+    released = [event[1] for event in reader.events if event[3] == RELEASED_EVENT]
+    expect(sorted(released) == sorted(reader.released), "events of releases")
 
 
 def base_of(reader: Any, provider: int) -> int:

@@ -1,7 +1,8 @@
 """A second reader of a folder's stored bytes, written from the byte tables of the docstrings and docs/log.md alone.
 
-It imports nothing of ``hub``. ``Reader`` takes databases as dicts of bytes and raises ``Damaged`` or an error of
-decryption where anything does not fit; a new database gets a function of its own in ``READERS``.
+It imports nothing of ``hub``; the exchange is read by ``second_exchange.py``. ``Reader`` takes databases as dicts of
+bytes and raises ``Damaged`` or an error of decryption where anything does not fit; a new database gets a function of
+its own in ``READERS``.
 """
 
 from __future__ import annotations
@@ -602,6 +603,13 @@ class Reader:
         for key, body in self.opened(name):
             expect(len(body) == 40 and struct.unpack(">I", key)[0] in self.numbers.values(), "payload key")
             self.payload_keys[struct.unpack(">I", key)[0]] = struct.unpack("<q32s", body)
+        told: dict[int, int] = {}
+        for event in self.events:
+            if event[3] == 21:
+                told[self.numbers[event[4]]] = event[2]
+            elif event[3] == 22:
+                told.pop(self.numbers[event[4]], None)
+        expect({number: at for number, (at, _) in self.payload_keys.items()} == told, "keys as their events say")
 
     def read_holds(self, name: str) -> None:
         self.holds: dict[int, list[Any]] = {}

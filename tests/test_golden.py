@@ -10,13 +10,14 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import xxhash
 from nacl.public import PrivateKey, SealedBox
 
 from second_basics import Damaged, Values
 from second_exchange import answers, collected, cursor_of
-from second_reader import DERIVED, Reader, load
+from second_reader import DERIVED, M64, Reader, load, value_sum
 
 REPOSITORY = Path(__file__).parents[1]
 GOLDEN = REPOSITORY / "tests" / "data" / "store"
@@ -151,6 +152,23 @@ def inflated(databases: dict[str, Values]) -> dict[str, Values]:
     return {**databases, "catalogs": catalogs}
 
 
+def seal(name: str, key: bytes, body: bytes) -> bytes:
+    """A value with the right checksum."""
+    head = b"" if name == "tables" else name.encode() + b"\0" + str(len(key)).encode() + b"\0" + key
+    return struct.pack("<Q", xxhash.xxh3_64_intdigest(head + body)) + body
+
+
+def forge(databases: dict[str, Values], name: str, key: bytes, body: bytes | None) -> dict[str, Values]:
+    """With another value or none, with the right checksum and sums, as a commit would have written it."""
+    values = {**databases[name], key: b"" if body is None else seal(name, key, body)}
+    if body is None:
+        del values[key]
+    state = msgspec.msgpack.decode(databases["meta"][b"state"][8:])
+    state["sums"][name] = sum(value_sum(*item) for item in values.items()) & M64
+    meta = {**databases["meta"], b"state": seal("meta", b"state", msgspec.msgpack.encode(state))}
+    return {**databases, name: values, "meta": meta}
+
+
 def test_the_golden_files_written_again_are_the_same_bytes(tmp_path: Path) -> None:
     path = REPOSITORY / "tools" / "make_golden_store.py"
     spec = importlib.util.spec_from_file_location("make_golden_store", path)
@@ -188,11 +206,34 @@ def test_a_value_with_a_right_checksum_that_no_commit_wrote_is_noticed_by_the_su
     """As one of an earlier commit would be, whose write was lost."""
     databases = load(GOLDEN)
     key, value = next((key, value) for key, value in databases[name].items() if key != b"state")
-    body = value[8:-1] + bytes([value[-1] ^ 1])
-    head = b"" if name == "tables" else name.encode() + b"\0" + str(len(key)).encode() + b"\0" + key
-    stale = struct.pack("<Q", xxhash.xxh3_64_intdigest(head + body)) + body
+    stale = seal(name, key, value[8:-1] + bytes([value[-1] ^ 1]))
     with pytest.raises(Damaged, match=r"^sums"):
         check({**databases, name: {**databases[name], key: stale}})
+
+
+# When a clerk was asked is in ``manual`` alone, and some of its permits are a clerk's because of a flag too.
+@pytest.mark.parametrize("name", ["inbox", "inboxes", "permits", "outcomes", "payloads", "released"])
+def test_a_value_of_the_exchange_with_right_sums_that_does_not_follow_from_the_log_is_noticed(name: str) -> None:
+    databases = load(GOLDEN)
+    for key, value in databases[name].items():
+        body = value[8:]
+        for at in range(0, len(body), -(-len(body) // 5)):
+            flipped = body[:at] + bytes([body[at] ^ 1 << at % 8]) + body[at + 1 :]
+            with pytest.raises(Exception):  # noqa: B017, PT011
+                check(forge(databases, name, key, flipped))
+        with pytest.raises(Exception):  # noqa: B017, PT011
+            check(forge(databases, name, key, None))
+
+
+def test_a_clerk_s_permit_that_has_ended_or_is_none_is_noticed() -> None:
+    databases = load(GOLDEN)
+    reader = Reader(databases)
+    value = next(iter(databases["manual"].values()))[8:]
+    ended = max(reader.ends)
+    none = next(index for index in range(ended) if index not in reader.waiting)
+    for index in (ended, none):
+        with pytest.raises(Damaged, match="a clerk's permit waits"):
+            check(forge(databases, "manual", struct.pack(">IQ", reader.numbers[TOWN], index), value))
 
 
 # Nothing says which blocks of nobody, and which bodies whose key was shredded, are still there; of what changes the
