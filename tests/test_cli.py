@@ -645,6 +645,7 @@ def test_a_wrong_command_line_is_one_line_and_repeats_no_word(capsys: pytest.Cap
 def test_every_command_has_help_with_an_example_and_its_statuses(capsys: pytest.CaptureFixture[str]) -> None:
     commands = ["init", "acquire", "inquire", "history", "withhold", "lift", "correct", "audit", "status", "stats"]
     commands += ["tickets", "deliver", "acquired", "reissue", "revoke"]
+    commands += ["collect", "provide", "answers", *(f"key {c}" for c in ("new", "register", "seal", "open"))]
     commands += [f"catalog {c}" for c in ("search", "show", "check", "import", "list")]
     commands += ["verify", *(f"tlog {c}" for c in ("export", "key", "checkpoint"))]
     for command in commands:

@@ -13,7 +13,8 @@ def test_the_demo_runs_from_top_to_bottom(tmp_path: Path, capsys: pytest.Capture
     told = capsys.readouterr().out
     assert "2,000 residents" in told
     assert "exactly the numbers that were invented" in told
-    assert told.count("  outcome  ") == 3
+    assert "Again as invented" in told
+    assert told.count("  outcome  ") == 4
     assert "denied" in told
     assert "inquire: authorise, resolve, record" in told
     assert not folder.exists()
@@ -23,6 +24,7 @@ def test_the_demo_keeps_its_folder_on_request_and_takes_it_over_later(tmp_path: 
     folder = tmp_path / "demo"
     assert main(["--residents", "1000", "--folder", str(folder), "--keep"]) == 0
     assert (folder / "out/nenkin-answers.csv").stat().st_size > 1000
+    assert (folder / "out/nenkin-data.csv").stat().st_size > 1000
     assert (folder / MARK).exists()
     assert main(["--residents", "1000", "--folder", str(folder)]) == 0
     assert not folder.exists()

@@ -531,6 +531,22 @@ def test_what_was_fetched_is_forgotten_and_the_rest_stays(parties: Parties) -> N
     assert parties.h.verify().problems == ()
 
 
+@pytest.mark.parametrize("others", [1, 4])
+def test_after_fetching_nothing_of_another_request_is_shown_instead(parties: Parties, others: int) -> None:
+    parties.ask("r1", [0, 1])
+    first, second = permit_of(parties, 0), permit_of(parties, 1)
+    parties.h.provide(parties.town, first, Status.PROVIDED, [b"first"])
+    # Another's stand between the two.
+    parties.ask("r2", list(range(2, 2 + others)))
+    theirs = np.setdiff1d(all_permits(parties), second)
+    parties.h.provide(parties.town, theirs, Status.PROVIDED, [b"another's"] * others)
+    parties.h.provide(parties.town, second, Status.PROVIDED, [b"second"])
+    assert parties.h.answers("nenkin", "r1").payloads == [b"first", b"second"]
+    assert parties.h.fetched("nenkin", "r1") == 2
+    assert parties.h.answers("nenkin", "r1").payloads == [None, None]
+    assert parties.h.answers("nenkin", "r2").payloads == [b"another's"] * others
+
+
 @pytest.mark.parametrize("late_s", [0, 1])
 def test_a_payload_is_kept_for_its_days_and_not_a_day_longer(parties: Parties, late_s: int) -> None:
     parties.ask("r1", [0])
@@ -772,3 +788,34 @@ def test_a_record_that_follows_cannot_be_marked_by_itself(parties: Parties) -> N
     number = parties.h.catalog.institution(parties.town).number
     with pytest.raises(RequestError, match="expected a record of an inquiry"):
         parties.h.withhold(make_handle(parties.h._store.keys, number, answer.index), "ground", REVIEW)
+
+
+@pytest.mark.parametrize("sorted_in", [False, True])
+def test_a_released_row_is_answered_like_any_other_and_withheld_with_its_inquiry(
+    parties: Parties, sorted_in: bool
+) -> None:
+    towns = [body.code for body in parties.h.catalog.institutions("市町村長")[:5]]
+    aliases = np.ascontiguousarray(parties.nenkin[[0] * 5])
+    for town in towns[1:]:
+        parties.h.acquire(town, parties.codes)
+    asked = parties.h.inquire(tax_inquiry("r1"), aliases, towns)
+    row = asked.status.tolist().index(Status.HELD)
+    assert parties.h.collect(towns[row]) == []
+    parties.h.release(("r1", row), "転居が続いたため", clerk="佐藤")
+    assert stands(parties)[row] == Status.PENDING
+    if sorted_in:
+        parties.h._delivery.deliver()
+    (permits,) = parties.h.collect(towns[row])
+    parties.h.provide(towns[row], permits, Status.PROVIDED, [b"x"])
+    assert parties.h.answers("nenkin", "r1").payloads[row] == b"x"
+    shown = parties.h.history(parties.portal[0], institution=towns[row]).records
+    assert [(record.kind, record.outcome) for record in shown] == [
+        (Kind.PROVISION, Status.PROVIDED), (Kind.RELEASE, Status.OK), (Kind.INQUIRY, Status.HELD),
+    ]  # fmt: skip
+    assert [record.link for record in shown] == [shown[1].index, shown[2].index, None]
+    whole = parties.shown(0)
+    parties.h.withhold(("r1", row), "第三者の安全", REVIEW)
+    assert set(whole) - set(parties.shown(0)) == {record.index for record in shown}
+    for limit in (1, 2, 3):
+        assert len(parties.shown(0, limit=limit)) == len(whole) - 3
+    assert parties.h.verify().problems == ()

@@ -21,7 +21,7 @@ from inquiries import tax_inquiry
 from parties import Clock
 
 SEED = int(os.environ.get("HUB_CROWD_SEED", "0")) or random.SystemRandom().randrange(1, 2**31)
-CLIENTS, EACH, PERSONS, TOWNS = 64, 4, 40, 4
+CLIENTS, EACH, PERSONS, TOWNS = 64, 4, 40, 3
 WAIT_S = 120.0
 """How long all of it may take; only what hangs comes near it."""
 

@@ -31,6 +31,7 @@ import hub
 import hub.answers
 import hub.deliver
 import hub.delivery
+import hub.exchange
 import hub.provide
 import hub.requests
 import hub.tail
@@ -40,6 +41,7 @@ from hub.errors import RequestError
 from hub.limits import PERMIT_DAYS
 from hub.messages import REFUSALS, Kind, Status
 from hub.permits import lapse_time
+from hub.releases import find_releases
 from hub.requests import request_key
 from inquiries import tax_inquiry
 from parties import DAY_S, Clock
@@ -48,7 +50,9 @@ from reader import Reader
 SEED = int(os.environ.get("HUB_MODEL_SEED", "0")) or random.SystemRandom().randrange(1, 2**31)
 START = 1_798_761_600  # 2027-01-01
 LAST = START + 25 * DAY_S
-PERSONS, TOWNS = 6, 3
+PERSONS, TOWNS = 4, 5
+"""More towns than one may be asked about in a day: some rows are held."""
+
 STRANGER = PERSONS
 """A row whose alias nobody knows."""
 
@@ -57,6 +61,7 @@ SMALL = {
     (hub.deliver, "STEP_BYTES"): 1, (hub.deliver, "DELIVER_FROM"): 8, (hub.tail, "SMALL_ROWS"): 2,
     (hub.tail, "BULK_ENDS_MAX"): 1, (hub.answers, "FEW_ROWS"): 3, (hub.provide, "ROWS_PER_CHUNK"): 4,
     (hub.requests, "ROWS_PER_CHUNK"): 4, (hub.delivery, "DELAY_S"): 3_600.0,
+    (hub.exchange, "SPAN_PER_ROW"): 1, (hub.exchange, "SPAN_MIN"): 2,
 }  # fmt: skip
 """So small that a few rows meet every form: several segments, stretches, steps, chunks, arrays."""
 
@@ -71,6 +76,14 @@ class Row:
         self.manual = False
 
 
+class Held:
+    """A row that was held, and how it stands since it was released."""
+
+    def __init__(self, person: int, town: int, index: int) -> None:
+        self.person, self.town, self.index = person, town, index
+        self.now: Row | Status = Status.HELD
+
+
 class ExchangeMachine(RuleBasedStateMachine):
     """One folder, some towns that answer, one agency that asks; a reading process beside them."""
 
@@ -83,13 +96,15 @@ class ExchangeMachine(RuleBasedStateMachine):
             self.patch.setattr(module, name, value)
         self.root = Path(tempfile.mkdtemp(prefix="hub-exchange-"))
         self.clock = Clock(START)
-        self.requests: dict[str, list[Row | Status]] = {}
+        self.requests: dict[str, list[Row | Held | Status]] = {}
+        self.released = 0
         self.numbers: dict[int, Row] = {}
         self.pages: list[tuple[str | None, list[int], set[int]]] = [(None, [], set())] * TOWNS
         self.open()
 
     def open(self) -> None:
-        self.h = hub.open(self.root / "hub", create=True, clock=self.clock)
+        # One thread: which of a person's rows are held depends on the order in which chunks are prepared.
+        self.h = hub.open(self.root / "hub", create=True, clock=self.clock, threads=1)
 
     @initialize(known=st.lists(st.booleans(), min_size=PERSONS * TOWNS, max_size=PERSONS * TOWNS))
     def acquire(self, known: list[bool]) -> None:
@@ -113,7 +128,10 @@ class ExchangeMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: len(self.requests) < 8)
     @rule(
-        rows=st.lists(st.tuples(st.integers(0, STRANGER), st.integers(0, TOWNS - 1)), min_size=1, max_size=12),
+        rows=st.one_of(
+            st.lists(st.tuples(st.integers(0, STRANGER), st.integers(0, TOWNS - 1)), min_size=1, max_size=12),
+            st.integers(0, PERSONS - 1).map(lambda person: [(person, town) for town in range(TOWNS)]),
+        ),
         bulk=st.booleans(),
     )
     def inquire(self, rows: list[tuple[int, int]], bulk: bool) -> None:
@@ -123,30 +141,57 @@ class ExchangeMachine(RuleBasedStateMachine):
         words: dict[str, Any] = {"progress": lambda done: None} if bulk else {}
         answer = self.h.inquire(tax_inquiry(name), aliases, towns, **words)
         self.requests[name] = self.rows_of(name, rows)
-        expected = [Status.OK if isinstance(row, Row) else row for row in self.requests[name]]
-        assert answer.status.tolist() == expected
+        first = {Row: Status.OK, Held: Status.HELD}
+        assert answer.status.tolist() == [first.get(type(row), row) for row in self.requests[name]]
 
-    def rows_of(self, name: str, rows: list[tuple[int, int]]) -> list[Row | Status]:
+    def rows_of(self, name: str, rows: list[tuple[int, int]]) -> list[Row | Held | Status]:
         """The rows as the model has them; where they stand in the log is the hub's to say."""
         found = self.h._groups.find(request_key("nenkin", name), int(self.clock.now))
         assert found is not None
         with self.h._answering._exchange.state() as state:
             day, request, small = found
             stored = _read_rows(state, day, request_key("nenkin", name), request, small, 0, len(rows))
-        deadline = lapse_time(int(self.clock.now), PERMIT_DAYS)
-        made: list[Row | Status] = []
-        for (person, town), index in zip(rows, stored.indexes.tolist(), strict=True):
-            if person == STRANGER:
+        made: list[Row | Held | Status] = []
+        for (person, town), index, status in zip(rows, stored.indexes.tolist(), stored.status.tolist(), strict=True):
+            if status == Status.HELD:
+                # How many were asked before is another model's matter.
+                assert person != STRANGER
+                made.append(Held(person, town, index))
+            elif person == STRANGER:
                 made.append(Status.UNKNOWN_ALIAS)
             elif not self.known[town, person]:
                 made.append(Status.NO_ALIAS_AT_PROVIDER)
             else:
-                row = Row(town, index, deadline)
-                made.append(row)
-                number = self.h.catalog.institution(self.towns[town]).number
-                permit = self.h._collector._numbers.number(number, np.array([index], np.uint64))
-                self.numbers[int(permit[0])] = row
+                made.append(self.permit_of(town, index))
         return made
+
+    def permit_of(self, town: int, index: int) -> Row:
+        """The row of a permit that a record left just now."""
+        row = Row(town, index, lapse_time(int(self.clock.now), PERMIT_DAYS))
+        number = self.h.catalog.institution(self.towns[town]).number
+        permit = self.h._collector._numbers.number(number, np.array([index], np.uint64))
+        self.numbers[int(permit[0])] = row
+        return row
+
+    def held(self) -> list[tuple[str, int]]:
+        return [(name, at) for name, rows in self.requests.items() for at, row in enumerate(rows) if type(row) is Held]
+
+    @precondition(lambda self: self.held())
+    @rule(data=st.data())
+    def release(self, data: st.DataObject) -> None:
+        name, at = data.draw(st.sampled_from(self.held()))
+        row = self.requests[name][at]
+        assert isinstance(row, Held)
+        before = self.size()
+        self.h.release((name, at), "転居が続いたため", clerk="佐藤", requester="nenkin")
+        assert self.size() == before + (row.now == Status.HELD)
+        if row.now != Status.HELD:
+            return
+        self.released += 1
+        with self.h._store.snapshot() as snapshot:
+            (index,) = find_releases(snapshot, np.array([row.index])).tolist()
+        known = self.known[row.town, row.person]
+        row.now = self.permit_of(row.town, index) if known else Status.NO_ALIAS_AT_PROVIDER
 
     @rule(town=st.integers(0, TOWNS - 1), limit=st.integers(1, 5))
     def collect_a_page(self, town: int, limit: int) -> None:
@@ -199,7 +244,7 @@ class ExchangeMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.numbers)
     @rule(data=st.data(), made_up=st.integers(0, (1 << 64) - 1))
     def provide_what_is_another_s(self, data: st.DataObject, made_up: int) -> None:
-        number = data.draw(st.sampled_from(sorted(self.numbers)))
+        number = data.draw(st.sampled_from(list(self.numbers)))
         town = (self.numbers[number].town + 1) % TOWNS
         own = next((one for one, row in self.numbers.items() if row.town == town), made_up)
         before = self.size()
@@ -269,19 +314,23 @@ class ExchangeMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def fetched(self, data: st.DataObject) -> None:
         name = data.draw(st.sampled_from(sorted(self.requests)))
-        provided = [row for row in self.requests[name] if isinstance(row, Row) and row.status == Status.PROVIDED]
+        rows = self.stand(name)
+        provided = [row for row in rows if isinstance(row, Row) and row.status == Status.PROVIDED]
         assert self.h.fetched("nenkin", name) == len(provided)
         for row in provided:
             row.payload = None
 
     # -- what must hold
 
+    def stand(self, name: str) -> list[Row | Status]:
+        return [row.now if isinstance(row, Held) else row for row in self.requests[name]]
+
     def expected(self, name: str) -> tuple[list[int], list[int], list[bytes | None], bool]:
-        rows = self.requests[name]
+        rows = self.stand(name)
         status = [int(row.status) if isinstance(row, Row) else int(row) for row in rows]
         reason = [row.reason if isinstance(row, Row) else 0 for row in rows]
         payloads = [row.payload if isinstance(row, Row) else None for row in rows]
-        return status, reason, payloads, Status.PENDING not in status
+        return status, reason, payloads, not {Status.PENDING, Status.HELD} & set(status)
 
     @invariant()
     def answers_are_the_model_s(self) -> None:
@@ -329,7 +378,8 @@ class ExchangeMachine(RuleBasedStateMachine):
         }
         asked = sum(row != Status.UNKNOWN_ALIAS for rows in self.requests.values() for row in rows)
         assert kinds[Kind.INQUIRY] == asked
-        assert sum(kinds.values()) == asked + len(ended)
+        assert kinds[Kind.RELEASE] == self.released
+        assert sum(kinds.values()) == asked + len(ended) + self.released
 
 
 answers_of_a_town = st.one_of(

@@ -15,10 +15,10 @@ import hub
 import hub.deliver
 import hub.delivery
 from hub.deliver import DROP_AFTER_S
+from hub.ends import Ends, append_ends
 from hub.errors import RequestError, StorageError
 from hub.inbox import ENTRY, ENTRY_BYTES
 from hub.messages import Kind, Status
-from hub.provide import Ends, append_ends
 from hub.sealed import unseal
 from hub.tlog.entry import decode_shared
 from inquiries import tax_inquiry

@@ -107,9 +107,12 @@ def order_by_person(person_keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint3
     """
     order = _core.order_by_key(person_keys)
     keys = person_keys[order]
-    if (keys[1:] == keys[:-1]).any():
-        by_chance = order_by_chance(len(keys))
-        order = by_chance[_core.order_by_key(person_keys[by_chance])]
+    again = np.flatnonzero(keys[1:] == keys[:-1])
+    if len(again):
+        # Few of a chunk mostly: only they are put in another order.
+        at = np.union1d(again, again + 1)
+        chance = np.frombuffer(os.urandom(8 * len(at)), np.uint64)
+        order[at] = order[at[np.lexsort((chance, keys[at]))]]
     return order
 
 

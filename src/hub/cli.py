@@ -20,6 +20,7 @@ from hub.commands import (
     aliases,
     bench,
     catalog,
+    exchange,
     flag,
     history,
     holders,
@@ -50,6 +51,9 @@ A day with the hub:
   hub acquire linkage nenkin codes.csv --out aliases.csv  give an institution its aliases
   hub inquire linkage ask.csv --requester nenkin --procedure 19-8/73/75.3 --item 市町村民税 \\
       --role 納付義務者 --section 年金給付課 --id tax-2026 --out answers.csv
+  hub collect linkage 131016 --out permits.csv            what a municipality is asked
+  hub provide linkage 131016 provided.csv                 what it answers
+  hub answers linkage nenkin tax-2026 --out data.csv      what came back
   hub history linkage --alias 8d0c...                     what a citizen sees
   hub verify record.tlog-proof --key log.key              what anybody can check
   hub tlog export linkage /srv/www/log                    the log for those who check it
@@ -80,7 +84,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"hub {_version()}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
     modules = (
-        keep, catalog, acquire, aliases, holders, inquire, history, marks, flag, release, retain, tlog, keys, bench,
+        keep, catalog, acquire, aliases, holders, inquire, exchange, history, marks, flag, release, retain, tlog, keys,
+        bench,
     )  # fmt: skip
     for module in modules:
         module.add_commands(commands)

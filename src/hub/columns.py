@@ -7,6 +7,7 @@ a bool column of the rows that had the right shape; they never raise for what a 
 
 from __future__ import annotations
 
+import binascii
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -21,6 +22,9 @@ Ints = npt.NDArray[np.int64]
 
 PADDING_BYTES = 64
 """Zero bytes behind every buffer: a fixed-width read that starts in the last cell stays inside."""
+
+PERMIT_BYTES = 8
+"""A permit number is 64 bits."""
 
 COMMA, NEWLINE, RETURN = 0x2C, 0x0A, 0x0D
 
@@ -132,17 +136,33 @@ def _fixed(cells: Cells, width: int) -> tuple[npt.NDArray[np.void], Bools]:
 
 def decode_aliases(cells: Cells) -> tuple[Aliases, Bools]:
     """32 hex digits of either case -> uint8[N, 16]; zeros where the shape is wrong."""
-    text, ok = _fixed(cells, 2 * ALIAS_BYTES)
-    values = _DECODE[text.view("<u2")].reshape(-1, ALIAS_BYTES)
-    aliases = values.astype(np.uint8)
+    return _decode_hex(cells, ALIAS_BYTES)
+
+
+def decode_permits(cells: Cells) -> tuple[npt.NDArray[np.uint64], Bools]:
+    """16 hex digits of either case -> uint64[N] permit numbers; 0 where the shape is wrong."""
+    values, ok = _decode_hex(cells, PERMIT_BYTES)
+    return values.view(">u8")[:, 0].astype(np.uint64), ok
+
+
+def permit_column(permits: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
+    """uint64[N] permit numbers -> uint8[N, 8], a column that is written as 16 hex digits."""
+    return permits.astype(">u8").view(np.uint8).reshape(-1, PERMIT_BYTES)
+
+
+def _decode_hex(cells: Cells, width: int) -> tuple[npt.NDArray[np.uint8], Bools]:
+    """Two hex digits a byte -> uint8[N, width]; zeros where the shape is wrong."""
+    text, ok = _fixed(cells, 2 * width)
+    values = _DECODE[text.view("<u2")].reshape(-1, width)
+    found = values.astype(np.uint8)
     if len(values) and int(values.max()) > 255:
         ok &= values.max(axis=1) < 256
-    aliases[~ok] = 0
-    return aliases, ok
+    found[~ok] = 0
+    return found, ok
 
 
 def encode_aliases(aliases: Aliases) -> npt.NDArray[np.uint8]:
-    """uint8[N, 16] -> uint8[N, 32], the lower-case hex digits."""
+    """uint8[N, k] -> uint8[N, 2 k], the lower-case hex digits."""
     return _ENCODE[aliases].astype("<u2", copy=False).view(np.uint8)
 
 
@@ -210,6 +230,32 @@ class _EncodedTable:
         return numbers, ok
 
 
+def decode_payloads(cells: Cells, bytes_max: int) -> tuple[list[bytes | None], Bools]:
+    """Base64 (RFC 4648, padded, on one line) -> bytes; None where the cell is empty or the shape is wrong."""
+    data = cells.buffer.data
+    payloads: list[bytes | None] = []
+    wrong = []
+    for row, (start, end) in enumerate(zip(cells.start.tolist(), cells.end.tolist(), strict=True)):
+        payload = None
+        if end > start:
+            try:
+                payload = binascii.a2b_base64(data[start:end], strict_mode=True)
+            except binascii.Error:
+                wrong.append(row)
+            if payload is not None and len(payload) > bytes_max:
+                payload = None
+                wrong.append(row)
+        payloads.append(payload)
+    ok = np.ones(len(payloads), np.bool_)
+    ok[wrong] = False
+    return payloads, ok
+
+
+def payload_column(payloads: Sequence[bytes | None]) -> list[str]:
+    """Payloads -> base64 texts; nothing where there is none."""
+    return ["" if one is None else binascii.b2a_base64(one, newline=False).decode() for one in payloads]
+
+
 def decode_texts(cells: Cells, chars_max: int) -> tuple[list[str], Bools]:
     """Cells -> texts of at most ``chars_max`` characters; empty where longer or not of the encoding."""
     data, encoding = cells.buffer.tobytes(), cells.encoding
@@ -246,7 +292,8 @@ class Choices(NamedTuple):
 
 
 Column = npt.NDArray[np.integer] | Digits | Choices | Sequence[str]
-"""What can be written: int[N], uint8[N, 16] aliases, :class:`Digits`, :class:`Choices` or texts."""
+"""What can be written: int[N], uint8[N, 16] aliases or uint8[N, 8] permits as hex digits,
+:class:`Digits`, :class:`Choices` or texts."""
 
 
 def column_rows(column: Column) -> int:

@@ -1,7 +1,8 @@
 """``make demo``: the main job once, on residents who do not exist, told as it goes.
 
 The pension agency and some hundred municipalities acquire aliases from files; the agency asks about everybody in
-one file; one citizen reads what was asked about them. It uses the public interface and the files of the command
+one file; the municipalities collect what they are asked and answer it, and the agency reads their data; one citizen
+reads what was asked about them. It uses the public interface and the files of the command
 line, and ends with how fast each stage was.
 """
 
@@ -23,13 +24,22 @@ import numpy.typing as npt
 
 import hub
 from hub.authorise import authorise
-from hub.columns import Choices, Digits
+from hub.columns import Choices, Digits, payload_column, permit_column
 from hub.commands.acquire import STATUS_NAMES as ACQUISITION_NAMES
+from hub.commands.exchange import (
+    ANSWER_COLUMNS,
+    PERMIT_COLUMNS,
+    answer_columns,
+    permit_columns,
+    provide_part,
+    read_parts,
+)
 from hub.commands.history import Speller
-from hub.commands.inquire import RESULT_COLUMNS, Names, answer_columns, count_statuses, numbers_of, print_statuses
+from hub.commands.inquire import RESULT_COLUMNS, Names, count_statuses, numbers_of, print_statuses
+from hub.commands.inquire import answer_columns as result_columns
 from hub.commands.options import print_table
 from hub.errors import RequestError
-from hub.files import RejectedWriter, read_codes, read_inquiry
+from hub.files import RejectedWriter, read_answers, read_codes, read_inquiry
 from hub.limits import ALIAS_BYTES
 from hub.messages import Aliases, Inquiry, Status
 from hub.tables import TableWriter
@@ -51,6 +61,9 @@ UNKNOWN, MOVED, NOT_ALLOWED = 0.003, 0.007, 0.002
 """Shares of the agency's rows: an alias that it mistyped; a person whom the provider does not (no longer) hold; a
 provider that the law does not name, here a prefecture instead of the municipality."""
 
+NO_TAX = 0.01
+"""Share of residents of whom their municipality has no tax data: EMPTY."""
+
 PENSION = "19-8/73/75.3"
 CHILD_ALLOWANCE = "19-8/106/108.1"
 PHYSICIAN = "19-8/30/32.1"
@@ -69,6 +82,11 @@ class Stopwatch:
         yield
         rows_before, seconds = self.stages.get(name, (0, 0.0))
         self.stages[name] = rows_before + rows, seconds + time.perf_counter() - started
+
+    def count(self, name: str, rows: int) -> None:
+        """Add rows to a stage that did not know before how many it would have."""
+        before, seconds = self.stages[name]
+        self.stages[name] = before + rows, seconds
 
     def print(self) -> None:
         """The stages as a table."""
@@ -147,8 +165,9 @@ def tell(folder: Path, residents: int, random: np.random.Generator) -> int:
 
         as_invented, citizen = ask_about_everybody(h, country, agency, folder, watch, random)
         ok = equal == 0 and as_invented
+        ok &= answer_everybody(h, country, citizen, folder, watch, random)
         ok &= tell_one_history(h, country, citizen, agency, watch)
-    say("\n5. How fast it went, files included, on this machine:")
+    say("\n6. How fast it went, files included, on this machine:")
     watch.print()
     return 0 if ok else 1
 
@@ -256,7 +275,7 @@ def ask_about_everybody(
             with watch.stage("inquire: authorise, resolve, record", len(part.row)):
                 answer = h.inquire(inquiry, part.aliases, part.providers)
             with watch.stage("write the answer file", len(part.row)):
-                result.write(answer_columns(part, answer, names))
+                result.write(result_columns(part, answer, names))
             counts.update(count_statuses(answer))
     say(f"   {target}:")
     print_statuses(counts, indent=3)
@@ -265,15 +284,92 @@ def ask_about_everybody(
     return as_invented, citizen
 
 
+def answer_everybody(
+    h: hub.Hub, country: Country, citizen: int, folder: Path, watch: Stopwatch, random: np.random.Generator
+) -> bool:
+    """Every municipality but one collects and answers, the agency reads; whether it reads what was invented."""
+    # The smallest one is late, unless the citizen of the story lives there.
+    late = len(country.homes) - 1 - (country.home[citizen] == len(country.homes) - 1)
+    say("4. The answers. Each municipality collects its permits, under its own aliases and in an order of its own,")
+    say(f"   and answers from a file, with data where it has some; {country.homes[late].name} has not got round to it.")
+    expected: Counter[int] = Counter()
+    for i, municipality in enumerate(country.homes):
+        permits = collect_file(h, municipality.code, folder, watch)
+        if i == late:
+            expected[Status.PENDING] = len(permits)
+        else:
+            expected.update(provide_file(h, municipality.code, permits, folder, watch, random))
+    say(f"   {country.homes[0].name}: {folder}/out/{country.homes[0].code}-permits.csv -> in/…-provided.csv")
+    target = folder / "out/nenkin-data.csv"
+    rows = h.status("nenkin", "demo").rows
+    counts: Counter[int] = Counter()
+    first = 1
+    with TableWriter(target, ANSWER_COLUMNS) as result:
+        parts = read_parts(h, "nenkin", "demo", rows)
+        while first <= rows:
+            with watch.stage("answers: nenkin", 0):
+                part = next(parts)
+            watch.count("answers: nenkin", len(part))
+            with watch.stage("write the file of data", len(part)):
+                result.write(answer_columns(part, first))
+            counts.update(dict(enumerate(np.bincount(part.status).tolist())))
+            first += len(part)
+    say(f"   {h.catalog.institution('nenkin').name} reads {target}:")
+    print_statuses(counts, indent=3)
+    as_invented = all(counts[status] == count for status, count in expected.items())
+    say("   Again as invented.\n" if as_invented else f"   Expected: {expected}\n")
+    return as_invented
+
+
+def collect_file(h: hub.Hub, code: str, folder: Path, watch: Stopwatch) -> npt.NDArray[np.uint64]:
+    """Collect as ``hub collect`` does; the permits' numbers."""
+    permits = [np.empty(0, np.uint64)]
+    cursor = None
+    with TableWriter(folder / f"out/{code}-permits.csv", PERMIT_COLUMNS) as result:
+        while True:
+            with watch.stage("collect: municipalities", 0):
+                page = h.collect(code, after=cursor)
+            if not page:
+                return np.concatenate(permits)
+            rows = sum(map(len, page))
+            watch.count("collect: municipalities", rows)
+            with watch.stage("write files of permits", rows):
+                result.write(permit_columns(page))
+            permits += [one.permit for one in page]
+            cursor = page[-1].cursor
+
+
+def provide_file(
+    h: hub.Hub, code: str, permits: npt.NDArray[np.uint64], folder: Path, watch: Stopwatch, random: np.random.Generator
+) -> dict[int, int]:
+    """Invent a municipality's answers, write them into a file and provide it as ``hub provide`` does; their counts."""
+    source = folder / f"in/{code}-provided.csv"
+    empty = random.random(len(permits)) < NO_TAX
+    yen = random.integers(0, 5_000, len(permits)) * 100
+    payloads = [None if none else b"<tax year='2026' yen='%d'/>" % tax for none, tax in zip(empty, yen, strict=True)]
+    with TableWriter(source, ("permit", "outcome", "payload")) as writer:
+        outcomes = Choices(empty.view(np.uint8), ("PROVIDED", "EMPTY"))
+        writer.write([permit_column(permits), outcomes, payload_column(payloads)])
+    parts = iter(read_answers(source))
+    done = 0
+    while done < len(permits):
+        with watch.stage("read files of answers", 0):
+            part = next(parts)
+        watch.count("read files of answers", len(part.row))
+        with watch.stage("provide: municipalities", len(part.row)):
+            provide_part(h, code, part, None)
+        done += part.rows_read
+    return {Status.PROVIDED: len(permits) - int(empty.sum()), Status.EMPTY: int(empty.sum())}
+
+
 def tell_one_history(h: hub.Hub, country: Country, citizen: int, agency: Aliases, watch: Stopwatch) -> bool:
     """One citizen's records, after two more questions about them; whether all of them are there."""
-    citizen = len(country.codes) // 2
     home, new_home = (
         country.homes[country.home[citizen]],
         country.homes[(country.home[citizen] + 1) % len(country.homes)],
     )
     code = country.codes[citizen : citizen + 1]
-    say("4. One citizen. They move, their new town asks the old one for tax data to grant the child allowance; and")
+    say("5. One citizen. They move, their new town asks the old one for tax data to grant the child allowance; and")
     say("   somebody at the pension agency asks for their family register to look at a physician's licence.")
     alias = h.acquire(new_home.code, code).aliases
     allowance = h.inquire(
@@ -301,9 +397,9 @@ def tell_one_history(h: hub.Hub, country: Country, citizen: int, agency: Aliases
     for record in history.records:
         say("   " + speller.spell_record(record).replace("\n", "\n   ") + "\n")
     say(
-        "   No data passed through the hub and none is in the record: the record says who asked whom for what, and why."
+        "   None of the data is in a record: it says who asked whom for what, why, and what came of it."
     )
-    return len(history.records) == 3 and town == Status.OK and agency_too == Status.DENIED
+    return len(history.records) == 4 and town == Status.OK and agency_too == Status.DENIED
 
 
 if __name__ == "__main__":

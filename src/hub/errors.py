@@ -1,6 +1,7 @@
 """Everything the hub raises, by whose fault it is and whether asking again is safe.
 
 ``RequestError``  the caller's mistake; nothing was changed.
+``RowsError``     the same, with the rows of a call for which it is so.
 ``BusyError``     the hub is full or the folder is held elsewhere; ask again later.
 ``ProofError``    what was to be proved is not: the proof is refused, with the reason.
 ``CatalogError``  the legal basis as loaded contradicts itself or lacks what was named.
@@ -34,6 +35,19 @@ class RequestError(HubError):
     """The request is not well formed or names what does not exist; nothing was changed."""
 
     code = "request"
+
+
+class RowsError(RequestError):
+    """Some rows of a call do not fit; nothing was changed. Without them the same call may be given again.
+
+    Attributes:
+        rows: their places in the call, ascending. cause: a short word in lower case, the same in every release.
+    """
+
+    def __init__(self, message: str, *, rows: list[int], cause: str) -> None:
+        super().__init__(message)
+        self.rows = rows
+        self.cause = cause
 
 
 class BusyError(RequestError):

@@ -1,11 +1,12 @@
-"""What the files of acquisitions and inquiries mean: columns, rows, parts of bounded size, rejected lines.
+"""What the files of acquisitions, inquiries and answers mean: columns, rows, parts of bounded size, rejected lines.
 
 An **acquisition file** has the one column ``code``: a resident record code of 11 digits. An **inquiry file** has
 ``alias`` (32 hex digits), ``provider`` (an institution's code, or a class's label) and, where wanted, ``case`` (the
 requester's own case number) and ``consent`` (1 where the person consented, else 0). A **file of aliases** has the
 column ``alias``, one of **tickets** the column ``ticket`` (32 hex digits too); both may have the other columns that
-``hub acquire`` and ``hub tickets`` write, which are not looked at. A **delivery** has ``ticket`` and ``code``. The
-first line of a CSV names the columns, in any order.
+``hub acquire`` and ``hub tickets`` write, which are not looked at. A **delivery** has ``ticket`` and ``code``. A
+provider's **answer file** has ``permit`` (16 hex digits), ``outcome`` and, where wanted, ``reason`` (both by name) and
+``payload`` (base64). The first line of a CSV names the columns, in any order.
 
 A row's number counts from 1, the header left out, blank lines counted but skipped. A row of the wrong shape becomes
 a rejected line with its cause; no cause repeats what the line holds.
@@ -23,10 +24,19 @@ import numpy as np
 import numpy.typing as npt
 
 from hub.catalog import Consents
-from hub.columns import Choices, CodeTable, decode_aliases, decode_digits, decode_texts
+from hub.columns import (
+    Choices,
+    CodeTable,
+    decode_aliases,
+    decode_digits,
+    decode_payloads,
+    decode_permits,
+    decode_texts,
+)
 from hub.errors import RequestError
-from hub.limits import CASE_CHARS_MAX
-from hub.messages import Aliases
+from hub.limits import CASE_CHARS_MAX, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_PER_COMMIT_MAX, ROWS_PER_CHUNK
+from hub.messages import REFUSALS, Aliases, Reason, Status
+from hub.payloads import DATA_BYTES_MAX
 from hub.tables import Block, Table, TableWriter, open_table
 
 PART_ROWS = 1 << 20
@@ -36,6 +46,11 @@ PARTS_MAX = 10_000
 """A part's number has four digits in its request id."""
 
 CODE_DIGITS = 11
+
+OUTCOMES = (Status.PROVIDED, Status.EMPTY, Status.NO_RECORD, Status.REFUSED, Status.MANUAL)
+
+PAYLOAD_ROWS = 1_024
+"""Rows of a block of a Parquet or Arrow file that has payloads: at most 88 MB."""
 
 CAUSES = (
     "wrong number of columns",
@@ -49,9 +64,23 @@ CAUSES = (
     "from: expected a day such as 2026-04-01",
     "to: expected a day such as 2026-04-01, not before from, or nothing",
     "ticket: expected 32 hex digits",
+    "permit: expected 16 hex digits",
+    "outcome: expected " + ", ".join(one.name for one in OUTCOMES),
+    "reason: expected with REFUSED, and nothing otherwise, " + ", ".join(one.name for one in REFUSALS),
+    f"payload: expected with PROVIDED only, in base64, at most {PAYLOAD_BYTES_MAX} bytes",
+    "permit: expected one of this institution, got another",
+    "permit: has lapsed",
+    "permit: was answered otherwise before",
+    "payload: expected one sealed to the requester's key, got another",
+    "payload: expected one sealed to this key, got another",
+    f"payload: expected base64 of at most {DATA_BYTES_MAX} bytes",
 )
 """Why a line was rejected, numbered from 0."""
 COLUMNS, CODE, ALIAS, PROVIDER, CASE, CONSENT, CLASS, MEMBER, FROM, TO, TICKET = range(11)
+PERMIT, OUTCOME, REASON, PAYLOAD = range(11, 15)
+UNFIT = {"unknown": 15, "lapsed": 16, "answered": 17, "payload": 18}
+"""The same of lines of the right shape that the hub does not take, by the cause of a ``RowsError``."""
+SEALED, DATA = 19, 20
 
 
 class Rejected(NamedTuple):
@@ -109,6 +138,25 @@ class InquiryPart(NamedTuple):
 
     def __repr__(self) -> str:
         return f"InquiryPart({self.number}, rows={len(self.row)}, rejected={len(self.rejected.line)})"
+
+
+class AnswerPart(NamedTuple):
+    """Rows of an answer file: row and line numbers, permits as uint64[N], outcomes and reasons as uint8[N], payloads,
+    rejected lines, rows read in all. Payloads are None where the file has no such column.
+    """
+
+    number: int
+    row: npt.NDArray[np.int64]
+    line: npt.NDArray[np.int64]
+    permits: npt.NDArray[np.uint64]
+    outcomes: npt.NDArray[np.uint8]
+    reasons: npt.NDArray[np.uint8]
+    payloads: list[bytes | None] | None
+    rejected: Rejected
+    rows_read: int
+
+    def __repr__(self) -> str:
+        return f"AnswerPart({self.number}, rows={len(self.row)}, rejected={len(self.rejected.line)})"
 
 
 def read_codes(path: str | os.PathLike[str], *, encoding: str = "auto", rows: int = PART_ROWS) -> CodeFile:
@@ -175,6 +223,12 @@ def read_inquiry(
     if provider not in numbers:
         raise RequestError("provider: expected the code of a connected body or the label of a class, got another")
     return InquiryFile(open_table(path, ("alias",), optional, encoding), numbers[provider], rows, consent=consent)
+
+
+def read_answers(path: str | os.PathLike[str], *, encoding: str = "auto", rows: int = ROWS_PER_CHUNK) -> AnswerFile:
+    """Open a provider's answer file; a part is of so many rows at most. Else as :func:`read_codes`."""
+    table = open_table(path, ("permit", "outcome"), ("reason", "payload"), encoding, rows=PAYLOAD_ROWS)
+    return AnswerFile(table, rows)
 
 
 class CodeFile:
@@ -256,6 +310,48 @@ class InquiryFile:
             first += read
 
 
+class AnswerFile:
+    """An answer file; iterate over its parts. ``rows_max``: no more rows than that.
+
+    A part holds about ``PAYLOAD_BYTES_PER_COMMIT_MAX`` of text at most, and a block more.
+    """
+
+    def __init__(self, table: Table, rows: int) -> None:
+        self.rows_max = table.rows_max
+        self._table, self._rows = table, rows
+        self._outcomes = CodeTable({one.name: int(one) for one in OUTCOMES})
+        self._reasons = CodeTable({one.name: int(one) for one in (Reason.NONE, *REFUSALS)})
+
+    def __iter__(self) -> Iterator[AnswerPart]:
+        first = 1
+        parts = in_parts(self._table.blocks(), self._rows, bytes_max=PAYLOAD_BYTES_PER_COMMIT_MAX)
+        for number, blocks in enumerate(parts):
+            permits, permit_ok = _concatenate(decode_permits(b.columns["permit"]) for b in blocks)
+            outcomes, outcome_ok = _concatenate(self._outcomes.decode(b.columns["outcome"]) for b in blocks)
+            checks = [(permit_ok, PERMIT), (outcome_ok, OUTCOME)]
+            reasons, reason_ok = np.zeros(len(outcomes), np.uint32), outcomes != Status.REFUSED
+            if "reason" in blocks[0].columns:
+                cells = [b.columns["reason"] for b in blocks]
+                none = np.concatenate([c.start == c.end for c in cells])
+                reasons, known = _concatenate(self._reasons.decode(c) for c in cells)
+                reason_ok = np.where(reason_ok, none | (known & (reasons == 0)), known & (reasons > 0))
+            checks.append((reason_ok, REASON))
+            payloads: list[bytes | None] | None = None
+            if "payload" in blocks[0].columns:
+                texts = [decode_payloads(b.columns["payload"], PAYLOAD_BYTES_MAX) for b in blocks]
+                payloads = [one for part, _ in texts for one in part]
+                without = np.array([one is None for one in payloads], np.bool_)
+                provided = outcomes == Status.PROVIDED
+                checks.append((np.concatenate([ok for _, ok in texts]) & (provided | without), PAYLOAD))
+            row, keep, rejected, read = judge_rows(blocks, first, checks)
+            if payloads is not None and not keep.all():
+                payloads = [one for one, kept in zip(payloads, keep.tolist(), strict=True) if kept]
+            line = np.concatenate([b.line for b in blocks])[keep]
+            columns = permits[keep], outcomes[keep].astype(np.uint8), reasons[keep].astype(np.uint8)
+            yield AnswerPart(number, row, line, *columns, payloads, rejected, read)
+            first += read
+
+
 def _concatenate(pairs: Iterator[tuple[Any, Any]]) -> tuple[Any, Any]:
     values, oks = zip(*pairs, strict=True)
     return np.concatenate(values), np.concatenate(oks)
@@ -276,11 +372,19 @@ def judge_rows(
     return row, keep, Rejected(line[bad], cause[bad]), len(line)
 
 
-def in_parts(blocks: Iterator[Block], rows: int) -> Iterator[list[Block]]:
-    """Gather blocks to parts of exactly ``rows`` rows, the last one shorter: the same for every way of reading."""
+def in_parts(blocks: Iterator[Block], rows: int, *, bytes_max: int | None = None) -> Iterator[list[Block]]:
+    """Gather blocks to parts of exactly ``rows`` rows, the last one shorter: the same for every way of reading.
+
+    Args:
+        bytes_max: a part ends where its blocks have so many bytes, also with fewer rows; then reading matters.
+    """
     held: list[Block] = []
-    count = 0
+    count = size = 0
     for block in blocks:
+        block_bytes = max(len(cells.buffer) for cells in block.columns.values())
+        if held and bytes_max is not None and size + block_bytes > bytes_max:
+            yield held
+            held, count, size = [], 0, 0
         at, length = 0, len(block.line)
         while at < length:
             take = min(rows - count, length - at)
@@ -288,7 +392,8 @@ def in_parts(blocks: Iterator[Block], rows: int) -> Iterator[list[Block]]:
             at, count = at + take, count + take
             if count == rows:
                 yield held
-                held, count = [], 0
+                held, count, size = [], 0, 0
+        size += block_bytes
     if held:
         yield held
 

@@ -112,7 +112,9 @@ class PayloadReader:
             if opened is None:
                 continue
             at = indexes[begin:end] - first
-            kept = (at < len(opened.sizes)) & (opened.sizes[np.minimum(at, len(opened.sizes) - 1)] != NO_PAYLOAD)
+            # Those in front of the first value that there is were fetched: none of its payloads is theirs.
+            kept = (at >= 0) & (at < len(opened.sizes))
+            kept[kept] = opened.sizes[at[kept]] != NO_PAYLOAD
             at, content = at[kept], opened.content
             begins, ends = opened.begins[at].tolist(), (opened.begins[at] + opened.sizes[at]).tolist()
             for row, low, high in zip(places[begin:end][kept].tolist(), begins, ends, strict=True):

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from hub.append import order_by_chance
 from hub.ends import Ends, FlagsMovedError, append_ends
-from hub.errors import RequestError
+from hub.errors import RequestError, RowsError
 from hub.exchange import Exchange, Seen, State
 from hub.flags import Flagged
 from hub.inbox import MANUAL, Indexes, ended_by, reason_of, segment_key, status_of
@@ -170,8 +170,7 @@ class Provider:
 
     def _check_found(self, seen: Seen) -> None:
         if not seen.found.all():
-            row = int(np.argmin(seen.found))
-            raise RequestError(f"permits: expected permits of this institution, got another in row {row}")
+            raise _unfit("permits: expected permits of this institution, got another", ~seen.found, "unknown")
 
     def _blocked(self, state: State, indexes: Indexes, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
         """Whether permits were ended NO_RECORD because of a NO_SELF flag, whatever was answered."""
@@ -193,30 +192,33 @@ class Provider:
         fresh = before == 0
         if not fresh.all():
             same = (before == given.outcomes) & (reason_of(seen.outcomes.words) == given.reasons)
-            lapsed = np.flatnonzero(before == Status.LAPSED)
-            if len(lapsed):
-                raise RequestError(f"permits: expected ones that have not lapsed, got one in row {lapsed[0]}")
+            lapsed = before == Status.LAPSED
+            if lapsed.any():
+                raise _unfit(_LAPSED, lapsed, "lapsed")
             wrong = np.flatnonzero(~fresh & ~same)
             wrong = wrong[~self._blocked(state, indexes, wrong)] if len(wrong) else wrong
             if len(wrong):
-                raise RequestError(f"permits: expected ones that wait, got one that was answered in row {wrong[0]}")
+                raise _unfit(_ANSWERED, wrong, "answered")
             self._check_same_payloads(state, seen, given, np.flatnonzero(~fresh))
         deadlines = np.array([part.deadline for part in seen.parts], dtype=np.int64)
         if len(deadlines):
-            late = np.flatnonzero(fresh & (deadlines[np.where(fresh, seen.which, 0)] <= now))
-            if len(late):
-                raise RequestError(f"permits: expected ones that have not lapsed, got one in row {late[0]}")
+            late = fresh & (deadlines[np.where(fresh, seen.which, 0)] <= now)
+            if late.any():
+                raise _unfit(_LAPSED, late, "lapsed")
         return fresh
 
     def _check_same_payloads(self, state: State, seen: Seen, given: Given, rows: npt.NDArray[np.intp]) -> None:
         kept: list[bytes | None] = [None] * len(rows)
         reader = PayloadReader(state.snapshot, state.periods)
         reader.read(ended_by(seen.outcomes.words[rows]), kept, np.arange(len(rows)))
+        other = []
         for at, row in enumerate(rows.tolist()):
             payload = None if given.payloads is None else given.payloads[row]
             # What was fetched before is not there any more to be compared.
             if kept[at] is not None and kept[at] != payload:
-                raise RequestError(f"permits: expected ones that wait, got one that was answered in row {row}")
+                other.append(row)
+        if other:
+            raise _unfit(_ANSWERED, np.array(other), "answered")
 
     def _check_payloads(self, state: State, seen: Seen, parts: list[Shared], given: Given) -> None:
         """Where the requester has a key, what is not sealed to it is refused."""
@@ -233,10 +235,9 @@ class Provider:
                 continue
             rows = np.flatnonzero(waiting & (of_part[seen.which] == requester))
             payloads = [given.payloads[row] for row in rows.tolist()]
-            bad = check_payloads(payloads, key)
-            if bad is not None:
-                row = rows[bad]
-                raise RequestError(f"payloads: expected them sealed to the requester's key, got another in row {row}")
+            if check_payloads(payloads, key) is not None:
+                bad = [check_payloads([one], key) is not None for one in payloads]
+                raise _unfit("payloads: expected them sealed to the requester's key, got another", rows[bad], "payload")
 
     def _ask_clerk(self, provider: int, indexes: list[int], manual: set[int]) -> None:
         """Note which permits a clerk must decide."""
@@ -245,6 +246,17 @@ class Provider:
             with self._office.store.commit() as commit:
                 for index in fresh[start : start + ROWS_PER_CHUNK]:
                     commit.put_sealed(MANUAL, segment_key(provider, index), self._office.now().to_bytes(8, "little"))
+
+
+_LAPSED = "permits: expected ones that have not lapsed, got one"
+_ANSWERED = "permits: expected ones that wait, got one that was answered"
+
+
+def _unfit(message: str, rows: npt.NDArray[np.integer] | npt.NDArray[np.bool_], cause: str) -> RowsError:
+    """The error for these rows (bool[N], or their places)."""
+    places = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
+    return RowsError(f"{message} in row {places[0]}", rows=places.tolist(), cause=cause)
+
 
 def _screen(
     flagged: Flagged, provider: int, seen: Seen, parts: list[Shared], given: Given, clerk: str | None

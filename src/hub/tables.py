@@ -41,6 +41,9 @@ ENCODINGS = ("auto", "utf-8", "utf-8-sig", "cp932")
 ARROW_SUFFIXES = (".parquet", ".arrow", ".feather")
 BLOCK_BYTES = 1 << 22
 ROWS_PER_BLOCK = 1 << 16
+CELLS_BYTES_MAX = 1 << 24
+"""Characters that the rows of a piece of a result take, each as wide as the widest of its column: short rows go out
+65,536 at a time, and of payloads of 64 KiB 190."""
 LINE_CHARS_MAX = 1 << 20
 """No line of a CSV is longer: a file without line ends is refused, not read into memory."""
 
@@ -71,16 +74,21 @@ def open_table(
     encoding: str = "auto",
     *,
     unread: Sequence[str] = (),
+    rows: int = ROWS_PER_BLOCK,
+    integers: Sequence[str] = (),
 ) -> Table:
     """Open a CSV, Parquet or Arrow file by its suffix and check its columns and, of a CSV, all of its text.
 
-    Columns that are ``unread`` may be there, of any type; what is in them may be missing from the blocks.
+    Args:
+        unread: columns that may be there, of any type; what is in them may be missing from the blocks.
+        rows: of a block of a Parquet or Arrow file, at most; a CSV's blocks are of ``BLOCK_BYTES``.
+        integers: columns that may be numbers in such a file; they become text.
     """
     path = Path(path)
     if not path.is_file():
         raise RequestError(f"{path}: expected a file" + ("" if path.exists() else ", found nothing"))
     if path.suffix.lower() in ARROW_SUFFIXES:
-        return ArrowTable(path, required, optional, unread)
+        return ArrowTable(path, required, optional, rows, integers, unread)
     if encoding not in ENCODINGS:
         raise RequestError(f"encoding: expected one of {', '.join(ENCODINGS)}, got {encoding}")
     return CsvTable(path, required, [*optional, *unread], encoding)
@@ -90,6 +98,7 @@ class Table:
     """What all kinds of file have in common."""
 
     path: Path
+    names: list[str]
     rows_max: int
 
     def blocks(self) -> Iterator[Block]:
@@ -125,7 +134,7 @@ class CsvTable(Table):
         header = next(iter(reader), None)
         if header is None:
             raise RequestError(f"{path}: expected a first line with the columns, found an empty file")
-        self._names = self._order(header[1], required, optional)
+        self.names = self._order(header[1], required, optional)
         self._plain = plain
         if not plain:
             # Broken quotes must show before the first row is recorded.
@@ -149,10 +158,10 @@ class CsvTable(Table):
 
     def _cut(self, data: bytes, line: int) -> Block:
         lines = find_lines(data, self.encoding)
-        cells, whole = split_lines(lines, len(self._names))
+        cells, whole = split_lines(lines, len(self.names))
         blank = lines.start == lines.end
         numbers = np.arange(line, line + len(blank))
-        return Block(dict(zip(self._names, cells, strict=True)), numbers, blank, whole & ~blank)
+        return Block(dict(zip(self.names, cells, strict=True)), numbers, blank, whole & ~blank)
 
     def _quoted_blocks(self) -> Iterator[Block]:
         records = self._reader()
@@ -160,18 +169,20 @@ class CsvTable(Table):
         while True:
             lines: list[int] = []
             rows: list[list[str]] = []
+            chars = 0
             for line, row in records:
                 lines.append(line)
                 rows.append(row)
-                if len(rows) == ROWS_PER_BLOCK:
+                chars += sum(map(len, row))
+                if len(rows) == ROWS_PER_BLOCK or chars >= BLOCK_BYTES:
                     break
             if not rows:
                 return
-            count = len(self._names)
+            count = len(self.names)
             whole = [len(row) == count for row in rows]
             columns = {
                 name: cells_of_texts([row[i] if ok else "" for row, ok in zip(rows, whole, strict=True)])
-                for i, name in enumerate(self._names)
+                for i, name in enumerate(self.names)
             }
             blank = np.array([not row for row in rows])
             yield Block(columns, np.array(lines, np.int64), blank, np.array(whole))
@@ -303,9 +314,10 @@ class ArrowTable(Table):
     """A Parquet or Arrow (Feather 2, IPC file) file of text columns; a row's line is its number."""
 
     def __init__(
-        self, path: Path, required: Sequence[str], optional: Sequence[str], unread: Sequence[str] = ()
-    ) -> None:
-        self.path = path
+        self, path: Path, required: Sequence[str], optional: Sequence[str], rows: int, integers: Sequence[str],
+        unread: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        self.path, self._rows = path, rows
         self._arrow = _pyarrow()
         try:
             if path.suffix.lower() == ".parquet":
@@ -318,21 +330,22 @@ class ArrowTable(Table):
                 self.rows_max = sum(self._file.get_batch(i).num_rows for i in batches)
         except (self._arrow.ArrowException, OSError):
             raise RequestError(f"{path}: expected a {path.suffix[1:]} file, found something else") from None
-        self._names = self._order(schema.names, required, [*optional, *unread])
+        self.names = self._order(schema.names, required, [*optional, *unread])
         self._unread = frozenset(unread)
         types = self._arrow.types
-        for name, field in zip(self._names, schema, strict=True):
+        for name, field in zip(self.names, schema, strict=True):
             if name in self._unread:
                 continue
             kind = field.type.value_type if types.is_dictionary(field.type) else field.type
-            if not (types.is_string(kind) or types.is_large_string(kind)):
+            fits = types.is_string(kind) or types.is_large_string(kind)
+            if not (fits or (name in integers and types.is_integer(kind))):
                 raise RequestError(f"{path}: column {name}: expected text, got {field.type}")
 
     def blocks(self) -> Iterator[Block]:
         row = 1
         for batch in self._batches():
             if batch.num_rows:
-                named = zip(self._names, batch.columns, strict=True)
+                named = zip(self.names, batch.columns, strict=True)
                 columns = {name: self._cells(column) for name, column in named if name not in self._unread}
                 numbers = np.arange(row, row + batch.num_rows)
                 yield Block(columns, numbers, np.zeros(batch.num_rows, np.bool_), np.ones(batch.num_rows, np.bool_))
@@ -341,11 +354,11 @@ class ArrowTable(Table):
     def _batches(self) -> Iterator[Any]:
         try:
             if self.path.suffix.lower() == ".parquet":
-                yield from self._file.iter_batches(ROWS_PER_BLOCK)
+                yield from self._file.iter_batches(self._rows)
             else:
                 for i in range(self._file.num_record_batches):
                     batch = self._file.get_batch(i)
-                    yield from (batch.slice(at, ROWS_PER_BLOCK) for at in range(0, batch.num_rows, ROWS_PER_BLOCK))
+                    yield from (batch.slice(at, self._rows) for at in range(0, batch.num_rows, self._rows))
         except (self._arrow.ArrowException, OSError):
             raise RequestError(f"{self.path}: broken {self.path.suffix[1:]} file") from None
 
@@ -403,12 +416,20 @@ class TableWriter:
                 self._write_arrow(columns)
                 return
             for first in range(0, column_rows(columns[0]), ROWS_PER_BLOCK):
-                part = [column_part(column, first, first + ROWS_PER_BLOCK) for column in columns]
-                self._file.write(encode_csv(part, self._encoding))
+                self._write_csv([column_part(column, first, first + ROWS_PER_BLOCK) for column in columns])
         except UnicodeEncodeError:
             raise RequestError(f"{self.path}: a text has no form in {self._encoding}: write utf-8") from None
         except OSError as error:
             raise _named(error, self.path) from None
+
+    def _write_csv(self, columns: Sequence[Column]) -> None:
+        """Rows in pieces in which they take no more room than is good, see ``CELLS_BYTES_MAX``."""
+        count = column_rows(columns[0])
+        if count > 1 and count * sum(map(_widest, columns)) > CELLS_BYTES_MAX:
+            for first, stop in ((0, count // 2), (count // 2, count)):
+                self._write_csv([column_part(column, first, stop) for column in columns])
+        else:
+            self._file.write(encode_csv(columns, self._encoding))
 
     def _write_arrow(self, columns: Sequence[Column]) -> None:
         arrays = [_arrow_array(self._arrow, column) for column in columns]
@@ -433,6 +454,7 @@ class TableWriter:
                 os.fsync(self._file.fileno())
                 self._file.close()
                 os.replace(self._temporary, self.path)
+                _sync_folder(self.path.parent)
         except OSError as error:
             raise _named(error, self.path) from None
         finally:
@@ -440,6 +462,22 @@ class TableWriter:
                 self._file.close()
             with suppress(FileNotFoundError):
                 os.unlink(self._temporary)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new name in a folder durable."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _widest(column: Column) -> int:
+    """Characters of a column's widest text; 0 of one that has no texts."""
+    if isinstance(column, Digits | np.ndarray):
+        return 0
+    return max(map(len, column.names if isinstance(column, Choices) else column), default=0)
 
 
 def _named(error: OSError, path: Path) -> OSError:

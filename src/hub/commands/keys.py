@@ -1,16 +1,24 @@
-"""``hub key``: the key to which answers for an institution are sealed."""
+"""``hub key``: the key to which answers for an institution are sealed; files of answers sealed and opened with it."""
 
 from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import hub
+from hub.columns import decode_payloads, decode_texts, payload_column
+from hub.commands.acquire import check_result, report_rejected
 from hub.commands.options import add_folder, take_folder
 from hub.errors import RequestError
-from hub.payloads import KEY_BYTES
+from hub.files import COLUMNS, DATA, PAYLOAD_ROWS, SEALED, Rejected, RejectedWriter
+from hub.limits import PAYLOAD_BYTES_MAX
+from hub.payloads import KEY_BYTES, check_public_key
+from hub.tables import ENCODINGS, TableWriter, open_table
 
 KEY_EPILOG = """\
 Once an institution has registered its public key, providers' answers to it must be sealed to that key;
@@ -22,8 +30,14 @@ Examples:
   hub key register linkage nenkin PUBLIC_KEY     64 hex digits; replaces the key before
   hub key show linkage nenkin
   hub key remove linkage nenkin --clerk sato
+  hub key seal answers.csv PUBLIC_KEY --out sealed.csv    a provider's answers to one requester, for hub provide
+  hub key open data.csv nenkin.key --out opened.csv       what hub answers wrote; no hub is needed for either
 
-Exit status: 0 done; 1 show: none is registered; 2 wrong request, nothing changed; 3 disk.
+seal and open change the column payload and leave the others as they are; lines that do not fit go to
+<name>.rejected.csv beside the result. An opened file holds people's data in the clear, readable by you alone.
+
+Exit status: 0 done; 1 show: none is registered, seal and open: some lines rejected;
+2 wrong request, nothing changed; 3 disk.
 """
 
 
@@ -47,6 +61,17 @@ def add_commands(commands: Any) -> None:
         if name != "show":
             parser.add_argument("--clerk", metavar="NAME", help="who decides, for auditors", required=name == "remove")
         parser.set_defaults(run=run)
+    for name, files, about, run in (
+        ("seal", ("ANSWERS", "PUBLIC_KEY"), "seal the payloads of a provider's answers", run_seal),
+        ("open", ("ANSWERS", "KEY_FILE"), "open the payloads of what came back", run_open),
+    ):
+        parser = under.add_parser(name, help=about, epilog=KEY_EPILOG)
+        parser.description = about[0].upper() + about[1:] + "."
+        for word in files:
+            parser.add_argument(word.lower(), metavar=word)
+        parser.add_argument("--out", required=True, metavar="FILE", help="the result (.csv, .parquet, .arrow)")
+        parser.add_argument("--encoding", choices=ENCODINGS, default="auto", help="of ANSWERS (default: auto)")
+        parser.set_defaults(run=run)
 
 
 def run_new(arguments: argparse.Namespace) -> int:
@@ -68,14 +93,19 @@ def run_new(arguments: argparse.Namespace) -> int:
 def run_register(arguments: argparse.Namespace) -> int:
     """Register a public key."""
     folder, (code, text) = take_folder(arguments)
-    try:
-        public_key = bytes.fromhex(text)
-    except ValueError:
-        raise RequestError(f"PUBLIC_KEY: expected {2 * KEY_BYTES} hex digits, got something else") from None
+    public_key = take_key(text)
     with hub.open(folder) as h:
         h.register_key(code, public_key, clerk=arguments.clerk)
     print(f"{code}: key registered")
     return 0
+
+
+def take_key(text: str) -> bytes:
+    """A public key in hex digits."""
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        raise RequestError(f"PUBLIC_KEY: expected {2 * KEY_BYTES} hex digits, got something else") from None
 
 
 def run_show(arguments: argparse.Namespace) -> int:
@@ -94,3 +124,57 @@ def run_remove(arguments: argparse.Namespace) -> int:
         h.register_key(code, None, clerk=arguments.clerk)
     print(f"{code}: no key registered")
     return 0
+
+
+def run_seal(arguments: argparse.Namespace) -> int:
+    """Seal the payloads of a provider's answers to one requester's key."""
+    public_key = take_key(arguments.public_key)
+    check_public_key(public_key)
+    columns = ("permit", "outcome", "payload"), ("reason",)
+    return rewrite(arguments, *columns, DATA, lambda data: hub.seal_payload(public_key, data))
+
+
+def run_open(arguments: argparse.Namespace) -> int:
+    """Open the payloads of a file that ``hub answers`` wrote."""
+    path = Path(arguments.key_file)
+    with path.open("rb") as file:
+        private_key = file.read(KEY_BYTES + 1)
+    if len(private_key) != KEY_BYTES:
+        raise RequestError(f"{path}: expected a private key of {KEY_BYTES} bytes, got something else")
+    columns = ("row", "status", "payload"), ("reason",)
+    return rewrite(arguments, *columns, SEALED, lambda sealed: hub.open_payload(private_key, sealed))
+
+
+def rewrite(
+    arguments: argparse.Namespace,
+    required: Sequence[str],
+    optional: Sequence[str],
+    cause: int,
+    change: Callable[[bytes], bytes],
+) -> int:
+    """Write a file again with other payloads, a block at a time; what cannot be changed is a rejected line."""
+    source = arguments.answers
+    table = open_table(source, required, optional, arguments.encoding, rows=PAYLOAD_ROWS, integers=("row",))
+    check_result(source, arguments.out)
+    names = [name for name in (*required[:-1], *optional, required[-1]) if name in table.names]
+    count = rows = 0
+    with TableWriter(arguments.out, names) as result, RejectedWriter(source, arguments.out) as rejected:
+        for block in table.blocks():
+            payloads, ok = decode_payloads(block.columns["payload"], PAYLOAD_BYTES_MAX)
+            for row, payload in enumerate(payloads):
+                if payload is not None:
+                    try:
+                        payloads[row] = change(payload)
+                        count += 1
+                    except RequestError:
+                        ok[row] = False
+            keep = np.flatnonzero(ok & block.whole & ~block.blank)
+            bad = np.flatnonzero(~(ok & block.whole) & ~block.blank)
+            causes = np.where(block.whole[bad], cause, COLUMNS).astype(np.uint8)
+            rejected.write(Rejected(block.line[bad], causes))
+            texts = [decode_texts(block.columns[name], PAYLOAD_BYTES_MAX)[0] for name in names[:-1]]
+            texts.append(payload_column(payloads))
+            result.write([[column[row] for row in keep.tolist()] for column in texts])
+            rows += len(keep)
+    print(f"{arguments.out}: {rows:,} rows, {count:,} payloads {'opened' if cause == SEALED else 'sealed'}")
+    return report_rejected(rejected)

@@ -25,9 +25,9 @@ def add_progress(parser: argparse.ArgumentParser) -> None:
 class Progress:
     """Rows done of rows expected, on the standard error. Used in a ``with`` block, from one thread."""
 
-    def __init__(self, label: str, rows: int, *, show: bool | None) -> None:
-        """Args: rows: expected at most; show: None for where the standard error is a terminal."""
-        self._label, self._rows = label, max(rows, 1)
+    def __init__(self, label: str, rows: int | None, *, show: bool | None) -> None:
+        """Args: rows: expected at most, or None; show: None for where the standard error is a terminal."""
+        self._label, self._rows = label, None if rows is None else max(rows, 1)
         self._terminal = sys.stderr.isatty()
         self._show = self._terminal if show is None else show
         self._started = self._shown = time.monotonic()
@@ -46,8 +46,9 @@ class Progress:
 
     def _print(self) -> None:
         rate = self._done / max(time.monotonic() - self._started, 1e-9)
-        share = min(1.0, self._done / self._rows)
-        text = f"{self._label} {self._done:,} of {self._rows:,} rows  {share:4.0%}  {rate:,.0f} rows/s"
+        share = min(1.0, self._done / self._rows) if self._rows else 0.0
+        of = f"of {self._rows:,} rows  {share:4.0%}" if self._rows else "rows"
+        text = f"{self._label} {self._done:,} {of}  {rate:,.0f} rows/s"
         if not self._terminal:
             print(text, file=sys.stderr, flush=True)
             return
