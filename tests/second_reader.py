@@ -1,13 +1,13 @@
 """A second reader of a folder's stored bytes, written from the byte tables of the docstrings and docs/log.md alone.
 
-It imports nothing of ``hub``. ``Reader`` takes databases as dicts of bytes and raises ``Damaged`` or an error of
-decryption where anything does not fit; a new database gets a function of its own in ``READERS``.
+It imports nothing of ``hub``; the exchange is read by ``second_exchange.py``. ``Reader`` takes databases as dicts of
+bytes and raises ``Damaged`` or an error of decryption where anything does not fit; a new database gets a function of
+its own in ``READERS``.
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 import struct
 import zlib
@@ -19,26 +19,19 @@ import msgspec
 import xxhash
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-Values = dict[bytes, bytes]
+import second_exchange as exchange
+from second_basics import Damaged, Values, aes, ctr, expect, sha256
+
 M64 = (1 << 64) - 1
 KEY_NAMES = ("identifiers", "disclosure", "cursors", "log")
 DERIVED = {"records", "entries", "nodes", "runs"}
 RESIDENT_CODES = 1 << 23
-INQUIRY, CORRECTION_ASKED, CORRECTION, CONFIRMATION, ERASURE, RELEASE = 1, 2, 3, 4, 5, 8
+CORRECTION_ASKED, CORRECTION, CONFIRMATION, ERASURE, PROVISION, LAPSE, RELEASE = 2, 3, 4, 5, 6, 7, 8
 HELD = 16
-FOLLOWING = (CORRECTION_ASKED, CORRECTION, CONFIRMATION)
-
-
-class Damaged(Exception):
-    """Stored bytes are not what their table says."""
-
-
-def expect(fits: bool, what: str) -> None:
-    if not fits:
-        raise Damaged(what)
+CORRECTING = (CORRECTION_ASKED, CORRECTION, CONFIRMATION)
+FOLLOWING = (*CORRECTING, PROVISION, LAPSE)
 
 
 def unpack(text: str) -> bytes:
@@ -56,18 +49,6 @@ def load(folder: Path) -> dict[str, Values]:
         text = name in ("keys", "files")
         found[name] = {(key.encode() if text else bytes.fromhex(key)): unpack(value) for key, value in lines}
     return found
-
-
-def sha256(*parts: bytes) -> bytes:
-    return hashlib.sha256(b"".join(parts)).digest()
-
-
-def aes(key: bytes, block: bytes) -> bytes:
-    return Cipher(algorithms.AES(key), modes.ECB()).encryptor().update(block)
-
-
-def ctr(key: bytes, counter: bytes, data: bytes) -> bytes:
-    return Cipher(algorithms.AES(key), modes.CTR(counter)).encryptor().update(data)
 
 
 def canonical64(text: str) -> bytes:
@@ -274,6 +255,7 @@ class Reader:
 
     def read_records(self, name: str) -> None:
         self.entries = [b""] * len(self.records)
+        self.chunks: dict[int, tuple[int, int]] = {}
         erasing = [0 if done else period for _, period, first, end, _, _, done, _ in self.erasures
                    for _ in range(first, end)]  # fmt: skip
         for key, value in sorted(self.db[name].items()):
@@ -299,11 +281,12 @@ class Reader:
             fields = msgspec.msgpack.decode(ctr(self.period_key(period, "fields"), counter, value[64 : 64 + s]))
             plain = ctr(self.period_key(period, "rows"), counter, value[rows_at:])
             salts = ctr(self.period_key(period, "salts"), counter, bytes(16 * n))
-            self.add_chunk(period, fields, plain, salts)
+            self.chunks[first] = n, period
+            self.add_chunk(period, time, fields, plain, salts)
         expect(len(self.records) == self.state["records"], "records")
         self.check_erasures()
 
-    def add_chunk(self, period: int, fields: Any, plain: bytes, salts: bytes) -> None:
+    def add_chunk(self, period: int, time: int, fields: Any, plain: bytes, salts: bytes) -> None:
         encoded, times, blind, supervised, moments = fields
         expect(not moments or len(moments) == len(encoded), "moments")
         shared = [msgspec.msgpack.decode(one) for one in encoded]
@@ -326,7 +309,7 @@ class Reader:
             self.records.append({
                 "period": period, "person": person, "person_key": key, "kind": kind, "outcome": outcome,
                 "provider": provider, "decision": decision, "times": (asked, provided), "shared": shared[decision],
-                "link": link - 1 if link else None,
+                "link": link - 1 if link else None, "moment": moments[decision] if moments else 0, "written": time,
             })  # fmt: skip
 
     def read_entries(self, name: str) -> None:
@@ -570,7 +553,7 @@ class Reader:
         """What was asked, decided and confirmed are the records that follow the original, and the events' number."""
         follow: dict[int, list[int]] = {}
         for index, record in enumerate(self.records):
-            if record is not None and record["kind"] in FOLLOWING:
+            if record is not None and record["kind"] in CORRECTING:
                 root = self.root_of(index)
                 expect(root is None or self.records[root]["person"] == record["person"], "follows another person's")
                 if root is not None:
@@ -578,11 +561,11 @@ class Reader:
         expect(follow.keys() == self.corrections.keys(), "corrections of records")
         for root, (asked, decided) in self.corrections.items():
             original, own = self.records[root], follow[root]
-            by_kind = {kind: [i for i in own if self.records[i]["kind"] == kind] for kind in FOLLOWING}
+            by_kind = {kind: [i for i in own if self.records[i]["kind"] == kind] for kind in CORRECTING}
             expect([one[0] for one in asked] == by_kind[CORRECTION_ASKED], "asked")
             expect([one[0] for one in decided] == by_kind[CORRECTION], "decided")
             kinds = [event[3] for event in self.events if event[1] == root]
-            expect([kinds.count(8), kinds.count(9), kinds.count(10)] == [len(by_kind[k]) for k in FOLLOWING], "events")
+            expect([kinds.count(8), kinds.count(9), kinds.count(10)] == [len(by_kind[k]) for k in CORRECTING], "events")
             parties = [original["shared"][2]]
             parties += [self.institutions[original["provider"]]] * provider_is_party(original)
             holders = {*parties, "pm"}
@@ -620,6 +603,13 @@ class Reader:
         for key, body in self.opened(name):
             expect(len(body) == 40 and struct.unpack(">I", key)[0] in self.numbers.values(), "payload key")
             self.payload_keys[struct.unpack(">I", key)[0]] = struct.unpack("<q32s", body)
+        told: dict[int, int] = {}
+        for event in self.events:
+            if event[3] == 21:
+                told[self.numbers[event[4]]] = event[2]
+            elif event[3] == 22:
+                told.pop(self.numbers[event[4]], None)
+        expect({number: at for number, (at, _) in self.payload_keys.items()} == told, "keys as their events say")
 
     def read_holds(self, name: str) -> None:
         self.holds: dict[int, list[Any]] = {}
@@ -728,7 +718,7 @@ class Reader:
             self.requests[key[:16], part] = msgspec.msgpack.decode(body) if whole else body
 
     def answer(self, requester: str, request_id: str) -> dict[str, Any] | None:
-        """Status, rule, reason of each row, or None where nothing is kept (any more)."""
+        """Status, rule, reason and record of each row, or None where nothing is kept (any more)."""
         key = sha256(b"hub/request-id/1", requester.encode(), b"\0", request_id.encode())[:16]
         if (key, 0) not in self.requests:
             return None
@@ -736,6 +726,7 @@ class Reader:
         expect(len(denied) == len(rule) == len(reason), "decision table")
         status: list[int] = []
         decisions: list[int] = []
+        places: list[int | None] = []
         holders: list[list[Any]] = []
         for chunk in range(-(-rows // chunk_rows)):
             body = self.requests[key, chunk + 1]
@@ -744,6 +735,7 @@ class Reader:
             stored, picked = body[8 : 8 + n], struct.unpack_from(f"<{n}H", body, 8 + n)
             for one, decision, place in zip(stored, picked, struct.unpack_from(f"<{n}H", body, 8 + 3 * n), strict=True):
                 record = None if one & 0x80 else self.records[first + place]
+                places.append(None if one & 0x80 else first + place)
                 expect(denied[decision] in (0, one & 0x7F), "what was decided")
                 if record is None:
                     continue
@@ -759,7 +751,7 @@ class Reader:
             status += [one & 0x7F for one in stored]
             decisions += picked
         return {"digest": digest.hex(), "received_at": received, "status": status, "rule": [rule[d] for d in decisions],
-                "reason": [reason[d] for d in decisions], "holders": holders}  # fmt: skip
+                "reason": [reason[d] for d in decisions], "holders": holders, "records": places}  # fmt: skip
 
     def request_digest(self, told: dict[str, Any]) -> str:
         """What is stored of an inquiry and its rows."""
@@ -780,7 +772,7 @@ class Reader:
         return [self.line(i) for i in mine if self.may_be_shown(i, person)]
 
     def root_of(self, index: int) -> int | None:
-        """The record that what corrects goes back to; None where it was erased."""
+        """The record that what corrects or answers goes back to; None where it was erased."""
         for _ in range(8):
             if self.records[index]["kind"] not in FOLLOWING:
                 return index
@@ -855,7 +847,8 @@ READERS: dict[str, Callable[[Reader, str], None]] = {
     "holds": Reader.read_holds, "held": Reader.read_held,
     "requests": Reader.read_requests, "flagged": Reader.read_flagged, "payloadkeys": Reader.read_payload_keys,
     "tickets": Reader.read_tickets,
-    "inbox": Reader.opened, "inboxes": Reader.opened, "permits": Reader.opened, "outcomes": Reader.opened,
-    "manual": Reader.opened, "payloads": Reader.opened, "released": Reader.read_released,
+    "released": Reader.read_released, "inbox": exchange.read_inbox, "inboxes": exchange.read_inboxes,
+    "permits": exchange.read_permits, "outcomes": exchange.read_outcomes, "manual": exchange.read_manual,
+    "payloads": exchange.read_payloads,
 }  # fmt: skip
 """In the order in which they are read."""

@@ -18,6 +18,7 @@ import hub.delivery
 from hub.errors import RequestError
 from hub.events import EventKind
 from hub.handles import make_handle
+from hub.inbox import read_inbox
 from hub.limits import COLLECT_ROWS_MAX, PAYLOAD_BYTES_MAX, PAYLOAD_DAYS, PERMIT_DAYS, PROMPT_S
 from hub.messages import REFUSALS, Kind, Reason, Status
 from hub.permits import lapse_time
@@ -823,4 +824,22 @@ def test_a_released_row_is_answered_like_any_other_and_withheld_with_its_inquiry
     assert set(whole) - set(parties.shown(0)) == {record.index for record in shown}
     for limit in (1, 2, 3):
         assert len(parties.shown(0, limit=limit)) == len(whole) - 3
+    assert parties.h.verify().problems == ()
+
+
+def test_a_segment_that_begins_within_a_chunk_of_dropped_ones_is_compared_with_all_of_it(parties: Parties) -> None:
+    parties.ask("r1", [0, 1, 2, 3, 4])
+    parties.h._delivery.deliver()
+    parties.clock.now += 8 * DAY_S
+    assert parties.h.lapse() == 5
+    # The last one, alone in a segment, is joined by these.
+    parties.ask("r2", [0, 1])
+    parties.h._delivery.deliver()
+    parties.clock.now = NOON + 64 * DAY_S
+    assert parties.h.lapse() == 2
+    parties.ask("r3", [0])
+    parties.h._delivery.deliver()
+    with parties.h._store.snapshot() as snapshot:
+        number = parties.h.catalog.institution(parties.town).number
+        assert read_inbox(snapshot, number).entries["first"].tolist()[0] == 4
     assert parties.h.verify().problems == ()

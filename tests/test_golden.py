@@ -10,15 +10,19 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import xxhash
+from nacl.public import PrivateKey, SealedBox
 
-from second_reader import DERIVED, Damaged, Reader, Values, load
+from second_basics import Damaged, Values
+from second_exchange import answers, collected, cursor_of
+from second_reader import DERIVED, M64, Reader, load, value_sum
 
 REPOSITORY = Path(__file__).parents[1]
 GOLDEN = REPOSITORY / "tests" / "data" / "store"
 TOLD: dict[str, Any] = json.loads((GOLDEN / "told.json").read_text(encoding="utf-8"))
-TOWN = "131016"
+TOWN, VILLAGE = "131016", "011002"
 ANSWERED = ("received_at", "status", "rule", "reason", "holders")
 BY_CLASS = "january/class"
 
@@ -94,10 +98,12 @@ def check(databases: dict[str, Values]) -> None:
     asked = TOLD["answers"][BY_CLASS]
     assert asked["status"] == [0, 3, 15, 0, 3, 1, 0, 0, 0]
     assert asked["holders"] == [[2, ["131016", "011002"]]]
-    january = ("january", "january/withheld", "january/flagged", BY_CLASS)
+    january = ("january", "january/withheld", "january/flagged", BY_CLASS, "prompt", "last")
+    tables[VILLAGE] = {bytes.fromhex(alias): struct.pack("<I", person) for alias, person in TOLD["village"].items()}
     for request_id in ("december/1", "december/2", "alone", *together, *january):
         told = TOLD["answers"][request_id]
         found = reader.answer("nenkin", request_id)
+        del found["records"]
         assert found["digest"] == reader.request_digest(told)
         assert {**found, "digest": None} == {**{name: told[name] for name in ANSWERED}, "digest": None}
         if request_id == BY_CLASS:
@@ -107,17 +113,60 @@ def check(databases: dict[str, Values]) -> None:
             if person is None:
                 assert status == 1
                 continue
-            there = provider in tables and person in reader.tables[reader.numbers[provider], 1]
+            known = tables[provider].values() if provider in tables else ()
+            there = person in known
             assert (status == 0) == (there or (request_id == "january/flagged" and person in manual))
     for request_id in ("may", "whole", "all", "again"):
         # Kept for thirty days only.
         assert reader.answer("nenkin", request_id) is None
+    check_exchange(reader)
+
+
+def check_exchange(reader: Reader) -> None:
+    """Compare what is stored of the exchange with what requesters and providers were told."""
+    now = TOLD["now"]
+    found = {request_id: answers(reader, "nenkin", request_id, now) for request_id in TOLD["answers"]}
+    assert {name: one for name, one in found.items() if one is not None} == TOLD["answered"]
+    for institution, lists in TOLD["collected"].items():
+        number, end = reader.numbers[institution], len(reader.records)
+        places = [cursor_of(reader, number, one["cursor"]) for one in lists]
+        assert places == [*[(0, 0, 0)] * (len(lists) - 1), (end, end, 0)]
+        assert collected(reader, institution, now) == [
+            {
+                **{name: value for name, value in one.items() if name != "cursor"},
+                "inquiry": {name: value for name, value in one["inquiry"].items() if name != "requester_name"},
+            }
+            for one in lists
+        ]
+    private = PrivateKey(bytes.fromhex(TOLD["private_key"]))
+    assert reader.payload_keys[reader.numbers["nenkin"]][1] == bytes(private.public_key)
+    sealed = {payload.hex() for index, payload in reader.payloads.items() if payload[:4] == b"HSP1"}
+    assert sealed == set(TOLD["sealed"])
+    for envelope, text in TOLD["sealed"].items():
+        assert SealedBox(private).decrypt(bytes.fromhex(envelope)[20:]).decode() == text
 
 
 def inflated(databases: dict[str, Values]) -> dict[str, Values]:
     """With catalogs unpacked and without the sum over their deflated bytes: zlibs may differ in those."""
     catalogs = {key: value[8:64] + zlib.decompress(value[64:]) for key, value in databases["catalogs"].items()}
     return {**databases, "catalogs": catalogs}
+
+
+def seal(name: str, key: bytes, body: bytes) -> bytes:
+    """A value with the right checksum."""
+    head = b"" if name == "tables" else name.encode() + b"\0" + str(len(key)).encode() + b"\0" + key
+    return struct.pack("<Q", xxhash.xxh3_64_intdigest(head + body)) + body
+
+
+def forge(databases: dict[str, Values], name: str, key: bytes, body: bytes | None) -> dict[str, Values]:
+    """With another value or none, with the right checksum and sums, as a commit would have written it."""
+    values = {**databases[name], key: b"" if body is None else seal(name, key, body)}
+    if body is None:
+        del values[key]
+    state = msgspec.msgpack.decode(databases["meta"][b"state"][8:])
+    state["sums"][name] = sum(value_sum(*item) for item in values.items()) & M64
+    meta = {**databases["meta"], b"state": seal("meta", b"state", msgspec.msgpack.encode(state))}
+    return {**databases, name: values, "meta": meta}
 
 
 def test_the_golden_files_written_again_are_the_same_bytes(tmp_path: Path) -> None:
@@ -157,11 +206,34 @@ def test_a_value_with_a_right_checksum_that_no_commit_wrote_is_noticed_by_the_su
     """As one of an earlier commit would be, whose write was lost."""
     databases = load(GOLDEN)
     key, value = next((key, value) for key, value in databases[name].items() if key != b"state")
-    body = value[8:-1] + bytes([value[-1] ^ 1])
-    head = b"" if name == "tables" else name.encode() + b"\0" + str(len(key)).encode() + b"\0" + key
-    stale = struct.pack("<Q", xxhash.xxh3_64_intdigest(head + body)) + body
+    stale = seal(name, key, value[8:-1] + bytes([value[-1] ^ 1]))
     with pytest.raises(Damaged, match=r"^sums"):
         check({**databases, name: {**databases[name], key: stale}})
+
+
+# When a clerk was asked is in ``manual`` alone, and some of its permits are a clerk's because of a flag too.
+@pytest.mark.parametrize("name", ["inbox", "inboxes", "permits", "outcomes", "payloads", "released"])
+def test_a_value_of_the_exchange_with_right_sums_that_does_not_follow_from_the_log_is_noticed(name: str) -> None:
+    databases = load(GOLDEN)
+    for key, value in databases[name].items():
+        body = value[8:]
+        for at in range(0, len(body), -(-len(body) // 5)):
+            flipped = body[:at] + bytes([body[at] ^ 1 << at % 8]) + body[at + 1 :]
+            with pytest.raises(Exception):  # noqa: B017, PT011
+                check(forge(databases, name, key, flipped))
+        with pytest.raises(Exception):  # noqa: B017, PT011
+            check(forge(databases, name, key, None))
+
+
+def test_a_clerk_s_permit_that_has_ended_or_is_none_is_noticed() -> None:
+    databases = load(GOLDEN)
+    reader = Reader(databases)
+    value = next(iter(databases["manual"].values()))[8:]
+    ended = max(reader.ends)
+    none = next(index for index in range(ended) if index not in reader.waiting)
+    for index in (ended, none):
+        with pytest.raises(Damaged, match="a clerk's permit waits"):
+            check(forge(databases, "manual", struct.pack(">IQ", reader.numbers[TOWN], index), value))
 
 
 # Nothing says which blocks of nobody, and which bodies whose key was shredded, are still there; of what changes the

@@ -2,8 +2,8 @@
 
 A small folder is made through the public interface and left interrupted in every way that is stored: an
 acquisition half in the tables, runs merged and a merge under way, blocks that are nobody's, an erasure under way, a
-hold that is ending, small requests that are not in the index yet. Keys, clock and
-random bytes are fixed, so the same bytes come out on every machine (but for the deflated part of ``catalogs``,
+hold that is ending, small requests that are not in the index yet, a delivery into the inboxes under way. Keys, clock
+and random bytes are fixed, so the same bytes come out on every machine (but for the deflated part of ``catalogs``,
 where a machine's zlib may choose others). ``tests/test_golden.py`` compares them with ``tests/data/store``, and
 ``tests/second_reader.py`` reads them from the byte tables alone. Run it again only when a format was changed on
 purpose, under a new version.
@@ -12,7 +12,7 @@ purpose, under a new version.
 |---|---|
 | ``<database>.txt`` | every database of the environment, whatever there is: a line a value, ``key value`` |
 | ``keys.txt`` ``files.txt`` | the same of the key files, and of ``head`` and ``exported`` |
-| ``told.json`` | what the hub told about it: aliases, answers, histories, checkpoints |
+| ``told.json`` | what the hub told about it: aliases, answers, permits, histories, checkpoints |
 
 Keys and values are hex; ``.n.`` stands for n bytes of zeros, so that padding stays short; file names are text.
 """
@@ -27,7 +27,7 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,11 +36,12 @@ from unittest import mock
 import lmdb
 import msgspec
 import numpy as np
-from nacl.public import PrivateKey
+from nacl.public import Box, PrivateKey, PublicKey
 
 import hub
 import hub.acquire
 import hub.additions
+import hub.deliver
 import hub.delivery
 import hub.hub
 import hub.merger
@@ -56,8 +57,10 @@ from hub.catalog.law import Row, Rule
 from hub.catalog.standing import Assessment, Delegation
 from hub.catalog.tables import Tables
 from hub.catalog.terms import Term
+from hub.errors import RequestError
 from hub.holds import HoldState
 from hub.keys import NAMES as KEY_NAMES
+from hub.payloads import MAGIC, key_fingerprint
 from hub.runmerge import merge_once
 from hub.snapshot import Commit
 
@@ -77,6 +80,8 @@ TOWN, VILLAGE = "131016", "011002"
 MAYORS = "市町村長"
 
 PERSONS, KNOWN_IN_TOWN = 80, 50
+VILLAGERS = range(70, 78)
+ANSWERS_EVERY_S = 300
 STEPS_MAX = 50
 WAIT_S = 30.0
 
@@ -87,6 +92,8 @@ SMALL: dict[Any, dict[str, object]] = {
     # The thread that merges has its first step when this is over: here the tool does the steps, one by one.
     hub.merger: {"DELAY_S": 86_400.0},
     hub.delivery: {"DELAY_S": 86_400.0, "ROUND_S": 86_400.0},
+    # A provider a transaction.
+    hub.deliver: {"PERMITS_PER_SEGMENT": 24, "SMALL_SEGMENT": 8, "STRETCH_RECORDS_MAX": 256, "STEP_BYTES": 1},
     # A value a transaction, however slow the machine is.
     hub.retain: {"STEP_VALUES": 8, "STEP_S": -1.0, "PAUSE_S": 0.0},
 }
@@ -188,7 +195,8 @@ def changed(values: dict[Any, dict[str, object]]) -> Iterator[None]:
 def fill(folder: Path) -> dict[str, Any]:
     """Make the folder and leave it interrupted; returns what the hub told."""
     clock = [MAY]
-    with hub.open(folder, create=True, threads=1, clock=lambda: clock[0], origin=ORIGIN) as h:
+    clocked: dict[str, Any] = {"clock": lambda: clock[0], "answers_every_s": ANSWERS_EVERY_S}
+    with hub.open(folder, create=True, threads=1, origin=ORIGIN, **clocked) as h:
         golden = Golden(h, clock)
         golden.erase_may()
         golden.fill_september()
@@ -196,6 +204,7 @@ def fill(folder: Path) -> dict[str, Any]:
         golden.withhold_some()
         golden.correct_some()
         golden.fill_december()
+        golden.answer_december()
         # The autumn's quarter is over: its runs become one, and their blocks are nobody's.
         for _ in range(STEPS_MAX):
             if len(runs_of(h, "2026Q3")) == 1:
@@ -211,9 +220,11 @@ def fill(folder: Path) -> dict[str, Any]:
         golden.flag_some()
         golden.locate_some()
         golden.release_one()
+        golden.answer_january()
         # The next one's merge has begun.
         merge_once(h._store, bytes_max=1)
         golden.draw_and_end()
+        golden.tell_exchange()
         tell(h, golden.told, golden.portal)
         more = [*golden.codes[7:33:2], *(f"{2 * 10**10 + n:011}" for n in range(40))]
         with changed(SMALL_ADDITION):
@@ -231,7 +242,8 @@ class Golden:
         self.theirs = h.acquire(TOWN, self.codes[:KNOWN_IN_TOWN]).aliases
         self.portal = h.acquire("portal", self.codes).aliases
         aliases = {"nenkin": hexes(self.mine), TOWN: hexes(self.theirs), "portal": hexes(self.portal)}
-        self.told: dict[str, Any] = {"codes": self.codes, "answers": {}, "aliases": aliases}
+        self.told: dict[str, Any] = {"codes": self.codes, "answers": {}, "aliases": aliases, "sealed": {}}
+        self.payload_key = PrivateKey(golden_bytes("payload key", 32))
 
     def ask_soon(self, request_id: str, rows: list[int], providers: list[str], at: int, **more: Any) -> Any:
         """Ask; returns what waits for the answer and notes it down."""
@@ -409,9 +421,11 @@ class Golden:
         """A row that is held since one body a day may be asked, its release, and a key for payloads."""
         h = self.h
         h.load_catalog(golden_catalog((Term(PROCEDURE, providers_per_person_max=1),)))
-        self.ask("held", [16, 16], [TOWN, VILLAGE], JANUARY + 600, operator="clerk")
-        h.release(("held", 1), "moved twice", clerk="another clerk", requester="nenkin")
-        h.register_key("nenkin", bytes(PrivateKey(golden_bytes("payload key", 32)).public_key), clerk="clerk")
+        self.ask("held", [16, 16, 77, 77], [TOWN, VILLAGE] * 2, JANUARY + 600, operator="clerk")
+        # The village knows the second person: a permit leaves.
+        for row in (1, 3):
+            h.release(("held", row), "moved twice", clerk="another clerk", requester="nenkin")
+        h.register_key("nenkin", bytes(self.payload_key.public_key), clerk="clerk")
 
     def draw_and_end(self) -> None:
         """Tickets of one body in every state; aliases of it that were replaced, replaced again, and revoked."""
@@ -445,10 +459,148 @@ class Golden:
 
     def fill_december(self) -> None:
         """Small inquiries of three days: keys all in the index, in part, and none."""
+        self.villagers = self.h.acquire(VILLAGE, [self.codes[person] for person in VILLAGERS]).aliases
+        self.told["village"] = dict(zip(hexes(self.villagers), VILLAGERS, strict=True))
         self.ask("december/1", list(range(PERSONS)), [TOWN] * PERSONS, DECEMBER)
         self.ask("december/2", list(range(20, PERSONS)), [VILLAGE] * 60, DECEMBER + 60)
         together = {"alone": [1], "together/1": [1, 2], "together/2": [2, -1], "together/3": [60]}
         self.ask_together(together, DECEMBER + 86_400)
+
+    # -- the exchange
+
+    def permits_of(self, institution: str, persons: Iterable[int]) -> Any:
+        """Numbers of the permits that wait for an institution and are about these persons: uint64[N]."""
+        aliases = {
+            alias: person
+            for mine, known in ((self.theirs, range(KNOWN_IN_TOWN)), (self.villagers, VILLAGERS))
+            for alias, person in zip(hexes(mine), known, strict=True)
+        }
+        wanted = set(persons)
+        return np.array(
+            [
+                number
+                for some in self.h.collect(institution)
+                for alias, number in zip(hexes(some.aliases), some.permit.tolist(), strict=True)
+                if aliases[alias] in wanted
+            ],
+            dtype=np.uint64,
+        )
+
+    def answer(
+        self, institution: str, persons: Iterable[int], status: hub.Status, *, reason: int = 0,
+        payloads: list[bytes | None] | None = None, clerk: str | None = None,
+    ) -> None:  # fmt: skip
+        """Answer what waits about these persons, all alike; payloads are taken in turn."""
+        permits = self.permits_of(institution, persons)
+        if not len(permits):
+            raise AssertionError("nothing waits")
+        given = payloads and [payloads[row % len(payloads)] for row in range(len(permits))]
+        reasons = np.full(len(permits), reason, np.uint8) if reason else None
+        self.h.provide(institution, permits, status, given, reasons=reasons, clerk=clerk)
+
+    def seal(self, text: str) -> bytes:
+        """An envelope to the requester's key, whose sender's key and so whose bytes are fixed."""
+        to, sender = self.payload_key.public_key, PrivateKey(golden_bytes(f"sender/{text}", 32))
+        nonce = hashlib.blake2b(bytes(sender.public_key) + bytes(to), digest_size=24).digest()
+        boxed = bytes(Box(sender, PublicKey(bytes(to))).encrypt(text.encode(), nonce).ciphertext)
+        made = MAGIC + key_fingerprint(bytes(to)) + bytes(sender.public_key) + boxed
+        self.told["sealed"][made.hex()] = text
+        return made
+
+    def answer_december(self) -> None:
+        """What was never answered lapses; then every answer, before and after its permit came into a segment."""
+        h, status = self.h, hub.Status
+        self.clock[0] = DECEMBER + 2 * 86_400
+        h.lapse()
+        self.answer(VILLAGE, [70, 71], status.PROVIDED, payloads=[b"village", b"\0" * 20])
+        h._delivery.deliver()
+        many = self.permits_of(TOWN, range(18))
+        cycle = [status.PROVIDED, status.PROVIDED, status.EMPTY, status.PROVIDED, status.NO_RECORD]
+        outcomes = np.array([cycle[row % 5] for row in range(len(many))], np.uint8)
+        payloads = [b"payload %d" % row if row % 5 in (0, 1) else None for row in range(len(many))]
+        h.provide(TOWN, many, outcomes, payloads)
+        reasons = (hub.Reason.IDENTITY_IN_DOUBT, hub.Reason.UNDER_CORRECTION, hub.Reason.LINKAGE_SUSPENDED)
+        for person, reason in enumerate(reasons, 18):
+            self.answer(TOWN, [person], status.REFUSED, reason=reason, clerk="town clerk")
+        self.answer(TOWN, [21, 22, 23], status.MANUAL)
+        # One a clerk answers, one nobody: it lapses.
+        self.answer(TOWN, [21], status.EMPTY, clerk="town clerk")
+        self.answer(TOWN, [22], status.PROVIDED, payloads=[b""], clerk="town clerk")
+        h._delivery.deliver()
+        self.answer(VILLAGE, [72], status.NO_RECORD)
+        self.clock[0] += ANSWERS_EVERY_S
+        # All of a chunk's payloads, and some of another's.
+        h.fetched("nenkin", "december/2")
+        h.fetched("nenkin", "together/1")
+
+    def answer_january(self) -> None:
+        """December's rest lapses; answers at once and late, about withheld, flagged and released rows.
+
+        A delivery is left under way: the town's inbox has what the village's does not have yet.
+        """
+        h, status = self.h, hub.Status
+        at = JANUARY + 700
+        self.ask("prompt", [*range(30, 35), 75, 76], [TOWN] * 5 + [VILLAGE] * 2, at)
+        h.lapse()
+        h._delivery.deliver()
+        self.clock[0] = at + 1
+        self.answer(TOWN, [30, 31], status.PROVIDED, payloads=[self.seal("one"), self.seal("two")])
+        self.answer(VILLAGE, [75], status.EMPTY)
+        self.clock[0] = at + 20
+        self.answer(VILLAGE, [77], status.PROVIDED, payloads=[self.seal("released")])
+        self.answer(TOWN, [5, 15, 1], status.PROVIDED, payloads=[self.seal(f"late {row}") for row in range(4)])
+        # Of whom a clerk must decide, a machine's answers are put aside.
+        self.answer(TOWN, [20, 21], status.EMPTY)
+        self.answer(TOWN, [20], status.NO_RECORD, clerk="town clerk")
+        self.answer(TOWN, [3, 32], status.MANUAL)
+        self.ask("last", [40, 41, 42, 70, 71], [TOWN] * 3 + [VILLAGE] * 2, at + 60)
+        village = h.catalog.institution(VILLAGE).number
+        for _ in range(STEPS_MAX):
+            h._delivery._deliverer.step()
+            mark = read_mark_of(h)
+            if mark is not None and (mark.end, mark.provider) == (h.stats()["records"], village):
+                break
+        else:
+            raise AssertionError("no delivery was left under way")
+        # Behind what is delivered: ends of permits in segments, and of such that are in none.
+        self.answer(TOWN, [6, 40], status.PROVIDED, payloads=[None, self.seal("last")])
+        self.answer(VILLAGE, [70, 76], status.NO_RECORD)
+        self.clock[0] = JANUARY + 3 * ANSWERS_EVERY_S
+        self.answer(TOWN, [7], status.REFUSED, reason=hub.Reason.UNDER_CORRECTION, clerk="town clerk")
+        self.clock[0] += 10
+        self.answer(TOWN, [41], status.EMPTY)
+
+    def tell_exchange(self) -> None:
+        """How every request stands that is still known, and what waits for the providers."""
+        told, h = self.told, self.h
+        told["now"], told["private_key"] = self.clock[0], bytes(self.payload_key).hex()
+        told["answered"] = {}
+        for request_id in told["answers"]:
+            try:
+                answers = h.answers("nenkin", request_id)
+            except RequestError:
+                continue
+            told["answered"][request_id] = {
+                "status": answers.status.tolist(), "reason": answers.reason.tolist(),
+                "payloads": [None if one is None else one.hex() for one in answers.payloads],
+                "complete": answers.complete,
+            }  # fmt: skip
+        told["collected"] = {
+            institution: [
+                {
+                    "inquiry": msgspec.to_builtins(some.inquiry), "aliases": hexes(some.aliases),
+                    "permits": some.permit.tolist(), "manual": some.manual.tolist(), "asked": some.asked.tolist(),
+                    "valid_until": some.valid_until, "cursor": some.cursor,
+                }
+                for some in h.collect(institution)
+            ]
+            for institution in (TOWN, VILLAGE)
+        }  # fmt: skip
+
+
+def read_mark_of(h: hub.Hub) -> hub.deliver.Mark | None:
+    with h._store.snapshot() as snapshot:
+        return hub.deliver.read_mark(snapshot)
 
 
 def runs_of(h: hub.Hub, name: str) -> list[hub.runs.Run]:

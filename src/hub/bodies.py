@@ -102,7 +102,7 @@ class Fields(msgspec.Struct, array_like=True, frozen=True):
         supervised: for supervisors, of each decision or one for all of them: MessagePack :class:`Supervised`; shared
             fields commit to it, see :func:`supervise`.
         moments: of each decision, seconds since 1970: when the permit that its records leave lapses; of a provision
-            when the requester sees it; 0 = neither. Empty where all are 0.
+            when the requester sees it, 0 = at once; 0 = neither. Empty where all are 0.
     """
 
     shared: list[bytes]

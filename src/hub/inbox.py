@@ -9,11 +9,12 @@ little endian; all values are sealed (``sealed.py``).
 
 | at | type | what |
 |---|---|---|
-| 0 | u64 | base: everything before this record is in the segments below |
+| 0 | u64 | base: everything before this record is in the segments below, or was in ones that were dropped |
 | 8 | k x 48 | entries of segments, ascending |
 
-Entry: u64 first, u64 last (indexes of its permits), u32 permits, u32 open, i64 earliest deadline of those, i64 latest
-time at which one was requested, u32 latest time at which an answer leaves, u32 0.
+Entry: u64 first, u64 last (indexes of its permits), u32 permits, u32 open, i64 earliest deadline of those (0 where none
+is open), i64 latest time at which one was requested, u32 latest time at which an answer leaves, u32 0. A segment is
+dropped when all of its permits had ended and the latest was requested more than ``deliver.DROP_AFTER_S`` ago.
 
 ``permits``, key u32 provider, u64 first: a segment, at most ``PERMITS_PER_SEGMENT`` permits in the order of the log:
 
@@ -25,7 +26,7 @@ time at which one was requested, u32 latest time at which an answer leaves, u32 
 | 16 | u32 | n, permits |
 | 20 | u32 | s, bytes of the parts |
 | 24 | | encrypted (AES-256-CTR, the period's key of fields, counter block = nonce ‖ u32 0): |
-| | s | MessagePack array of [shared, requested at, deadline]; shared: see :class:`Part` |
+| | s | MessagePack array of [shared, requested at, deadline], each once; shared: see :class:`Part` |
 | | n x u32 | index of the permit's record - first |
 | | n x u32 | person |
 | | n x u16 | part: place in that array |
@@ -37,10 +38,17 @@ time at which one was requested, u32 latest time at which an answer leaves, u32 
 | 0 | n x u64 | 0 = open; else bits 0 to 47: 1 + index of the record that ended it, then u8 ``Status``, u8 ``Reason`` |
 | 8 n | n x u32 | when the requester sees it, seconds since 1970; 0 = at once |
 
+Ends from the base on are in the log alone, those of permits in segments too.
+
 ``manual``, key u32 provider, u64 index: the permit of this record was answered MANUAL, a clerk decides; value u64 time.
+It goes with the record that ends the permit.
 
 ``inbox``, key "delivering": u64 from, u64 to, u32 next provider: the log from ``from`` to before ``to`` is being sorted
-in; providers below the next one have it. Key "delivered": u64, the base of providers without an inbox.
+in; the inboxes of providers below the next one have the base ``to`` already. Key "delivered": u64, the base of all
+others, and of providers without an inbox; the same as ``from``, and where one chunk ends.
+
+Provider 0 has an inbox too: of persons about whom a clerk must decide and whom nobody of a named class holds, so that
+nobody was asked; these permits lapse.
 """
 
 from __future__ import annotations

@@ -134,7 +134,8 @@ def _erased(snapshot: Snapshot) -> int:
 def _begin(snapshot: Snapshot, inboxes: _Inboxes, manual: Sums, erased: int) -> int:
     """The record from which on the log is compared."""
     delivered = read_delivered(snapshot)
-    begin = min([delivered, *(inboxes.keys & _INDEX_MASK).tolist(), *(manual & _INDEX_MASK).tolist()])
+    oldest = min([delivered, *(inboxes.keys & _INDEX_MASK).tolist(), *(manual & _INDEX_MASK).tolist()])
+    oldest = max(oldest, erased)
     # A permit was requested no later than its chunk was written, and chunks are in the order of their times.
     low, high = erased, delivered
     while low < high:
@@ -143,9 +144,10 @@ def _begin(snapshot: Snapshot, inboxes: _Inboxes, manual: Sums, erased: int) -> 
             low = place.first + place.rows
         else:
             high = place.first
-    begin = max(min(begin, low), erased)
-    # From the beginning of a chunk on: that is how the log is read.
-    return begin if begin >= snapshot.state.records else read_place(snapshot, begin).first
+    if oldest >= low:
+        return low
+    # A segment may begin within a chunk, and the log is read by whole ones.
+    return read_place(snapshot, oldest).first
 
 
 # -- what the inboxes say

@@ -8,12 +8,14 @@ endian:
 | 0 | u16 | period of the chunk, under whose key it is encrypted |
 | 2 | u16 | 0 |
 | 4 | 12 | nonce |
-| 16 | i64 | when it was answered, seconds since 1970 |
+| 16 | i64 | when it was answered, seconds since 1970: the time at which its records were provided |
 | 24 | u32 | n, records of the chunk |
 | 28 | u32 | 0 |
 | 32 | | encrypted (AES-256-CTR, the period's key of fields, counter block = nonce ‖ u32 0): |
 | | n x u32 | bytes of each record's payload, 0xFFFFFFFF = none (any more) |
 | | | the payloads, one behind the other |
+
+A value of which all have been fetched goes.
 """
 
 from __future__ import annotations

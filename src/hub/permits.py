@@ -2,7 +2,7 @@
 
 A number is 64 bits: the index of the permit's record under a permutation of the provider's own. Two providers' numbers
 of neighbouring records have nothing in common, and their order is no order of the log. The permutation is a Feistel
-network of six rounds over the two halves of 32 bits:
+network of six rounds over the two halves of 32 bits, left the upper one, before the first round and after the last:
 
     left, right = right, left ^ (first 4 bytes of AES-256(key, block), little endian)
 

@@ -1,7 +1,8 @@
 """Stage 4 of 6: decisions and resolutions -> durable records in the log, one transaction a chunk.
 
 The bytes of a chunk stand in ``bodies.py``, of a request's state in ``requests.py``, of entries, tree and keys in
-docs/log.md. Records of a chunk stand in person-key order: their order says nothing about the requester's rows.
+docs/log.md. Records of a chunk stand in person-key order, those of one person in any (``append.order_by_person``):
+their order says nothing about the requester's rows.
 
 Everything that does not depend on the chunk's place in the log is done before the write lock is taken: encrypting,
 entries, leaves. Inside it are the nodes of the tree, the puts, and the commit (``append.py``).

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 
 from guess import Pair, Sight
-from table import PORTAL, REQUESTER, Table
+from table import PORTAL, REQUESTER, TOWNS, Table
 
 import hub
 from hub.inbox import PERMITS_PER_SEGMENT
@@ -35,10 +35,20 @@ def note(sights: Sights, party: str, found: dict[int, Sight], prefix: str = "") 
         own.update({prefix + name: value for name, value in sight.items()})
 
 
-def note_permits(table: Table, sights: Sights, provider: str, persons: Iterable[int], found: list[hub.Permits]) -> None:
+def note_permits(
+    table: Table,
+    sights: Sights,
+    provider: str,
+    persons: Iterable[int],
+    found: list[hub.Permits],
+    *,
+    by_class: bool = False,
+) -> None:
     """What a provider saw of some persons in a collection."""
     seen = table.permits(provider, found)
-    note(sights, provider, {one: seen[table.alias(provider, one).tobytes()] for one in persons})
+    own = {one: seen.get(table.alias(provider, one).tobytes()) for one in persons}
+    note(sights, provider, {one: sight for one, sight in own.items() if sight is not None})
+    assert by_class or None not in own.values()
 
 
 def finish(table: Table, sights: Sights, persons: Iterable[int], *, portal: bool = True) -> None:
@@ -60,22 +70,37 @@ def provide_all(table: Table, sights: Sights, provider: str, persons: list[int],
     note(sights, provider, dict.fromkeys(persons, told))
 
 
-def play_batches(table: Table, games: int, pairs: int, providers: Sequence[str]) -> dict[str, list[Pair]]:
-    """Batches of so many pairs each; every provider is asked about every person, rows stand in any order."""
+def play_batches(
+    table: Table, games: int, pairs: int, providers: Sequence[str], asked: Sequence[str] = ()
+) -> dict[str, list[Pair]]:
+    """Batches of so many pairs each; every provider is asked about every person, rows stand in any order.
+
+    Args:
+        asked: what the rows name, where that is not the providers: classes to which these belong.
+    """
     sights: Sights = {}
     every = table.deal(2 * games)
     for start in range(0, len(every), 2 * pairs):
         persons = every[start : start + 2 * pairs]
-        rows = table.shuffled((one, provider) for one in persons for provider in providers)
+        rows = table.shuffled((one, body) for one in persons for body in asked or providers)
         request_id = table.ask(rows)
         note(sights, REQUESTER, table.answers(request_id, rows), "before: ")
         for provider in providers:
             found = table.collect(provider)
-            note_permits(table, sights, provider, persons, found)
+            note_permits(table, sights, provider, persons, found, by_class=bool(asked))
             provide_all(table, sights, provider, persons, found)
         note(sights, REQUESTER, table.answers(request_id, rows))
     finish(table, sights, every)
     return pairs_of(sights, every)
+
+
+def play_located(table: Table, games: int, pairs: int) -> dict[str, list[Pair]]:
+    """Batches that name a class; X holds the first of two persons, Y the second.
+
+    Of requester and X alone: the portal is told who holds whom, and two holders see that they share nobody.
+    """
+    found = play_batches(table, games, pairs, [table.x, table.y], [TOWNS])
+    return {party: found[party] for party in (REQUESTER, table.x)}
 
 
 def play_parts(table: Table, games: int) -> dict[str, list[Pair]]:

@@ -19,10 +19,13 @@ import numpy as np
 from guess import Sight
 
 import hub
+from hub.limits import CLASSES_FROM
 from inquiries import tax_inquiry
 from parties import Clock
 
 REQUESTER, PORTAL = "nenkin", "portal"
+TOWNS = "市町村長"
+"""The class of the providers."""
 
 LIST_MAX = 1 << 20
 """Longer than any list; the tests allow it."""
@@ -35,12 +38,13 @@ class Table:
         self.rng = np.random.default_rng(seed)
         self.clock = Clock()
         self.h = hub.open(folder, create=True, clock=self.clock, answers_every_s=60)
-        towns = self.h.catalog.institutions("市町村長")
+        towns = self.h.catalog.institutions(TOWNS)
         self.x, self.y, self.z = (body.code for body in towns[:3])
         self.codes = 10**9 + self.rng.permutation(persons).astype(np.int64)
         everybody = REQUESTER, self.x, self.y, self.z, PORTAL
         self.aliases = {code: self.h.acquire(code, self.codes).aliases for code in everybody}
         self.numbers = {code: self.h.catalog.institution(code).number for code in (self.x, self.y, self.z)}
+        self.numbers[TOWNS] = CLASSES_FROM + self.h.catalog.class_number(TOWNS)
         self.cursors: dict[str, str | None] = {self.x: None, self.y: None}
         self._dealt = 0
         self._requests = 0
@@ -50,6 +54,11 @@ class Table:
 
     def __exit__(self, *_: object) -> None:
         self.h.close()
+
+    def settle(self, *towns: str) -> None:
+        """Let persons live in these towns by turns, as who asks the class is not told."""
+        holders = np.resize([self.numbers[town] for town in towns], len(self.codes)).astype(np.uint32)
+        self.h.push_holders("jlis", self.codes, TOWNS, holders, dt.date(2020, 1, 1))
 
     def deal(self, n: int) -> list[int]:
         """Persons who were in no game before."""

@@ -22,11 +22,12 @@ from plays import (
     play_flagged,
     play_group,
     play_lists,
+    play_located,
     play_manual,
     play_one_by_one,
     play_parts,
 )
-from table import LIST_MAX, PORTAL, REQUESTER, Table
+from table import LIST_MAX, PORTAL, REQUESTER, TOWNS, Table
 
 from hub import _core
 from hub.inbox import PERMITS_PER_SEGMENT
@@ -101,6 +102,16 @@ def test_a_batch_of_two_persons_at_two_providers(table: Table) -> None:
 
 def test_a_bulk_batch(table: Table) -> None:
     hold(table, lambda: play_batches(table, GAMES, 500, [table.x, table.y]))
+
+
+def test_a_batch_that_names_a_class(table: Table) -> None:
+    table.settle(table.x)
+    hold(table, lambda: play_batches(table, GAMES, 100, [table.x], [TOWNS]))
+
+
+def test_which_row_of_a_class_went_to_which_of_two_holders(table: Table) -> None:
+    table.settle(table.x, table.y)
+    hold(table, lambda: play_located(table, GAMES, 100))
 
 
 def test_answers_that_take_several_transactions(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:

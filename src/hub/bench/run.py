@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,6 +126,18 @@ class Run:
             self._worlds[persons] = world
             world.build(self.progress)
         return self._worlds[persons]
+
+    @contextlib.contextmanager
+    def fresh_world(self, name: str, persons: int) -> Iterator[World]:
+        """Another hub with that many persons, of which nobody was asked yet; gone when the block ends."""
+        folder = self.folder / name
+        world = World(folder, persons, seed=self.options.seed, threads=self.options.threads, weigh=False)
+        try:
+            world.build(self.progress)
+            yield world
+        finally:
+            world.close()
+            shutil.rmtree(folder, ignore_errors=True)
 
     def log(self, persons: int) -> Log:
         """The records that a world's inquiries leave; made at the first call."""
