@@ -1,5 +1,6 @@
 """Erase the records whose time is over, a period at a time, in steps beside other work; end the holds that are over.
 
+Before the first, what has lapsed is recorded and sorted into the inboxes: no open permit may need a key that goes.
 Order of one period; each step is durable before the next, and the next call goes on wherever the process died:
 
 1. its records under a legal hold are copied out (``holds.py``);
