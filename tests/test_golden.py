@@ -127,6 +127,10 @@ def check_exchange(reader: Reader) -> None:
     now = TOLD["now"]
     found = {request_id: answers(reader, "nenkin", request_id, now) for request_id in TOLD["answers"]}
     assert {name: one for name, one in found.items() if one is not None} == TOLD["answered"]
+    for request_id in TOLD["fetched"]:
+        # What was provided is forgotten, that it was is not.
+        assert 9 in found[request_id]["status"]
+        assert not any(one is not None for one in found[request_id]["payloads"])
     for institution, lists in TOLD["collected"].items():
         number, end = reader.numbers[institution], len(reader.records)
         places = [cursor_of(reader, number, one["cursor"]) for one in lists]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -102,3 +103,18 @@ def test_a_flag_that_comes_between_an_answer_and_its_commit_counts(
     assert h.collect(TOWN, manual=True)[0].permit.tolist() == permits.permit.tolist()
     h.provide(TOWN, permits, Status.PROVIDED, [b"income"], clerk="clerk")
     assert h.answers("portal", "own").payloads == [b"income"]
+
+
+def test_a_provider_withholds_by_its_permit_and_nobody_else_can(h: hub.Hub) -> None:
+    mine, theirs = h.acquire("portal", CODES).aliases, h.acquire(TOWN, CODES).aliases
+    ask(h, "own", mine[:2])
+    (permits,) = h.collect(TOWN)
+    first = int(permits.permit[[alias.tobytes() for alias in permits.aliases].index(theirs[0].tobytes())])
+    for institution in (OTHER, "portal", "nenkin"):
+        with pytest.raises(hub.errors.RequestError, match="handle: expected"):
+            h.withhold(first, "ground", dt.date(2030, 1, 1), institution=institution)
+    with pytest.raises(hub.errors.RequestError, match="institution: expected the provider"):
+        h.withhold(first, "ground", dt.date(2030, 1, 1))
+    assert [len(h.history(alias).records) for alias in mine[:2]] == [1, 1]
+    h.withhold(first, "ground", dt.date(2030, 1, 1), institution=TOWN)
+    assert [len(h.history(alias).records) for alias in mine[:2]] == [0, 1]

@@ -530,8 +530,9 @@ class Golden:
         self.answer(VILLAGE, [72], status.NO_RECORD)
         self.clock[0] += ANSWERS_EVERY_S
         # All of a chunk's payloads, and some of another's.
-        h.fetched("nenkin", "december/2")
-        h.fetched("nenkin", "together/1")
+        self.told["fetched"] = ["december/2", "together/1"]
+        for request_id in self.told["fetched"]:
+            h.fetched("nenkin", request_id)
 
     def answer_january(self) -> None:
         """December's rest lapses; answers at once and late, about withheld, flagged and released rows.
@@ -539,13 +540,17 @@ class Golden:
         A delivery is left under way: the town's inbox has what the village's does not have yet.
         """
         h, status = self.h, hub.Status
-        at = JANUARY + 700
+        # The day after, so that permits in one segment lapse on different days.
+        at = JANUARY + 86_400
         self.ask("prompt", [*range(30, 35), 75, 76], [TOWN] * 5 + [VILLAGE] * 2, at)
         h.lapse()
         h._delivery.deliver()
         self.clock[0] = at + 1
         self.answer(TOWN, [30, 31], status.PROVIDED, payloads=[self.seal("one"), self.seal("two")])
         self.answer(VILLAGE, [75], status.EMPTY)
+        self.answer(TOWN, [33], status.MANUAL)
+        # As soon as a machine would, and yet it leaves later.
+        self.answer(TOWN, [33], status.EMPTY, clerk="town clerk")
         self.clock[0] = at + 20
         self.answer(VILLAGE, [77], status.PROVIDED, payloads=[self.seal("released")])
         self.answer(TOWN, [5, 15, 1], status.PROVIDED, payloads=[self.seal(f"late {row}") for row in range(4)])
@@ -565,7 +570,7 @@ class Golden:
         # Behind what is delivered: ends of permits in segments, and of such that are in none.
         self.answer(TOWN, [6, 40], status.PROVIDED, payloads=[None, self.seal("last")])
         self.answer(VILLAGE, [70, 76], status.NO_RECORD)
-        self.clock[0] = JANUARY + 3 * ANSWERS_EVERY_S
+        self.clock[0] = at + ANSWERS_EVERY_S
         self.answer(TOWN, [7], status.REFUSED, reason=hub.Reason.UNDER_CORRECTION, clerk="town clerk")
         self.clock[0] += 10
         self.answer(TOWN, [41], status.EMPTY)

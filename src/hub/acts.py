@@ -51,7 +51,8 @@ class Acts(ABC):
         The mark stays until it is lifted. The same call again changes nothing; with other words it changes the mark.
 
         Args:
-            handle: ``(request_id, row)``, row counted from 0, the requester's own for 30 days; or one of ``handles``.
+            handle: ``(request_id, row)``, row counted from 0, the requester's own for 30 days; one of ``handles``; or
+                a permit's number, with ``institution``.
             ground: why, for auditors. until: the day of its review, see ``marks_due``.
             institution: who acts, where the handle does not say it. requester: whose request id it is.
 

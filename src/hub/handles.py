@@ -29,6 +29,7 @@ from hub.catalog import Catalog
 from hub.errors import RequestError
 from hub.keys import Keys
 from hub.messages import Kind, Status
+from hub.permits import PermitNumbers
 from hub.requestgroups import RequestGroups
 from hub.requests import chunk_state, record_of_row, request_key
 from hub.store import Store
@@ -220,8 +221,9 @@ def find_handle(
     """The institution that acts and the index that it names.
 
     Args:
-        handle: ``(request_id, row)``, row counted from 0, or bytes of :func:`make_handle`.
-        institution: who acts; may lack where the handle says it. requester: whose request id it is.
+        handle: ``(request_id, row)``, row counted from 0; bytes of :func:`make_handle`; or a permit's number.
+        institution: who acts; may lack where the handle says it, which a permit does not. requester: whose request id
+            it is.
 
     Raises:
         RequestError: it names no record, or one of another institution.
@@ -232,8 +234,14 @@ def find_handle(
         if institution is not None and catalog.institution(institution).code != owner:
             raise RequestError("handle: expected one of this institution, got another's")
         return owner, index
+    if isinstance(handle, int | np.integer) and not isinstance(handle, bool) and 0 <= int(handle) < 1 << 64:
+        if institution is None:
+            raise RequestError("institution: expected the provider whose permit it is, got none")
+        body = catalog.institution(institution)
+        permit = np.array([int(handle)], dtype=np.uint64)
+        return body.code, int(PermitNumbers(store.keys).index(body.number, permit)[0])
     if not isinstance(handle, tuple) or len(handle) != 2 or not isinstance(handle[0], str):
-        raise RequestError(f"handle: expected (request_id, row) or bytes, got {type(handle).__name__}")
+        raise RequestError(f"handle: expected (request_id, row), bytes or a permit, got {type(handle).__name__}")
     request_id, row = handle
     if isinstance(row, bool) or not isinstance(row, int | np.integer):
         raise RequestError(f"handle: expected a row, counted from 0, got {type(row).__name__}")
