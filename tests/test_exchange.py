@@ -590,16 +590,21 @@ def seen_by_others(h: hub.Hub, parties: Parties) -> list[Any]:
     return [columns, part.status.tobytes(), repr(answers), h.status("nenkin", "r1"), size, histories, handles]
 
 
+@pytest.mark.parametrize("flagged", [False, True], ids=["said by the town", "kept by the hub"])
 def test_a_row_that_waits_for_a_clerk_is_the_same_as_one_that_was_not_answered_yet_in_every_byte(
-    parties: Parties, tmp_path: Path
+    parties: Parties, tmp_path: Path, flagged: bool
 ) -> None:
+    if flagged:
+        # A machine's answer about such a person is not taken, whatever it says.
+        parties.h.flag(parties.town, parties.known[[1]], hub.Flag.MANUAL, clerk="佐藤")
     parties.ask("r1", [0, 1, 2])
     permit, neighbour = permit_of(parties, 1), permit_of(parties, 0)
     manual, plain, clock = twins(parties, tmp_path)
     with plain:
         before = manual.checkpoint()
-        assert manual.provide(parties.town, permit, Status.MANUAL).rows == 1
-        assert manual.provide(parties.town, permit, Status.MANUAL).rows == 1
+        given = (Status.PROVIDED, [b"by a machine"]) if flagged else (Status.MANUAL,)
+        assert manual.provide(parties.town, permit, *given).rows == 1
+        assert manual.provide(parties.town, permit, *given).rows == 1
         assert manual.checkpoint() == plain.checkpoint() == before
         assert seen_by_others(manual, parties) == seen_by_others(plain, parties)
         assert manual.fetched("nenkin", "r1") == plain.fetched("nenkin", "r1") == 0

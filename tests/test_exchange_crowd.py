@@ -6,6 +6,7 @@ import hashlib
 import os
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -245,3 +246,46 @@ def test_of_different_answers_at_once_one_is_recorded_and_the_others_are_refused
     for outcome in (Status.EMPTY, Status.NO_RECORD):
         assert status.count(outcome) == sum(one == outcome for _, one in given)
     assert opened.verify().problems == ()
+
+
+def test_answers_at_the_moment_of_the_lapse_end_each_permit_once(tmp_path: Path) -> None:
+    print(f"HUB_CROWD_SEED={SEED}")
+    clock = Clock()
+    with hub.open(tmp_path / "hub", create=True, clock=clock) as h:
+        town, permits = waiting(h, 200)
+        until = h.collect(town)[0].valid_until
+        clock.now = until - 1
+        crowd = Crowd()
+        taken: list[int] = []
+        refusals: list[str] = []
+
+        def provide(number: int) -> None:
+            try:
+                h.provide(town, [number], Status.EMPTY)
+            except RequestError as error:
+                refusals.append(str(error))
+            else:
+                taken.append(number)
+
+        def answer(some: list[int]) -> None:
+            for number in some:
+                provide(number)
+
+        def end() -> None:
+            while len(taken) < 20:
+                time.sleep(0.0005)
+            clock.now = until
+            h.lapse()
+
+        for thread in range(16):
+            crowd.add(lambda thread=thread: answer(permits[thread::16]))  # type: ignore[misc]
+        crowd.add(end)
+        crowd.run()
+        h.lapse()
+        assert all("expected ones that have not lapsed" in refusal for refusal in refusals)
+        assert len(taken) + len(refusals) == 200
+        status = h.answers("nenkin", "r1").status.tolist()
+        assert status.count(Status.EMPTY) == len(taken)
+        assert status.count(Status.LAPSED) == len(refusals)
+        assert h.stats()["records"] == 400
+        assert h.verify().problems == ()

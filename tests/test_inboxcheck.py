@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -373,3 +374,45 @@ def test_a_stretch_that_is_half_sorted_in_is_whole(opened: hub.Hub, monkeypatch:
         steps += 1
         assert opened.verify().problems == ()
     assert steps >= 4
+
+
+@pytest.mark.parametrize("sorted_in", [False, True])
+def test_inboxes_outlive_the_keys_of_their_first_permits(sound: Sound, opened: hub.Hub, sorted_in: bool) -> None:
+    before = sound.clock.now
+    try:
+        sound.clock.now = dt.datetime(2034, 4, 1, tzinfo=dt.UTC).timestamp()
+        assert opened.lapse() > 0
+        if sorted_in:
+            opened._delivery.deliver()
+            assert opened.verify().problems == ()
+        assert opened.retain(confirm=True).periods != ()
+        assert opened.verify().problems == ()
+        assert opened.collect(sound.town) == []
+        assert opened.lapse() == 0
+        opened._delivery.deliver()
+        assert opened.verify().problems == ()
+        opened.inquire(tax_inquiry("new"), opened.acquire("nenkin", ["01000000000"]).aliases, sound.town)
+        (permits,) = opened.collect(sound.town)
+        opened.provide(sound.town, permits, Status.EMPTY)
+        opened._delivery.deliver()
+        assert opened.verify().problems == ()
+    finally:
+        sound.clock.now = before
+
+
+def test_a_segment_that_begins_within_an_old_chunk_is_compared(tmp_path: Path) -> None:
+    for life in range(100):
+        with Parties(tmp_path / f"hub{life}", persons=12) as parties:
+            # Only one of twelve leaves a permit, and it seldom stands first.
+            parties.h.acquire(parties.other_town, parties.codes[:1])
+            parties.h.inquire(tax_inquiry("r1"), parties.nenkin, parties.other_town)
+            parties.h._delivery.deliver()
+            with parties.h._store.snapshot() as snapshot:
+                ((key, _),) = snapshot.items("permits", b"")
+            if key.endswith(bytes(8)):
+                continue
+            parties.clock.now += DROP_AFTER_S + DAY_S
+            assert parties.h.lapse() == 1
+            assert parties.h.verify().problems == ()
+            return
+    raise AssertionError("expected another order in one of a hundred lives")

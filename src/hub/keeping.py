@@ -50,6 +50,10 @@ class Keeping(ABC):
     def _find_citizen(self, snapshot: Snapshot, portal_alias: Any) -> int:
         """The person of a portal alias."""
 
+    @abstractmethod
+    def _settle_permits(self) -> None:
+        """Let lapse what is due, and sort it in."""
+
     def retain(self, *, confirm: bool = False, progress: Callable[[int], None] | None = None) -> Retained:
         """Erase the records that have been kept for seven years, and the copies of legal holds that are over.
 
@@ -70,8 +74,9 @@ class Keeping(ABC):
             raise BusyError("retain: under way in another thread")
         try:
             return retain_records(
-                self._retention(), clock=self._clock, catalog=self.catalog.digest, confirm=confirm, progress=progress
-            )
+                self._retention(), clock=self._clock, catalog=self.catalog.digest, confirm=confirm, progress=progress,
+                settle=self._settle_permits,
+            )  # fmt: skip
         finally:
             self._retaining.release()
 

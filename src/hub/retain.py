@@ -1,5 +1,6 @@
 """Erase the records whose time is over, a period at a time, in steps beside other work; end the holds that are over.
 
+Before the first, what has lapsed is recorded and sorted into the inboxes: no open permit may need a key that goes.
 Order of one period; each step is durable before the next, and the next call goes on wherever the process died:
 
 1. its records under a legal hold are copied out (``holds.py``);
@@ -117,14 +118,16 @@ def list_periods(snapshot: Snapshot, now: int) -> list[PeriodState]:
 
 
 def retain_records(
-    parts: Parts, *, clock: Callable[[], float], catalog: str, confirm: bool, progress: Callable[[int], None] | None
-) -> Retained:
+    parts: Parts, *, clock: Callable[[], float], catalog: str, confirm: bool, progress: Callable[[int], None] | None,
+    settle: Callable[[], object],
+) -> Retained:  # fmt: skip
     """Erase every period that has expired, and end every hold that is over. Idempotent; goes on after a crash.
 
     Args:
         catalog: digest of the one in force, named by the erasure's record.
         confirm: erase also where the clock or the number of periods looks wrong, see ``limits.py``.
         progress: called with the records erased so far, after each step; an exception from it stops there.
+        settle: called before a period begins to be erased, so that nothing open is left that only its key can read.
 
     Raises:
         RequestError: the clock is far ahead of the last record, or many periods would go: nothing was changed.
@@ -136,6 +139,8 @@ def retain_records(
         due = [one for one in _kept_ranges(snapshot) if now >= expires_at(one.period)]
     if due and not confirm:
         _check_plausible(now, last, len(due))
+    if due:
+        settle()
     told = _Told(progress)
     done = [_finish(parts, erasure, clock, told) for erasure in _under_way(store)]
     for one in due:
