@@ -40,7 +40,7 @@ LAYERS = [
     {"markcheck", "flagcheck", "inboxcheck"},
     {"verify", "retain"},
     STAGES | {"locate"},
-    {"gather", "acts", "keeping", "flagging", "lives", "locating", "payloadkeys", "releasing"},
+    {"gather", "acts", "filing", "keeping", "showing", "flagging", "lives", "locating", "payloadkeys", "releasing"},
     {"ends"},
     {"collect", "provide", "lapse", "answers", "delivery"},
     {"exchanging"},

@@ -581,7 +581,7 @@ with hub.open(sys.argv[1]) as h:
 
 def test_a_mark_that_was_acknowledged_survives_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Thousands of histories are read here to see what is shown, not when.
-    monkeypatch.setattr("hub.hub.HISTORY_STEP_S", 1e-6)
+    monkeypatch.setattr("hub.showing.HISTORY_STEP_S", 1e-6)
     print(f"seed {SEED}")
     rng = random.Random(SEED)
     rows = 300
@@ -620,7 +620,7 @@ def test_a_history_leaves_at_fixed_moments_once_anything_is_withheld(
     parties: Parties, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slept: list[float] = []
-    monkeypatch.setattr("hub.hub.time.sleep", slept.append)
+    monkeypatch.setattr("hub.showing.time.sleep", slept.append)
     parties.ask("r1", [0, 1])
     parties.h.history(parties.portal[0])
     assert slept == []

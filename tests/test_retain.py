@@ -169,7 +169,7 @@ def test_the_erasure_is_itself_a_record_and_in_nobodys_history(aged: Aged) -> No
         h.retain()
         with h._store.snapshot() as snapshot:
             erasure = retain.read_erasures(snapshot)[0]
-            bodies = hub.hub.Bodies(snapshot, h._periods, h._heads)
+            bodies = hub.showing.Bodies(snapshot, h._periods, h._heads)
             (located,), (row,) = bodies.read([erasure.recorded])
         assert (erasure.first, erasure.end, erasure.recorded) == (0, 63, 88)
         assert (row["kind"], row["person"]) == (hub.Kind.ERASURE, 2**32 - 1)
@@ -262,7 +262,7 @@ def test_a_history_under_way_when_a_period_goes_skips_it(aged: Aged) -> None:
             person = h._find_citizen(snapshot, aged.portal[0])
             keys = person_keys(h._periods, person)
             h.history(aged.portal[0])
-            bodies = hub.hub.Bodies(snapshot, h._periods, h._heads)
+            bodies = hub.showing.Bodies(snapshot, h._periods, h._heads)
             h._periods.shred(OLD)
             found = [one for some in find_records(snapshot, bodies, keys, person, 2**62, batch=10) for one in some]
             # Its heads were read before and are still in memory: another reader does not get one either.
@@ -272,11 +272,11 @@ def test_a_history_under_way_when_a_period_goes_skips_it(aged: Aged) -> None:
 
 def test_a_head_that_stays_in_memory_is_not_served_once_the_key_is_gone(aged: Aged) -> None:
     with aged.open() as h, h._store.snapshot() as snapshot:
-        chunk = hub.hub.Bodies(snapshot, h._periods, h._heads).locate(0).chunk
+        chunk = hub.showing.Bodies(snapshot, h._periods, h._heads).locate(0).chunk
         h._periods.shred(OLD)
         assert h._heads.find(0, int.from_bytes(snapshot.get("records", bytes(8))[:8], "little")) is chunk
         with pytest.raises(KeyGoneError):
-            hub.hub.Bodies(snapshot, h._periods, h._heads).locate(0)
+            hub.showing.Bodies(snapshot, h._periods, h._heads).locate(0)
 
 
 def test_a_key_that_no_record_used_goes_with_its_time_too(aged: Aged) -> None:

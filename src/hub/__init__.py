@@ -7,10 +7,11 @@ from hub import errors
 from hub.catalog import Catalog, Decision, Institution, Procedure, Rule
 from hub.corrections import Notice
 from hub.events import Event, EventKind
+from hub.filing import RequestStatus
 from hub.handles import PartyRecord
 from hub.held import HeldRecord
 from hub.holds import Hold, HoldState
-from hub.hub import Hub, RequestStatus, open
+from hub.hub import Hub, open
 from hub.messages import (
     REFUSALS,
     Acquired,

@@ -7,8 +7,6 @@ through disclose. Each stage is a file of that name.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import datetime as dt
 import logging
 import os
 import threading
@@ -19,7 +17,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from hub import limits
@@ -30,7 +27,6 @@ from hub.aliases import (
     RESIDENT_CODES,
     check_table,
     count_aliases,
-    find_persons,
     table_numbers,
 )
 from hub.answers import Answering
@@ -39,32 +35,28 @@ from hub.asked import Asked, Limit
 from hub.askedlog import AskedLog
 from hub.authorise import authorise
 from hub.batch import Batch, Decided
-from hub.bodies import Bodies, Heads
+from hub.bodies import Heads
 from hub.catalog import Catalog, Consents
 from hub.collect import Collector
-from hub.corrections import Corrections, make_disclosure
-from hub.decode import CODES_ABOVE, decode_alias, decode_aliases, decode_codes, decode_inquiry, decode_providers
+from hub.corrections import Corrections
+from hub.decode import CODES_ABOVE, decode_aliases, decode_codes, decode_inquiry, decode_providers
 from hub.deliver import Deliverer
 from hub.delivery import Delivery
-from hub.disclose import disclose_history, prove_records
 from hub.errors import RequestError, StorageError
 from hub.exchange import Exchange
 from hub.exchanging import Exchanging
+from hub.filing import Filing
 from hub.flagging import Flagging
 from hub.gather import Gatherer, Parts, settle_future
-from hub.history import Found, GapError
 from hub.holds import HoldKeys
 from hub.keeping import Keeping
-from hub.kept import note_exported
 from hub.lapse import Lapser
-from hub.limits import HISTORY_LIMIT, HISTORY_STEP_S
 from hub.lives import Lives
 from hub.locate import day_of_inquiry, locate_rows, stand_in_providers
 from hub.locating import Locating
 from hub.log import Log
-from hub.marks import has_marks
 from hub.merger import Merger
-from hub.messages import Acquired, Answer, History, Inquiry, Record, Resolved, Status, Withhold
+from hub.messages import Acquired, Answer, Inquiry, Resolved, Status, Withhold
 from hub.payloadkeys import PayloadKeys
 from hub.payloadstore import expire_payloads
 from hub.periods import PeriodKeys, period_of, period_start
@@ -75,14 +67,11 @@ from hub.releases import Releases
 from hub.releasing import Releasing
 from hub.requestgroups import RequestGroups
 from hub.requests import (
-    File,
     Request,
     check_request,
     chunks_done,
-    find_file,
     forget_old_requests,
     new_request,
-    put_file,
     request_key,
     rows_of,
 )
@@ -91,12 +80,10 @@ from hub.respond import respond, respond_empty
 from hub.retain import resume_shredding
 from hub.screen import Screen
 from hub.sealed import unseal
+from hub.showing import Showing
 from hub.snapshot import Snapshot, State
 from hub.store import Store
 from hub.tlog.checkpoint import LogKey
-from hub.tlog.proof import Proof
-from hub.tlog.tiles import Exported, export_tiles
-from hub.verify import Report, Verifier
 from hub.withholding import Office, Withholding
 from hub.workers import Workers
 
@@ -108,22 +95,7 @@ _DAY_S = 86_400
 logger = logging.getLogger("hub")
 
 
-class RequestStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a request has come.
-
-    Attributes:
-        rows: of the whole request. chunks, chunks_done: durable transactions it has and that are done.
-        received_at: seconds since 1970. complete: whether its answer can be had.
-    """
-
-    rows: int
-    chunks: int
-    chunks_done: int
-    received_at: int
-    complete: bool
-
-
-class Hub(Acts, Exchanging, Flagging, Keeping, Lives, Locating, PayloadKeys, Releasing):
+class Hub(Showing, Filing, Acts, Exchanging, Flagging, Keeping, Lives, Locating, PayloadKeys, Releasing):
     """An open hub folder. Made by :func:`open`; a context manager; may be used from several threads."""
 
     def __init__(
@@ -596,75 +568,7 @@ class Hub(Acts, Exchanging, Flagging, Keeping, Lives, Locating, PayloadKeys, Rel
             raise RequestError("write: expected a hub opened for writing, got a read-only one")
         return name
 
-    def status(self, requester: str, request_id: str) -> RequestStatus:
-        """How far a request of the last 30 days has come.
-
-        Raises:
-            RequestError: this requester has no request of this id.
-        """
-        key = _request_key(requester, request_id)
-        found = self._groups.find(key, self._now())
-        if found is None:
-            raise RequestError("request_id: expected one of the last 30 days, got an unknown one")
-        name, request, small = found
-        with self._store.snapshot() as snapshot:
-            done = 1 if small is not None else sum(chunks_done(snapshot, name, key, request))
-        return RequestStatus(
-            rows=request.rows,
-            chunks=request.chunks,
-            chunks_done=done,
-            received_at=request.received_at,
-            complete=done == request.chunks,
-        )
-
-    def begin_file(self, requester: str, request_id: str, digest: bytes, rows_max: int) -> None:
-        """Say that a file will be sent in parts under ids that begin with this one.
-
-        Args:
-            digest: SHA-256 of the question and the file. rows_max: it has no more rows than that.
-
-        Raises:
-            RequestError: another file was sent under this id in the last 30 days; nothing was changed.
-        """
-        key, now = _request_key(requester, request_id), self._now()
-        found = find_file(self._store, key, now)
-        if found is not None:
-            if found[1].digest != digest:
-                raise RequestError("request_id: expected the question and file that it was first used with, got others")
-            return
-        name = self._day(now)
-        with self._store.commit() as commit:
-            put_file(commit, name, key, File(digest, rows_max, now, False))
-
-    def end_file(self, requester: str, request_id: str, rows: int) -> None:
-        """Say that all parts of a file are durable, and how many rows they had.
-
-        Raises:
-            RequestError: no such file was begun.
-        """
-        key = _request_key(requester, request_id)
-        found = find_file(self._store, key, self._now())
-        if found is None:
-            raise RequestError("request_id: expected a file that was begun, got an unknown one")
-        name, file = found
-        if not file.complete:
-            with self._store.commit() as commit:
-                put_file(commit, name, key, msgspec.structs.replace(file, rows_max=rows, complete=True))
-
-    def find_file(self, requester: str, request_id: str) -> File | None:
-        """What is known of a file that was sent under this id in the last 30 days."""
-        found = find_file(self._store, _request_key(requester, request_id), self._now())
-        return None if found is None else found[1]
-
-    def requesters_of(self, request_id: str) -> list[str]:
-        """The institutions that sent a request or a file under this id in the last 30 days."""
-        keys = {_request_key(body.code, request_id): body.code for body in self.catalog.institutions()}
-        return [keys[key] for key in self._groups.find_keys(list(keys), self._now())]
-
     # -- the exchange, see ``exchanging.py``
-
-    def _request_key(self, requester: str, request_id: str) -> bytes:
-        return _request_key(requester, request_id)
 
     def _catch_up(self) -> None:
         if self._delivery is None:
@@ -689,156 +593,6 @@ class Hub(Acts, Exchanging, Flagging, Keeping, Lives, Locating, PayloadKeys, Rel
                 self._lapser.lapse()
                 expire_payloads(self._store, now)
                 self._next_lapse = lapse_time(now + 1, 0)
-
-    # -- histories
-
-    def history(
-        self,
-        portal_alias: Any,
-        *,
-        since: dt.datetime | dt.date | None = None,
-        until: dt.datetime | dt.date | None = None,
-        institution: str | None = None,
-        procedure: str | None = None,
-        limit: int = HISTORY_LIMIT,
-        cursor: str | None = None,
-    ) -> History:
-        """Who asked whom about a person, when, for what, on which basis, and what came of it; newest first.
-
-        Args:
-            portal_alias: the person's alias at ``portal``: 16 bytes, 32 hex digits or uint8[16].
-            since, until: a date (a day in Japan, ``until`` inclusive) or an aware datetime (``until`` exclusive).
-            institution: only records in which it asked or was asked. procedure: only this one.
-            limit: 1 to 1,000 records. cursor: of the page before.
-
-        In a hub that has marks it returns at multiples of ``limits.HISTORY_STEP_S``, for everybody.
-
-        Raises:
-            RequestError: the alias is not one of the portal's, or a filter has the wrong form.
-        """
-        options: dict[str, Any] = {
-            "since": since, "until": until, "institution": institution, "procedure": procedure,
-            "limit": limit, "cursor": cursor,
-        }  # fmt: skip
-        begun = time.monotonic()
-        try:
-            found = self._disclose(portal_alias, options)
-        except GapError:
-            # Retention may have erased, since this snapshot began, what it still names: once more from the newest one.
-            found = self._disclose(portal_alias, options)
-        self._even_out(begun)
-        return found
-
-    def _even_out(self, begun: float) -> None:
-        """Let a history leave at a fixed moment, so that its time does not tell what it passed over."""
-        with self._store.snapshot() as snapshot:
-            # Of the whole hub, not of the person: who asks may know that somewhere something is withheld.
-            if not has_marks(snapshot):
-                return
-        spent = time.monotonic() - begun
-        time.sleep(-spent % HISTORY_STEP_S)
-
-    def _disclose(self, portal_alias: Any, options: dict[str, Any]) -> History:
-        with self._store.snapshot() as snapshot:
-            person = self._find_citizen(snapshot, portal_alias)
-            bodies, now = Bodies(snapshot, self._periods, self._heads), max(int(self._clock()), snapshot.state.time)
-            return disclose_history(
-                snapshot,
-                bodies,
-                self.catalog,
-                self._store.keys,
-                self._periods,
-                person,
-                prove=lambda found, records: self._prove(person, found, records),
-                visibility=self._office.visibility(snapshot, bodies, person),
-                disclosure=make_disclosure(self._store.keys, person, now, snapshot.state.records),
-                **options,
-            )
-
-    def disclosure_key(self, portal_alias: Any) -> bytes:
-        """The 16 bytes by which a proof says whose record it is; for the portal, to hand to that person.
-
-        Raises:
-            RequestError: the alias is not one of the portal's.
-        """
-        with self._store.snapshot() as snapshot:
-            person = self._find_citizen(snapshot, portal_alias)
-        return self._store.keys.disclosure_keys(np.array([person], dtype=np.uint32)).tobytes()
-
-    def _find_citizen(self, snapshot: Snapshot, portal_alias: Any) -> int:
-        number = self.catalog.institution("portal").number
-        persons, _, status = find_persons(snapshot, number, decode_alias(portal_alias), _ALONE)
-        if status[0] != Status.OK:
-            raise RequestError("alias: expected one of the portal's, got another")
-        return int(persons[0])
-
-    def _prove(self, person: int, found: list[Found], records: list[Record]) -> list[Proof]:
-        with self._store.snapshot() as snapshot:
-            bodies = Bodies(snapshot, self._periods, self._heads)
-            return prove_records(self._published(), snapshot, bodies, self._store.keys, person, found, records)
-
-    def _corrected(self) -> None:
-        self._wake()
-        self._published().publish()
-
-    # -- the log
-
-    @property
-    def verifier_key(self) -> str:
-        """The log's public key as a C2SP vkey: all that is needed to check a proof."""
-        return self._published().verifier_key
-
-    def checkpoint(self) -> str:
-        """The latest checkpoint, a C2SP signed note; every answered row is in the tree that it names."""
-        return self._published().checkpoint()
-
-    def checkpoints(self) -> list[tuple[dt.datetime | None, str]]:
-        """Checkpoints that are kept, by size: (time of the last record, note); the latest is :meth:`checkpoint`'s.
-
-        One a minute for a day, one an hour for a year, one a day for ever, and each one that was exported (whose time
-        may be None).
-
-        Raises:
-            TamperError: one is not signed by this log's key. StorageError: one is damaged.
-        """
-        with self._store.snapshot() as snapshot:
-            kept = self._published().checkpoints(snapshot)
-        return [(None if time is None else dt.datetime.fromtimestamp(time, dt.UTC), note) for time, note in kept]
-
-    def consistency(self, old_size: int, new_size: int) -> list[bytes]:
-        """The RFC 6962 consistency proof between two sizes of the log.
-
-        Raises:
-            RequestError: not 0 <= old_size <= new_size <= size of the latest checkpoint.
-        """
-        with self._store.snapshot() as snapshot:
-            return self._published().consistency(snapshot, old_size, new_size)
-
-    def export_tiles(
-        self, folder: str | os.PathLike[str], *, progress: Callable[[int], None] | None = None
-    ) -> Exported:
-        """Write the log as static files in the C2SP layout; only what is new since the last time.
-
-        Raises:
-            RequestError: the folder holds another log.
-            StorageError: a file could not be written, or what is stored does not lead to the signed root.
-        """
-        with contextlib.closing(self._published().renewed_tree()) as tree:
-            note_exported(self._published().exported, tree.checkpoint)
-            return export_tiles(tree, folder, progress=progress)
-
-    def verify(self, *, progress: Callable[[int], None] | None = None) -> Report:
-        """Re-derive everything from the stored bytes: checksums, blocks, entries, tree, head, index.
-
-        Other work goes on beside it. ``hub verify FOLDER`` also walks the pages of the environment.
-
-        Args:
-            progress: called with the records that are done.
-        """
-        verifier = Verifier(
-            self._store, self._published(), self._periods, self._hold_keys, self._workers, self._office
-        )
-        return verifier.run(progress)
 
     def _published(self) -> Log:
         assert self._log is not None
@@ -910,13 +664,6 @@ class Hub(Acts, Exchanging, Flagging, Keeping, Lives, Locating, PayloadKeys, Rel
 
 
 _ALONE = Workers(1)
-
-
-def _request_key(requester: str, request_id: str) -> bytes:
-    for name, text in (("requester", requester), ("request_id", request_id)):
-        if not isinstance(text, str):
-            raise RequestError(f"{name}: expected text, got {type(text).__name__}")
-    return request_key(requester, request_id)
 
 
 def _decide(catalog: Catalog, batch: Batch, at: int) -> Decided:
