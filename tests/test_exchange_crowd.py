@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import random
@@ -18,6 +19,7 @@ import hub.deliver
 import hub.delivery
 from hub.errors import RequestError
 from hub.messages import Status
+from hub.snapshot import Snapshot
 from inquiries import tax_inquiry
 from parties import Clock
 
@@ -289,3 +291,24 @@ def test_answers_at_the_moment_of_the_lapse_end_each_permit_once(tmp_path: Path)
         assert status.count(Status.LAPSED) == len(refusals)
         assert h.stats()["records"] == 400
         assert h.verify().problems == ()
+
+
+def test_a_day_of_requests_that_is_made_while_the_days_are_first_read_is_known(
+    opened: hub.Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, snapshot = opened._store, opened._store.snapshot
+    store._request_days = None
+    making = threading.Thread(target=lambda: store.request_database(40_000, create=True))
+
+    @contextlib.contextmanager
+    def slow() -> Iterator[Snapshot]:
+        with snapshot() as found:
+            yield found
+        if making.ident is None:
+            making.start()
+            making.join(0.3)
+
+    monkeypatch.setattr(store, "snapshot", slow)
+    store.request_days()
+    making.join()
+    assert 40_000 in store.request_days()

@@ -130,8 +130,8 @@ class Provider:
         check_clerk("clerk", clerk)
         provider = self._office.catalog().institution(institution).number
         indexes = self._numbers.index(provider, given.numbers)
-        now = self._office.now()
         with self._exchange.lock(provider):
+            now = self._office.now()
             while True:
                 try:
                     self._provide(provider, indexes, given, now, clerk)

@@ -121,7 +121,7 @@ def request_days(store: Store, now: int) -> list[str]:
     """The databases of the last 30 days."""
     today = now // _DAY_S
     # Tomorrow as well: the clock may have been set back.
-    days = [day for day in store.request_days() if today - REQUEST_DAYS <= day <= today + 1]
+    days = [day for day in list(store.request_days()) if today - REQUEST_DAYS <= day <= today + 1]
     return [name for day in days if (name := store.request_database(day, create=False)) is not None]
 
 

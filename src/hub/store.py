@@ -547,9 +547,14 @@ class Store:
         """The days that have a database of request ids."""
         # Only the writing process makes them: there the set is kept, elsewhere it is read each time.
         if self._request_days is None or self.readonly:
-            with self.snapshot() as snapshot, snapshot.txn.cursor() as cursor:
-                names = [bytes(key).decode() for key in cursor.iternext(values=False)]
-            self._request_days = {int(name[9:]) for name in names if name.startswith("requests.")}
+            # Under the lock under which one is added: a set that was read before would take the place of a newer one,
+            # and the requests of that day be unknown until the folder is opened again.
+            with self._snapshots:
+                if self._request_days is None or self.readonly:
+                    with self.snapshot() as snapshot, snapshot.txn.cursor() as cursor:
+                        names = [bytes(key).decode() for key in cursor.iternext(values=False)]
+                    self._request_days = {int(name[9:]) for name in names if name.startswith("requests.")}
+                return self._request_days
         return self._request_days
 
     def drop_request_database(self, day: int) -> None:
