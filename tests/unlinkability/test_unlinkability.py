@@ -137,7 +137,7 @@ def test_lists_of_what_is_withheld_protected_and_to_be_corrected(
 ) -> None:
     monkeypatch.setattr("hub.acts.HISTORY_LIMIT_MAX", LIST_MAX)
     # Histories are read here for a step on the way only.
-    monkeypatch.setattr(sys.modules["hub.hub"], "HISTORY_STEP_S", 1e-6)
+    monkeypatch.setattr(sys.modules["hub.showing"], "HISTORY_STEP_S", 1e-6)
     hold(table, lambda: play_lists(table, GAMES))
 
 
