@@ -128,7 +128,7 @@ def attempt(refused: list[str], call: Any) -> Any:
 def work(connection: Connection, folder: Path, portal: np.ndarray, key: str) -> None:
     """Answer for each (file, place, bit): flip it, ask everything, flip it back."""
     # What is shown is compared here, not when.
-    sys.modules["hub.hub"].HISTORY_STEP_S = 1e-6
+    sys.modules["hub.showing"].HISTORY_STEP_S = 1e-6
     while (job := connection.recv()) is not None:
         name, at, bit = job
         path = Path(name)
