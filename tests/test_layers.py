@@ -16,7 +16,7 @@ STAGES = {"decode", "authorise", "resolve", "record", "respond", "disclose"}
 
 LAYERS = [
     {"errors", "limits"},
-    {"messages", "_core", "_pages", "_hash", "_runs", "_proofs", "_walk", "_asked", "keys", "workers"},
+    {"messages", "_core", "_pages", "_hash", "_runs", "_proofs", "_walk", "_asked", "_deliver", "keys", "workers"},
     {"sealed", "periods", "payloads", "permits"},
     {"snapshot"},
     {"store", "runs"},

@@ -16,7 +16,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hub.bodies import Bodies, Heads
+from hub._deliver import count_permits, place_permits
+from hub.bodies import ROW_BYTES, Bodies, Fields, Heads
 from hub.errors import StorageError
 from hub.inbox import (
     ENTRY,
@@ -28,6 +29,7 @@ from hub.inbox import (
     Inbox,
     Indexes,
     Outcomes,
+    Part,
     PermitRows,
     compact,
     join,
@@ -47,13 +49,13 @@ from hub.periods import PeriodKey, PeriodKeys, period_of
 from hub.sealed import unseal
 from hub.snapshot import Commit, Snapshot
 from hub.store import Store
-from hub.tail import read_changes
+from hub.tail import LEAVING, Rows, ends_of, part_of, read_chunks
 
-DELIVER_FROM = 1 << 21
-"""Records behind the inboxes from which on they are sorted in: a provider of 1,741 gets 1,200 of them, in one value."""
+DELIVER_FROM = 1 << 22
+"""Records behind the inboxes from which on they are sorted in: a provider of 1,741 gets 2,400 of them, in one value."""
 
-STRETCH_RECORDS_MAX = 1 << 22
-"""Records that are sorted in at a time: about 200 MB of memory."""
+STRETCH_RECORDS_MAX = 1 << 23
+"""Records that are sorted in at a time: about 250 MB of memory."""
 
 CHUNKS_FROM = 2_048
 """Chunks behind the inboxes from which on they are sorted in: small ones cost a reader 0.1 ms each."""
@@ -61,7 +63,10 @@ CHUNKS_FROM = 2_048
 SMALL_SEGMENT = 2_048
 """A segment of fewer permits is written again with the next ones."""
 
-STEP_BYTES = 1 << 20
+PROVIDERS = 1 << 16
+"""Numbers that a row's provider can have."""
+
+STEP_BYTES = 1 << 21
 """Written by one transaction, about: 5 ms."""
 
 _MARK = struct.Struct("<QQI")
@@ -74,19 +79,19 @@ class Stretch(NamedTuple):
     """What a stretch of the log does to the inboxes, sorted by provider.
 
     Attributes:
-        left: permits. left_of: uint32[N], their providers, ascending. links, ends: as of ``tail.Changes``.
-        ended_of: uint32[M], the providers of those, ascending. providers: all of them, ascending.
+        left: permits. starts: int64[65537], where those of each provider begin. links, ends: as of ``tail.Changes``.
+        ended_of: uint16[M], the providers of those, ascending. providers: all of them, ascending.
     """
 
     left: PermitRows
-    left_of: npt.NDArray[np.uint32]
+    starts: npt.NDArray[np.int64]
     links: Indexes
     ends: Outcomes
-    ended_of: npt.NDArray[np.uint32]
+    ended_of: npt.NDArray[np.uint16]
     providers: list[int]
 
     def __repr__(self) -> str:
-        return f"Stretch(left={len(self.left_of)}, ended={len(self.ended_of)})"
+        return f"Stretch(left={len(self.left.persons)}, ended={len(self.ended_of)})"
 
 
 class Mark(NamedTuple):
@@ -190,33 +195,29 @@ class Deliverer:
         return end
 
     def _read(self, mark: Mark) -> Stretch:
-        lefts: list[PermitRows] = []
-        numbers: list[npt.NDArray[np.uint32]] = []
-        links, ends, ended = [], [], []
+        chunks: list[tuple[int, Fields, Rows]] = []
+        counts = np.zeros(PROVIDERS, dtype=np.uint32)
         at = mark.begin
         while at < mark.end:
             # A snapshot each: a long one would keep every page that is rewritten meanwhile.
             with self._store.snapshot() as snapshot:
                 bodies = Bodies(snapshot, self._periods, self._heads)
-                changes = next(read_changes(snapshot, bodies, at, mark.end), None)
-            if changes is None:
+                found = next(read_chunks(snapshot, bodies, at, mark.end), None)
+            if found is None:
                 break
-            at = changes.end
-            lefts.append(changes.left)
-            numbers.append(np.repeat(np.array(changes.numbers, np.uint32), np.diff(changes.starts)))
-            links.append(changes.links)
-            ends.append(changes.ends)
-            ended.append(np.repeat(np.array(changes.ended_numbers, np.uint32), np.diff(changes.ended_starts)))
-        left, left_of = join(lefts), np.concatenate([np.empty(0, np.uint32), *numbers])
-        order = np.argsort(left_of.astype(np.uint16), kind="stable")
-        left = PermitRows(left.indexes[order], left.persons[order], left.which[order], left.parts)
-        link = np.concatenate([np.empty(0, np.uint64), *links])
-        ended_of = np.concatenate([np.empty(0, np.uint32), *ended])
-        words = np.concatenate([np.empty(0, np.uint64), *(one.words for one in ends)])
-        released = np.concatenate([np.empty(0, np.uint32), *(one.released for one in ends)])
-        by = np.argsort(ended_of.astype(np.uint16), kind="stable")
-        providers = np.union1d(np.unique(left_of), np.unique(ended_of)).tolist()
-        return Stretch(left, left_of[order], link[by], Outcomes(words[by], released[by]), ended_of[by], providers)
+            chunk, table = found
+            at = chunk.first + chunk.rows
+            chunks.append((chunk.first, chunk.fields, table))
+            count_permits(_plain(table), LEAVING, counts)
+        left, starts = _place(chunks, counts)
+        ends = [ends_of(first, fields, table) for first, fields, table in chunks]
+        links = np.concatenate([np.empty(0, np.uint64), *(one[0] for one in ends)])
+        words = np.concatenate([np.empty(0, np.uint64), *(one[1].words for one in ends)])
+        released = np.concatenate([np.empty(0, np.uint32), *(one[1].released for one in ends)])
+        ended_of = np.concatenate([np.empty(0, np.uint16), *(one[2] for one in ends)])
+        by = np.argsort(ended_of, kind="stable")
+        providers = np.union1d(np.flatnonzero(counts), np.unique(ended_of)).tolist()
+        return Stretch(left, starts, links[by], Outcomes(words[by], released[by]), ended_of[by], providers)
 
     def _step(self, commit: Commit, snapshot: Snapshot, mark: Mark, key: PeriodKey, now: int) -> int | None:
         """Sort in some providers from the mark's on; the next one, or None where that was the last."""
@@ -237,11 +238,13 @@ class Deliverer:
         inbox = read_inbox(snapshot, number)
         if inbox.base >= mark.end:
             return 0
-        begin, end = stretch(found.left_of, number, number + 1)
+        begin, end = found.starts[number : number + 2].tolist()
         permits = PermitRows(
             found.left.indexes[begin:end], found.left.persons[begin:end], found.left.which[begin:end], found.left.parts
         )
-        begin, end = stretch(found.ended_of, number, number + 1)
+        begin, end = np.searchsorted(found.ended_of, np.uint16(number)), len(found.ended_of)
+        if number + 1 < PROVIDERS:
+            end = np.searchsorted(found.ended_of, np.uint16(number + 1))
         links = found.links[begin:end]
         order = np.argsort(links, kind="stable")
         links = links[order]
@@ -305,6 +308,31 @@ class Deliverer:
         put_outcomes(commit, number, int(entry[0]["first"]), state)
         entry[:] = make_entry(segment, state)
         return 12 * n
+
+
+def _plain(table: Rows) -> npt.NDArray[np.uint8]:
+    return table.view(np.uint8).reshape(-1, ROW_BYTES)
+
+
+def _place(
+    chunks: list[tuple[int, Fields, Rows]], counts: npt.NDArray[np.uint32]
+) -> tuple[PermitRows, npt.NDArray[np.int64]]:
+    """The permits of some chunks by provider, in the order of the log; and where those of each provider begin."""
+    starts = np.zeros(PROVIDERS + 1, dtype=np.int64)
+    np.cumsum(counts, out=starts[1:])
+    places = starts[:-1].astype(np.uint32)
+    offsets, persons, which = (np.empty(int(starts[-1]), np.uint32) for _ in range(3))
+    numbers: dict[Part, int] = {}
+    base = chunks[0][0] if chunks else 0
+    for first, fields, table in chunks:
+        of_decision = [numbers.setdefault(part_of(fields, one), len(numbers)) for one in range(len(fields.shared))]
+        try:
+            place_permits(
+                _plain(table), LEAVING, first - base, np.array(of_decision, np.uint32), places, offsets, persons, which
+            )
+        except IndexError:
+            raise StorageError(f"records from {first}: expected decisions of the chunk, got another") from None
+    return PermitRows(offsets + np.uint64(base), persons, which, list(numbers)), starts
 
 
 def _enter(

@@ -326,6 +326,9 @@ def put_outcomes(commit: Commit, provider: int, first: int, outcomes: Outcomes) 
 
 def compact(permits: PermitRows) -> PermitRows:
     """The same permits, with those parts only that they have, each once."""
+    if len(permits.which) and permits.which.min() == permits.which.max():
+        # Of one inquiry, as mostly.
+        return permits._replace(which=np.zeros_like(permits.which), parts=[permits.parts[int(permits.which[0])]])
     numbers: dict[Part, int] = {}
     used = np.unique(permits.which).tolist()
     place = np.zeros(max(used, default=0) + 1, dtype=np.uint32)

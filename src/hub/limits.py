@@ -126,7 +126,7 @@ COLLECT_ROWS_MAX = 1 << 20
 COLLECT_ROWS = 65_536
 """Permits of one collection, at most and by default: 40 bytes each."""
 
-BEHIND_INBOXES_MAX = 1 << 22
+BEHIND_INBOXES_MAX = 1 << 23
 """Records of the log that a process reads to know how permits stand, about 200 MB; more are sorted in first."""
 
 PROMPT_S = 2

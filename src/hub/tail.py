@@ -38,6 +38,8 @@ _LEAVING = frozenset(map(int, (Kind.INQUIRY, Kind.RELEASE)))
 _ENDING = frozenset(map(int, (Kind.PROVISION, Kind.LAPSE)))
 _REFUSED = int(Status.REFUSED)
 _LEAVES = np.isin(np.arange(256), sorted(_LEAVING))
+LEAVING = _LEAVES.astype(np.uint8)
+"""uint8[256]: kinds of records that leave a permit where their outcome is OK."""
 _ENDS = np.isin(np.arange(256), sorted(_ENDING))
 
 
@@ -99,7 +101,7 @@ def changes_of(first: int, fields: Fields, table: Rows) -> Changes:
     place = np.zeros(len(fields.shared), dtype=np.uint32)
     for one in np.flatnonzero(np.bincount(decision, minlength=1)).tolist():
         place[one] = len(parts)
-        parts.append(_part(fields, one))
+        parts.append(part_of(fields, one))
     base = np.uint64(first)
     left = PermitRows(at.astype(np.uint64) + base, table["person"][at], place[decision], parts)
     at, ended_numbers, ended_starts = _by_provider(np.flatnonzero(_ENDS[kind]), provider)
@@ -107,7 +109,15 @@ def changes_of(first: int, fields: Fields, table: Rows) -> Changes:
     return Changes(left, numbers, starts, links, ends, ended_numbers, ended_starts, first + len(table))
 
 
-def _part(fields: Fields, decision: int) -> Part:
+def ends_of(first: int, fields: Fields, table: Rows) -> tuple[Indexes, Outcomes, npt.NDArray[np.uint16]]:
+    """Links, ends and providers of the permits that a chunk ends, in the order of its records."""
+    at = np.flatnonzero(_ENDS[table["kind"]])
+    links, ends = _ends(fields, table, at, np.uint64(first))
+    return links, ends, table["provider"][at]
+
+
+def part_of(fields: Fields, decision: int) -> Part:
+    """What permits of this decision of a chunk have in common."""
     deadline = fields.moments[decision] if fields.moments else 0
     return Part(unsupervise(fields.shared[decision]), fields.times[decision][0], deadline)
 
@@ -197,7 +207,7 @@ class Tail:
         if kind in _LEAVING:
             if outcome == 0:
                 left = self._left.get(provider) or self._left.setdefault(provider, _Left())
-                left.small[index] = person, _part(fields, decision)
+                left.small[index] = person, part_of(fields, decision)
         elif kind in _ENDING:
             reason = decode_shared(fields.shared[decision]).reason if outcome == _REFUSED else 0
             ended = self._ended.get(provider) or self._ended.setdefault(provider, _Ended())
