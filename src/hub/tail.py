@@ -202,7 +202,7 @@ class Tail:
 
     def _take_one(
         self, index: int, fields: Fields, person: int, provider: int, decision: int, outcome: int, kind: int,
-        link: list[int],
+        link: npt.NDArray[np.uint16],
     ) -> None:  # fmt: skip
         if kind in _LEAVING:
             if outcome == 0:
@@ -211,7 +211,9 @@ class Tail:
         elif kind in _ENDING:
             reason = decode_shared(fields.shared[decision]).reason if outcome == _REFUSED else 0
             ended = self._ended.get(provider) or self._ended.setdefault(provider, _Ended())
-            at = (link[0] | link[1] << 16 | link[2] << 32) - 1
+            # Out of numpy's 16 bits first: shifted within them it would be another record's.
+            low, middle, high = map(int, link)
+            at = (low | middle << 16 | high << 32) - 1
             ended.small[at] = word(index, outcome, reason), fields.moments[decision] if fields.moments else 0
             waiting = self._left.get(provider)
             if waiting is not None:

@@ -58,6 +58,7 @@ class Log:
 
     Attributes:
         timings: (rows, seconds, bytes written or None) of each batch.
+        delivering: seconds that sorting the last permits into inboxes took behind the last batch.
         live_bytes: by how much the records' pages in use grew.
         bytes_by_part: of each database, right behind the last batch, before the index was merged.
         frequent: uint32[F], the citizens with many records.
@@ -71,6 +72,7 @@ class Log:
         self.records = 0
         self.timings: list[tuple[int, float, int | None]] = []
         self.live_bytes = 0
+        self.delivering = 0.0
         self.bytes_by_part: dict[str, int] = {}
         self._random = np.random.default_rng([world.seed, world.persons, rows])
         frequent = max(1, min(FREQUENT, rows * self.batches // (2 * RECORDS_EACH)))
@@ -93,6 +95,9 @@ class Log:
             self.timings.append((len(batch.persons), seconds, sent))
             check_answer(truth, "inquiry: whole", answer, batch)
             self.count(batch)
+        begin = time.perf_counter()
+        self.world.deliver()
+        self.delivering = time.perf_counter() - begin
         self.bytes_by_part = self.world.bytes_by_database()
         self.live_bytes = self.world.live_bytes("records") - live
 

@@ -141,6 +141,11 @@ class World:
             for name, stat in found.items()
         }
 
+    def deliver(self) -> None:
+        """Sort in every permit that is left."""
+        if self.hub._delivery is not None:
+            self.hub._delivery.deliver()
+
     def merging_done(self) -> bool:
         """Whether nothing of the history index is left to merge."""
         return self.hub._merger is None or self.hub._merger.idle

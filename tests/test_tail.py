@@ -1,0 +1,46 @@
+"""The tail of the log, chunk by chunk: small and large ones end the same permits, wherever these stand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hub.append import make_fields
+from hub.bodies import ROW, pack_link
+from hub.inbox import Outcomes, ended_by, status_of
+from hub.messages import Kind, Status
+from hub.tail import SMALL_ROWS, Tail
+from hub.tlog.entry import Shared
+
+PROVIDER, PERSON = 7, 5
+SHARED = Shared(
+    inquiry=bytes(8), requester="nenkin", on_behalf_of=None, procedure="19-8/73/75.3", items=("市町村民税",),
+    role="納付義務者", section="国民年金部", reference_date=None, catalog="0" * 64, rule=1, reason=0, legal_basis="law",
+    supervised=bytes(32),
+)  # fmt: skip
+
+
+def chunk(kind: Kind, outcome: Status, rows: int, follows: int | None) -> tuple[object, np.ndarray]:
+    """Fields and rows of a chunk, whose records follow ``follows`` and the ones behind it."""
+    table = np.zeros(rows, dtype=ROW)
+    table["person"], table["provider"], table["kind"], table["outcome"] = PERSON, PROVIDER, kind, outcome
+    for row in range(rows):
+        if follows is not None:
+            table["link"][row] = pack_link(follows + row)
+    return make_fields([SHARED], [(100, 0)], [(None, None)], [1_000]), table
+
+
+@pytest.mark.parametrize("rows", [1, SMALL_ROWS, SMALL_ROWS + 1, 300])
+@pytest.mark.parametrize("first", [0, 65_534, 65_535, 1 << 20, (1 << 32) - 2, 1 << 40])
+def test_an_end_is_found_wherever_its_permit_stands(first: int, rows: int) -> None:
+    tail = Tail(first)
+    tail.take(first, *chunk(Kind.INQUIRY, Status.OK, rows, None))  # type: ignore[arg-type]
+    assert len(tail.left(PROVIDER, first, first + rows).indexes) == rows
+    tail.take(first + rows, *chunk(Kind.PROVISION, Status.EMPTY, rows, first))  # type: ignore[arg-type]
+    assert tail.upto == first + 2 * rows
+    indexes = np.arange(first, first + rows, dtype=np.uint64)
+    for way in (tail.end, lambda provider, _, found: tail.end_from(provider, first, found)):
+        found = Outcomes(np.zeros(rows, np.uint64), np.zeros(rows, np.uint32))
+        way(PROVIDER, indexes, found)
+        assert (status_of(found.words) == Status.EMPTY).all()
+        assert ended_by(found.words).tolist() == list(range(first + rows, first + 2 * rows))
