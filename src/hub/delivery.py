@@ -54,10 +54,9 @@ class Delivery:
         Raises:
             StorageError: a chunk is damaged, or the disk failed; the steps before stand.
         """
-        while True:
+        # Asked before the lock is taken: who has nothing to sort in must not wait for the step that another one does.
+        while self._deliverer.behind() > behind_max:
             with self._lock:
-                if self._deliverer.behind() <= behind_max:
-                    return
                 self._deliverer.step()
 
     def _work(self) -> None:

@@ -35,6 +35,10 @@ class Exchanging(ABC):
         """The key of a request."""
 
     @abstractmethod
+    def _publish(self) -> None:
+        """Make the checkpoint over all that is durable durable itself, where this process writes."""
+
+    @abstractmethod
     def _catch_up(self) -> None:
         """Let lapse what is due, and keep what has to be read behind the inboxes small."""
 
@@ -100,6 +104,7 @@ class Exchanging(ABC):
             RequestError: an unknown request id, or the request is not complete.
         """
         self._catch_up()
+        self._publish()
         return self._answering.answers(requester, self._request_key(requester, request_id), first, limit)
 
     def fetched(self, requester: str, request_id: str) -> int:

@@ -575,13 +575,16 @@ class Hub(Showing, Filing, Acts, Exchanging, Flagging, Keeping, Lives, Locating,
             return
         self._lapse_today()
         self._delivery.deliver(behind_max=limits.BEHIND_INBOXES_MAX)
-        self._published().publish()
 
     def _settle_permits(self) -> None:
         # A segment is encrypted under the key of the period in which it was written, and read as long as one is open.
         self.lapse()
         if self._delivery is not None:
             self._delivery.deliver()
+
+    def _publish(self) -> None:
+        if not self._store.readonly:
+            self._published().publish()
 
     def _lapse_today(self) -> None:
         """Once a day in Japan: let lapse what is due, and forget what nobody fetched."""
