@@ -118,3 +118,26 @@ def test_a_provider_withholds_by_its_permit_and_nobody_else_can(h: hub.Hub) -> N
     assert [len(h.history(alias).records) for alias in mine[:2]] == [1, 1]
     h.withhold(first, "ground", dt.date(2030, 1, 1), institution=TOWN)
     assert [len(h.history(alias).records) for alias in mine[:2]] == [0, 1]
+
+
+def test_another_answer_than_the_one_before_is_refused_for_a_person_flagged_no_self_too(h: hub.Hub) -> None:
+    mine, theirs = h.acquire("portal", CODES).aliases, h.acquire(TOWN, CODES).aliases
+    ask(h, "own", mine[:1])
+    (permits,) = h.collect(TOWN)
+    h.provide(TOWN, permits, Status.PROVIDED)
+    h.flag(TOWN, theirs[:1], Flag.NO_SELF)
+    with pytest.raises(hub.errors.RequestError, match="expected ones that wait"):
+        h.provide(TOWN, permits, Status.EMPTY)
+    h.provide(TOWN, permits, Status.PROVIDED)
+
+
+@pytest.mark.parametrize("outcome", [Status.PROVIDED, Status.EMPTY, Status.NO_RECORD, Status.REFUSED])
+def test_whatever_was_answered_before_no_self_it_looks_like_no_data(h: hub.Hub, outcome: Status) -> None:
+    mine, theirs = h.acquire("portal", CODES).aliases, h.acquire(TOWN, CODES).aliases
+    ask(h, "own", mine[:1])
+    reasons = hub.Reason.UNDER_CORRECTION if outcome == Status.REFUSED else None
+    h.provide(TOWN, h.collect(TOWN)[0], outcome, reasons=reasons)
+    ask(h, "none", mine[1:2])
+    h.provide(TOWN, h.collect(TOWN)[0], Status.NO_RECORD)
+    h.flag(TOWN, theirs[:1], Flag.NO_SELF)
+    assert columns(h, "own") == columns(h, "none")

@@ -99,7 +99,7 @@ class Answering:
         status[status == Status.OK] = Status.PENDING
         status[waiting] = np.where(shown == 0, np.uint8(Status.PENDING), status_of(shown))
         reason[waiting] = reason_of(shown)
-        self._block_own_data(state, rows, status)
+        self._block_own_data(state, rows, status, reason)
         payloads: list[bytes | None] = [None] * len(status)
         provided = status[waiting] == Status.PROVIDED
         if provided.any():
@@ -108,10 +108,12 @@ class Answering:
         complete = not np.isin(status, (Status.PENDING, Status.HELD)).any()
         return Answers(status, reason, payloads, bool(complete))
 
-    def _block_own_data(self, state: State, rows: _Rows, status: npt.NDArray[np.uint8]) -> None:
-        """Own data that was provided before its person was flagged NO_SELF there is shown as no data."""
+    def _block_own_data(
+        self, state: State, rows: _Rows, status: npt.NDArray[np.uint8], reason: npt.NDArray[np.uint8]
+    ) -> None:
+        """Own data that was answered, however, before its person was flagged NO_SELF there is shown as no data."""
         flagged = self._office.flagged.of(state.snapshot)
-        at = np.flatnonzero(status == Status.PROVIDED)
+        at = np.flatnonzero(np.isin(status, (Status.PROVIDED, Status.EMPTY, Status.REFUSED)))
         if not len(at) or not flagged.has(Flag.NO_SELF):
             return
         bodies = self._office.bodies(state.snapshot)
@@ -121,7 +123,8 @@ class Answering:
             return
         _, found = bodies.read(rows.indexes[at].tolist())
         persons = np.ascontiguousarray(found["person"])
-        status[at[flagged.no_self(persons, found["provider"].astype(np.uint32))]] = Status.NO_RECORD
+        blocked = at[flagged.no_self(persons, found["provider"].astype(np.uint32))]
+        status[blocked], reason[blocked] = Status.NO_RECORD, Reason.NONE
 
     def fetched(self, requester: str, key: bytes) -> int:
         """See ``Hub.fetched``."""

@@ -96,7 +96,7 @@ class Exchange:
         return "Exchange()"
 
     def lock(self, provider: int) -> threading.RLock:
-        """Held by who changes the state of a provider's permits; taken before the writer's, several in their order."""
+        """Held by who changes the state of a provider's permits; taken before the writer's, several by number."""
         return self._providers.get(provider) or self._providers.setdefault(provider, threading.RLock())
 
     @contextlib.contextmanager

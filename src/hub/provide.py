@@ -173,7 +173,7 @@ class Provider:
             raise _unfit("permits: expected permits of this institution, got another", ~seen.found, "unknown")
 
     def _blocked(self, state: State, indexes: Indexes, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
-        """Whether permits were ended NO_RECORD because of a NO_SELF flag, whatever was answered."""
+        """Whether a NO_SELF flag makes NO_RECORD of what is answered to permits."""
         flagged = self._office.flagged.of(state.snapshot)
         blocked = np.zeros(len(rows), np.bool_)
         if flagged.has(Flag.NO_SELF):
@@ -196,7 +196,8 @@ class Provider:
             if lapsed.any():
                 raise _unfit(_LAPSED, lapsed, "lapsed")
             wrong = np.flatnonzero(~fresh & ~same)
-            wrong = wrong[~self._blocked(state, indexes, wrong)] if len(wrong) else wrong
+            if len(wrong):
+                wrong = wrong[~(self._blocked(state, indexes, wrong) & (before[wrong] == Status.NO_RECORD))]
             if len(wrong):
                 raise _unfit(_ANSWERED, wrong, "answered")
             self._check_same_payloads(state, seen, given, np.flatnonzero(~fresh))
