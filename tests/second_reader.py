@@ -30,6 +30,7 @@ DERIVED = {"records", "entries", "nodes", "runs"}
 RESIDENT_CODES = 1 << 23
 CORRECTION_ASKED, CORRECTION, CONFIRMATION, ERASURE, PROVISION, LAPSE, RELEASE = 2, 3, 4, 5, 6, 7, 8
 HELD = 16
+NOBODY = 0xFFFFFFFF
 CORRECTING = (CORRECTION_ASKED, CORRECTION, CONFIRMATION)
 FOLLOWING = (*CORRECTING, PROVISION, LAPSE)
 
@@ -478,16 +479,21 @@ class Reader:
             numbers = [institution for institution, _, _ in entries]
             expect(bool(numbers) and numbers == sorted(set(numbers)), "flags by institution")
             for institution, flags, zero in entries:
-                expect(institution in self.institutions and 1 <= flags <= 7 and zero == 0, "flags")
+                expect(institution in self.institutions and 1 <= flags <= 15 and zero == 0, "flags")
+                expect(person != NOBODY or flags == 8, "an institution that is suspended as a whole")
                 self.flagged[person, institution] = flags
 
     def check_flags(self) -> None:
         """Flags stand as their events say, which name a person of their institution."""
         told: dict[tuple[int, int], int] = {}
         for event in self.events:
-            expect(len(event) == (15 if event[3] in (11, 12) else 12), "fields of an event")
-            if event[3] in (11, 12):
+            expect(len(event) == (15 if event[3] in (11, 12, 57, 58) else 12), "fields of an event")
+            if event[3] in (11, 12, 57, 58):
                 institution, (person, alias, flags) = self.numbers[event[4]], event[12:]
+                if event[3] in (57, 58) and person == NOBODY:
+                    expect(alias == b"" and flags == (8 if event[3] == 57 else 0), "suspension of everybody")
+                    told[person, institution] = flags
+                    continue
                 known = self.tables[institution, 0][alias]
                 expect(known == struct.pack("<I", person), "alias of who is flagged")
                 told[person, institution] = flags

@@ -1,4 +1,4 @@
-"""What was done with marks, corrections and flags, in order, for auditors; no history ever reads it.
+"""What was done with marks, corrections, flags and linkage, in order, for auditors; no history ever reads it.
 
 Database ``events``, key u64 number from 1 (big endian), value sealed, little endian:
 
@@ -6,7 +6,7 @@ Database ``events``, key u64 number from 1 (big endian), value sealed, little en
 |---|---|---|
 | 0 | u16 | period of the record concerned, 0 = of none |
 | 2 | u48 | 1 + index of that record, 0 = none |
-| 8 | rest | encrypted (``confidential.py``): :class:`Told`, of flags :class:`ToldFlag` |
+| 8 | rest | encrypted (``confidential.py``): :class:`Told`, of flags and suspended linkage :class:`ToldFlag` |
 
 An event is written in the transaction of what it tells. Events are never changed; those of a shredded period cannot
 be read any more.
@@ -61,6 +61,9 @@ class EventKind(IntEnum):
     """A requester asked that a provider acquires an alias of a person whom it does not know."""
     RELEASED = 23
     """A row that was held (``asked.py``) was released."""
+    SUSPENDED = 57
+    """A provider suspended the linkage of a person or, without an alias, of everybody; the ground says why."""
+    RESUMED = 58
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,7 +76,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
         index: of the record concerned, in the log. side: "requester" or "provider", for which a mark is.
         protection: number of the event by which a person came under protection.
         withheld: how a record stands on this side afterwards.
-        alias: the institution's own, of a person whom it flagged. flags: how the person stands there afterwards.
+        alias: the institution's own, of a person whom it flagged or suspended. flags: how the person stands there
+            afterwards; without an alias how everybody does.
     """
 
     number: int
@@ -112,12 +116,15 @@ class Told(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
 
 
 class ToldFlag(Told, array_like=True, frozen=True, kw_only=True):
-    """The end of FLAGGED and UNFLAGGED: the person's number, the institution's alias, the flags as they stand then."""
+    """The end of FLAGGED, UNFLAGGED, SUSPENDED and RESUMED: the person's number, the institution's alias, the flags as
+    they stand then; NOBODY and an empty alias where the institution suspended or resumed the linkage of everybody."""
 
     person: int = NOBODY
     alias: bytes = b""
     flags: int = 0
 
+
+_OF_LINKAGE = (EventKind.SUSPENDED, EventKind.RESUMED)
 
 SIDE_NAMES = {0: None, 1: "requester", 2: "provider"}
 
@@ -185,7 +192,7 @@ def _event(number: int, link: int, told: ToldFlag) -> Event:
         protection=told.protection or None,
         withheld=told.withheld,
         alias=told.alias or None,
-        flags=Flag(told.flags) if told.alias else None,
+        flags=Flag(told.flags) if told.alias or told.kind in _OF_LINKAGE else None,
     )
 
 

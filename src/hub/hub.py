@@ -83,6 +83,7 @@ from hub.sealed import unseal
 from hub.showing import Showing
 from hub.snapshot import Snapshot, State
 from hub.store import Store
+from hub.suspending import Suspending
 from hub.tlog.checkpoint import LogKey
 from hub.withholding import Office, Withholding
 from hub.workers import Workers
@@ -95,7 +96,9 @@ _DAY_S = 86_400
 logger = logging.getLogger("hub")
 
 
-class Hub(Showing, Filing, Acts, Exchanging, Flagging, Keeping, Lives, Locating, PayloadKeys, Releasing):
+class Hub(
+    Showing, Filing, Acts, Exchanging, Flagging, Keeping, Lives, Locating, PayloadKeys, Releasing, Suspending,
+):  # fmt: skip
     """An open hub folder. Made by :func:`open`; a context manager; may be used from several threads."""
 
     def __init__(

@@ -108,6 +108,8 @@ class Flag(IntFlag):
     """不開示: the default mark of this person's new records."""
     NO_SELF = 4
     """自己情報提供不可: own data and agents find nothing."""
+    SUSPENDED = 8
+    """The institution has stopped the linkage of this person, as provider (``Hub.suspend``)."""
 
 
 class Kind(IntEnum):
