@@ -4,6 +4,7 @@ Open a folder with :func:`open`, then see :class:`Hub`.
 """
 
 from hub import errors
+from hub.blast import BlastRadius, Dealing
 from hub.catalog import Catalog, Decision, Institution, Procedure, Rule
 from hub.corrections import Notice
 from hub.events import Event, EventKind
@@ -46,7 +47,9 @@ __all__ = [
     "Acquisition",
     "Answer",
     "Answers",
+    "BlastRadius",
     "Catalog",
+    "Dealing",
     "Decision",
     "Event",
     "EventKind",

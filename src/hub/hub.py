@@ -57,6 +57,7 @@ from hub.locating import Locating
 from hub.log import Log
 from hub.merger import Merger
 from hub.messages import Acquired, Answer, Inquiry, Resolved, Status, Withhold
+from hub.mislinking import Mislinking
 from hub.payloadkeys import PayloadKeys
 from hub.payloadstore import expire_payloads
 from hub.periods import PeriodKeys, period_of, period_start
@@ -98,6 +99,7 @@ logger = logging.getLogger("hub")
 
 class Hub(
     Showing, Filing, Acts, Exchanging, Flagging, Keeping, Lives, Locating, PayloadKeys, Releasing, Suspending,
+    Mislinking,
 ):  # fmt: skip
     """An open hub folder. Made by :func:`open`; a context manager; may be used from several threads."""
 
@@ -138,7 +140,7 @@ class Hub(
         self._corrections = Corrections(self._office, self._corrected)
         self._releases = Releases(self._office, self._asked, self._corrected)
         exchange = self._exchange = Exchange(self._store, self._periods)
-        numbers = PermitNumbers(self._store.keys)
+        numbers = self._numbers = PermitNumbers(self._store.keys)
         self._collector = Collector(self._office, exchange, numbers)
         self._provider = Provider(self._office, exchange, numbers, lambda: self._published().publish())
         self._lapser = Lapser(self._office, exchange, lambda: self._published().publish())
