@@ -38,6 +38,7 @@ LAYERS = [
     {"withholding"},
     {"corrections", "releases"},
     {"flagput", "blast"},
+    {"breach"},
     {"markcheck", "flagcheck", "inboxcheck"},
     {"verify", "retain"},
     STAGES | {"locate"},

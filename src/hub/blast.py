@@ -365,7 +365,7 @@ def blast_rows(found: BlastRadius) -> list[dict[str, Any]]:
             "receiver": one.receiver,
             "source": one.source,
             "procedure": one.procedure,
-            "items": "、".join(one.items),
+            "items": ";".join(one.items),
             "role": one.role,
             "section": one.section,
             "legal_basis": one.legal_basis,
