@@ -5,7 +5,7 @@ Open a folder with :func:`open`, then see :class:`Hub`.
 
 from hub import errors
 from hub.catalog import Catalog, Decision, Institution, Procedure, Rule
-from hub.corrections import Notice
+from hub.corrections import CorrectionNotice
 from hub.events import Event, EventKind
 from hub.filing import RequestStatus
 from hub.handles import PartyRecord
@@ -23,12 +23,15 @@ from hub.messages import (
     Holders,
     Inquiry,
     Kind,
+    Notice,
+    Notices,
     PermitInquiry,
     Permits,
     Reason,
     Receipt,
     Record,
     Resolved,
+    Sent,
     Status,
     Wanted,
     Withhold,
@@ -47,6 +50,7 @@ __all__ = [
     "Answer",
     "Answers",
     "Catalog",
+    "CorrectionNotice",
     "Decision",
     "Event",
     "EventKind",
@@ -61,6 +65,7 @@ __all__ = [
     "Institution",
     "Kind",
     "Notice",
+    "Notices",
     "PartyRecord",
     "PeriodState",
     "PermitInquiry",
@@ -75,6 +80,7 @@ __all__ = [
     "Resolved",
     "Retained",
     "Rule",
+    "Sent",
     "Status",
     "Wanted",
     "Withhold",

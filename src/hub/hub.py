@@ -57,6 +57,7 @@ from hub.locating import Locating
 from hub.log import Log
 from hub.merger import Merger
 from hub.messages import Acquired, Answer, Inquiry, Resolved, Status, Withhold
+from hub.notices import expire_notices
 from hub.payloadkeys import PayloadKeys
 from hub.payloadstore import expire_payloads
 from hub.periods import PeriodKeys, period_of, period_start
@@ -80,6 +81,8 @@ from hub.respond import respond, respond_empty
 from hub.retain import resume_shredding
 from hub.screen import Screen
 from hub.sealed import unseal
+from hub.send import Sender
+from hub.sending import SendingMethods
 from hub.showing import Showing
 from hub.snapshot import Snapshot, State
 from hub.store import Store
@@ -95,7 +98,9 @@ _DAY_S = 86_400
 logger = logging.getLogger("hub")
 
 
-class Hub(Showing, Filing, Acts, Exchanging, Flagging, Keeping, Lives, Locating, PayloadKeys, Releasing):
+class Hub(
+    Showing, Filing, Acts, Exchanging, Flagging, Keeping, Lives, Locating, PayloadKeys, Releasing, SendingMethods
+):
     """An open hub folder. Made by :func:`open`; a context manager; may be used from several threads."""
 
     def __init__(
@@ -140,6 +145,10 @@ class Hub(Showing, Filing, Acts, Exchanging, Flagging, Keeping, Lives, Locating,
         self._provider = Provider(self._office, exchange, numbers, lambda: self._published().publish())
         self._lapser = Lapser(self._office, exchange, lambda: self._published().publish())
         self._answering = Answering(self._office, exchange)
+        self._sender = Sender(
+            self._office, self._workers, self.catalog_of, self._day, self._gathering,
+            lambda: self._published().publish(),
+        )  # fmt: skip
         self._delivery: Delivery | None = None
         self._lapsing = threading.Lock()
         """Held while it is found out whether permits lapse today."""
@@ -595,6 +604,7 @@ class Hub(Showing, Filing, Acts, Exchanging, Flagging, Keeping, Lives, Locating,
             if now >= self._next_lapse:
                 self._lapser.lapse()
                 expire_payloads(self._store, now)
+                expire_notices(self._store, now)
                 self._next_lapse = lapse_time(now + 1, 0)
 
     def _published(self) -> Log:
