@@ -6,7 +6,7 @@ Open a folder with :func:`open`, then see :class:`Hub`.
 from hub import errors
 from hub.blast import BlastRadius, Dealing
 from hub.catalog import Catalog, Decision, Institution, Procedure, Rule
-from hub.corrections import Notice
+from hub.corrections import CorrectionNotice
 from hub.events import Event, EventKind
 from hub.filing import RequestStatus
 from hub.handles import PartyRecord
@@ -24,12 +24,15 @@ from hub.messages import (
     Holders,
     Inquiry,
     Kind,
+    Notice,
+    Notices,
     PermitInquiry,
     Permits,
     Reason,
     Receipt,
     Record,
     Resolved,
+    Sent,
     Status,
     Wanted,
     Withhold,
@@ -49,6 +52,7 @@ __all__ = [
     "Answers",
     "BlastRadius",
     "Catalog",
+    "CorrectionNotice",
     "Dealing",
     "Decision",
     "Event",
@@ -64,6 +68,7 @@ __all__ = [
     "Institution",
     "Kind",
     "Notice",
+    "Notices",
     "PartyRecord",
     "PeriodState",
     "PermitInquiry",
@@ -78,6 +83,7 @@ __all__ = [
     "Resolved",
     "Retained",
     "Rule",
+    "Sent",
     "Status",
     "Wanted",
     "Withhold",

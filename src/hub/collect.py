@@ -24,6 +24,7 @@ from hub import _core
 from hub.aliases import find_aliases
 from hub.errors import RequestError
 from hub.exchange import Exchange, Open, State
+from hub.handles import QUESTIONS
 from hub.inbox import Part, PermitRows, stretch
 from hub.limits import COLLECT_ROWS_MAX
 from hub.messages import PermitInquiry, Permits
@@ -205,7 +206,8 @@ class Collector:
         """How many bodies a requester has asked about a person lately."""
         since = self._office.now() - ASKED_DAYS * _DAY_S
         records = self._office.records_of(state.snapshot, person, since, None)
-        return min(len({one.provider for one in records if one.shared.requester == requester}), 0xFFFF)
+        asked = (one for one in records if one.kind in QUESTIONS and one.shared.requester == requester)
+        return min(len({one.provider for one in asked}), 0xFFFF)
 
     # -- cursors
 

@@ -14,6 +14,7 @@ from hub.bodies import ROW, ROW_BYTES, Bodies, link_of
 from hub.catalog import Catalog
 from hub.catalog.moments import bound_of
 from hub.errors import RequestError
+from hub.handles import parties_of
 from hub.history import Found, find_records, person_keys
 from hub.keys import Keys
 from hub.limits import HISTORY_LIMIT_MAX
@@ -49,6 +50,7 @@ def disclose_history(
     prove: Callable[[list[Found], list[Record]], list[Proof]],
     visibility: Visibility,
     disclosure: str,
+    kind: Kind | None = None,
 ) -> History:
     """A page of a person's records.
 
@@ -59,6 +61,7 @@ def disclose_history(
         cursor: of the page before; stays valid while records are added.
         prove: called when a proof of the page is first asked for.
         visibility: which records may be shown, of the same snapshot. disclosure: token of this page.
+        kind: only records of this kind that reached whom they were for.
 
     Raises:
         RequestError: limit, cursor, institution or procedure is not of this history or catalog.
@@ -96,6 +99,7 @@ def disclose_history(
                 or (end is not None and requested_at >= end)
                 or (procedure is not None and shared.procedure != procedure)
                 or (number is not None and not _is_of(institution, number, (one, root)))
+                or (kind is not None and (int(one.row["kind"]), int(one.row["outcome"])) != (kind, Status.OK))
             ):
                 continue
             found.append(one)
@@ -173,13 +177,14 @@ def _record(catalog: Catalog, found: Found) -> Record:
     _, provider, decision, outcome, kind, _ = found.row.item()
     shared = chunk.shared[decision]
     requested_at, provided_at = chunk.fields.times[decision]
+    gives, receives = parties_of(kind, catalog.code_by_number(provider), shared.requester)
     return Record(
         kind=Kind(kind),
         requested_at=dt.datetime.fromtimestamp(requested_at, dt.UTC),
         provided_at=dt.datetime.fromtimestamp(provided_at, dt.UTC) if provided_at else None,
-        requester=shared.requester,
+        requester=receives,
         on_behalf_of=shared.on_behalf_of,
-        provider=catalog.code_by_number(provider),
+        provider=gives,
         procedure=shared.procedure,
         items=shared.items,
         role=shared.role,

@@ -58,6 +58,7 @@ from hub.log import Log
 from hub.merger import Merger
 from hub.messages import Acquired, Answer, Inquiry, Resolved, Status, Withhold
 from hub.mislinking import Mislinking
+from hub.notices import expire_notices
 from hub.payloadkeys import PayloadKeys
 from hub.payloadstore import expire_payloads
 from hub.periods import PeriodKeys, period_of, period_start
@@ -81,6 +82,8 @@ from hub.respond import respond, respond_empty
 from hub.retain import resume_shredding
 from hub.screen import Screen
 from hub.sealed import unseal
+from hub.send import Sender
+from hub.sending import SendingMethods
 from hub.showing import Showing
 from hub.snapshot import Snapshot, State
 from hub.store import Store
@@ -98,8 +101,8 @@ logger = logging.getLogger("hub")
 
 
 class Hub(
-    Showing, Filing, Acts, Exchanging, Flagging, Keeping, Lives, Locating, PayloadKeys, Releasing, Suspending,
-    Mislinking,
+    Showing, Filing, Acts, Exchanging, Flagging, Keeping, Lives, Locating, PayloadKeys, Releasing, SendingMethods,
+    Suspending, Mislinking,
 ):  # fmt: skip
     """An open hub folder. Made by :func:`open`; a context manager; may be used from several threads."""
 
@@ -145,6 +148,10 @@ class Hub(
         self._provider = Provider(self._office, exchange, numbers, lambda: self._published().publish())
         self._lapser = Lapser(self._office, exchange, lambda: self._published().publish())
         self._answering = Answering(self._office, exchange)
+        self._sender = Sender(
+            self._office, self._workers, self.catalog_of, self._day, self._gathering,
+            lambda: self._published().publish(),
+        )  # fmt: skip
         self._delivery: Delivery | None = None
         self._lapsing = threading.Lock()
         """Held while it is found out whether permits lapse today."""
@@ -600,6 +607,7 @@ class Hub(
             if now >= self._next_lapse:
                 self._lapser.lapse()
                 expire_payloads(self._store, now)
+                expire_notices(self._store, now)
                 self._next_lapse = lapse_time(now + 1, 0)
 
     def _published(self) -> Log:

@@ -122,6 +122,17 @@ PAYLOAD_DAYS = 30
 PAYLOAD_BYTES_PER_COMMIT_MAX = 1 << 24
 """Payloads of one durable transaction of provisions; more are several."""
 
+NOTICE_BYTES_MAX = 1 << 13
+"""Text of a notice in UTF-8: 2,700 characters of Japanese, two printed pages."""
+
+NOTICE_DAYS = 365
+"""The text of a notice is kept so long: most are about a year's affairs (taxes, allowances), and the next year brings
+the next one. Its record stays for seven years."""
+
+NOTICE_ROWS_PER_VALUE = 1_024
+NOTICE_BYTES_PER_VALUE = 1 << 18
+"""Texts of one stored value, at most, where each person has one of their own: who reads one decrypts all of them."""
+
 COLLECT_ROWS_MAX = 1 << 20
 COLLECT_ROWS = 65_536
 """Permits of one collection, at most and by default: 40 bytes each."""

@@ -126,6 +126,15 @@ class Kind(IntEnum):
     """The linked record's permit was not answered in its time."""
     RELEASE = 8
     """A second clerk released the linked record's row, which was HELD; it leaves a permit like an inquiry."""
+    PUSH = 9
+    """A provision without an inquiry. Of this kind and the next three the public record's provider is who gives, its
+    requester who receives; stored are the sender in the shared fields and the receiver in the row."""
+    UPDATE = 10
+    """A correction of what the linked record provided, sent to who received it."""
+    NOTICE = 11
+    """A notice (お知らせ) of an institution to the person's portal."""
+    TAKEN = 12
+    """What the linked record sent was taken by its receiver (PROVIDED), or not in its time (LAPSED)."""
 
 
 class Inquiry(msgspec.Struct, frozen=True, kw_only=True):
@@ -166,6 +175,22 @@ class Withhold(msgspec.Struct, frozen=True, kw_only=True):
         return "Withhold()"
 
 
+class Notice(msgspec.Struct, frozen=True, kw_only=True):
+    """A notice (お知らせ) to many persons: the fields that all its rows share.
+
+    Attributes:
+        institution: code of the body that sends it; every person is named by its own alias.
+        subject: what it is about; stands in the record, and so in the history for seven years.
+        section, request_id, operator: as of :class:`Inquiry`.
+    """
+
+    institution: str
+    subject: str
+    section: str
+    request_id: str
+    operator: str | None = None
+
+
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """The hub's word that every row is durable. It holds no range of record numbers.
 
@@ -178,6 +203,22 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str = ""
     rows: int
     received_at: int
+
+
+class Sent(Receipt, frozen=True, kw_only=True, eq=False):
+    """The receipt of a push, an update or a notice, with how each row stands for who sent it.
+
+    Attributes:
+        status: uint8[N] of :class:`Status`, in the caller's order; OK: recorded, and left for its receiver. Of a push
+            or update nothing in it tells whether the receiver knows the person.
+        reason: uint8[N] of :class:`Reason`, of what was denied.
+    """
+
+    status: npt.NDArray[np.uint8]
+    reason: npt.NDArray[np.uint8]
+
+    def __repr__(self) -> str:
+        return f"Sent(rows={self.rows}, {count_names(self.status, Status)})"
 
 
 def count_names(values: npt.NDArray[np.uint8], names: type[IntEnum]) -> dict[str, int]:
@@ -458,3 +499,25 @@ class History:
 
     def __repr__(self) -> str:
         return f"History(records={len(self.records)}, more={self.cursor is not None})"
+
+
+class Notices(History):
+    """A citizen's notices, newest first: a history of records of kind NOTICE, with their texts.
+
+    Attributes:
+        texts: of each record its text, or None where it is not kept any more.
+    """
+
+    __slots__ = ("texts",)
+
+    texts: list[str | None]
+
+    @classmethod
+    def of(cls, history: History, texts: list[str | None]) -> Notices:
+        """A page of notices, of the page of their records."""
+        found = cls(history.records, history.cursor, history._prove, history.disclosure)
+        found.texts = texts
+        return found
+
+    def __repr__(self) -> str:
+        return f"Notices(records={len(self.records)}, more={self.cursor is not None})"

@@ -28,7 +28,7 @@ from hub.events import NAME as EVENTS
 from hub.events import EventKind, Told, last_number, put_event
 from hub.flags import FlaggedCache
 from hub.handles import (
-    QUESTIONS,
+    MARKED,
     REQUESTER,
     PartyRecord,
     Stood,
@@ -136,7 +136,7 @@ class Office:
         return put_event(commit, period, index, self.vault.encrypt(EVENTS, period, event))
 
     def records_of(self, snapshot: Snapshot, person: int, since: float | None, until: float | None) -> Iterator[Stood]:
-        """The questions about a person in a range of time, newest first."""
+        """The questions about a person, and what was sent about them, in a range of time, newest first."""
         bodies = self.bodies(snapshot)
         keys = person_keys(self.periods, person)
         low = None if since is None else max(since, -(2.0**62))
@@ -145,7 +145,7 @@ class Office:
             for one in batch:
                 record = stood(one.located, one.row)
                 if (
-                    record.kind in QUESTIONS
+                    record.kind in MARKED
                     and (low is None or record.requested_at >= low)
                     and (high is None or record.requested_at < high)
                 ):
@@ -242,7 +242,7 @@ class Withholding:
         with office.store.snapshot() as snapshot:
             record = office.read(snapshot, index)
             sides = sides_of(catalog, record, catalog.institution(code).number)
-            if record.kind not in QUESTIONS or not sides:
+            if record.kind not in MARKED or not sides:
                 raise RequestError("handle: expected a record of an inquiry that it is a party to, got another")
             key = person_key(snapshot, office.keys, record.person)
             protection = read_protection(snapshot, office.vault, key)

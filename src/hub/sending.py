@@ -1,0 +1,111 @@
+"""What institutions send unasked: the Hub's methods for pushes, updates and notices, and for who receives them.
+
+The work is done in ``send.py``, with ``notify.py``; docs/push.md has the rules.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from hub.catalog import Catalog
+from hub.history import GapError
+from hub.limits import HISTORY_LIMIT
+from hub.messages import History, Kind, Notice, Notices, Sent
+from hub.notices import read_texts
+from hub.notify import Notifying
+from hub.periods import PeriodKeys
+from hub.send import Sender
+from hub.snapshot import Snapshot
+from hub.store import Store
+from hub.withholding import Office
+
+
+class SendingMethods(ABC):
+    """The part of :class:`hub.Hub` that sends unasked, and hands out what was sent."""
+
+    _store: Store
+    _office: Office
+    _periods: PeriodKeys
+    _sender: Sender
+
+    @property
+    @abstractmethod
+    def catalog(self) -> Catalog:
+        """The legal basis in force in this folder."""
+
+    @abstractmethod
+    def _find_citizen(self, snapshot: Snapshot, portal_alias: Any) -> int:
+        """The person of a portal alias."""
+
+    @abstractmethod
+    def _disclose(self, portal_alias: Any, options: dict[str, Any]) -> History:
+        """A page of a history."""
+
+    @abstractmethod
+    def _even_out(self, begun: float) -> None:
+        """Let a history leave at a fixed moment."""
+
+    # -- notices
+
+    def notify(
+        self, notice: Notice, aliases: Any, texts: Any, *, progress: Callable[[int], None] | None = None
+    ) -> Sent:
+        """Send a notice (お知らせ) to the portal of persons whom an institution knows: one or a million.
+
+        When it returns every row is durable and in the log. The same request id with the same rows gives the same
+        receipt and records nothing again; after a crash it goes on at the first chunk that is missing.
+
+        Args:
+            aliases: uint8[N, 16], the institution's own. texts: one text for all rows, or one a row; UTF-8, each 1 to
+                ``limits.NOTICE_BYTES_MAX`` bytes, no control character but the line feed.
+            progress: called with the rows done after each durable chunk; an exception from it stops there.
+
+        Returns:
+            receipt with a status a row: OK; NO_ALIAS_AT_PROVIDER: the person reads no portal, or must get no notice by
+            it: another way has to be taken; UNKNOWN_ALIAS, REVOKED.
+
+        Raises:
+            RequestError: not well formed, or the request id was used with something else; nothing was changed.
+            BusyError: the same request is under way in another thread.
+            StorageError: the disk failed or is full; the chunks before it stand.
+        """
+        return self._sender.send(Notifying(self.catalog, notice, aliases, texts), progress)
+
+    def notices(self, portal_alias: Any, *, limit: int = HISTORY_LIMIT, cursor: str | None = None) -> Notices:
+        """A citizen's notices, newest first: records of their history, each with its text and its proof.
+
+        A text is None where it is not kept any more: it was sent more than ``limits.NOTICE_DAYS`` ago, or the sender
+        has said since that this person's own data are given to nobody (NO_SELF).
+
+        Args:
+            portal_alias, limit, cursor: as of ``history``.
+
+        Raises:
+            RequestError: the alias is not one of the portal's. StorageError: a text is damaged.
+        """
+        options = {
+            "since": None, "until": None, "institution": None, "procedure": None, "limit": limit, "cursor": cursor,
+            "kind": Kind.NOTICE,
+        }  # fmt: skip
+        begun = time.monotonic()
+        try:
+            found = self._disclose(portal_alias, options)
+        except GapError:
+            found = self._disclose(portal_alias, options)
+        texts = self._texts(portal_alias, found)
+        self._even_out(begun)
+        return Notices.of(found, texts)
+
+    def _texts(self, portal_alias: Any, found: History) -> list[str | None]:
+        with self._store.snapshot() as snapshot:
+            texts = read_texts(snapshot, self._periods, [record.index for record in found.records])
+            senders = [self.catalog.institution(record.provider).number for record in found.records]
+            person = self._find_citizen(snapshot, portal_alias)
+            persons = np.full(len(senders), person, np.uint32)
+            blocked = self._office.flagged.of(snapshot).no_self(persons, np.array(senders, np.uint32))
+        return [None if hidden else text for text, hidden in zip(texts, blocked.tolist(), strict=True)]
