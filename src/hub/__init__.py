@@ -37,6 +37,7 @@ from hub.messages import (
     Wanted,
     Withhold,
 )
+from hub.mislink import MislinkReport
 from hub.payloads import new_payload_key, open_payload, seal_payload
 from hub.retain import PeriodState, Retained
 from hub.tlog.proof import Proof
@@ -67,6 +68,7 @@ __all__ = [
     "Inquiry",
     "Institution",
     "Kind",
+    "MislinkReport",
     "Notice",
     "Notices",
     "PartyRecord",

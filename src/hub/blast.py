@@ -35,6 +35,8 @@ ANSWERED = (Status.PROVIDED, Status.EMPTY, Status.NO_RECORD)
 """Outcomes that told the receiver something about the person: that there are no data is an answer as well."""
 
 _ENDS = (int(Kind.PROVISION), int(Kind.LAPSE))
+_TOLD_OF = (int(Kind.NOTICE), int(Kind.MISLINK))
+"""Kinds of records that tell the person something, and nobody else."""
 _DAY_S = 86_400
 _FIRST = (1 << 63) - 1
 _AT_A_TIME = 1_024
@@ -88,8 +90,8 @@ class BlastRadius(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         institution: its code. since, until: the interval that was asked for, UTC; None: without an end.
-        at: UTC, when it was put together. records: records of the log to which the institution is a party, whatever
-            they are about. dealings: the questions among them, each with its end.
+        at: UTC, when it was put together. records: records of the log to which the institution is a party, but for
+            what the person was told. dealings: the questions among them, each with its end.
     """
 
     institution: str
@@ -231,15 +233,15 @@ class _Search:
         """How many records about a person the institution is a party to, and the questions among them."""
         questions: list[tuple[Stood, int]] = []
         ends: dict[int, _End] = {}
-        others: list[tuple[int | None, int]] = []
+        others: list[int] = []
         for record, moment in self._parties_records(person):
             if record.kind in QUESTIONS:
                 questions.append((record, moment))
             elif record.kind in _ENDS and record.link is not None:
                 # An answer that waits for its moment is not there yet for who asked.
                 ends[record.link] = _End(record.index, record.outcome, record.provided_at, moment)
-            else:
-                others.append((record.link, record.requested_at))
+            elif record.kind not in _TOLD_OF:
+                others.append(record.requested_at)
         kept: list[_Question] = []
         records = 0
         heard = self._heard_of(person)
@@ -254,7 +256,7 @@ class _Search:
                 seen = end if end is not None and (side == PROVIDER or end.shown_from <= self.now) else None
                 kept.append(_Question(record, side, moment, seen))
                 records += 1 + (seen is not None)
-        records += sum(self._is_within(at) for _, at in others)
+        records += sum(map(self._is_within, others))
         return records, kept
 
     def _parties_records(self, person: int) -> Iterator[tuple[Stood, int]]:

@@ -64,6 +64,12 @@ class EventKind(IntEnum):
     SUSPENDED = 57
     """A provider suspended the linkage of a person or, without an alias, of everybody; the ground says why."""
     RESUMED = 58
+    MISLINK_RECORDED = 59
+    """A wrong link was reported (``mislink.py``): a record about one of its citizens; the ground says why."""
+    MISLINK_NOTIFIED = 60
+    """Its citizens were notified; the ground counts those who must be told by other means."""
+    MISLINK_DRAFTED = 61
+    """A report to the Commission was drafted; the ground has its counts and last days."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):

@@ -57,6 +57,7 @@ from hub.locating import Locating
 from hub.log import Log
 from hub.merger import Merger
 from hub.messages import Acquired, Answer, Inquiry, Resolved, Status, Withhold
+from hub.mislink import Mislinks
 from hub.mislinking import Mislinking
 from hub.notices import expire_notices
 from hub.payloadkeys import PayloadKeys
@@ -152,6 +153,7 @@ class Hub(
             self._office, self._workers, self.catalog_of, self._day, self._gathering,
             lambda: self._published().publish(),
         )  # fmt: skip
+        self._mislinks = Mislinks(self._office, numbers, self._sender, lambda: self._published().publish())
         self._delivery: Delivery | None = None
         self._lapsing = threading.Lock()
         """Held while it is found out whether permits lapse today."""

@@ -135,6 +135,8 @@ class Kind(IntEnum):
     """A notice (お知らせ) of an institution to the person's portal."""
     TAKEN = 12
     """What the linked record sent was taken by its receiver (PROVIDED), or not in its time (LAPSED)."""
+    MISLINK = 21
+    """An institution's link to this person was wrong; the remark is what the person was told."""
 
 
 class Inquiry(msgspec.Struct, frozen=True, kw_only=True):
