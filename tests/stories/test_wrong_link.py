@@ -1,7 +1,7 @@
 """The story of a wrong link: made, asked through, found, suspended, corrected, reported, resumed.
 
-A town registers a member of its insurance under the code of somebody of the same name. Three bodies receive the member's data as
-the namesake's. It is found out when the namesake reads their history.
+A town registers a member under the code of somebody of the same name. Three bodies receive the member's data as the
+namesake's. It is found out when the namesake reads their history.
 """
 
 from __future__ import annotations
