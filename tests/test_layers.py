@@ -37,7 +37,7 @@ LAYERS = [
     {"group"},
     {"withholding"},
     {"corrections", "releases"},
-    {"flagput", "blast", "mislinks"},
+    {"flagput", "blast", "mislinkstate"},
     {"breach"},
     {"markcheck", "flagcheck", "inboxcheck", "noticecheck", "mislinkcheck"},
     {"verify", "retain"},

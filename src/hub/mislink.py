@@ -1,7 +1,7 @@
 """A wrong link is reported: records about both citizens, a notice to each, a draft for the Commission. Once, whole.
 
     what was done through the link (``blast.py``) -> a record of kind MISLINK about each citizen, with an event, and how
-    it stands (``mislinks.py``): one transaction -> a notice to each (``send.py``) -> how it stands, with events of
+    it stands (``mislinkstate.py``): one transaction -> a notice to each (``send.py``) -> how it stands, with events of
     notices and draft
 
 The *wrong* citizen is the one to whom the alias led, the *right* one whom the institution meant. Data of the wrong one
@@ -38,7 +38,7 @@ from hub.handles import REQUESTER
 from hub.limits import GROUND_CHARS_MAX, REQUEST_ID_CHARS_MAX, SECTION_CHARS_MAX
 from hub.marks import Marking, NewMark, prepare_marks, put_new_marks
 from hub.messages import Aliases, Kind, Notice, Status, Withhold
-from hub.mislinks import NAME, NOTIFIED, RECORDED, Reported, parse_state, put_state, state_key
+from hub.mislinkstate import NAME, NOTIFIED, RECORDED, Reported, parse_state, put_state, state_key
 from hub.notify import PORTAL, Notifying
 from hub.periods import PeriodKey, period_of
 from hub.permits import PermitNumbers

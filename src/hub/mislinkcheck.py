@@ -9,7 +9,7 @@ from hub.errors import StorageError
 from hub.events import EventKind, read_told
 from hub.handles import read_stood
 from hub.messages import Kind
-from hub.mislinks import NAME, NOTIFIED, parse_state
+from hub.mislinkstate import NAME, NOTIFIED, parse_state
 from hub.snapshot import Snapshot
 from hub.withholding import Office
 
