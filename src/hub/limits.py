@@ -122,6 +122,13 @@ PAYLOAD_DAYS = 30
 PAYLOAD_BYTES_PER_COMMIT_MAX = 1 << 24
 """Payloads of one durable transaction of provisions; more are several."""
 
+ARRIVAL_DAYS = PERMIT_DAYS_MAX
+"""What was pushed waits so long to be taken: as long as any permit, and less than its payload is kept."""
+
+ARRIVED_ROWS_MAX = 1 << 16
+ARRIVED_ROWS = 1 << 12
+"""Arrivals of one call, at most and by default: with payloads of full length those take a quarter of a GiB."""
+
 NOTICE_BYTES_MAX = 1 << 13
 """Text of a notice in UTF-8: 2,700 characters of Japanese, two printed pages."""
 

@@ -73,6 +73,8 @@ class Reason(IntEnum):
     """An ordinance's affair gets local tax only with the person's consent, and the row states none."""
     LIMITED = 12
     """The provider limits by its own ordinance what it gives to affairs of ordinances."""
+    NOT_OWN = 24
+    """Only a rule of the operator's own (basis ``own``) lets an institution push; the law in force has none."""
     IDENTITY_IN_DOUBT = 20
     """Refused by the provider: it is not sure that the alias stands for the right person."""
     UNDER_CORRECTION = 21
@@ -191,6 +193,31 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     section: str
     request_id: str
     operator: str | None = None
+
+
+class Push(msgspec.Struct, frozen=True, kw_only=True):
+    """A provision without an inquiry, about many persons: the fields that all its rows share.
+
+    Attributes:
+        institution: code of the body that sends it; every person is named by its own alias.
+        procedure, items, role: as of :class:`Inquiry`, of a rule of the operator's own (basis ``own``) by which the
+            receiver might ask the sender.
+        section, request_id: as of :class:`Inquiry`.
+        event: what happened (出生, 死亡, 転入 ...); stands in the record.
+        operator: the clerk or platform; kept for supervisors.
+        confirmed: the operator has looked at every row: without it nothing is sent about persons of whom a clerk must
+            decide (自動応答不可).
+    """
+
+    institution: str
+    procedure: str
+    items: Sequence[str]
+    section: str
+    request_id: str
+    role: str | None = None
+    event: str | None = None
+    operator: str | None = None
+    confirmed: bool = False
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
@@ -379,6 +406,68 @@ class Permits:
 
     def __reduce__(self) -> Any:
         raise TypeError("Permits is not pickled: it holds aliases")
+
+
+class Arrived(msgspec.Struct, frozen=True, kw_only=True):
+    """What arrivals have in common: a push or an update without what would tell whose row is whose.
+
+    Attributes:
+        kind: PUSH or UPDATE. sender, sender_name: who gives. on_behalf_of: for whom its receiver acts by delegation.
+        procedure, items, role, section, event, legal_basis: as recorded.
+    """
+
+    kind: Kind
+    sender: str
+    sender_name: str
+    on_behalf_of: str | None
+    procedure: str
+    items: tuple[str, ...]
+    role: str
+    section: str
+    event: str | None
+    legal_basis: str
+
+
+class Arrivals:
+    """What was sent to an institution and waits to be taken, in an order of its own.
+
+    Attributes:
+        about: :class:`Arrived`.
+        aliases: uint8[N, 16], the receiver's own. number: uint64[N], by which it is taken.
+        payloads: N times bytes or None. corrects: N times None, or of an update the receiver's handle (``handles.py``)
+            of the record that it corrects the data of.
+        valid_until: seconds since 1970 at which they lapse.
+        cursor: hand the last one's to the next call as ``after`` to go on.
+    """
+
+    __slots__ = ("about", "aliases", "corrects", "cursor", "number", "payloads", "valid_until")
+
+    def __init__(
+        self,
+        about: Arrived,
+        aliases: Aliases,
+        number: npt.NDArray[np.uint64],
+        payloads: list[bytes | None],
+        corrects: list[bytes | None],
+        valid_until: int,
+        cursor: str,
+    ) -> None:
+        self.about = about
+        self.aliases = aliases
+        self.number = number
+        self.payloads = payloads
+        self.corrects = corrects
+        self.valid_until = valid_until
+        self.cursor = cursor
+
+    def __len__(self) -> int:
+        return len(self.number)
+
+    def __repr__(self) -> str:
+        return f"Arrivals(rows={len(self)})"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("Arrivals is not pickled: it holds aliases")
 
 
 class Answers(_Columns):

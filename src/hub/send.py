@@ -151,6 +151,13 @@ class Sending(ABC):
         )  # fmt: skip
         return found.persons, found.status
 
+    def check(self, snapshot: Snapshot) -> None:  # noqa: B027
+        """Refuse what may not be sent as things stand, when a call is heard for the first time.
+
+        Raises:
+            RequestError: it is named.
+        """
+
     def lapses_at(self, received_at: int) -> int:
         """When what was sent lapses unless its receiver has taken it; 0: never."""
         return 0
@@ -227,6 +234,8 @@ class Sender:
         else:
             catalog = office.catalog()
             decisions = sending.decide(catalog, now)
+            with office.store.snapshot() as snapshot:
+                sending.check(snapshot)
             if not len(sending):
                 nothing = np.empty(0, np.uint8)
                 return Sent(request_id=sending.request_id, rows=0, received_at=now, status=nothing, reason=nothing)

@@ -1,6 +1,6 @@
 """What institutions send unasked: the Hub's methods for pushes, updates and notices, and for who receives them.
 
-The work is done in ``send.py``, with ``notify.py``; docs/push.md has the rules.
+The work is done in ``send.py``, with ``push.py``, ``notify.py`` and ``arrivals.py``; docs/push.md has the rules.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ from typing import Any
 
 import numpy as np
 
+from hub.arrivals import Receiver
 from hub.catalog import Catalog
 from hub.history import GapError
-from hub.limits import HISTORY_LIMIT
-from hub.messages import History, Kind, Notice, Notices, Sent
+from hub.limits import ARRIVED_ROWS, HISTORY_LIMIT
+from hub.messages import Arrivals, History, Kind, Notice, Notices, Push, Receipt, Sent
 from hub.notices import read_texts
 from hub.notify import Notifying
 from hub.periods import PeriodKeys
+from hub.push import Pushing
 from hub.send import Sender
 from hub.snapshot import Snapshot
 from hub.store import Store
@@ -32,6 +34,7 @@ class SendingMethods(ABC):
     _office: Office
     _periods: PeriodKeys
     _sender: Sender
+    _receiver: Receiver
 
     @property
     @abstractmethod
@@ -49,6 +52,72 @@ class SendingMethods(ABC):
     @abstractmethod
     def _even_out(self, begun: float) -> None:
         """Let a history leave at a fixed moment."""
+
+    @abstractmethod
+    def _catch_up(self) -> None:
+        """Let lapse what is due, and keep what has to be read behind the inboxes small."""
+
+    # -- pushes
+
+    def push(
+        self,
+        push: Push,
+        aliases: Any,
+        receivers: Any,
+        payloads: Any = None,
+        *,
+        progress: Callable[[int], None] | None = None,
+    ) -> Sent:
+        """Give data about many persons to institutions that did not ask, by a rule of the operator's own.
+
+        When it returns every row is durable and in the log. The same request id with the same rows gives the same
+        receipt and records nothing again; after a crash it goes on at the first chunk that is missing.
+
+        Args:
+            aliases: uint8[N, 16], the sender's own. receivers: a code, list[str] or uint32[N] numbers.
+            payloads: bytes or None a row, at most 64 KiB; sealed to the receiver's key if it has one.
+            progress: called with the rows done after each durable chunk; an exception from it stops there.
+
+        Returns:
+            receipt with a status a row: OK; DENIED or DENIED_ASSESSMENT, with a reason; MANUAL: not sent and not
+            recorded, a clerk must confirm it (``Push.confirmed``), under another request id; UNKNOWN_ALIAS, REVOKED.
+            Whether a receiver knows the person is not told.
+
+        Raises:
+            RequestError: not well formed, unknown words, a payload that is not sealed to its receiver, or the request
+                id was used with something else; nothing was changed.
+            BusyError: the same request is under way in another thread.
+            StorageError: the disk failed or is full; the chunks before it stand.
+        """
+        return self._sender.send(Pushing(self._store, self.catalog, push, aliases, receivers, payloads), progress)
+
+    def arrived(self, institution: str, *, limit: int = ARRIVED_ROWS, after: str | None = None) -> list[Arrivals]:
+        """What was sent to an institution and waits to be taken, in an order of its own; as ``collect`` is of permits.
+
+        At least once: what is not ``taken`` comes again, until it lapses after ``limits.ARRIVAL_DAYS``. What lapsed is
+        left out, and of whom the institution has no alias.
+
+        Args:
+            limit: rows over the list. after: ``cursor`` of the last :class:`Arrivals` that was worked through.
+
+        Raises:
+            RequestError: the cursor is none of this institution's arrivals.
+        """
+        self._catch_up()
+        return self._receiver.arrived(institution, limit, after)
+
+    def taken(self, institution: str, numbers: Any) -> Receipt:
+        """Say that arrivals were taken: recorded, and their data forgotten. Again it is accepted and changes nothing.
+
+        Args:
+            numbers: :class:`hub.Arrivals` or uint64[N], each once.
+
+        Raises:
+            RequestError: one is none of this institution's, or has lapsed; nothing was changed.
+            StorageError: the disk failed; whole transactions of 65,536 rows may have been kept.
+        """
+        self._catch_up()
+        return self._receiver.taken(institution, numbers)
 
     # -- notices
 
