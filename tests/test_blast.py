@@ -15,6 +15,7 @@ from hub.errors import RequestError
 from hub.messages import Reason, Status
 from inquiries import tax_inquiry
 from parties import DAY_S, NOON, Parties
+from test_push import Pushers
 
 PENDING, PROVIDED, NO_RECORD, REFUSED, LAPSED = (
     Status.PENDING, Status.PROVIDED, Status.NO_RECORD, Status.REFUSED, Status.LAPSED,
@@ -190,6 +191,27 @@ def test_a_released_row_stands_beside_the_held_one(parties: Parties) -> None:
     assert [one.outcome for one in h.blast_radius(towns[3], last[0]).dealings] == [PENDING]
     found = h.blast_radius("nenkin", parties.nenkin[0])
     assert sorted(one.outcome for one in found.dealings) == [PENDING] * 4 + [Status.HELD]
+
+
+def test_what_was_sent_unasked_counts_and_tells_its_sender_nothing_of_who_took_it(tmp_path: Path) -> None:
+    with Pushers(tmp_path / "hub") as pushers:
+        h, town, other = pushers.h, pushers.town, pushers.other_town
+        pushers.push([0], "p1", ["nenkin"], payloads=[b"born"])
+        pushers.push([0], "p2", [other], payloads=[b"born"])
+        before = h.blast_radius(town, pushers.known[0])
+        assert {(one.side, one.receiver, one.outcome, one.payload) for one in before.dealings} == {
+            ("provider", "nenkin", Status.OK, "gone"), ("provider", other, Status.OK, "gone"),
+        }  # fmt: skip
+        assert (before.receivers, before.items, len(before.open)) == ({"nenkin": 1, other: 1}, ["出生"], 0)
+        received = h.blast_radius("nenkin", pushers.nenkin[0])
+        assert seen(received) == [("requester", "nenkin", PENDING, "waiting")]
+        assert [one.source for one in received.dealings] == [town]
+        for arrivals in h.arrived("nenkin"):
+            h.taken("nenkin", arrivals)
+        assert seen(h.blast_radius("nenkin", pushers.nenkin[0])) == [("requester", "nenkin", PROVIDED, "gone")]
+        after = h.blast_radius(town, pushers.known[0])
+        assert after.dealings == before.dealings
+        assert after.records == before.records == 2
 
 
 def test_wrong_arguments_are_refused(parties: Parties) -> None:

@@ -18,6 +18,7 @@ from hub.messages import Reason, Status
 from inquiries import tax_inquiry
 from parties import Parties
 from test_marks import change
+from test_push import Pushers
 
 OK, SUSPENDED, PENDING, MANUAL = Status.OK, Status.SUSPENDED, Status.PENDING, Status.MANUAL
 NO_ALIAS = Status.NO_ALIAS_AT_PROVIDER
@@ -192,6 +193,25 @@ def test_what_a_machine_answers_about_a_suspended_person_waits_for_a_clerk(parti
         parties.clock.now += 1
         assert h.answers("nenkin", "r1").payloads[1] == b"tax"
     assert h.verify().problems == ()
+
+
+def test_nothing_is_sent_unasked_about_whom_its_sender_has_suspended(tmp_path: Path) -> None:
+    with Pushers(tmp_path / "hub") as pushers:
+        h, town, other = pushers.h, pushers.town, pushers.other_town
+        h.suspend(town, pushers.known[:1], **WHY)
+        before = pushers.records()
+        # The agency knows the person, the other town does not: it looks the same.
+        sent = pushers.push([0, 0, 1], "p1", ["nenkin", other, "nenkin"])
+        assert sent.status.tolist() == [SUSPENDED, SUSPENDED, OK]
+        assert pushers.records() == before + 1
+        assert len(pushers.arrived()) == 1
+        # A receiver that suspends somebody is sent what is theirs to know, and says nothing by it.
+        h.suspend("nenkin", **WHY)
+        assert pushers.push([1], "p2").status.tolist() == [OK]
+        assert len(pushers.arrived()) == 2
+        h.resume(town, pushers.known[:1], **WHY)
+        assert pushers.push([0], "p3").status.tolist() == [OK]
+        assert h.verify().problems == ()
 
 
 # -- stored, and told

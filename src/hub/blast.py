@@ -21,7 +21,7 @@ import numpy as np
 from hub.aliases import NOBODY, find_aliases, find_persons
 from hub.catalog.moments import bound_of
 from hub.errors import RequestError
-from hub.handles import PROVIDER, QUESTIONS, REQUESTER, Stood, make_handle, provider_is_party, stood
+from hub.handles import PROVIDER, QUESTIONS, REQUESTER, Stood, make_handle, parties_of, provider_is_party, stood
 from hub.history import GapError, find_records, person_keys
 from hub.limits import INQUIRY_OPEN_DAYS_MAX
 from hub.messages import OWN_DATA, Aliases, Kind, Status
@@ -34,14 +34,16 @@ from hub.workers import Workers
 ANSWERED = (Status.PROVIDED, Status.EMPTY, Status.NO_RECORD)
 """Outcomes that told the receiver something about the person: that there are no data is an answer as well."""
 
-_ENDS = (int(Kind.PROVISION), int(Kind.LAPSE))
+_ENDS = (int(Kind.PROVISION), int(Kind.LAPSE), int(Kind.TAKEN))
+_SENT = (int(Kind.PUSH), int(Kind.UPDATE))
 _TOLD_OF = (int(Kind.NOTICE), int(Kind.MISLINK))
 """Kinds of records that tell the person something, and nobody else."""
 _DAY_S = 86_400
 _FIRST = (1 << 63) - 1
 _AT_A_TIME = 1_024
-_SIDE_NAMES = {REQUESTER: "requester", PROVIDER: "provider"}
 _ALONE = Workers(1)
+_PAYLOADS = {None: "none", True: "waiting", False: "gone"}
+"""What is said of data by whether they are here still; of what was sent unasked its sender is told nothing."""
 
 
 class Dealing(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,18 +51,23 @@ class Dealing(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         handle: the institution's own handle of the question's record, for ``withhold`` and ``correct``.
-        side: "requester" where the institution asked, "provider" where it was asked.
-        receiver, source: codes of who asked and who was asked; the source is empty where a class was asked.
+        kind: INQUIRY or RELEASE; PUSH or UPDATE of what was sent unasked.
+        side: "requester" where the institution asked or was sent something, "provider" where it was asked or sent it.
+        receiver, source: codes of who asked, or was sent it, and of the other; the source is empty where a class was
+            asked.
         procedure, items, role, section, legal_basis: of the question.
         requested_at: UTC. answered_at: UTC, or None while nothing was provided.
-        outcome: :class:`Status` as this side sees it; PENDING while the permit waits.
+        outcome: :class:`Status` as this side sees it; PENDING while the permit waits; OK of what was sent unasked: it
+            must be taken as received, whether the receiver has taken it is never told.
         payload: "waiting": what was provided is still here and was not fetched; "gone": it was fetched, or kept long
             enough; "none": nothing was provided.
         permit: the institution's own permit number, of a question that was put to it; None otherwise.
         open: whether the permit waits for this institution's answer.
+        updated: whether this institution has sent its receiver a correction (``update``).
     """
 
     handle: bytes
+    kind: Kind
     side: str
     receiver: str
     source: str
@@ -75,6 +82,7 @@ class Dealing(msgspec.Struct, frozen=True, kw_only=True):
     payload: str
     permit: int | None
     open: bool
+    updated: bool
 
     def __repr__(self) -> str:
         return f"Dealing({self.side}, {self.outcome.name})"
@@ -82,7 +90,12 @@ class Dealing(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def received(self) -> bool:
         """Whether the receiver was told something about the person."""
-        return self.outcome in ANSWERED
+        return self.outcome in ANSWERED or self.given
+
+    @property
+    def given(self) -> bool:
+        """Whether data about the person were given to the receiver, or must be taken to have been."""
+        return self.outcome == Status.PROVIDED or (self.kind in _SENT and self.outcome == Status.OK)
 
 
 class BlastRadius(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,13 +137,13 @@ class BlastRadius(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def updates(self) -> list[Dealing]:
-        """What others received from this institution: each needs to be told what is right."""
-        return [one for one in self.received if one.side == "provider"]
+        """What others received from this institution: each needs to be told what is right, and was not yet."""
+        return [one for one in self.received if one.side == "provider" and one.kind != Kind.UPDATE and not one.updated]
 
     @property
     def items(self) -> list[str]:
         """Every item that was given to somebody, once."""
-        return sorted({item for one in self.received for item in one.items if one.outcome == Status.PROVIDED})
+        return sorted({item for one in self.received for item in one.items if one.given})
 
 
 class _End(NamedTuple):
@@ -185,16 +198,15 @@ def _find_blast(
     with office.store.snapshot() as snapshot:
         people = find_behind(snapshot, body.number, alias)
         search = _Search(office, snapshot, body.code, body.number, first, end)
-        found = [search.of_person(person) for person in people]
-        dealings = [one for _, several in found for one in several]
-        made = search.complete(dealings, numbers)
+        records, questions = search.of_people(people)
+        made = search.complete(questions, numbers)
     made.sort(key=lambda one: (one.requested_at, one.handle), reverse=True)
     return BlastRadius(
         institution=body.code,
         since=_moment(first),
         until=_moment(end),
         at=dt.datetime.fromtimestamp(search.now, dt.UTC),
-        records=sum(records for records, _ in found),
+        records=records,
         dealings=tuple(made),
     )
 
@@ -208,12 +220,14 @@ def _moment(seconds: float | None) -> dt.datetime | None:
 
 
 class _Question(NamedTuple):
-    """A question to which the institution is a party on a side, its deadline, and its end if it may be seen there."""
+    """A question to which the institution is a party on a side (as it is stored, see ``handles.py``), its deadline, its
+    end if it may be seen there, and whether what it brought was corrected since."""
 
     record: Stood
     side: int
     deadline: int
     end: _End | None
+    updated: bool
 
 
 class _Search:
@@ -229,22 +243,26 @@ class _Search:
     def __repr__(self) -> str:
         return "_Search()"
 
-    def of_person(self, person: int) -> tuple[int, list[_Question]]:
-        """How many records about a person the institution is a party to, and the questions among them."""
+    def of_people(self, people: Sequence[int]) -> tuple[int, list[_Question]]:
+        """How many records about somebody, who may have several numbers, the institution is a party to, and the
+        questions among them."""
         questions: list[tuple[Stood, int]] = []
         ends: dict[int, _End] = {}
         others: list[int] = []
-        for record, moment in self._parties_records(person):
-            if record.kind in QUESTIONS:
+        corrected: set[int] = set()
+        for record, moment in (found for person in people for found in self._parties_records(person)):
+            if record.kind in QUESTIONS or record.kind in _SENT:
                 questions.append((record, moment))
+                if record.kind == Kind.UPDATE and record.link is not None:
+                    corrected.add(record.link)
             elif record.kind in _ENDS and record.link is not None:
                 # An answer that waits for its moment is not there yet for who asked.
                 ends[record.link] = _End(record.index, record.outcome, record.provided_at, moment)
             elif record.kind not in _TOLD_OF:
                 others.append(record.requested_at)
+        heard = any(map(self._heard_of, people))
         kept: list[_Question] = []
-        records = 0
-        heard = self._heard_of(person)
+        records = sum(map(self._is_within, others))
         for record, moment in questions:
             end = ends.get(record.index)
             if not self._within(record, end):
@@ -253,11 +271,15 @@ class _Search:
                 if side == PROVIDER and end is None and not heard:
                     # Of whom it does not know a provider has not heard, see ``screen.py``, and must not hear here.
                     continue
-                seen = end if end is not None and (side == PROVIDER or end.shown_from <= self.now) else None
-                kept.append(_Question(record, side, moment, seen))
+                seen = end if end is not None and self._may_see(record, side, end) else None
+                updated = not corrected.isdisjoint((record.index, record.index if end is None else end.place))
+                kept.append(_Question(record, side, moment, seen, updated))
                 records += 1 + (seen is not None)
-        records += sum(map(self._is_within, others))
         return records, kept
+
+    def _may_see(self, record: Stood, side: int, end: _End) -> bool:
+        """Whether the institution may see the end of a record on a side; who sends unasked never does."""
+        return side == PROVIDER or (record.kind not in _SENT and end.shown_from <= self.now)
 
     def _parties_records(self, person: int) -> Iterator[tuple[Stood, int]]:
         """Records about a person with the institution on one side, newest first, each with its decision's moment."""
@@ -303,12 +325,9 @@ class _Search:
     def complete(self, questions: Sequence[_Question], numbers: PermitNumbers) -> list[Dealing]:
         """The dealings of some questions: what is still here of what was provided, and the institution's permits."""
         blocked = self._blocked(questions)
-        provided = [
-            at
-            for at, one in enumerate(questions)
-            if one.end is not None and one.end.outcome == Status.PROVIDED and not blocked[at]
-        ]
-        indexes = np.array([_index_of(questions[at].end) for at in provided], dtype=np.int64)
+        brought = {at: _brought_by(one) for at, one in enumerate(questions) if not blocked[at]}
+        provided = {at: place for at, place in brought.items() if place is not None}
+        indexes = np.array(list(provided.values()), dtype=np.int64)
         here = dict(zip(provided, has_payloads(self._snapshot, self._office.periods, indexes).tolist(), strict=True))
         places = np.array([one.record.index for one in questions], dtype=np.uint64)
         permits = numbers.number(self._number, places).tolist()
@@ -325,20 +344,21 @@ class _Search:
         return (flagged.no_self(persons, providers) & np.array(own)).tolist()
 
     def _dealing(self, question: _Question, here: bool | None, permit: int, blocked: bool) -> Dealing:
-        record, side, deadline, end = question
+        record, side, deadline, end, updated = question
         shared = record.shared
         told = side == PROVIDER or not record.by_class
-        left = record.outcome == Status.OK
-        outcome = Status(record.outcome if end is None else end.outcome)
-        if outcome == Status.OK:
-            outcome = Status.PENDING
-        elif blocked and outcome in (Status.PROVIDED, Status.EMPTY, Status.REFUSED):
-            outcome = Status.NO_RECORD
+        asked = record.kind in QUESTIONS
+        left = asked and record.outcome == Status.OK
+        outcome = _outcome(question, blocked)
+        gives, receives = parties_of(
+            record.kind, self._office.catalog().code_by_number(record.provider) if told else "", shared.requester
+        )
         return Dealing(
             handle=make_handle(self._office.keys, self._number, record.index),
-            side=_SIDE_NAMES[side],
-            receiver=shared.requester,
-            source=self._office.catalog().code_by_number(record.provider) if told else "",
+            kind=Kind(record.kind),
+            side="provider" if asked == (side == PROVIDER) else "requester",
+            receiver=receives,
+            source=gives,
             procedure=shared.procedure,
             items=shared.items,
             role=shared.role,
@@ -347,15 +367,34 @@ class _Search:
             requested_at=dt.datetime.fromtimestamp(record.requested_at, dt.UTC),
             answered_at=dt.datetime.fromtimestamp(end.at, dt.UTC) if end is not None and end.at else None,
             outcome=outcome,
-            payload="none" if here is None else "waiting" if here else "gone",
+            payload=_PAYLOADS[False if record.kind in _SENT and outcome == Status.OK else here],
             permit=permit if side == PROVIDER and left else None,
             open=side == PROVIDER and left and end is None and deadline > self.now,
+            updated=updated,
         )
 
 
-def _index_of(end: _End | None) -> int:
-    assert end is not None
-    return end.place
+def _outcome(question: _Question, blocked: bool) -> Status:
+    """How a question stands on its side."""
+    record, side, _, end, _ = question
+    outcome = Status(record.outcome if end is None else end.outcome)
+    if record.kind in _SENT and side == REQUESTER:
+        # As its sender is told it.
+        return Status.OK if outcome == Status.NO_ALIAS_AT_PROVIDER else outcome
+    if outcome == Status.OK:
+        return Status.PENDING
+    if blocked and outcome in (Status.PROVIDED, Status.EMPTY, Status.REFUSED):
+        return Status.NO_RECORD
+    return outcome
+
+
+def _brought_by(question: _Question) -> int | None:
+    """Index of the record that brought data; None where none did."""
+    record, side, _, end, _ = question
+    if record.kind in _SENT:
+        # Of the sender's side it is not looked at: it would tell whether the receiver has taken it.
+        return record.index if side == PROVIDER and record.outcome == Status.OK else None
+    return end.place if end is not None and end.outcome == Status.PROVIDED else None
 
 
 def blast_rows(found: BlastRadius) -> list[dict[str, Any]]:
@@ -363,6 +402,7 @@ def blast_rows(found: BlastRadius) -> list[dict[str, Any]]:
     return [
         {
             "handle": one.handle.hex(),
+            "kind": one.kind.name,
             "side": one.side,
             "receiver": one.receiver,
             "source": one.source,
@@ -377,6 +417,7 @@ def blast_rows(found: BlastRadius) -> list[dict[str, Any]]:
             "payload": one.payload,
             "permit": None if one.permit is None else f"{one.permit:016x}",
             "open": one.open,
+            "updated": one.updated,
         }
         for one in found.dealings
     ]

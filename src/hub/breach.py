@@ -17,7 +17,6 @@ from typing import NamedTuple
 from hub.blast import BlastRadius, Dealing
 from hub.catalog import Catalog
 from hub.catalog.moments import JAPAN
-from hub.messages import Status
 
 LEGAL_BASIS = "番号法29条の4第1項・第2項"
 PRELIMINARY_DAYS = 3, 5
@@ -55,12 +54,12 @@ def find_deadlines(known: dt.date, *, deliberate: bool) -> Deadlines:
 
 def given_of_right(blast: BlastRadius) -> bool:
     """Whether data that the institution holds, of the right citizen, were given in the other one's place."""
-    return any(one.side == "provider" and one.outcome == Status.PROVIDED for one in blast.received)
+    return any(one.side == "provider" and one.given for one in blast.dealings)
 
 
 def given_of_wrong(blast: BlastRadius) -> bool:
     """Whether the institution received data of the citizen whom the alias meant, in the right one's place."""
-    return any(one.side == "requester" and one.outcome == Status.PROVIDED for one in blast.received)
+    return any(one.side == "requester" and one.given for one in blast.dealings)
 
 
 def write_draft(
@@ -94,7 +93,7 @@ def write_draft(
         "until": _spell(blast.until),
         "records": blast.records,
         "received": len(blast.received),
-        "provided": sum(one.outcome == Status.PROVIDED for one in blast.received),
+        "provided": sum(one.given for one in blast.received),
         "receivers": len(blast.receivers),
         "items": "\n".join(f"- {item}" for item in blast.items) or "- 記録上なし / none according to the records",
         "given": given_of_right(blast) + given_of_wrong(blast),

@@ -35,8 +35,8 @@ Exit status: 0 done; 1 nothing was done through it; 2 wrong request; 3 disk.
 """
 
 COLUMNS = (
-    "handle", "side", "receiver", "source", "procedure", "items", "role", "section", "legal_basis", "requested_at",
-    "answered_at", "outcome", "payload", "permit", "open",
+    "handle", "kind", "side", "receiver", "source", "procedure", "items", "role", "section", "legal_basis",
+    "requested_at", "answered_at", "outcome", "payload", "permit", "open", "updated",
 )  # fmt: skip
 
 
