@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import stat
 import sys
 from io import StringIO
 from pathlib import Path
@@ -121,3 +122,51 @@ def test_a_blast_radius_is_printed_in_every_form(desk: Desk) -> None:
 def test_where_nothing_was_done_the_command_says_so(desk: Desk) -> None:
     assert desk.run("blast", desk.hub, TOWN, "--alias", desk.person(0), "--until", "2020-01-01")[0] == 1
     assert desk.run("blast", desk.hub, TOWN, "--alias", desk.person(0), "--since", "tomorrow")[0] == 2
+
+
+REPORT = ("--reason", "two of one name", "--clerk", "sato", "--second-clerk", "suzuki", "--since", "2020-01-01")
+
+
+def test_a_wrong_link_is_tried_and_then_reported_once(desk: Desk) -> None:
+    pair = f"{desk.person(0)}\n{desk.person(2)}\n"
+    words = ("mislink", desk.hub, TOWN, "--wrong", "-", "--right", "-", *REPORT)
+    status, out, err = desk.run(*words, "--draft", desk.at("try.md"), "--dry-run", stdin=pair)
+    assert (status, err) == (0, "")
+    assert "nothing was recorded" in out
+    assert "2  notified" in out
+    with hub.open(desk.hub) as h:
+        records = h.stats()["records"]
+    status, out, _ = desk.run(*words, "--draft", desk.at("report.md"), stdin=pair)
+    assert status == 0
+    assert "reported; id mislink-" in out
+    assert stat.S_IMODE(Path(desk.at("report.md")).stat().st_mode) == 0o600
+    assert "two of one name" in Path(desk.at("report.md")).read_text(encoding="utf-8")
+    assert desk.run(*words, stdin=pair)[1].splitlines()[-1] == out.splitlines()[-1]
+    with hub.open(desk.hub) as h:
+        assert h.stats()["records"] == records + 4
+    told = desk.run("history", desk.hub, "--alias", desk.citizens[0].tobytes().hex())[1]
+    assert "had linked another person to you" in told
+    assert "あなたのものではない情報" in told
+    audit = desk.run("audit", desk.hub)[1]
+    for word in ("MISLINK_RECORDED", "MISLINK_NOTIFIED", "MISLINK_DRAFTED", "sato, suzuki"):
+        assert word in audit
+    for alias in (*desk.mine, *desk.theirs, *desk.citizens):
+        assert alias.tobytes().hex() not in out + told + audit + Path(desk.at("report.md")).read_text(encoding="utf-8")
+
+
+def test_who_must_be_told_by_other_means_shows_in_the_exit_status(desk: Desk) -> None:
+    with hub.open(desk.hub) as h:
+        h.flag(TOWN, desk.theirs[2:3], hub.Flag.NO_SELF)
+    words = ("mislink", desk.hub, TOWN, "--wrong", desk.person(0), "--right", desk.person(2), *REPORT)
+    status, out, _ = desk.run(*words)
+    assert status == 1
+    assert "1  by other means" in out
+
+
+def test_a_report_by_one_clerk_is_refused(desk: Desk) -> None:
+    words = ("mislink", desk.hub, TOWN, "--wrong", desk.person(0), *REPORT[:4], "--second-clerk", "SATO")
+    status, out, err = desk.run(*words)
+    assert (status, out) == (2, "")
+    assert "another clerk" in err
+    words = ("mislink", desk.hub, TOWN, "--wrong", desk.person(0), *REPORT, "--known", "2026-11-01T10:00")
+    assert desk.run(*words)[0] == 2

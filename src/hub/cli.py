@@ -29,6 +29,7 @@ from hub.commands import (
     keep,
     keys,
     marks,
+    mislink,
     release,
     retain,
     suspend,
@@ -87,7 +88,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
     modules = (
         keep, catalog, acquire, aliases, holders, inquire, exchange, history, marks, flag, release, retain, tlog, keys,
-        suspend, blast, bench,
+        suspend, blast, mislink, bench,
     )  # fmt: skip
     for module in modules:
         module.add_commands(commands)
