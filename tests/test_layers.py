@@ -43,7 +43,7 @@ LAYERS = [
     {"gather", "acts", "filing", "keeping", "showing", "flagging", "lives", "locating", "payloadkeys", "releasing"},
     {"send", "ends"},
     {"notify", "push", "collect", "provide", "lapse", "answers", "delivery"},
-    {"arrivals"},
+    {"arrivals", "update"},
     {"exchanging", "sending"},
     {"hub"},
     {"files", "tables", "columns", "holderfile"},

@@ -36,6 +36,7 @@ from hub.messages import (
     Resolved,
     Sent,
     Status,
+    Update,
     Wanted,
     Withhold,
 )
@@ -88,6 +89,7 @@ __all__ = [
     "Rule",
     "Sent",
     "Status",
+    "Update",
     "Wanted",
     "Withhold",
     "errors",

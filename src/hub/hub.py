@@ -141,7 +141,7 @@ class Hub(
         self._corrections = Corrections(self._office, self._corrected)
         self._releases = Releases(self._office, self._asked, self._corrected)
         exchange = self._exchange = Exchange(self._store, self._periods)
-        numbers = PermitNumbers(self._store.keys)
+        numbers = self._numbers = PermitNumbers(self._store.keys)
         self._collector = Collector(self._office, exchange, numbers)
         self._provider = Provider(self._office, exchange, numbers, lambda: self._published().publish())
         self._receiver = Receiver(self._office, exchange, numbers, lambda: self._published().publish())
