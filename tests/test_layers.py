@@ -46,7 +46,7 @@ LAYERS = [
     {"suspending"},
     {"send", "ends"},
     {"notify", "push", "collect", "provide", "lapse", "answers", "delivery"},
-    {"arrivals"},
+    {"arrivals", "update"},
     {"exchanging", "sending"},
     {"mislink"},
     {"mislinking"},

@@ -37,6 +37,7 @@ from hub.messages import (
     Resolved,
     Sent,
     Status,
+    Update,
     Wanted,
     Withhold,
 )
@@ -93,6 +94,7 @@ __all__ = [
     "Rule",
     "Sent",
     "Status",
+    "Update",
     "Wanted",
     "Withhold",
     "errors",

@@ -7,6 +7,7 @@ not taken in ``limits.ARRIVAL_DAYS`` lapses, with a record of the same kind (``l
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable
 from typing import Any
 
@@ -101,6 +102,7 @@ class Receiver(Collector):
             items=shared.items,
             role=shared.role,
             section=shared.section,
+            reference_date=None if shared.reference_date is None else dt.date.fromisoformat(shared.reference_date),
             event=event,
             legal_basis=shared.legal_basis,
         )

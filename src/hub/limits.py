@@ -125,6 +125,10 @@ PAYLOAD_BYTES_PER_COMMIT_MAX = 1 << 24
 ARRIVAL_DAYS = PERMIT_DAYS_MAX
 """What was pushed waits so long to be taken: as long as any permit, and less than its payload is kept."""
 
+UPDATE_ROWS_MAX = 4_096
+"""Rows of one update: all of it is one transaction, whatever number of receivers each of them has, and the histories of
+so many persons are read in some seconds."""
+
 ARRIVED_ROWS_MAX = 1 << 16
 ARRIVED_ROWS = 1 << 12
 """Arrivals of one call, at most and by default: with payloads of full length those take a quarter of a GiB."""

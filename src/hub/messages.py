@@ -220,6 +220,25 @@ class Push(msgspec.Struct, frozen=True, kw_only=True):
     confirmed: bool = False
 
 
+class Update(msgspec.Struct, frozen=True, kw_only=True):
+    """A correction of what an institution has provided or pushed: the fields that all its rows share.
+
+    Attributes:
+        institution: code of the body that provided, and corrects.
+        items: where rows are aliases: whoever received one of these, kinds or details, gets the correction.
+        reason: why, for the receivers and the citizen. section, request_id: as of :class:`Inquiry`.
+        operator, confirmed: as of :class:`Push`.
+    """
+
+    institution: str
+    section: str
+    request_id: str
+    items: Sequence[str] | None = None
+    reason: str | None = None
+    operator: str | None = None
+    confirmed: bool = False
+
+
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """The hub's word that every row is durable. It holds no range of record numbers.
 
@@ -413,7 +432,7 @@ class Arrived(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         kind: PUSH or UPDATE. sender, sender_name: who gives. on_behalf_of: for whom its receiver acts by delegation.
-        procedure, items, role, section, event, legal_basis: as recorded.
+        procedure, items, role, section, reference_date, legal_basis: as recorded. event: of an update, its reason.
     """
 
     kind: Kind
@@ -424,6 +443,7 @@ class Arrived(msgspec.Struct, frozen=True, kw_only=True):
     items: tuple[str, ...]
     role: str
     section: str
+    reference_date: dt.date | None
     event: str | None
     legal_basis: str
 

@@ -93,16 +93,16 @@ class Notifying(Sending):
         status[hidden & (status == Status.OK)] = Status.NO_ALIAS_AT_PROVIDER
         return Screened(status, status, np.ones(len(status), np.bool_), hidden)
 
-    def pack(self, key: PeriodKey, rows: npt.NDArray[np.intp], status: Statuses, sent_at: int) -> Put:
+    def pack(self, key: PeriodKey, places: npt.NDArray[np.intp], status: Statuses, sent_at: int) -> Put:
         """The texts, of those rows that reached somebody."""
         sent = status == Status.OK
         if self.texts is None:
-            values = pack_text(key, self.text, len(rows) if sent.any() else 0, sent_at)
+            values = pack_text(key, self.text, len(places) if sent.any() else 0, sent_at)
         elif sent.all():
-            values = pack_texts(key, list(map(self.texts.__getitem__, rows.tolist())), sent_at)
+            values = pack_texts(key, list(map(self.texts.__getitem__, places.tolist())), sent_at)
         else:
-            pairs = zip(rows.tolist(), sent.tolist(), strict=True)
-            values = pack_texts(key, [self.texts[row] if one else None for row, one in pairs], sent_at)
+            pairs = zip(places.tolist(), sent.tolist(), strict=True)
+            values = pack_texts(key, [self.texts[place] if one else None for place, one in pairs], sent_at)
 
         def put(commit: Commit, first: int) -> None:
             put_texts(commit, first, values)

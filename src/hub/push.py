@@ -57,10 +57,11 @@ class Carrying(Sending):
 
     store: Store
     payloads: Payloads | None
+    """Of each place, see :class:`Columns`; receivers of these are ``receivers``."""
 
     def check(self, snapshot: Snapshot) -> None:
         """Where the receiver has a key, what is not sealed to it is refused."""
-        if self.payloads is None:
+        if self.payloads is None or not self.payloads:
             return
         order = np.argsort(self.receivers, kind="stable")
         numbers, starts = np.unique(self.receivers[order], return_index=True)
@@ -70,16 +71,21 @@ class Carrying(Sending):
                 continue
             payloads = [self.payloads[row] for row in rows.tolist()]
             if check_payloads(payloads, key) is not None:
-                bad = rows[[check_payloads([one], key) is not None for one in payloads]]
+                wrong = rows[[check_payloads([one], key) is not None for one in payloads]]
+                bad = sorted({self.row_of(place) for place in wrong.tolist()})
                 message = f"payloads: expected them sealed to the receiver's key, got another in row {bad[0]}"
-                raise RowsError(message, rows=bad.tolist(), cause="payload")
+                raise RowsError(message, rows=bad, cause="payload")
 
-    def pack(self, key: PeriodKey, rows: npt.NDArray[np.intp], status: Statuses, sent_at: int) -> Put:
+    def row_of(self, place: int) -> int:
+        """The row of the call that a place is of."""
+        return place
+
+    def pack(self, key: PeriodKey, places: npt.NDArray[np.intp], status: Statuses, sent_at: int) -> Put:
         """The payloads, of those rows that were sent."""
         packed = None
         if self.payloads is not None:
-            pairs = zip(rows.tolist(), (status == Status.OK).tolist(), strict=True)
-            packed = pack_payloads(key, [self.payloads[row] if sent else None for row, sent in pairs], sent_at)
+            pairs = zip(places.tolist(), (status == Status.OK).tolist(), strict=True)
+            packed = pack_payloads(key, [self.payloads[place] if sent else None for place, sent in pairs], sent_at)
 
         def put(commit: Commit, first: int) -> None:
             put_payloads(commit, first, packed)

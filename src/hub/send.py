@@ -30,7 +30,7 @@ from hub.catalog import Catalog
 from hub.errors import RequestError
 from hub.flags import Flagged
 from hub.gather import Gatherer
-from hub.handles import PROVIDER, REQUESTER, reached
+from hub.handles import MARKED, PROVIDER, REQUESTER, reached
 from hub.limits import ROWS_PER_CHUNK
 from hub.marks import Marking, NewMark, prepare_marks
 from hub.messages import Aliases, Kind, Sent, Status, Withhold
@@ -70,6 +70,7 @@ class Entry(NamedTuple):
     on_behalf_of: str | None
     legal_basis: str
     remark: str | None = None
+    reference_date: str | None = None
 
     def __repr__(self) -> str:
         return f"Entry({self.status.name})"
@@ -85,12 +86,34 @@ class Decisions(NamedTuple):
         return f"Decisions(rows={len(self.decision)}, entries={len(self.entries)})"
 
 
-class Screened(NamedTuple):
-    """What becomes of a chunk's rows.
+class Columns(NamedTuple):
+    """A chunk of a call by the records that it may leave, M of them: mostly one a row, of an update any number.
 
     Attributes:
-        status: uint8[N], as recorded. told: uint8[N], what the sender learns. recorded: bool[N], False: no record.
-        hidden: bool[N], whose record the sender withholds from the beginning; None of nobody.
+        persons: uint32[M], NOBODY where the alias is unknown. status: uint8[M], decided and resolved.
+        receivers: uint32[M]. decision: uint16[M]. places: intp[M], what ``Sending.pack`` and ``links`` name each by.
+        row: intp[M], of the chunk's rows; None: each is its own. base: uint8[N], of an update, what a row without a
+            record is told.
+    """
+
+    persons: Numbers
+    status: Statuses
+    receivers: Numbers
+    decision: npt.NDArray[np.uint16]
+    places: npt.NDArray[np.intp]
+    row: npt.NDArray[np.intp] | None = None
+    base: Statuses | None = None
+
+    def __repr__(self) -> str:
+        return f"Columns(records={len(self.persons)})"
+
+
+class Screened(NamedTuple):
+    """What becomes of a chunk's records.
+
+    Attributes:
+        status: uint8[M], as recorded. told: uint8[M], what the sender learns. recorded: bool[M], False: no record.
+        hidden: bool[M], whose record the sender withholds from the beginning; None of nobody.
     """
 
     status: Statuses
@@ -123,7 +146,7 @@ class Sending(ABC):
     chunk_rows: int = ROWS_PER_CHUNK
 
     def __len__(self) -> int:
-        return len(self.receivers)
+        return len(self.aliases)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(rows={len(self)})"
@@ -137,19 +160,23 @@ class Sending(ABC):
         """What of decided and resolved rows changes for the protection of their persons; may change ``status``."""
 
     @abstractmethod
-    def pack(self, key: PeriodKey, rows: npt.NDArray[np.intp], status: Statuses, sent_at: int) -> Put:
-        """What these rows of the call carry, in the order of their records: encrypted, to be put in their transaction.
+    def pack(self, key: PeriodKey, places: npt.NDArray[np.intp], status: Statuses, sent_at: int) -> Put:
+        """What these records carry, in their order: encrypted, to be put in their transaction.
 
         Args:
-            status: uint8[K], of these records.
+            places: as of :class:`Columns`. status: uint8[K], of these records.
         """
 
-    def resolve(self, snapshot: Snapshot, rows: slice, wanted: Statuses) -> tuple[Numbers, Statuses]:
-        """Persons (NOBODY where the alias is unknown) and statuses of some rows; where wanted also at the receiver."""
+    def columns(self, snapshot: Snapshot, decisions: Decisions, rows: slice) -> Columns:
+        """A chunk's rows, decided and resolved: of what is allowed also at the receiver."""
+        decision, receivers = decisions.decision[rows], self.receivers[rows]
+        status = np.array([entry.status for entry in decisions.entries], np.uint8).take(decision)
         found = resolve_aliases(
-            snapshot, self.number, self.receivers[rows], self.aliases[rows], _ALONE, wanted=wanted
+            snapshot, self.number, receivers, self.aliases[rows], _ALONE,
+            wanted=(status == Status.OK).astype(np.uint8),
         )  # fmt: skip
-        return found.persons, found.status
+        np.copyto(status, found.status, where=status == Status.OK)
+        return Columns(found.persons, status, receivers, decision, np.arange(rows.start, rows.stop))
 
     def check(self, snapshot: Snapshot) -> None:  # noqa: B027
         """Refuse what may not be sent as things stand, when a call is heard for the first time.
@@ -162,8 +189,8 @@ class Sending(ABC):
         """When what was sent lapses unless its receiver has taken it; 0: never."""
         return 0
 
-    def links(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.uint16] | None:
-        """uint16[K, 3]: the links of these rows' records, see ``bodies.py``."""
+    def links(self, places: npt.NDArray[np.intp]) -> npt.NDArray[np.uint16] | None:
+        """uint16[K, 3]: the links of these records, see ``bodies.py``."""
         return None
 
 
@@ -298,38 +325,37 @@ class Sender:
         """Resolve and screen a chunk, order its records by person key, lay them out; needs no lock."""
         office = self._office
         rows = rows_of(request, chunk)
-        decision, receivers = decisions.decision[rows], sending.receivers[rows]
-        status = np.array([entry.status for entry in decisions.entries], np.uint8).take(decision)
         with office.store.snapshot() as snapshot:
             flagged = office.flagged.of(snapshot)
             basis = Basis(snapshot.state.tables_commit, flagged.sum)
-            persons, resolved = sending.resolve(snapshot, rows, (status == Status.OK).astype(np.uint8))
-        np.copyto(status, resolved, where=status == Status.OK)
-        screened = sending.screen(flagged, persons, status)
+            columns = sending.columns(snapshot, decisions, rows)
+        screened = sending.screen(flagged, columns.persons, columns.status)
         key = office.periods.make(period_of(office.now()))
-        known = np.flatnonzero((persons != NOBODY) & screened.recorded)
-        person_keys = key.person_keys(persons[known])
+        known = np.flatnonzero((columns.persons != NOBODY) & screened.recorded)
+        person_keys = key.person_keys(columns.persons[known])
         order = order_by_person(person_keys)
         place = known[order]
         table = np.zeros(len(place), dtype=ROW)
-        table["person"], table["provider"] = persons[place], receivers[place]
-        table["decision"], table["outcome"] = decision[place], screened.status[place]
+        table["person"], table["provider"] = columns.persons[place], columns.receivers[place]
+        table["decision"], table["outcome"] = columns.decision[place], screened.status[place]
         table["kind"] = sending.kind
-        links = sending.links(rows.start + place)
+        links = sending.links(columns.places[place])
         if links is not None:
             table["link"] = links
         laid = lay_records(_fields(sending, request, decisions), table, person_keys[order], office.keys, key)
         hidden = None if screened.hidden is None else screened.hidden[place]
         marks = self._marks(sending, request, flagged, key, table, hidden)
-        put = sending.pack(key, rows.start + place, screened.status[place], request.received_at)
-        state = _state(screened, decision, known, place)
-        return Parcel(Prepared(chunk, laid, state, basis, marks), put)
+        put = sending.pack(key, columns.places[place], screened.status[place], request.received_at)
+        return Parcel(Prepared(chunk, laid, _state(columns, screened, place), basis, marks), put)
 
     def _marks(
         self, sending: Sending, request: Request, flagged: Flagged, key: PeriodKey, table: npt.NDArray[np.void],
         hidden: Mask | None,
     ) -> list[NewMark]:  # fmt: skip
         """The marks with which records begin: of persons whom sender or receiver has flagged, and hidden ones."""
+        if sending.kind not in MARKED:
+            # It is shown with what it follows, or not at all.
+            return []
         catalog = self._catalog_of(request.catalog)
         receiver = np.where(reached(table["outcome"]), table["provider"], 0).astype(np.uint32)
         if sending.kind == Kind.NOTICE:
@@ -376,7 +402,7 @@ def _fields(sending: Sending, request: Request, decisions: Decisions) -> Fields:
             items=entry.items,
             role=entry.role,
             section=sending.section,
-            reference_date=None,
+            reference_date=entry.reference_date,
             catalog=request.catalog,
             rule=entry.rule,
             reason=entry.reason,
@@ -391,15 +417,21 @@ def _fields(sending: Sending, request: Request, decisions: Decisions) -> Fields:
     return make_fields(shared, [(request.received_at, 0)] * len(shared), [(sending.operator, None)], moments)
 
 
-def _state(
-    screened: Screened, decision: npt.NDArray[np.uint16], known: npt.NDArray[np.intp], place: npt.NDArray[np.intp]
-) -> bytes:
-    """The request's part of a chunk, see ``requests.py``."""
-    stored = screened.told | np.uint8(NO_RECORD_BIT)
-    stored[known] = screened.told[known]
-    position = np.zeros(len(stored), dtype=np.uint16)
-    position[place] = np.arange(len(place), dtype=np.uint16)
-    return b"".join((stored.tobytes(), decision.tobytes(), position.tobytes()))
+def _state(columns: Columns, screened: Screened, place: npt.NDArray[np.intp]) -> bytes:
+    """The request's part of a chunk, see ``requests.py``; ``place`` are its records, in their order."""
+    if columns.row is None or columns.base is None:
+        told, decision, of = screened.told.copy(), columns.decision, place
+    else:
+        told, of = columns.base.copy(), columns.row[place]
+        decision = np.zeros(len(told), np.uint16)
+        # Of several records of a row any one stands for it; a person is MANUAL in all or in none.
+        told[columns.row], decision[columns.row] = screened.told, columns.decision
+    recorded = np.zeros(len(told), np.bool_)
+    recorded[of] = True
+    told[~recorded] |= np.uint8(NO_RECORD_BIT)
+    position = np.zeros(len(told), dtype=np.uint16)
+    position[of] = np.arange(len(of), dtype=np.uint16)
+    return b"".join((told.tobytes(), decision.tobytes(), position.tobytes()))
 
 
 def _rows_in(request: Request, chunk: int) -> int:

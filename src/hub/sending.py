@@ -1,6 +1,7 @@
 """What institutions send unasked: the Hub's methods for pushes, updates and notices, and for who receives them.
 
-The work is done in ``send.py``, with ``push.py``, ``notify.py`` and ``arrivals.py``; docs/push.md has the rules.
+The work is done in ``send.py`` with ``push.py``, ``update.py``, ``notify.py``, and in ``arrivals.py``; docs/push.md has
+the rules.
 """
 
 from __future__ import annotations
@@ -14,16 +15,19 @@ import numpy as np
 
 from hub.arrivals import Receiver
 from hub.catalog import Catalog
+from hub.exchange import Exchange
 from hub.history import GapError
 from hub.limits import ARRIVED_ROWS, HISTORY_LIMIT
-from hub.messages import Arrivals, History, Kind, Notice, Notices, Push, Receipt, Sent
+from hub.messages import Arrivals, History, Kind, Notice, Notices, Push, Receipt, Sent, Update
 from hub.notices import read_texts
 from hub.notify import Notifying
 from hub.periods import PeriodKeys
+from hub.permits import PermitNumbers
 from hub.push import Pushing
 from hub.send import Sender
 from hub.snapshot import Snapshot
 from hub.store import Store
+from hub.update import Updating
 from hub.withholding import Office
 
 
@@ -35,6 +39,8 @@ class SendingMethods(ABC):
     _periods: PeriodKeys
     _sender: Sender
     _receiver: Receiver
+    _exchange: Exchange
+    _numbers: PermitNumbers
 
     @property
     @abstractmethod
@@ -90,6 +96,35 @@ class SendingMethods(ABC):
             StorageError: the disk failed or is full; the chunks before it stand.
         """
         return self._sender.send(Pushing(self._store, self.catalog, push, aliases, receivers, payloads), progress)
+
+    def update(self, update: Update, permits: Any, payloads: Any) -> Sent:
+        """Correct what was provided: everybody who received it gets the correction, all in one transaction.
+
+        An update arrives as a push does, and names what it corrects. No rule is needed but the one by which the data
+        were given. The same request id with the same rows gives the same receipt and records nothing again.
+
+        Args:
+            permits: :class:`hub.Permits` or uint64[N], the institution's own, answered PROVIDED: each requester gets
+                its row's correction. Or uint8[N, 16], aliases: whoever received ``update.items`` about that person from
+                this institution, by an answer or by a push, gets it, once for each procedure, role and reference date.
+            payloads: of each row bytes, None, or a dict of them by the receiver's code, where each is sealed to a key
+                of its own; in all at most 16 MiB, counted once a receiver.
+
+        Returns:
+            receipt with a status a row: OK; NO_RECORD: nobody has received anything; MANUAL: nothing was sent, a clerk
+            must confirm it (``Update.confirmed``), under another request id; UNKNOWN_ALIAS, REVOKED.
+
+        Raises:
+            RequestError: not well formed, a permit that is not this institution's or was not answered PROVIDED, a
+                receiver without a payload or with one not sealed to its key, or the request id was used with something
+                else; nothing was changed.
+            StorageError: the disk failed or is full; nothing was kept.
+        """
+        self._catch_up()
+        updating = Updating(self._office, self._exchange, self._numbers, update, permits, payloads)
+        # What this institution provides meanwhile is seen by it, or provided after it.
+        with self._exchange.lock(updating.number):
+            return self._sender.send(updating)
 
     def arrived(self, institution: str, *, limit: int = ARRIVED_ROWS, after: str | None = None) -> list[Arrivals]:
         """What was sent to an institution and waits to be taken, in an order of its own; as ``collect`` is of permits.
