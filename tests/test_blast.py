@@ -214,6 +214,29 @@ def test_what_was_sent_unasked_counts_and_tells_its_sender_nothing_of_who_took_i
         assert after.records == before.records == 2
 
 
+def test_who_has_got_a_correction_needs_none_any_more(tmp_path: Path) -> None:
+    with Pushers(tmp_path / "hub") as pushers:
+        h, town, other = pushers.h, pushers.town, pushers.other_town
+        pushers.ask("r1", [0])
+        answer(pushers, [0])
+        pushers.push([0, 0], "p1", ["nenkin", other])
+        before = h.blast_radius(town, pushers.known[0])
+        assert len(before.updates) == 3
+        permits = np.array([one.permit for one in before.dealings if one.permit is not None], dtype=np.uint64)
+        words = {"institution": town, "section": "課税課", "reason": "another person's"}
+        h.update(hub.Update(request_id="u1", **words), permits, [b"right"])
+        h.update(hub.Update(request_id="u2", items=("出生",), **words), pushers.known[:1], [b"right"])
+        after = h.blast_radius(town, pushers.known[0])
+        # Of a push it would tell which of the two knows the person.
+        assert sorted(one.receiver for one in after.updates) == sorted(["nenkin", other])
+        assert [one.updated for one in after.dealings if one.permit is not None] == [True]
+        assert (after.records, len(after.dealings)) == (before.records, 3)
+        received = h.blast_radius("nenkin", pushers.nenkin[0])
+        assert sorted(one.kind for one in received.dealings) == [
+            hub.Kind.INQUIRY, hub.Kind.PUSH, hub.Kind.UPDATE, hub.Kind.UPDATE,
+        ]  # fmt: skip
+
+
 def test_wrong_arguments_are_refused(parties: Parties) -> None:
     h, town = parties.h, parties.town
     for alias in (parties.nenkin[0], np.zeros(16, np.uint8)):

@@ -51,7 +51,7 @@ class Dealing(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         handle: the institution's own handle of the question's record, for ``withhold`` and ``correct``.
-        kind: INQUIRY or RELEASE; PUSH or UPDATE of what was sent unasked.
+        kind: INQUIRY or RELEASE; PUSH, or UPDATE to this institution, of what was sent unasked.
         side: "requester" where the institution asked or was sent something, "provider" where it was asked or sent it.
         receiver, source: codes of who asked, or was sent it, and of the other; the source is empty where a class was
             asked.
@@ -63,7 +63,7 @@ class Dealing(msgspec.Struct, frozen=True, kw_only=True):
             enough; "none": nothing was provided.
         permit: the institution's own permit number, of a question that was put to it; None otherwise.
         open: whether the permit waits for this institution's answer.
-        updated: whether this institution has sent its receiver a correction (``update``).
+        updated: whether this institution has sent its receiver a correction (``update``); of a push never.
     """
 
     handle: bytes
@@ -138,7 +138,7 @@ class BlastRadius(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def updates(self) -> list[Dealing]:
         """What others received from this institution: each needs to be told what is right, and was not yet."""
-        return [one for one in self.received if one.side == "provider" and one.kind != Kind.UPDATE and not one.updated]
+        return [one for one in self.received if one.side == "provider" and not one.updated]
 
     @property
     def items(self) -> list[str]:
@@ -251,10 +251,11 @@ class _Search:
         others: list[int] = []
         corrected: set[int] = set()
         for record, moment in (found for person in people for found in self._parties_records(person)):
-            if record.kind in QUESTIONS or record.kind in _SENT:
+            if record.kind == Kind.UPDATE and record.shared.requester == self._code:
+                # Not told for itself: of a push a receiver that does not know the person leaves none.
+                corrected.add(-1 if record.link is None else record.link)
+            elif record.kind in QUESTIONS or record.kind in _SENT:
                 questions.append((record, moment))
-                if record.kind == Kind.UPDATE and record.link is not None:
-                    corrected.add(record.link)
             elif record.kind in _ENDS and record.link is not None:
                 # An answer that waits for its moment is not there yet for who asked.
                 ends[record.link] = _End(record.index, record.outcome, record.provided_at, moment)
@@ -272,8 +273,7 @@ class _Search:
                     # Of whom it does not know a provider has not heard, see ``screen.py``, and must not hear here.
                     continue
                 seen = end if end is not None and self._may_see(record, side, end) else None
-                updated = not corrected.isdisjoint((record.index, record.index if end is None else end.place))
-                kept.append(_Question(record, side, moment, seen, updated))
+                kept.append(_Question(record, side, moment, seen, end is not None and end.place in corrected))
                 records += 1 + (seen is not None)
         return records, kept
 

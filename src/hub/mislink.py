@@ -43,7 +43,7 @@ from hub.notify import PORTAL, Notifying
 from hub.periods import PeriodKey, period_of
 from hub.permits import PermitNumbers
 from hub.screen import default_marks, review_day
-from hub.send import HIDDEN_GROUND, Numbers, Sender, Statuses
+from hub.send import HIDDEN_GROUND, Columns, Decisions, Numbers, Sender, Statuses
 from hub.snapshot import Commit, Snapshot
 from hub.tlog.entry import Shared
 from hub.withholding import Office, check_clerks, check_text
@@ -134,12 +134,13 @@ class MislinkReport(msgspec.Struct, frozen=True, kw_only=True):
 class ByPerson(Notifying):
     """A notice to whom an alias leads, also one that is revoked: a wrong link mostly is by now."""
 
-    def resolve(self, snapshot: Snapshot, rows: slice, wanted: Statuses) -> tuple[Numbers, Statuses]:
+    def columns(self, snapshot: Snapshot, decisions: Decisions, rows: slice) -> Columns:
         """See :class:`Sending`."""
         persons, _, _ = find_persons(snapshot, self.number, self.aliases[rows], _ALONE)
         status = _at_portal(snapshot, int(self.receivers[0]), persons)
         status[persons == NOBODY] = Status.UNKNOWN_ALIAS
-        return persons, status
+        places = np.arange(rows.start, rows.stop)
+        return Columns(persons, status, self.receivers[rows], decisions.decision[rows], places)
 
 
 def _at_portal(snapshot: Snapshot, portal: int, persons: Numbers) -> Statuses:
