@@ -37,6 +37,7 @@ from hub.messages import (
     Withhold,
 )
 from hub.payloads import new_payload_key, open_payload, seal_payload
+from hub.proxies import Principal, Proxy, ProxyKind, ProxyState
 from hub.retain import PeriodState, Retained
 from hub.tlog.proof import Proof
 from hub.verify import Report
@@ -70,8 +71,12 @@ __all__ = [
     "PeriodState",
     "PermitInquiry",
     "Permits",
+    "Principal",
     "Procedure",
     "Proof",
+    "Proxy",
+    "ProxyKind",
+    "ProxyState",
     "Reason",
     "Receipt",
     "Record",

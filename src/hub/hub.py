@@ -64,6 +64,8 @@ from hub.payloadstore import expire_payloads
 from hub.periods import PeriodKeys, period_of, period_start
 from hub.permits import PermitNumbers, lapse_time
 from hub.provide import Provider
+from hub.proxies import Proxies
+from hub.proxying import Proxying
 from hub.record import Prepared, must_prepare_again, prepare_chunk, write_chunk
 from hub.releases import Releases
 from hub.releasing import Releasing
@@ -98,7 +100,7 @@ logger = logging.getLogger("hub")
 
 
 class Hub(
-    Showing, Filing, Acts, Exchanging, Flagging, Identifying, Keeping, Lives, Locating, PayloadKeys, Releasing
+    Showing, Filing, Acts, Exchanging, Flagging, Identifying, Keeping, Lives, Locating, PayloadKeys, Proxying, Releasing
 ):
     """An open hub folder. Made by :func:`open`; a context manager; may be used from several threads."""
 
@@ -137,6 +139,7 @@ class Hub(
         self._withholding = Withholding(self._office)
         self._asked = Asked(AskedLog(self._store, self._periods, self._heads))
         self._corrections = Corrections(self._office, self._corrected)
+        self._proxies = Proxies(self._office, self._corrected)
         self._releases = Releases(self._office, self._asked, self._corrected)
         exchange = self._exchange = Exchange(self._store, self._periods)
         numbers = PermitNumbers(self._store.keys)

@@ -35,6 +35,7 @@ from hub.log import Log, StoredTree
 from hub.markcheck import check_links, check_marks
 from hub.messages import Kind
 from hub.periods import PeriodKeys, period_name
+from hub.proxycheck import check_proxies
 from hub.releases import check_releases
 from hub.runcheck import check_blocks, check_runs
 from hub.runs import read_runs
@@ -395,6 +396,7 @@ class Verifier:
     def _check_identifiers(self) -> None:
         with self._store.snapshot() as snapshot:
             check_identifiers(snapshot, self._office)
+            check_proxies(snapshot, self._office)
 
     def _bodies(self, snapshot: Snapshot) -> Bodies:
         return Bodies(snapshot, self._periods, self._heads)
