@@ -21,6 +21,8 @@ from hub.messages import (
     Flag,
     History,
     Holders,
+    Identified,
+    Identity,
     Inquiry,
     Kind,
     PermitInquiry,
@@ -30,10 +32,12 @@ from hub.messages import (
     Record,
     Resolved,
     Status,
+    Uses,
     Wanted,
     Withhold,
 )
 from hub.payloads import new_payload_key, open_payload, seal_payload
+from hub.proxies import Principal, Proxy, ProxyKind, ProxyState
 from hub.retain import PeriodState, Retained
 from hub.tlog.proof import Proof
 from hub.verify import Report
@@ -57,6 +61,8 @@ __all__ = [
     "HoldState",
     "Holders",
     "Hub",
+    "Identified",
+    "Identity",
     "Inquiry",
     "Institution",
     "Kind",
@@ -65,8 +71,12 @@ __all__ = [
     "PeriodState",
     "PermitInquiry",
     "Permits",
+    "Principal",
     "Procedure",
     "Proof",
+    "Proxy",
+    "ProxyKind",
+    "ProxyState",
     "Reason",
     "Receipt",
     "Record",
@@ -76,6 +86,7 @@ __all__ = [
     "Retained",
     "Rule",
     "Status",
+    "Uses",
     "Wanted",
     "Withhold",
     "errors",

@@ -49,6 +49,7 @@ def disclose_history(
     prove: Callable[[list[Found], list[Record]], list[Proof]],
     visibility: Visibility,
     disclosure: str,
+    leave_out: frozenset[int] = frozenset(),
 ) -> History:
     """A page of a person's records.
 
@@ -59,6 +60,7 @@ def disclose_history(
         cursor: of the page before; stays valid while records are added.
         prove: called when a proof of the page is first asked for.
         visibility: which records may be shown, of the same snapshot. disclosure: token of this page.
+        leave_out: kinds of records that are not shown.
 
     Raises:
         RequestError: limit, cursor, institution or procedure is not of this history or catalog.
@@ -84,7 +86,7 @@ def disclose_history(
         batch=-(-(limit + 1) // RECORDS_AT_A_TIME) * RECORDS_AT_A_TIME,
     ):
         for one, root in zip(batch, visibility.roots(batch), strict=True):
-            if root is None:
+            if root is None or int(one.row["kind"]) in leave_out:
                 continue
             chunk = one.located.chunk
             decision = int(one.row["decision"])

@@ -1,4 +1,4 @@
-"""What was done with marks, corrections and flags, in order, for auditors; no history ever reads it.
+"""What was done with marks, flags, identifiers and the like, in order, for auditors; no history ever reads it.
 
 Database ``events``, key u64 number from 1 (big endian), value sealed, little endian:
 
@@ -6,7 +6,7 @@ Database ``events``, key u64 number from 1 (big endian), value sealed, little en
 |---|---|---|
 | 0 | u16 | period of the record concerned, 0 = of none |
 | 2 | u48 | 1 + index of that record, 0 = none |
-| 8 | rest | encrypted (``confidential.py``): :class:`Told`, of flags :class:`ToldFlag` |
+| 8 | rest | encrypted (``confidential.py``): :class:`Told`, or one that adds to it |
 
 An event is written in the transaction of what it tells. Events are never changed; those of a shredded period cannot
 be read any more.
@@ -15,8 +15,9 @@ be read any more.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from enum import IntEnum
+from typing import TypeVar
 
 import msgspec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -30,6 +31,7 @@ from hub.snapshot import Commit, Snapshot
 
 NAME = "events"
 HEAD_BYTES = 8
+_AT_A_TIME = 1_000
 
 
 class EventKind(IntEnum):
@@ -61,6 +63,15 @@ class EventKind(IntEnum):
     """A requester asked that a provider acquires an alias of a person whom it does not know."""
     RELEASED = 23
     """A row that was held (``asked.py``) was released."""
+    IDENTIFIERS_REGISTERED = 46
+    """The issuer of a namespace said whom identifiers name; the ground names it and how many."""
+    IDENTIFIERS_RENEWED = 47
+    IDENTIFIERS_REVOKED = 48
+    PROXY_GRANTED = 49
+    """A person has a proxy (``proxies.py``), or other terms for one."""
+    PROXY_ENDED = 50
+    PROXY_CONFIRMED = 51
+    """A proxy waits for confirmation by the person, or was confirmed; the ground says which."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,6 +130,25 @@ class ToldFlag(Told, array_like=True, frozen=True, kw_only=True):
     flags: int = 0
 
 
+T = TypeVar("T", bound=ToldFlag)
+
+
+class ToldIdentifiers(ToldFlag, array_like=True, frozen=True, kw_only=True):
+    """The end of IDENTIFIERS_*: number of the namespace, entries that its table gained, and that were renewed."""
+
+    namespace: int = 0
+    gained: int = 0
+    renewed: int = 0
+
+
+class ToldProxy(ToldFlag, array_like=True, frozen=True, kw_only=True):
+    """The end of PROXY_*, ``person`` being the principal: the agent's number, that of the grant, the state then."""
+
+    agent: int = NOBODY
+    grant: int = 0
+    state: int = 0
+
+
 SIDE_NAMES = {0: None, 1: "requester", 2: "provider"}
 
 
@@ -154,6 +184,24 @@ def read_told(snapshot: Snapshot, vault: Vault, after: int, limit: int) -> Itera
             raise StorageError(f"event {number}: expected a head, got {len(body)} bytes")
         told = vault.decrypt(NAME, int.from_bytes(body[:2], "little"), body[HEAD_BYTES:], ToldFlag)
         yield number, int.from_bytes(body[2:8], "little"), told
+
+
+def read_told_as(
+    snapshot: Snapshot, vault: Vault, form: type[T], kinds: Collection[EventKind]
+) -> Iterator[tuple[int, T]]:
+    """All events of some kinds that were not shredded, in order: (number, event).
+
+    Raises:
+        StorageError: one is damaged.
+    """
+    after = b""
+    while items := snapshot.items(NAME, after, limit=_AT_A_TIME):
+        for key, value in items:
+            body = unseal(NAME, key, value)
+            told = vault.decrypt(NAME, int.from_bytes(body[:2], "little"), body[HEAD_BYTES:], form)
+            if told is not None and told.kind in kinds:
+                yield int.from_bytes(key, "big"), told
+        after = items[-1][0] + b"\0"
 
 
 def read_events(snapshot: Snapshot, vault: Vault, after: int, limit: int) -> tuple[list[Event], int | None]:

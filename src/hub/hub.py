@@ -49,6 +49,8 @@ from hub.filing import Filing
 from hub.flagging import Flagging
 from hub.gather import Gatherer, Parts, settle_future
 from hub.holds import HoldKeys
+from hub.identifiers import namespace_number
+from hub.identifying import Identifying
 from hub.keeping import Keeping
 from hub.lapse import Lapser
 from hub.lives import Lives
@@ -62,6 +64,8 @@ from hub.payloadstore import expire_payloads
 from hub.periods import PeriodKeys, period_of, period_start
 from hub.permits import PermitNumbers, lapse_time
 from hub.provide import Provider
+from hub.proxies import Proxies
+from hub.proxying import Proxying
 from hub.record import Prepared, must_prepare_again, prepare_chunk, write_chunk
 from hub.releases import Releases
 from hub.releasing import Releasing
@@ -95,7 +99,9 @@ _DAY_S = 86_400
 logger = logging.getLogger("hub")
 
 
-class Hub(Showing, Filing, Acts, Exchanging, Flagging, Keeping, Lives, Locating, PayloadKeys, Releasing):
+class Hub(
+    Showing, Filing, Acts, Exchanging, Flagging, Identifying, Keeping, Lives, Locating, PayloadKeys, Proxying, Releasing
+):
     """An open hub folder. Made by :func:`open`; a context manager; may be used from several threads."""
 
     def __init__(
@@ -133,6 +139,7 @@ class Hub(Showing, Filing, Acts, Exchanging, Flagging, Keeping, Lives, Locating,
         self._withholding = Withholding(self._office)
         self._asked = Asked(AskedLog(self._store, self._periods, self._heads))
         self._corrections = Corrections(self._office, self._corrected)
+        self._proxies = Proxies(self._office, self._corrected)
         self._releases = Releases(self._office, self._asked, self._corrected)
         exchange = self._exchange = Exchange(self._store, self._periods)
         numbers = PermitNumbers(self._store.keys)
@@ -219,6 +226,12 @@ class Hub(Showing, Filing, Acts, Exchanging, Flagging, Keeping, Lives, Locating,
             for institution in self.catalog.institutions():
                 if catalog.institution(institution.code).number != institution.number:
                     raise RequestError(f"catalog: expected the number of {institution.code} to stay, got another")
+            for namespace in self.catalog.namespaces:
+                # Its number names its table: the pseudonyms there are under the key of its name.
+                if catalog.namespaces.position(namespace.namespace) != self.catalog.namespaces.position(
+                    namespace.namespace
+                ):
+                    raise RequestError(f"catalog: expected namespace {namespace.namespace} in its place, got another")
         key = bytes.fromhex(catalog.digest)
         with self._store.commit() as commit:
             commit.put_sealed("catalogs", key, catalog.dump())
@@ -631,6 +644,10 @@ class Hub(Showing, Filing, Acts, Exchanging, Flagging, Keeping, Lives, Locating,
                 "folder": str(self._store.folder),
                 "persons": snapshot.state.persons,
                 "resident_codes": count_aliases(snapshot, RESIDENT_CODES),
+                "identifiers": {
+                    namespace.namespace: count_aliases(snapshot, namespace_number(catalog, namespace.namespace))
+                    for namespace in catalog.namespaces
+                },
                 "records": snapshot.state.records,
                 "commits": snapshot.state.commit,
                 "aliases": {

@@ -86,6 +86,10 @@ FOLLOWING = frozenset(
 A release is none of them: its provider is a party to it and not to the held record, and may withhold it."""
 
 
+PERSONAL = frozenset(map(int, (Kind.PROXY_VIEW, Kind.PROXY_GRANTED, Kind.PROXY_REVOKED)))
+"""Kinds of records between a person and the portal: they tell of no institution, and nobody judges them."""
+
+
 class Inside(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     """What is encrypted of a mark or a protection: who, why, when (seconds since 1970), and for a protection the
     pseudonym of the person's resident code; ``asked_by`` is the clerk who asked to lift it."""
@@ -314,7 +318,7 @@ class Visibility:
     def _may_be_shown(self, root: Found, requester: tuple[bool, int], provider: tuple[bool, int]) -> bool:
         if requester[0] or provider[0]:
             return False
-        if self._protection is None or not self._protection.on:
+        if self._protection is None or not self._protection.on or int(root.row["kind"]) in PERSONAL:
             return True
         record = stood(root.located, root.row)
         if not covers(self._protection, record):

@@ -98,6 +98,19 @@ class Acquisition(IntEnum):
     HELD = 4
 
 
+class Identity(IntEnum):
+    """What an identifier from outside is to a body that relies on it."""
+
+    VALID = 0
+    UNKNOWN = 1
+    """Nobody registered it in this namespace."""
+    REVOKED = 2
+    REPLACED = 3
+    """It was renewed: another stands in its place."""
+    NO_ALIAS = 4
+    """It is valid, and the body has no alias of its person."""
+
+
 class Flag(IntFlag):
     """Marks of a person at one institution."""
 
@@ -124,6 +137,11 @@ class Kind(IntEnum):
     """The linked record's permit was not answered in its time."""
     RELEASE = 8
     """A second clerk released the linked record's row, which was HELD; it leaves a permit like an inquiry."""
+    PROXY_VIEW = 16
+    """A proxy read this person's history; the remark names the proxy as the person does."""
+    PROXY_GRANTED = 17
+    """The person has a proxy (代理人), or other terms for one."""
+    PROXY_REVOKED = 18
 
 
 class Inquiry(msgspec.Struct, frozen=True, kw_only=True):
@@ -212,6 +230,36 @@ class Acquired(_Columns):
 
     def __repr__(self) -> str:
         return f"Acquired(rows={len(self)}, {count_names(self.status, Acquisition)})"
+
+
+class Identified(_Columns):
+    """Whom identifiers name, in the caller's order.
+
+    Attributes:
+        aliases: uint8[N, 16], the asking body's own; zeros unless status is VALID, or REPLACED and it may follow.
+        status: uint8[N] of :class:`Identity`.
+    """
+
+    __slots__ = ("aliases", "status")
+
+    def __init__(self, aliases: Aliases, status: npt.NDArray[np.uint8]) -> None:
+        self.aliases = aliases
+        self.status = status
+
+    def __repr__(self) -> str:
+        return f"Identified(rows={len(self)}, {count_names(self.status, Identity)})"
+
+
+class Uses(msgspec.Struct, frozen=True, kw_only=True):
+    """How many identifiers of a namespace a body asked by on a day.
+
+    Attributes:
+        institution: its code. rows: by the name of an :class:`Identity`.
+    """
+
+    institution: str
+    namespace: str
+    rows: dict[str, int]
 
 
 class Answer(_Columns):

@@ -30,6 +30,8 @@ Sub-databases of the environment; numbers in keys are big endian:
 | ``wanted`` | u16 institution number, 16 bytes of a pseudonym | sealed: an alias that is wanted, see ``wanted.py`` |
 | ``tickets`` | u64 number of a draw | sealed: tickets (取得番号) and what was delivered on them, see ``tickets.py`` |
 | ``released`` | u64 index of a held record | sealed: index of its release, see ``releases.py`` |
+| ``renewals``, ``identified`` | see ``identifiers.py`` | which identifier took another's place; how many were asked |
+| ``proxies`` | see ``proxies.py`` | who may act for whom |
 | ``erasures``, ``holds``, ``held`` | see ``erasures.py``, ``holds.py`` | what retention erased, and what it must not |
 | ``inbox``, ``inboxes``, ``permits``, ``outcomes``, ``manual`` | see ``inbox.py`` | which permits wait for whom |
 | ``payloads`` | u64 index of a first record | sealed: what providers answered, see ``payloadstore.py`` |
@@ -86,6 +88,7 @@ NAMES = (
     "meta", "tables", "changes", "pending", "records", "entries", "nodes", "catalogs", "runs", "rundir", "checkpoints",
     "marks", "corrections", "events", "erasures", "holds", "held", "flagged", "payloadkeys", "holders", "wanted",
     "tickets", "inbox", "inboxes", "permits", "outcomes", "manual", "payloads", "released",
+    "renewals", "identified", "proxies",
 )  # fmt: skip
 
 
