@@ -61,6 +61,15 @@ class EventKind(IntEnum):
     """A requester asked that a provider acquires an alias of a person whom it does not know."""
     RELEASED = 23
     """A row that was held (``asked.py``) was released."""
+    LINKS_HELD = 52
+    """The register body found attributes that differ; the ground says of whose tickets how many, and which."""
+    LINK_CONFIRMED = 53
+    """A second clerk released a ticket that was held; the first is the one who claimed."""
+    LINK_REPLACED = 54
+    """A wrong link was replaced: the alias that stood on the file, and the one that takes its place (``other``)."""
+    CLAIMS_REQUIRED = 55
+    """From now on no ticket of the institution is delivered without attributes."""
+    CLAIMS_OPTIONAL = 56
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,7 +82,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
         index: of the record concerned, in the log. side: "requester" or "provider", for which a mark is.
         protection: number of the event by which a person came under protection.
         withheld: how a record stands on this side afterwards.
-        alias: the institution's own, of a person whom it flagged. flags: how the person stands there afterwards.
+        alias: the institution's own, of a person whom it flagged, or of a link. flags: how the person whom it flagged
+            stands there afterwards. other: the alias that takes its place.
     """
 
     number: int
@@ -90,6 +100,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     withheld: bool | None
     alias: bytes | None = None
     flags: Flag | None = None
+    other: bytes | None = None
 
     def __repr__(self) -> str:
         return f"Event({self.number}, {self.kind.name})"
@@ -119,6 +130,13 @@ class ToldFlag(Told, array_like=True, frozen=True, kw_only=True):
     flags: int = 0
 
 
+class ToldLink(ToldFlag, array_like=True, frozen=True, kw_only=True):
+    """The end of LINK_CONFIRMED and LINK_REPLACED: ``person`` is the one whom the file is about, ``alias`` the one that
+    is confirmed, or was replaced; ``other``: the one in its place."""
+
+    other: bytes = b""
+
+
 SIDE_NAMES = {0: None, 1: "requester", 2: "provider"}
 
 
@@ -141,7 +159,7 @@ def put_event(commit: Commit, period: int, index: int | None, encrypted: bytes) 
     return number
 
 
-def read_told(snapshot: Snapshot, vault: Vault, after: int, limit: int) -> Iterator[tuple[int, int, ToldFlag | None]]:
+def read_told(snapshot: Snapshot, vault: Vault, after: int, limit: int) -> Iterator[tuple[int, int, ToldLink | None]]:
     """The next events behind a number: (number, 1 + index of the record or 0, event or None where it was shredded).
 
     Raises:
@@ -152,7 +170,7 @@ def read_told(snapshot: Snapshot, vault: Vault, after: int, limit: int) -> Itera
         body = unseal(NAME, key, value)
         if len(body) < HEAD_BYTES:
             raise StorageError(f"event {number}: expected a head, got {len(body)} bytes")
-        told = vault.decrypt(NAME, int.from_bytes(body[:2], "little"), body[HEAD_BYTES:], ToldFlag)
+        told = vault.decrypt(NAME, int.from_bytes(body[:2], "little"), body[HEAD_BYTES:], ToldLink)
         yield number, int.from_bytes(body[2:8], "little"), told
 
 
@@ -170,7 +188,7 @@ def read_events(snapshot: Snapshot, vault: Vault, after: int, limit: int) -> tup
     return events, (found[-1][0] if len(found) == limit else None)
 
 
-def _event(number: int, link: int, told: ToldFlag) -> Event:
+def _event(number: int, link: int, told: ToldLink) -> Event:
     return Event(
         number=number,
         at=dt.datetime.fromtimestamp(told.at, dt.UTC),
@@ -185,7 +203,8 @@ def _event(number: int, link: int, told: ToldFlag) -> Event:
         protection=told.protection or None,
         withheld=told.withheld,
         alias=told.alias or None,
-        flags=Flag(told.flags) if told.alias else None,
+        flags=Flag(told.flags) if told.kind in (EventKind.FLAGGED, EventKind.UNFLAGGED) else None,
+        other=told.other or None,
     )
 
 

@@ -51,6 +51,7 @@ from hub.gather import Gatherer, Parts, settle_future
 from hub.holds import HoldKeys
 from hub.keeping import Keeping
 from hub.lapse import Lapser
+from hub.linking import Linking
 from hub.lives import Lives
 from hub.locate import day_of_inquiry, locate_rows, stand_in_providers
 from hub.locating import Locating
@@ -65,6 +66,7 @@ from hub.provide import Provider
 from hub.record import Prepared, must_prepare_again, prepare_chunk, write_chunk
 from hub.releases import Releases
 from hub.releasing import Releasing
+from hub.relink import Links
 from hub.requestgroups import RequestGroups
 from hub.requests import (
     Request,
@@ -95,7 +97,7 @@ _DAY_S = 86_400
 logger = logging.getLogger("hub")
 
 
-class Hub(Showing, Filing, Acts, Exchanging, Flagging, Keeping, Lives, Locating, PayloadKeys, Releasing):
+class Hub(Showing, Filing, Acts, Exchanging, Flagging, Keeping, Linking, Lives, Locating, PayloadKeys, Releasing):
     """An open hub folder. Made by :func:`open`; a context manager; may be used from several threads."""
 
     def __init__(
@@ -134,6 +136,7 @@ class Hub(Showing, Filing, Acts, Exchanging, Flagging, Keeping, Lives, Locating,
         self._asked = Asked(AskedLog(self._store, self._periods, self._heads))
         self._corrections = Corrections(self._office, self._corrected)
         self._releases = Releases(self._office, self._asked, self._corrected)
+        self._links = Links(self._office, self._workers, self._delivering, self._corrected)
         exchange = self._exchange = Exchange(self._store, self._periods)
         numbers = PermitNumbers(self._store.keys)
         self._collector = Collector(self._office, exchange, numbers)
