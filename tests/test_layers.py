@@ -17,7 +17,10 @@ STAGES = {"decode", "authorise", "resolve", "record", "respond", "disclose"}
 LAYERS = [
     {"errors", "limits"},
     {"messages", "_core", "_pages", "_hash", "_runs", "_proofs", "_walk", "_asked", "_deliver", "keys", "workers"},
+    {"variants"},
+    {"folding"},
     {"sealed", "periods", "payloads", "permits"},
+    {"attributes", "mislinks"},
     {"snapshot"},
     {"store", "runs"},
     {"rundir"},
