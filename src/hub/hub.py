@@ -53,6 +53,7 @@ from hub.identifiers import namespace_number
 from hub.identifying import Identifying
 from hub.keeping import Keeping
 from hub.lapse import Lapser
+from hub.linking import Linking
 from hub.lives import Lives
 from hub.locate import day_of_inquiry, locate_rows, stand_in_providers
 from hub.locating import Locating
@@ -69,6 +70,7 @@ from hub.proxying import Proxying
 from hub.record import Prepared, must_prepare_again, prepare_chunk, write_chunk
 from hub.releases import Releases
 from hub.releasing import Releasing
+from hub.relink import Links
 from hub.requestgroups import RequestGroups
 from hub.requests import (
     Request,
@@ -100,8 +102,9 @@ logger = logging.getLogger("hub")
 
 
 class Hub(
-    Showing, Filing, Acts, Exchanging, Flagging, Identifying, Keeping, Lives, Locating, PayloadKeys, Proxying, Releasing
-):
+    Showing, Filing, Acts, Exchanging, Flagging, Identifying, Keeping, Linking, Lives, Locating, PayloadKeys, Proxying,
+    Releasing,
+):  # fmt: skip
     """An open hub folder. Made by :func:`open`; a context manager; may be used from several threads."""
 
     def __init__(
@@ -141,6 +144,7 @@ class Hub(
         self._corrections = Corrections(self._office, self._corrected)
         self._proxies = Proxies(self._office, self._corrected)
         self._releases = Releases(self._office, self._asked, self._corrected)
+        self._links = Links(self._office, self._workers, self._delivering, self._corrected)
         exchange = self._exchange = Exchange(self._store, self._periods)
         numbers = PermitNumbers(self._store.keys)
         self._collector = Collector(self._office, exchange, numbers)

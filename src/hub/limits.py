@@ -69,6 +69,20 @@ PROXY_VIEW_S = 900
 """A proxy's views within so many seconds after one that left a record leave no other: a person who reads page by page
 is one view. Fifteen minutes is how long a portal keeps an idle session."""
 
+CLAIM_BYTES_MAX = 1_024
+"""Sealed attributes of one ticket: name, reading and address take 100 to 400 bytes, sealing 100, padding the rest."""
+
+CLAIMS_PER_COMMIT = 16_384
+"""Claims of one transaction, 16 MB at most: more are several."""
+
+CLAIMS_LIMIT_MAX = 1 << 20
+CLAIMS_LIMIT = 65_536
+"""Claims of one call of the register body, at most and by default."""
+
+LINKS_PER_CALL_MAX = 4_096
+"""Links one call confirms or replaces, in one transaction that may rewrite three blocks of 24 KB for each: 300 MB.
+A clerk looked at each of them."""
+
 ITEMS_PER_INQUIRY_MAX = 64
 SECTION_CHARS_MAX = 100
 OPERATOR_CHARS_MAX = 100

@@ -142,6 +142,24 @@ class Kind(IntEnum):
     PROXY_GRANTED = 17
     """The person has a proxy (代理人), or other terms for one."""
     PROXY_REVOKED = 18
+    LINK_CONFIRMED = 19
+    """A second clerk confirmed that an institution's file is this person's, though attributes differed."""
+    LINK_REPLACED = 20
+    """An institution replaced a wrong link: this person's alias stood on another's file, or theirs had another's."""
+
+
+class Differs(IntFlag):
+    """Which of the four basic attributes (基本4情報) differ between an institution's file and the register."""
+
+    NONE = 0
+    NAME = 1
+    """氏名: where the kanji differ a reading (カナ) that is the same on both sides makes it one name."""
+    ADDRESS = 2
+    """住所"""
+    SEX = 4
+    """性別"""
+    BIRTH = 8
+    """生年月日"""
 
 
 class Inquiry(msgspec.Struct, frozen=True, kw_only=True):
@@ -220,13 +238,17 @@ class Acquired(_Columns):
     Attributes:
         aliases: uint8[N, 16]; zeros where status is WAITING, NONE or HELD.
         status: uint8[N] of :class:`Acquisition`.
+        differs: uint8[N] of :class:`Differs`, why a row is HELD; 0 of the others.
     """
 
-    __slots__ = ("aliases", "status")
+    __slots__ = ("aliases", "differs", "status")
 
-    def __init__(self, aliases: Aliases, status: npt.NDArray[np.uint8]) -> None:
+    def __init__(
+        self, aliases: Aliases, status: npt.NDArray[np.uint8], differs: npt.NDArray[np.uint8] | None = None
+    ) -> None:
         self.aliases = aliases
         self.status = status
+        self.differs = np.zeros(len(status), np.uint8) if differs is None else differs
 
     def __repr__(self) -> str:
         return f"Acquired(rows={len(self)}, {count_names(self.status, Acquisition)})"
@@ -260,6 +282,31 @@ class Uses(msgspec.Struct, frozen=True, kw_only=True):
     institution: str
     namespace: str
     rows: dict[str, int]
+
+
+class Claims:
+    """What institutions claimed of the persons whom their tickets are for, sealed to the register body's key.
+
+    Attributes:
+        tickets: uint8[N, 16]. sealed: N times bytes, or None where nothing waits to be compared.
+        cursor: hand it to the next call to go on; None at the end.
+    """
+
+    __slots__ = ("cursor", "sealed", "tickets")
+
+    def __init__(self, tickets: Aliases, sealed: list[bytes | None], cursor: str | None = None) -> None:
+        self.tickets = tickets
+        self.sealed = sealed
+        self.cursor = cursor
+
+    def __len__(self) -> int:
+        return len(self.sealed)
+
+    def __repr__(self) -> str:
+        return f"Claims(rows={len(self)})"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("Claims is not pickled: it holds tickets")
 
 
 class Answer(_Columns):

@@ -29,6 +29,7 @@ Sub-databases of the environment; numbers in keys are big endian:
 | ``holders`` | see ``holders.py`` | who holds whom, as a member of which class, since when and until when |
 | ``wanted`` | u16 institution number, 16 bytes of a pseudonym | sealed: an alias that is wanted, see ``wanted.py`` |
 | ``tickets`` | u64 number of a draw | sealed: tickets (取得番号) and what was delivered on them, see ``tickets.py`` |
+| ``claims``, ``linked`` | see ``claims.py`` | sealed: attributes that wait to be compared; held and replaced links |
 | ``released`` | u64 index of a held record | sealed: index of its release, see ``releases.py`` |
 | ``renewals``, ``identified`` | see ``identifiers.py`` | which identifier took another's place; how many were asked |
 | ``proxies`` | see ``proxies.py`` | who may act for whom |
@@ -87,7 +88,7 @@ COMPARED_AT_A_TIME = 1_000
 NAMES = (
     "meta", "tables", "changes", "pending", "records", "entries", "nodes", "catalogs", "runs", "rundir", "checkpoints",
     "marks", "corrections", "events", "erasures", "holds", "held", "flagged", "payloadkeys", "holders", "wanted",
-    "tickets", "inbox", "inboxes", "permits", "outcomes", "manual", "payloads", "released",
+    "tickets", "claims", "linked", "inbox", "inboxes", "permits", "outcomes", "manual", "payloads", "released",
     "renewals", "identified", "proxies",
 )  # fmt: skip
 

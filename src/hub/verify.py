@@ -22,7 +22,7 @@ import numpy.typing as npt
 from hub import _hash
 from hub._core import slot_block
 from hub._walk import Walk
-from hub.aliases import BY_PERSON, NOBODY, check_table, count_aliases, count_entries, kinds_of, table_numbers
+from hub.aliases import BY_PERSON, check_table, count_aliases, count_entries, kinds_of, table_numbers
 from hub.bodies import ROW, Bodies, Heads, KeyGoneError, read_place
 from hub.erasures import Erasure, expires_at, find_erasure, read_erasures
 from hub.errors import StorageError, TamperError
@@ -31,6 +31,7 @@ from hub.held import check_held
 from hub.holds import HoldKeys
 from hub.identifiercheck import check_identifiers
 from hub.inboxcheck import check_inboxes, check_payload_values
+from hub.linkcheck import check_tickets
 from hub.log import Log, StoredTree
 from hub.markcheck import check_links, check_marks
 from hub.messages import Kind
@@ -42,7 +43,6 @@ from hub.runs import read_runs
 from hub.sealed import unseal, value_sum
 from hub.snapshot import STATE_KEY, SUM_MASK, Snapshot, table_sum_key
 from hub.store import Store
-from hub.tickets import ALREADY, CLOSED, CREATED, read_draws
 from hub.tlog.entry import HASH_BYTES
 from hub.withholding import Office
 from hub.workers import Workers
@@ -158,7 +158,7 @@ class Verifier:
         """The checksums of all small values."""
         names = [
             "meta", "changes", "pending", "catalogs", "nodes", "checkpoints", "marks", "corrections", "events",
-            "erasures", "holds", "held", "flagged", "payloadkeys", "holders", "wanted", "tickets",
+            "erasures", "holds", "held", "flagged", "payloadkeys", "holders", "wanted", "tickets", "claims", "linked",
             "inbox", "inboxes", "permits", "outcomes", "manual", "payloads", "released",
             "renewals", "identified", "proxies",
         ]  # fmt: skip
@@ -233,13 +233,9 @@ class Verifier:
                     raise StorageError(f"table {table:08x}: expected {counted} entries, found {found}")
 
     def _check_tickets(self) -> None:
-        """Every ticket that was delivered has a person, and no other has."""
+        """Every ticket that was delivered has a person and no other has; claims and links are those of tickets."""
         with self._store.snapshot() as snapshot:
-            for number, draw in read_draws(snapshot):
-                delivered = (draw.states == CREATED) | (draw.states == ALREADY)
-                right = np.where(delivered, draw.persons < snapshot.state.persons, draw.persons == NOBODY)
-                if not right.all() or (draw.states > CLOSED).any():
-                    raise StorageError(f"tickets: expected a person for each delivered, found another in draw {number}")
+            check_tickets(snapshot, self._office)
 
     def _check_log(self, size: int, peaks: list[bytes], progress: Callable[[int], None] | None) -> None:
         """Every entry from its body, every node from its entries, the peaks from the nodes."""
