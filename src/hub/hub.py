@@ -42,6 +42,7 @@ from hub.corrections import Corrections
 from hub.decode import CODES_ABOVE, decode_aliases, decode_codes, decode_inquiry, decode_providers
 from hub.deliver import Deliverer
 from hub.delivery import Delivery
+from hub.dying import Dying
 from hub.errors import RequestError, StorageError
 from hub.exchange import Exchange
 from hub.exchanging import Exchanging
@@ -56,11 +57,13 @@ from hub.locate import day_of_inquiry, locate_rows, stand_in_providers
 from hub.locating import Locating
 from hub.log import Log
 from hub.merger import Merger
+from hub.merging import Merging
 from hub.messages import Acquired, Answer, Inquiry, Resolved, Status, Withhold
 from hub.payloadkeys import PayloadKeys
 from hub.payloadstore import expire_payloads
 from hub.periods import PeriodKeys, period_of, period_start
 from hub.permits import PermitNumbers, lapse_time
+from hub.personacts import PersonActs
 from hub.provide import Provider
 from hub.record import Prepared, must_prepare_again, prepare_chunk, write_chunk
 from hub.releases import Releases
@@ -95,7 +98,9 @@ _DAY_S = 86_400
 logger = logging.getLogger("hub")
 
 
-class Hub(Showing, Filing, Acts, Exchanging, Flagging, Keeping, Lives, Locating, PayloadKeys, Releasing):
+class Hub(
+    Showing, Filing, Acts, PersonActs, Exchanging, Flagging, Keeping, Lives, Locating, PayloadKeys, Releasing,
+):  # fmt: skip
     """An open hub folder. Made by :func:`open`; a context manager; may be used from several threads."""
 
     def __init__(
@@ -134,6 +139,8 @@ class Hub(Showing, Filing, Acts, Exchanging, Flagging, Keeping, Lives, Locating,
         self._asked = Asked(AskedLog(self._store, self._periods, self._heads))
         self._corrections = Corrections(self._office, self._corrected)
         self._releases = Releases(self._office, self._asked, self._corrected)
+        self._merging = Merging(self._office, self._workers, self._corrected)
+        self._dying = Dying(self._office, self._workers, self._corrected)
         exchange = self._exchange = Exchange(self._store, self._periods)
         numbers = PermitNumbers(self._store.keys)
         self._collector = Collector(self._office, exchange, numbers)
@@ -260,7 +267,8 @@ class Hub(Showing, Filing, Acts, Exchanging, Flagging, Keeping, Lives, Locating,
             _check_never_served(snapshot, "acquire")
         number = self.catalog.institution(institution).number
         numbers = decode_codes(codes)
-        return acquire(self._store, self._store.keys, number, numbers, self._workers, CODES_ABOVE)
+        barred = self._barred(institution)
+        return acquire(self._store, self._store.keys, number, numbers, self._workers, CODES_ABOVE, barred)
 
     def resolve(self, requester: str, providers: Any, aliases: Any) -> Resolved:
         """Translate a requester's aliases into the providers'; for bench and tests only.

@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from hub.acquire import Barred
+from hub.aliases import find_persons
 from hub.catalog import Catalog
 from hub.decode import CODES_ABOVE, decode_aliases, decode_codes
 from hub.errors import RequestError
 from hub.limits import ROWS_PER_BATCH_MAX
-from hub.messages import Acquired, Aliases, Receipt
+from hub.messages import Acquired, Acquisition, Aliases, Receipt
 from hub.reissue import reissue, revoke
 from hub.store import Store
 from hub.tickets import acquired_aliases, close_tickets, deliver_tickets, draw_tickets
@@ -41,6 +43,10 @@ class Lives(ABC):
     @abstractmethod
     def _now(self) -> int:
         """Seconds since 1970, never before the last record."""
+
+    @abstractmethod
+    def _barred(self, institution: str | int) -> Barred | None:
+        """Who may not acquire an alias at an institution; None where nobody is barred."""
 
     # -- acquisition in three parts
 
@@ -85,7 +91,9 @@ class Lives(ABC):
         if len(rows) != len(numbers):
             raise RequestError(f"codes: expected {len(rows)} rows, got {len(numbers)}")
         with self._delivering:
-            deliver_tickets(self._store, self._store.keys, rows, numbers, now, self._workers, CODES_ABOVE)
+            deliver_tickets(
+                self._store, self._store.keys, rows, numbers, now, self._workers, CODES_ABOVE, self._barred
+            )
         return Receipt(rows=len(rows), received_at=now)
 
     def acquired(self, institution: str, tickets: Any) -> Acquired:
@@ -104,7 +112,13 @@ class Lives(ABC):
         number = self.catalog.institution(institution).number
         rows = decode_aliases(tickets, "tickets")
         with self._store.snapshot() as snapshot:
-            return acquired_aliases(snapshot, self._store.keys, number, rows, self._now(), self._workers)
+            found = acquired_aliases(snapshot, self._store.keys, number, rows, self._now(), self._workers)
+            told = np.flatnonzero(found.aliases.any(axis=1))
+            if self._barred(number) is not None and len(told):
+                # Of who has died since: their alias is closed.
+                ended = told[find_persons(snapshot, number, found.aliases[told], self._workers)[2] != 0]
+                found.aliases[ended], found.status[ended] = 0, Acquisition.NONE
+            return found
 
     def close_tickets(self, institution: str, tickets: Any) -> int:
         """Say that the aliases of these tickets have arrived: the hub forgets whom they were delivered for.

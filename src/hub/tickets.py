@@ -33,19 +33,20 @@ known until then, so that a delivery whose receipt was lost may be repeated afte
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from hub.acquire import acquire, code_pseudonyms
+from hub.acquire import Barred, acquire, code_pseudonyms
 from hub.aliases import NOBODY, RESIDENT_CODES, Persons, Statuses, find_aliases, find_persons
 from hub.errors import RequestError, StorageError
 from hub.keys import Keys, decrypt_blocks, encrypt_blocks
 from hub.limits import TICKET_DAYS
 from hub.messages import Acquired, Acquisition, Aliases
+from hub.persons import current
 from hub.sealed import unseal
 from hub.snapshot import Commit, Snapshot
 from hub.store import Store
@@ -153,6 +154,7 @@ def deliver_tickets(
     now: int,
     workers: Workers,
     above: int,
+    barred: Callable[[int], Barred | None] = lambda institution: None,
 ) -> None:
     """Give each ticket's institution an alias of the person with this code, and keep for the ticket who that is.
 
@@ -161,6 +163,7 @@ def deliver_tickets(
 
     Args:
         tickets: uint8[N, 16], of any institutions, untrusted. codes: int64[N], each at least 0 and under ``above``.
+        barred: of an institution's number who gets no alias there; their tickets are closed.
 
     Raises:
         RequestError: a ticket is unknown or has lapsed, or has another person already; nothing was changed.
@@ -172,9 +175,10 @@ def deliver_tickets(
         store.compare_sum(snapshot, NAME)
         found = _look_up(snapshot, keys, tickets, now)
         persons = find_persons(snapshot, RESIDENT_CODES, pseudonyms, workers)[0]
+        of_ticket = current(snapshot, found.person)
     _refuse(found.state == UNKNOWN, "ones that were drawn and have not lapsed")
     delivered = (found.state == CREATED) | (found.state == ALREADY)
-    _refuse(delivered & (found.person != persons), "each delivered once, with one code")
+    _refuse(delivered & (of_ticket != persons), "each delivered once, with one code")
     _, first, same = np.unique(_names(found), return_index=True, return_inverse=True)
     _refuse(codes[first][same] != codes, "each delivered once, with one code")
     left = np.sort(first[found.state[first] == WAITS])
@@ -183,9 +187,11 @@ def deliver_tickets(
     state = np.empty(len(codes), np.uint8)
     for institution in np.unique(found.institution[left]).tolist():
         rows = left[found.institution[left] == institution]
-        state[rows] = acquire(store, keys, institution, codes[rows], workers, above).status
+        acquired = acquire(store, keys, institution, codes[rows], workers, above, barred(institution)).status
+        state[rows] = np.where(acquired == Acquisition.NONE, np.uint8(CLOSED), acquired)
     with store.snapshot() as snapshot:
         persons = find_persons(snapshot, RESIDENT_CODES, pseudonyms, workers)[0]
+    persons[state == CLOSED] = NOBODY
     _put(store, found, left, persons, state, now)
 
 
@@ -205,7 +211,7 @@ def acquired_aliases(
     state = np.where(found.institution == institution, found.state, UNKNOWN)
     aliases, missing = np.zeros((len(tickets), 16), np.uint8), np.zeros(len(tickets), np.bool_)
     rows = np.flatnonzero((state == CREATED) | (state == ALREADY))
-    aliases[rows], none = find_aliases(snapshot, institution, found.person[rows], workers)
+    aliases[rows], none = find_aliases(snapshot, institution, current(snapshot, found.person[rows]), workers)
     missing[rows] = none != 0
     status = np.zeros(256, np.uint8)
     status[[WAITS, CREATED, ALREADY]] = Acquisition.WAITING, Acquisition.CREATED, Acquisition.ALREADY

@@ -156,7 +156,8 @@ class Verifier:
         names = [
             "meta", "changes", "pending", "catalogs", "nodes", "checkpoints", "marks", "corrections", "events",
             "erasures", "holds", "held", "flagged", "payloadkeys", "holders", "wanted", "tickets",
-            "inbox", "inboxes", "permits", "outcomes", "manual", "payloads", "released",
+            "inbox", "inboxes", "permits", "outcomes", "manual", "payloads", "released", "persons", "deaths",
+            "successions",
         ]  # fmt: skip
         days = (self._store.request_database(day, create=False) for day in sorted(self._store.request_days()))
         names += [name for name in days if name is not None]
