@@ -61,6 +61,18 @@ class EventKind(IntEnum):
     """The register body said who holds some persons; the ground names the class and how many persons changed."""
     ALIAS_ASKED = 32
     """A requester asked that a provider acquires an alias of a person whom it does not know."""
+    MERGED = 40
+    """The register body found two persons to be one; the ground says why."""
+    SPLIT = 41
+    """The register body found a person to be two."""
+    DIED = 42
+    """An institution told of deaths, or corrected their day; the ground says of how many persons."""
+    ALIVE = 43
+    """Deaths were taken back; the ground says of how many persons and why."""
+    SUCCEEDED = 44
+    """Institutions were succeeded by another; the ground names them, the new one last."""
+    ASSIGNED = 45
+    """A supervisor said whose a record is that was made while two persons were one."""
     RELEASED = 23
     """A row that was held (``asked.py``) was released."""
     IDENTIFIERS_REGISTERED = 46

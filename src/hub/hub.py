@@ -39,9 +39,11 @@ from hub.bodies import Heads
 from hub.catalog import Catalog, Consents
 from hub.collect import Collector
 from hub.corrections import Corrections
+from hub.deaths import is_closed
 from hub.decode import CODES_ABOVE, decode_aliases, decode_codes, decode_inquiry, decode_providers
 from hub.deliver import Deliverer
 from hub.delivery import Delivery
+from hub.dying import Dying
 from hub.errors import RequestError, StorageError
 from hub.exchange import Exchange
 from hub.exchanging import Exchanging
@@ -59,11 +61,13 @@ from hub.locate import day_of_inquiry, locate_rows, stand_in_providers
 from hub.locating import Locating
 from hub.log import Log
 from hub.merger import Merger
+from hub.merging import Merging
 from hub.messages import Acquired, Answer, Inquiry, Resolved, Status, Withhold
 from hub.payloadkeys import PayloadKeys
 from hub.payloadstore import expire_payloads
 from hub.periods import PeriodKeys, period_of, period_start
 from hub.permits import PermitNumbers, lapse_time
+from hub.personacts import PersonActs
 from hub.provide import Provider
 from hub.proxies import Proxies
 from hub.proxying import Proxying
@@ -102,8 +106,8 @@ logger = logging.getLogger("hub")
 
 
 class Hub(
-    Showing, Filing, Acts, Exchanging, Flagging, Identifying, Keeping, Linking, Lives, Locating, PayloadKeys, Proxying,
-    Releasing,
+    Showing, Filing, Acts, PersonActs, Exchanging, Flagging, Identifying, Keeping, Linking, Lives, Locating,
+    PayloadKeys, Proxying, Releasing,
 ):  # fmt: skip
     """An open hub folder. Made by :func:`open`; a context manager; may be used from several threads."""
 
@@ -142,9 +146,11 @@ class Hub(
         self._withholding = Withholding(self._office)
         self._asked = Asked(AskedLog(self._store, self._periods, self._heads))
         self._corrections = Corrections(self._office, self._corrected)
-        self._proxies = Proxies(self._office, self._corrected)
+        self._proxies = Proxies(self._office, self._corrected, closed=is_closed)
         self._releases = Releases(self._office, self._asked, self._corrected)
-        self._links = Links(self._office, self._workers, self._delivering, self._corrected)
+        self._links = Links(self._office, self._workers, self._delivering, self._corrected, self._barred)
+        self._merging = Merging(self._office, self._workers, self._corrected, self._proxies.end_all)
+        self._dying = Dying(self._office, self._workers, self._corrected)
         exchange = self._exchange = Exchange(self._store, self._periods)
         numbers = PermitNumbers(self._store.keys)
         self._collector = Collector(self._office, exchange, numbers)
@@ -277,7 +283,8 @@ class Hub(
             _check_never_served(snapshot, "acquire")
         number = self.catalog.institution(institution).number
         numbers = decode_codes(codes)
-        return acquire(self._store, self._store.keys, number, numbers, self._workers, CODES_ABOVE)
+        barred = self._barred(institution)
+        return acquire(self._store, self._store.keys, number, numbers, self._workers, CODES_ABOVE, barred)
 
     def resolve(self, requester: str, providers: Any, aliases: Any) -> Resolved:
         """Translate a requester's aliases into the providers'; for bench and tests only.

@@ -49,6 +49,9 @@ REISSUE_BYTES_MAX = 512 << 20
 """Rewritten blocks of that transaction, which LMDB holds in memory. Each alias may rewrite three blocks of 24 KB, so an
 institution of more than 8 million takes fewer rows a call: of 60 million 7,281."""
 
+DEATHS_PER_CALL_MAX = 65_536
+"""Deaths of one call: sixteen days of a nation's. They are entered some thousands a transaction."""
+
 TICKET_DAYS = 30
 """A ticket (取得番号) that was not used lapses after so many days: the register body delivers within days."""
 

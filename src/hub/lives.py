@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from hub.aliases import Statuses
+from hub.acquire import Barred
+from hub.aliases import Statuses, find_persons
 from hub.catalog import Catalog
 from hub.decode import CODES_ABOVE, decode_aliases, decode_codes, decode_differs
 from hub.errors import RequestError
 from hub.limits import ROWS_PER_BATCH_MAX
-from hub.messages import Acquired, Aliases, Receipt
+from hub.messages import Acquired, Acquisition, Aliases, Receipt
 from hub.reissue import reissue, revoke
 from hub.snapshot import Commit
 from hub.store import Store
@@ -50,6 +51,10 @@ class Lives(ABC):
     @abstractmethod
     def _now(self) -> int:
         """Seconds since 1970, never before the last record."""
+
+    @abstractmethod
+    def _barred(self, institution: str | int) -> Barred | None:
+        """Who may not acquire an alias at an institution; None where nobody is barred."""
 
     # -- acquisition in three parts
 
@@ -101,7 +106,7 @@ class Lives(ABC):
         with self._delivering:
             deliver_tickets(
                 self._store, self._store.keys, self._office.vault, rows, numbers, masks, now, self._workers,
-                CODES_ABOVE, self._tell_held,
+                CODES_ABOVE, self._tell_held, self._barred,
             )  # fmt: skip
         return Receipt(rows=len(rows), received_at=now)
 
@@ -122,9 +127,15 @@ class Lives(ABC):
         number = self.catalog.institution(institution).number
         rows = decode_aliases(tickets, "tickets")
         with self._store.snapshot() as snapshot:
-            return acquired_aliases(
+            found = acquired_aliases(
                 snapshot, self._store.keys, self._office.vault, number, rows, self._now(), self._workers
             )
+            told = np.flatnonzero(found.aliases.any(axis=1))
+            if self._barred(number) is not None and len(told):
+                # Of who has died since: their alias is closed.
+                ended = told[find_persons(snapshot, number, found.aliases[told], self._workers)[2] != 0]
+                found.aliases[ended], found.status[ended] = 0, Acquisition.NONE
+            return found
 
     def close_tickets(self, institution: str, tickets: Any) -> int:
         """Say that the aliases of these tickets have arrived: the hub forgets whom they were delivered for.

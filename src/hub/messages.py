@@ -137,6 +137,12 @@ class Kind(IntEnum):
     """The linked record's permit was not answered in its time."""
     RELEASE = 8
     """A second clerk released the linked record's row, which was HELD; it leaves a permit like an inquiry."""
+    MERGED = 13
+    """The person and another were found to be one human being."""
+    SPLIT = 14
+    """The person and another, who were merged, were found to be two."""
+    DIED = 15
+    """The person's death was told, corrected (then it follows the record before) or taken back (outcome EMPTY)."""
     PROXY_VIEW = 16
     """A proxy read this person's history; the remark names the proxy as the person does."""
     PROXY_GRANTED = 17

@@ -160,7 +160,7 @@ class Verifier:
             "meta", "changes", "pending", "catalogs", "nodes", "checkpoints", "marks", "corrections", "events",
             "erasures", "holds", "held", "flagged", "payloadkeys", "holders", "wanted", "tickets", "claims", "linked",
             "inbox", "inboxes", "permits", "outcomes", "manual", "payloads", "released",
-            "renewals", "identified", "proxies",
+            "renewals", "identified", "proxies", "persons", "deaths", "successions",
         ]  # fmt: skip
         days = (self._store.request_database(day, create=False) for day in sorted(self._store.request_days()))
         names += [name for name in days if name is not None]
