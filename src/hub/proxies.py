@@ -23,7 +23,7 @@ person next grants one. A handle is AES-256 under own key "proxies" of u32 princ
 grant, plus 2**63 in the agent's), little endian.
 
 A proxy rests while any institution flags its principal NO_SELF (``flags.py``): nothing is stored for it, so that it
-rests from the commit of the flag on, and is back with its end. The agent meets then what a handle meets that is
+rests from the commit of the flag on, and is back with its end. The agent then meets what a handle meets that is
 nobody's. The entry by principal decides alone: where a damaged page hid it nobody could act, and the flags have a sum
 of their own.
 
