@@ -4,6 +4,7 @@ Open a folder with :func:`open`, then see :class:`Hub`.
 """
 
 from hub import errors
+from hub.attributes import Attributes, compare_attributes, open_attributes
 from hub.catalog import Catalog, Decision, Institution, Procedure, Rule
 from hub.corrections import Notice
 from hub.events import Event, EventKind
@@ -18,6 +19,8 @@ from hub.messages import (
     Acquisition,
     Answer,
     Answers,
+    Claims,
+    Differs,
     Flag,
     History,
     Holders,
@@ -46,8 +49,11 @@ __all__ = [
     "Acquisition",
     "Answer",
     "Answers",
+    "Attributes",
     "Catalog",
+    "Claims",
     "Decision",
+    "Differs",
     "Event",
     "EventKind",
     "Flag",
@@ -78,9 +84,11 @@ __all__ = [
     "Status",
     "Wanted",
     "Withhold",
+    "compare_attributes",
     "errors",
     "new_payload_key",
     "open",
+    "open_attributes",
     "open_payload",
     "seal_payload",
 ]
