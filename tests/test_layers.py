@@ -55,7 +55,7 @@ LAYERS = [
     {"collect", "provide", "lapse", "answers", "delivery"},
     {"exchanging"},
     {"hub"},
-    {"files", "tables", "columns", "holderfile"},
+    {"files", "tables", "columns", "holderfile", "peoplefile", "register"},
     {"commands", "cli", "demo", "bench", "__main__"},
 ]
 

@@ -4,6 +4,7 @@ Open a folder with :func:`open`, then see :class:`Hub`.
 """
 
 from hub import errors
+from hub.attributes import Attributes, compare_attributes, open_attributes
 from hub.catalog import Catalog, Decision, Institution, Procedure, Rule
 from hub.corrections import Notice
 from hub.events import Event, EventKind
@@ -18,6 +19,8 @@ from hub.messages import (
     Acquisition,
     Answer,
     Answers,
+    Claims,
+    Differs,
     Flag,
     History,
     Holders,
@@ -50,8 +53,11 @@ __all__ = [
     "Acquisition",
     "Answer",
     "Answers",
+    "Attributes",
     "Catalog",
+    "Claims",
     "Decision",
+    "Differs",
     "Event",
     "EventKind",
     "Flag",
@@ -89,9 +95,11 @@ __all__ = [
     "Uses",
     "Wanted",
     "Withhold",
+    "compare_attributes",
     "errors",
     "new_payload_key",
     "open",
+    "open_attributes",
     "open_payload",
     "seal_payload",
 ]

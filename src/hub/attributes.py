@@ -13,7 +13,7 @@ which differ and nothing else. What is sealed:
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -123,6 +123,11 @@ class People(NamedTuple):
         """Columns from lists, in the order of the fields."""
         return cls(*(_texts(column) for column in columns))
 
+    @classmethod
+    def joined(cls, several: Sequence[People]) -> People:
+        """Several, one behind the other."""
+        return cls(*map(np.concatenate, zip(cls.of([]), *several, strict=True)))
+
     def __repr__(self) -> str:
         return f"People(rows={len(self.name)})"
 
@@ -131,12 +136,17 @@ class People(NamedTuple):
         """How many persons."""
         return len(self.name)
 
+    def attributes(self) -> Iterator[Attributes]:
+        """Each person's, in order."""
+        for name, kana, address, sex, birth in zip(*(column.tolist() for column in self), strict=True):
+            yield Attributes(name=name, kana=kana or None, address=address, sex=sex, birth=birth)
+
     def take(self, rows: npt.NDArray[np.integer]) -> People:
         """Some of them, by row."""
         return People(*(column[rows] for column in self))
 
 
-def compare(claimed: Attributes, registered: Attributes) -> Differs:
+def compare_attributes(claimed: Attributes, registered: Attributes) -> Differs:
     """Which attributes differ, once spellings are folded.
 
     A reading that both have and that is the same makes two ways to write a name one; it never makes two names of one.
@@ -145,7 +155,7 @@ def compare(claimed: Attributes, registered: Attributes) -> Differs:
 
 
 def compare_people(claimed: People, registered: People) -> npt.NDArray[np.uint8]:
-    """:func:`compare` row by row: uint8[N] of ``Differs``.
+    """:func:`compare_attributes` row by row: uint8[N] of ``Differs``.
 
     What is written the same is not folded: 2 M rows/s; where all five texts differ and no text repeats 40,000.
     """
@@ -156,14 +166,15 @@ def compare_people(claimed: People, registered: People) -> npt.NDArray[np.uint8]
         (Differs.BIRTH, claimed.birth, registered.birth, lambda one, other: fold_birth(one) != fold_birth(other)),
         (Differs.ADDRESS, claimed.address, registered.address, _other_address),
     ):
+        bit = int(flag)
         for row in np.flatnonzero(mine != theirs).tolist():
             if unlike(mine[row], theirs[row]):
-                out[row] |= flag
+                out[row] |= bit
     for row in np.flatnonzero(claimed.name != registered.name).tolist():
         if fold_name(claimed.name[row]) != fold_name(registered.name[row]):
             mine_kana, their_kana = claimed.kana[row], registered.kana[row]
             if not (mine_kana and their_kana and fold_kana(mine_kana) == fold_kana(their_kana)):
-                out[row] |= Differs.NAME
+                out[row] |= 1
     return out
 
 

@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 from hub.attributes import People, compare_people
 from hub.errors import RequestError
-from hub.folding import fold_address, fold_birth, fold_name
+from hub.folding import fold_address, fold_birth, fold_kana, fold_name
 from hub.messages import Aliases, Differs
 
 Rows = npt.NDArray[np.int64]
@@ -182,34 +182,21 @@ def _places(
 
 
 def _pairs(mine: People, theirs: People, wrong: Rows) -> Rows:
-    """int64[M, 2]: wrong rows of one column, and rows of the other with that birth date and sex and name or reading."""
-    wanted: dict[tuple[str, str], list[int]] = {}
-    for row in wrong.tolist():
-        for word in _words(mine, row):
-            wanted.setdefault((fold_birth(mine.birth[row]), word), []).append(row)
-    places: dict[tuple[str, str], list[int]] = {}
-    if wanted:
-        days = {day for day, _ in wanted}
-        births, at = np.unique(theirs.birth.astype(str), return_inverse=True)
-        among = np.isin(at.reshape(-1), [i for i, text in enumerate(births.tolist()) if fold_birth(text) in days])
-        for row in np.flatnonzero(among).tolist():
-            for word in _words(theirs, row):
-                key = (fold_birth(theirs.birth[row]), word)
-                if key in wanted:
-                    places.setdefault(key, []).append(row)
-    pairs = {
-        (row, place)
-        for key, rows in wanted.items()
-        if len(places.get(key, ())) <= CANDIDATES_MAX
-        for row in rows
-        for place in places.get(key, ())
-        if place != row
-    }
-    return np.array(sorted(pairs), np.int64).reshape(-1, 2)
-
-
-def _words(people: People, row: int) -> set[str]:
-    return {fold_name(people.name[row]), *({"=" + people.kana[row]} if people.kana[row] else ())}
+    """int64[M, 2]: wrong rows of one column, and rows of the other with that birth date and name or reading."""
+    found: set[tuple[int, int]] = set()
+    births = list(map(fold_birth, theirs.birth.tolist()))
+    for names, others, folded in ((mine.name, theirs.name, fold_name), (mine.kana, theirs.kana, fold_kana)):
+        wanted: dict[tuple[str, str], tuple[list[int], list[int]]] = {}
+        for row, birth, name in zip(wrong.tolist(), mine.birth[wrong].tolist(), names[wrong].tolist(), strict=True):
+            if name:
+                wanted.setdefault((fold_birth(birth), folded(name)), ([], []))[0].append(row)
+        for place, key in enumerate(zip(births, map(folded, others.tolist()), strict=True)):
+            if key in wanted:
+                wanted[key][1].append(place)
+        for rows, places in wanted.values():
+            if len(places) <= CANDIDATES_MAX:
+                found.update((row, place) for row in rows for place in places if row != place)
+    return np.array(sorted(found), np.int64).reshape(-1, 2)
 
 
 def _runs(stands: dict[int, list[int]], named: dict[int, list[int]], rows_min: int) -> list[Run]:
