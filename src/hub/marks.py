@@ -86,6 +86,9 @@ FOLLOWING = frozenset(
 
 A release is none of them: its provider is a party to it and not to the held record, and may withhold it."""
 
+UNJUDGED = (int(Kind.MERGED), int(Kind.SPLIT))
+"""Kinds of records that have no parties and tell nothing of where a person is: no protection keeps them back."""
+
 
 class Inside(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
     """What is encrypted of a mark or a protection: who, why, when (seconds since 1970), and for a protection the
@@ -330,7 +333,7 @@ class Visibility:
         if owner_of(self._lives, record, self._number_of) not in self._members:
             return False
         protection = covering(self._protections, record)
-        if protection is None:
+        if protection is None or record.kind in UNJUDGED:
             return True
         judged = {requester[1], provider[1]} if provider_is_party(record) else {requester[1]}
         return judged == {protection.number}
