@@ -21,6 +21,7 @@ from hub.errors import StorageError
 from hub.keys import Keys
 from hub.limits import PERSONS_MAX, ROWS_PER_ACQUIRE_CHUNK
 from hub.messages import Acquired, Acquisition, Aliases
+from hub.persons import lives_sum
 from hub.snapshot import Snapshot
 from hub.store import Store
 from hub.workers import Workers
@@ -80,6 +81,11 @@ def _acquire_others(
     barred: Barred | None,
 ) -> None:  # fmt: skip
     """Fill in one chunk's rows, of those who are barred with nothing."""
+    with store.snapshot() as snapshot:
+        if lives_sum(snapshot.state):
+            # Two codes may lead to one person: to look at each person once, all of theirs become one.
+            persons, _, found = find_persons(snapshot, RESIDENT_CODES, pseudonyms, workers)
+            pseudonyms[found == 0] = find_aliases(snapshot, RESIDENT_CODES, persons[found == 0], workers)[0]
     out = np.zeros(len(pseudonyms), np.bool_)
     if barred is not None:
         with store.snapshot() as snapshot:

@@ -21,6 +21,7 @@ from hub.payloadstore import PayloadReader, forget_payloads
 from hub.persons import current
 from hub.releases import find_releases
 from hub.requests import NO_RECORD_BIT, Request, chunk_state
+from hub.successions import successions_of
 from hub.withholding import Office
 
 FEW_ROWS = 1_024
@@ -124,8 +125,13 @@ class Answering:
             return
         _, found = bodies.read(rows.indexes[at].tolist())
         persons = current(state.snapshot, np.ascontiguousarray(found["person"]))
-        blocked = at[flagged.no_self(persons, found["provider"].astype(np.uint32))]
+        numbers = successions_of(state.snapshot).current(found["provider"].astype(np.uint32))
+        blocked = at[flagged.no_self(persons, numbers)]
         status[blocked], reason[blocked] = Status.NO_RECORD, Reason.NONE
+
+    def knows(self, key: bytes) -> bool:
+        """Whether there is such a request."""
+        return self._office.groups.find(key, self._office.now()) is not None
 
     def fetched(self, requester: str, key: bytes) -> int:
         """See ``Hub.fetched``."""

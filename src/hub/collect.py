@@ -21,7 +21,6 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from hub import _core
-from hub.aliases import find_aliases
 from hub.errors import RequestError
 from hub.exchange import Exchange, Open, State
 from hub.inbox import Part, PermitRows, stretch
@@ -30,6 +29,7 @@ from hub.messages import PermitInquiry, Permits
 from hub.permits import PermitNumbers
 from hub.persons import current, lives_of, misplaced
 from hub.snapshot import Snapshot
+from hub.successions import find_known_aliases, successions_of
 from hub.tlog.entry import decode_shared
 from hub.withholding import Office
 from hub.workers import Workers
@@ -127,7 +127,9 @@ class Collector:
         rows = found.rows
         now = self._office.now()
         deadlines = np.array([part.deadline for part in rows.parts], dtype=np.int64)
-        aliases, status = find_aliases(state.snapshot, provider, current(state.snapshot, rows.persons), _ALONE)
+        # The successor of a body is told its own alias of a person first: nobody is told two.
+        number = successions_of(state.snapshot).now(provider)
+        aliases, status = find_known_aliases(state.snapshot, number, current(state.snapshot, rows.persons), _ALONE)
         keep = status == 0
         if len(deadlines):
             keep &= deadlines[rows.which] > now

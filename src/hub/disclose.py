@@ -51,6 +51,7 @@ def disclose_history(
     visibility: Visibility,
     disclosure: str,
     lives: Lives,
+    catalog_of: Callable[[str], Catalog],
     leave_out: frozenset[int] = frozenset(),
 ) -> History:
     """A page of a person's records.
@@ -62,6 +63,7 @@ def disclose_history(
         cursor: of the page before; stays valid while records are added.
         prove: called when a proof of the page is first asked for.
         visibility: which records may be shown, of the same snapshot. disclosure: token of this page.
+        catalog_of: the law as it was held when a record was made, by its digest.
         leave_out: kinds of records that are not shown.
 
     Raises:
@@ -106,7 +108,7 @@ def disclose_history(
         if len(found) > limit:
             break
     more, found = len(found) > limit, found[:limit]
-    records = [_record(catalog, one) for one in found]
+    records = [_record(catalog, catalog_of, one) for one in found]
     after = _write_cursor(keys, person, records[-1].index) if more else None
     return History(records, after, lambda: prove(found, records), disclosure)
 
@@ -170,12 +172,13 @@ def _finite(moment: float | None) -> float | None:
     return None if moment is None else min(max(moment, -(2.0**62)), 2.0**62)
 
 
-def _record(catalog: Catalog, found: Found) -> Record:
+def _record(catalog: Catalog, catalog_of: Callable[[str], Catalog], found: Found) -> Record:
     chunk = found.located.chunk
     # Taken apart once: a field of a numpy row costs as much as all of them.
     _, provider, decision, outcome, kind, _ = found.row.item()
     shared = chunk.shared[decision]
     requested_at, provided_at = chunk.fields.times[decision]
+    names = catalog_of(shared.catalog)
     return Record(
         kind=Kind(kind),
         requested_at=dt.datetime.fromtimestamp(requested_at, dt.UTC),
@@ -193,6 +196,8 @@ def _record(catalog: Catalog, found: Found) -> Record:
         index=found.located.index,
         link=link_of(found.row),
         remark=shared.remark,
+        requester_name=names.name_of(shared.requester),
+        provider_name=names.name_of(catalog.code_by_number(provider)),
     )
 
 

@@ -40,6 +40,7 @@ from hub.limits import HOLDER_BLOCKS_AT_A_TIME, HOLDER_BLOCKS_PER_COMMIT, HOLDER
 from hub.sealed import unseal
 from hub.snapshot import Commit, Snapshot
 from hub.store import Store
+from hub.successions import successions_of
 
 NAME = "holders"
 OPEN = 0x7FFFFFFF
@@ -293,10 +294,19 @@ def _search(
     for first in range(0, len(blocks), HOLDER_BLOCKS_AT_A_TIME):
         some = blocks[first : first + HOLDER_BLOCKS_AT_A_TIME]
         part = slice(int(bounds[first]), int(bounds[first + len(some)]))
-        held = _held_on(_read_facts(snapshot, number, some), day)
+        held = _held_on(_succeeded(snapshot, _read_facts(snapshot, number, some)), day)
         holder = np.ascontiguousarray(held["person"])
         start, end = np.searchsorted(holder, wanted[part]), np.searchsorted(holder, wanted[part], "right")
         yield rows[part], held, start, end
+
+
+def _succeeded(snapshot: Snapshot, facts: Facts) -> Facts:
+    """Facts with the bodies that are at work instead of those that were succeeded, in stored order."""
+    found = successions_of(snapshot)
+    if not found.sum:
+        return facts
+    facts["institution"] = found.current(np.ascontiguousarray(facts["institution"]))
+    return facts[np.lexsort((facts["since"], facts["institution"], facts["person"]))]
 
 
 def _held_on(facts: Facts, day: int) -> Facts:

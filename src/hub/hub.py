@@ -93,6 +93,7 @@ from hub.sealed import unseal
 from hub.showing import Showing
 from hub.snapshot import Snapshot, State
 from hub.store import Store
+from hub.successions import NAME as SUCCESSIONS
 from hub.tlog.checkpoint import LogKey
 from hub.withholding import Office, Withholding
 from hub.workers import Workers
@@ -341,6 +342,7 @@ class Hub(
             StorageError: the disk failed or is full, or a block is damaged; the chunks before it stand.
         """
         batch = decode_inquiry(self.catalog, inquiry, aliases, providers, cases, withhold, consents)
+        self._check_bodies(batch)
         key = request_key(inquiry.requester, inquiry.request_id)
         gatherer = self._gathering()
         if progress is None and self._is_small(batch):
@@ -367,6 +369,7 @@ class Hub(
             RequestError, BusyError: as of :meth:`inquire`, where they are known at once.
         """
         batch = decode_inquiry(self.catalog, inquiry, aliases, providers, cases, withhold, consents)
+        self._check_bodies(batch)
         future: Future[Answer] = Future()
         settle = settle_future(future)
         if self._is_small(batch):
@@ -400,6 +403,7 @@ class Hub(
         A task that is cancelled does not take its inquiry back: the same request id gets the answer.
         """
         batch = decode_inquiry(self.catalog, inquiry, aliases, providers, cases, withhold, consents)
+        self._check_bodies(batch)
         if not self._is_small(batch):
             return await asyncio.to_thread(
                 self.inquire, inquiry, aliases, providers, cases=cases, withhold=withhold, consents=consents
@@ -407,6 +411,16 @@ class Hub(
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._gathering().submit(batch, request_key(inquiry.requester, inquiry.request_id), future)
         return await future
+
+    def _check_bodies(self, batch: Batch) -> None:
+        """Refuse a new inquiry to or by a body that was succeeded; one that is sent again is answered as it was."""
+        if not self._store.may_have(SUCCESSIONS):
+            return
+        providers = batch.providers[batch.providers < limits.CLASSES_FROM]
+        numbers = np.unique(np.append(providers, np.uint32(batch.requester)))
+        key = request_key(batch.inquiry.requester, batch.inquiry.request_id)
+        if self._groups.find(key, self._now()) is None:
+            self._check_numbers(numbers)
 
     def _is_small(self, batch: Batch) -> bool:
         """Whether it shares a commit with others; marks and lists of holders are written with chunks of their own."""

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from hub.acquire import Barred
 from hub.aliases import Statuses, find_persons
@@ -21,6 +22,7 @@ from hub.messages import Acquired, Acquisition, Aliases, Receipt
 from hub.reissue import reissue, revoke
 from hub.snapshot import Commit
 from hub.store import Store
+from hub.successions import table_of
 from hub.ticketdelivery import deliver_tickets
 from hub.tickets import acquired_aliases, close_tickets, draw_tickets
 from hub.withholding import Office
@@ -171,8 +173,12 @@ class Lives(ABC):
             RequestError: unknown institution, another form or too many rows; nothing was changed.
             StorageError: the disk is full or failed; nothing of this call was kept.
         """
-        number = self.catalog.institution(institution).number
-        return reissue(self._store, number, decode_aliases(aliases), self._workers)
+        number, rows = self.catalog.institution(institution).number, decode_aliases(aliases)
+        out, status = np.zeros((len(rows), 16), np.uint8), np.zeros(len(rows), np.uint8)
+        for table, at in self._by_table(number, rows):
+            found = reissue(self._store, table, rows if len(at) == len(rows) else rows[at], self._workers)
+            out[at], status[at] = found.aliases, found.status
+        return Acquired(out, status)
 
     def revoke(self, institution: str, aliases: Any) -> int:
         """End an institution's aliases, in one commit; their persons have none there until it acquires again.
@@ -189,5 +195,15 @@ class Lives(ABC):
         Raises:
             RequestError, StorageError: as in ``reissue``.
         """
-        number = self.catalog.institution(institution).number
-        return revoke(self._store, number, decode_aliases(aliases), self._workers)
+        number, rows = self.catalog.institution(institution).number, decode_aliases(aliases)
+        return sum(
+            revoke(self._store, table, rows if len(at) == len(rows) else rows[at], self._workers)
+            for table, at in self._by_table(number, rows)
+        )
+
+    def _by_table(self, number: int, rows: Aliases) -> list[tuple[int, npt.NDArray[np.intp]]]:
+        """In whose tables aliases of an institution are: its own, or one's that it succeeded; each is a commit."""
+        with self._store.snapshot() as snapshot:
+            tables = table_of(snapshot, number, rows, self._workers)
+        numbers = np.unique(tables).tolist() or [number]
+        return [(table, np.flatnonzero(tables == table)) for table in numbers]

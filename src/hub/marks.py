@@ -86,9 +86,11 @@ FOLLOWING = frozenset(
 
 A release is none of them: its provider is a party to it and not to the held record, and may withhold it."""
 
-
-PERSONAL = frozenset(map(int, (Kind.PROXY_VIEW, Kind.PROXY_GRANTED, Kind.PROXY_REVOKED)))
-"""Kinds of records between a person and the portal: they tell of no institution, and nobody judges them."""
+UNJUDGED = frozenset(
+    map(int, (Kind.MERGED, Kind.SPLIT, Kind.PROXY_VIEW, Kind.PROXY_GRANTED, Kind.PROXY_REVOKED))
+)
+"""Kinds of records that no protection keeps back: they have no parties who could judge them, or are between a person and
+the portal, and tell nothing of where the person is."""
 
 
 class Inside(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
@@ -334,7 +336,7 @@ class Visibility:
         if owner_of(self._lives, record, self._number_of) not in self._members:
             return False
         protection = covering(self._protections, record)
-        if protection is None or record.kind in PERSONAL:
+        if protection is None or record.kind in UNJUDGED:
             return True
         judged = {requester[1], provider[1]} if provider_is_party(record) else {requester[1]}
         return judged == {protection.number}

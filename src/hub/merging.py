@@ -310,9 +310,11 @@ class Merging:
     def _split_holders(self, commit: Commit, snapshot: Snapshot, a: int, merge: Merge) -> None:
         now = read_person(snapshot, a, [number for number, _, _ in merge.holders])
         for number, before, after in merge.holders:
-            kept, merged = np.frombuffer(before, HELD), set(np.frombuffer(after, HELD).tolist())
+            kept, merged = np.frombuffer(before, HELD), np.frombuffer(after, HELD)
             facts = now.get(number, np.empty(0, HELD))
-            pushed = np.array([fact not in merged for fact in facts.tolist()], dtype=np.bool_)
+            # By place and first day: the last day of a fact moves when another is pushed.
+            known = set(merged[["institution", "since"]].tolist())
+            pushed = np.array([fact not in known for fact in facts[["institution", "since"]].tolist()], dtype=np.bool_)
             put_person(commit, snapshot, a, number, unite(kept, facts[pushed], a))
 
     # -- what was made in between

@@ -497,6 +497,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         index: position in the log, counted from 0; only the portal sees it.
         link: index of the record that this one follows: what it asks to correct, corrects or confirms.
         remark: what a person wrote: why a record is to be corrected, a decision's reasons and how to appeal.
+        requester_name, provider_name: what the two were called when the record was made.
     """
 
     kind: Kind
@@ -515,6 +516,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     index: int
     link: int | None = None
     remark: str | None = None
+    requester_name: str = ""
+    provider_name: str = ""
 
 
 class History:

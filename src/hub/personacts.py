@@ -5,14 +5,17 @@ The work is done in ``merging.py`` and ``dying.py``.
 
 from __future__ import annotations
 
+import datetime as dt
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from hub._core import code_blocks
 from hub.acquire import Barred
-from hub.aliases import RESIDENT_CODES, Persons, Statuses, count_aliases, find_persons
+from hub.aliases import RESIDENT_CODES, Persons, Statuses
 from hub.catalog import Catalog
 from hub.deaths import dead
 from hub.decode import CODES_ABOVE, decode_aliases, decode_codes, decode_days
@@ -23,6 +26,9 @@ from hub.limits import DEATHS_PER_CALL_MAX, GROUND_CHARS_MAX, HISTORY_LIMIT_MAX
 from hub.merging import Merging, Undecided, Words
 from hub.snapshot import Snapshot
 from hub.store import Store
+from hub.succeeding import succeed
+from hub.successions import NAME as SUCCESSIONS
+from hub.successions import find_known_persons, successions_of
 from hub.withholding import REGISTER, Office, check_clerk, check_clerks, check_text
 from hub.workers import Workers
 
@@ -180,6 +186,68 @@ class PersonActs(ABC):
         check_after(since, limit, DEATHS_PER_CALL_MAX)
         return self._dying.closed(since, limit)
 
+    # -- bodies that are succeeded
+
+    def succeed(
+        self, olds: Sequence[str], new: str, day: dt.date, *, clerk: str, second_clerk: str, reason: str
+    ) -> None:
+        """Let an institution succeed others, as when municipalities merge; for the operator of the hub.
+
+        From then on the new one asks by their aliases as by its own, is found where they knew a person, collects and
+        answers what they were asked, and has their flags. Asking them, or as them, is refused with its name. Their
+        records keep the code and the name of their time. One commit; the same call again changes nothing.
+
+        Args:
+            olds: codes of bodies of the new one's kind. day: from which on, up to today in Japan.
+            clerk, second_clerk: two. reason: for auditors.
+
+        Raises:
+            RequestError: a body of another kind, or one that was succeeded already; a day to come. Nothing was changed.
+        """
+        words = _check_words(clerk, second_clerk, reason)
+        if isinstance(olds, str) or not all(isinstance(code, str) for code in olds):
+            raise RequestError("olds: expected a list of codes, got something else")
+        succeed(self._office, olds, new, day, words)
+
+    def successions(self) -> dict[str, tuple[str, dt.date]]:
+        """Code of each body that was succeeded -> (code of its successor, the day)."""
+        catalog = self.catalog
+        with self._store.snapshot() as snapshot:
+            found = successions_of(snapshot).items()
+        return {
+            catalog.institution_by_number(old).code: (
+                catalog.institution_by_number(new).code, dt.date(1970, 1, 1) + dt.timedelta(day)
+            )
+            for old, (new, day) in found.items()
+        }  # fmt: skip
+
+    def _olds(self, institution: str) -> list[str]:
+        """The bodies that an institution succeeded."""
+        if not self._store.may_have(SUCCESSIONS):
+            return []
+        catalog = self.catalog
+        with self._store.snapshot() as snapshot:
+            numbers = successions_of(snapshot).olds(catalog.institution(institution).number)
+        return [catalog.institution_by_number(number).code for number in numbers]
+
+    def _check_at_work(self, institution: str) -> None:
+        """Refuse a body that was succeeded, by its successor's name.
+
+        Raises:
+            RequestError: it was.
+        """
+        if self._store.may_have(SUCCESSIONS):
+            self._check_numbers(np.array([self.catalog.institution(institution).number], dtype=np.uint32))
+
+    def _check_numbers(self, numbers: npt.NDArray[np.uint32]) -> None:
+        with self._store.snapshot() as snapshot:
+            found = successions_of(snapshot)
+        gone = np.flatnonzero(found.current(numbers) != numbers)
+        if len(gone):
+            old = int(numbers[gone[0]])
+            code, by = (self.catalog.institution_by_number(one).code for one in (old, found.now(old)))
+            raise RequestError(f"institution: expected a body that is at work, got {code}, which {by} succeeded")
+
     def _find_dead(
         self, institution: str, aliases: Any
     ) -> tuple[Find, int]:
@@ -196,9 +264,7 @@ class PersonActs(ABC):
             raise RequestError(f"aliases: expected at most {DEATHS_PER_CALL_MAX} rows, got {len(rows)}")
 
         def find(snapshot: Snapshot) -> tuple[Persons, Statuses]:
-            if not count_aliases(snapshot, number):
-                return np.zeros(len(rows), np.uint32), np.ones(len(rows), np.uint8)
-            persons, _, status = find_persons(snapshot, number, rows, self._workers)
+            persons, _, status = find_known_persons(snapshot, number, rows, self._workers)
             return persons, status
 
         return find, len(rows)

@@ -27,6 +27,7 @@ from hub.payloads import check_payloads
 from hub.payloadstore import PayloadReader
 from hub.permits import PermitNumbers
 from hub.persons import Lives, current, lives_of, misplaced
+from hub.successions import successions_of
 from hub.tlog.entry import Shared, decode_shared
 from hub.withholding import Office, check_clerk
 
@@ -143,6 +144,31 @@ class Provider:
         self._published()
         return Receipt(request_id="", rows=len(indexes), received_at=now)
 
+    def provide_all(self, institutions: list[str], given: Given, clerk: str | None) -> Receipt:
+        """:meth:`provide`, of an institution and of those that it succeeded, whose permits it has as well."""
+        which = np.full(len(given.numbers), -1, np.intp)
+        catalog = self._office.catalog()
+        with self._exchange.state() as state:
+            for place, code in enumerate(institutions):
+                left = np.flatnonzero(which < 0)
+                number = catalog.institution(code).number
+                found = state.see(number, self._numbers.index(number, given.numbers[left])).found
+                which[left[found]] = place
+        if (which < 0).any():
+            raise _unfit("permits: expected permits of this institution, got another", which < 0, "unknown")
+        for place, code in enumerate(institutions):
+            rows = np.flatnonzero(which == place)
+            if not len(rows):
+                continue
+            payloads = None if given.payloads is None else [given.payloads[row] for row in rows.tolist()]
+            some = Given(given.numbers[rows], given.outcomes[rows], given.reasons[rows], payloads)
+            try:
+                self.provide(code, some, clerk)
+            except RowsError as error:
+                error.rows = rows[error.rows].tolist()
+                raise
+        return Receipt(request_id="", rows=len(which), received_at=self._office.now())
+
     def _provide(
         self, provider: int, indexes: npt.NDArray[np.uint64], given: Given, now: int, clerk: str | None
     ) -> None:
@@ -152,7 +178,9 @@ class Provider:
             self._check_found(seen)
             parts = [decode_shared(part.shared) for part in seen.parts]
             self._check_persons(lives, provider, seen, parts, given, indexes)
-            given = _screen(flagged, lives, provider, seen, parts, given, clerk)
+            # Flags went to the successor of a body that is answered for.
+            number = successions_of(state.snapshot).now(provider)
+            given = _screen(flagged, lives, number, seen, parts, given, clerk)
             self._check_payloads(state, seen, parts, given)
             fresh = self._check_open(state, seen, given, now, indexes)
             manual = state.manual_among(provider, indexes)
@@ -194,7 +222,8 @@ class Provider:
         if flagged.has(Flag.NO_SELF):
             located, found = self._office.bodies(state.snapshot).read(indexes[rows].tolist())
             persons = current(state.snapshot, np.ascontiguousarray(found["person"]))
-            blocked = flagged.no_self(persons, found["provider"].astype(np.uint32))
+            numbers = successions_of(state.snapshot).current(found["provider"].astype(np.uint32))
+            blocked = flagged.no_self(persons, numbers)
             for at, (one, row) in enumerate(zip(located, found, strict=True)):
                 blocked[at] &= one.chunk.shared[int(row["decision"])].procedure.startswith(OWN_DATA)
         return blocked

@@ -59,6 +59,10 @@ class Showing(ABC):
         """The legal basis in force in this folder."""
 
     @abstractmethod
+    def catalog_of(self, digest: str) -> Catalog:
+        """The catalog with this digest."""
+
+    @abstractmethod
     def _published(self) -> Log:
         """The record log."""
 
@@ -139,6 +143,7 @@ class Showing(ABC):
                 disclosure="" if leave_out else make_disclosure(self._store.keys, person, now, snapshot.state.records),
                 leave_out=leave_out,
                 lives=lives_of(snapshot),
+                catalog_of=self.catalog_of,
                 **options,
             )
 

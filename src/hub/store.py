@@ -524,6 +524,11 @@ class Store:
             raise StorageError(f"{name}: expected the sum of what was written last, got another")
         self._compared[name] = expected
 
+    def may_have(self, name: str) -> bool:
+        """Whether a database may have a value; a glance that costs nothing, for what hardly any hub has."""
+        current = self._current
+        return current is None or self.readonly or self._renew or bool(current.state.sums.get(name, 0))
+
     def bytes_on_disk(self) -> int:
         """What the environment's file takes, free pages included."""
         return os.stat(self.folder / "env" / "data.mdb").st_size
