@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 import second_exchange as exchange
+import second_sent as sent
 from second_basics import Damaged, Values, aes, ctr, expect, sha256
 
 M64 = (1 << 64) - 1
@@ -849,6 +850,6 @@ READERS: dict[str, Callable[[Reader, str], None]] = {
     "tickets": Reader.read_tickets,
     "released": Reader.read_released, "inbox": exchange.read_inbox, "inboxes": exchange.read_inboxes,
     "permits": exchange.read_permits, "outcomes": exchange.read_outcomes, "manual": exchange.read_manual,
-    "payloads": exchange.read_payloads,
+    "payloads": exchange.read_payloads, "notices": sent.read_notices,
 }  # fmt: skip
 """In the order in which they are read."""

@@ -31,6 +31,7 @@ from hub.aliases import (
 )
 from hub.answers import Answering
 from hub.append import Grown, Laid, grow_tree
+from hub.arrivals import Receiver
 from hub.asked import Asked, Limit
 from hub.askedlog import AskedLog
 from hub.authorise import authorise
@@ -63,6 +64,7 @@ from hub.log import Log
 from hub.merger import Merger
 from hub.merging import Merging
 from hub.messages import Acquired, Answer, Inquiry, Resolved, Status, Withhold
+from hub.notices import expire_notices
 from hub.payloadkeys import PayloadKeys
 from hub.payloadstore import expire_payloads
 from hub.periods import PeriodKeys, period_of, period_start
@@ -90,6 +92,8 @@ from hub.respond import respond, respond_empty
 from hub.retain import resume_shredding
 from hub.screen import Screen
 from hub.sealed import unseal
+from hub.send import Sender
+from hub.sending import SendingMethods
 from hub.showing import Showing
 from hub.snapshot import Snapshot, State
 from hub.store import Store
@@ -108,7 +112,7 @@ logger = logging.getLogger("hub")
 
 class Hub(
     Showing, Filing, Acts, PersonActs, Exchanging, Flagging, Identifying, Keeping, Linking, Lives, Locating,
-    PayloadKeys, Proxying, Releasing,
+    PayloadKeys, Proxying, Releasing, SendingMethods,
 ):  # fmt: skip
     """An open hub folder. Made by :func:`open`; a context manager; may be used from several threads."""
 
@@ -153,11 +157,16 @@ class Hub(
         self._merging = Merging(self._office, self._workers, self._corrected, self._proxies.end_all)
         self._dying = Dying(self._office, self._workers, self._corrected)
         exchange = self._exchange = Exchange(self._store, self._periods)
-        numbers = PermitNumbers(self._store.keys)
+        numbers = self._numbers = PermitNumbers(self._store.keys)
         self._collector = Collector(self._office, exchange, numbers)
         self._provider = Provider(self._office, exchange, numbers, lambda: self._published().publish())
+        self._receiver = Receiver(self._office, exchange, numbers, lambda: self._published().publish())
         self._lapser = Lapser(self._office, exchange, lambda: self._published().publish())
         self._answering = Answering(self._office, exchange)
+        self._sender = Sender(
+            self._office, self._workers, self.catalog_of, self._day, self._gathering,
+            lambda: self._published().publish(),
+        )  # fmt: skip
         self._delivery: Delivery | None = None
         self._lapsing = threading.Lock()
         """Held while it is found out whether permits lapse today."""
@@ -633,6 +642,7 @@ class Hub(
             if now >= self._next_lapse:
                 self._lapser.lapse()
                 expire_payloads(self._store, now)
+                expire_notices(self._store, now)
                 self._next_lapse = lapse_time(now + 1, 0)
 
     def _published(self) -> Log:
