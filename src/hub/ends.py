@@ -20,7 +20,7 @@ from hub.events import EventKind, Told
 from hub.flags import NAME as FLAGGED
 from hub.inbox import MANUAL, Part, segment_key
 from hub.limits import PROMPT_S
-from hub.messages import Kind, Reason
+from hub.messages import Kind, Reason, Status
 from hub.payloadstore import Packed, pack_payloads, put_payloads
 from hub.periods import period_of
 from hub.snapshot import Commit
@@ -122,7 +122,8 @@ def _prepare(office: Office, ends: Ends) -> _Chunk:
     refused = []
     if ends.kind == Kind.PROVISION:
         reasons = ends.reasons[order]
-        refused = [(at, int(reasons[at])) for at in np.flatnonzero(reasons).tolist()]
+        is_refused = ends.outcomes[order] == Status.REFUSED
+        refused = [(at, int(reasons[at])) for at in np.flatnonzero(is_refused).tolist()]
     manual = []
     if ends.by_clerk is not None:
         at = np.flatnonzero(ends.by_clerk)

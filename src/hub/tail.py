@@ -36,7 +36,7 @@ Rows = npt.NDArray[np.void]
 # As plain ints: a member of an enum is compared ten times as slowly.
 _LEAVING = frozenset(map(int, (Kind.INQUIRY, Kind.RELEASE)))
 _ENDING = frozenset(map(int, (Kind.PROVISION, Kind.LAPSE)))
-_REFUSED = int(Status.REFUSED)
+_WITH_REASON = frozenset(map(int, (Status.REFUSED, Status.NO_RECORD)))
 _LEAVES = np.isin(np.arange(256), sorted(_LEAVING))
 LEAVING = _LEAVES.astype(np.uint8)
 """uint8[256]: kinds of records that leave a permit where their outcome is OK."""
@@ -209,7 +209,7 @@ class Tail:
                 left = self._left.get(provider) or self._left.setdefault(provider, _Left())
                 left.small[index] = person, part_of(fields, decision)
         elif kind in _ENDING:
-            reason = decode_shared(fields.shared[decision]).reason if outcome == _REFUSED else 0
+            reason = decode_shared(fields.shared[decision]).reason if outcome in _WITH_REASON else 0
             ended = self._ended.get(provider) or self._ended.setdefault(provider, _Ended())
             # Out of numpy's 16 bits first: shifted within them it would be another record's.
             low, middle, high = map(int, link)
