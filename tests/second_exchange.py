@@ -72,8 +72,8 @@ def read_end(reader: Any, index: int, record: dict[str, Any]) -> None:
         expect((record["outcome"], provided, reason, record["moment"]) == (LAPSED, 0, 0, 0), "lapse")
     else:
         expect(PROVIDED <= record["outcome"] <= REFUSED, "answer")
-        reasons = REASONS if record["outcome"] == REFUSED else (0, NOT_LOADED) if record["outcome"] == NO_RECORD else (0,)
-        expect(reason in reasons, "reason of an answer")
+        allowed = {REFUSED: tuple(REASONS), NO_RECORD: (0, NOT_LOADED)}
+        expect(reason in allowed.get(record["outcome"], (0,)), "reason of an answer")
         late = record["times"][0] + PROMPT_S < provided
         expect(record["moment"] != 0 or not late, "a late answer leaves at a fixed moment")
         expect(record["moment"] == 0 or 0 <= record["moment"] - provided < DAY_S, "moment of an answer")

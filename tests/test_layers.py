@@ -43,9 +43,10 @@ LAYERS = [
     {"gather", "acts", "filing", "keeping", "showing", "flagging", "lives", "locating", "payloadkeys", "releasing"},
     {"ends"},
     {"collect", "provide", "lapse", "answers", "delivery"},
-    {"exchanging"},
+    {"exchanging", "copies"},
     {"hub"},
     {"files", "tables", "columns", "holderfile"},
+    {"agency"},
     {"commands", "cli", "demo", "bench", "__main__"},
 ]
 

@@ -28,6 +28,7 @@ from hub.decode import decode_aliases, decode_providers
 from hub.errors import RequestError
 from hub.limits import ROWS_PER_CHUNK
 from hub.messages import Aliases, Answer, Answers, Inquiry
+from hub.workers import Workers
 
 
 class RegisterState(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,8 +49,8 @@ class AgencyState(msgspec.Struct, frozen=True, kw_only=True):
     """What an agency's folder has.
 
     Attributes:
-        links: own ids that have an alias, about. manual: people flagged. requests, unfinished: requests in the own copy,
-            and those of them whose answer is not. answered, unsettled: permits in it, and those without a receipt.
+        links: own ids that have an alias, about. manual: people flagged. requests, unfinished: requests in the own
+            copy, and those of them whose answer is not. answered, unsettled: permits in it, those without a receipt.
     """
 
     institution: str
@@ -80,7 +81,8 @@ class Agency:
         )
         self._maps = Maps(self._store)
         self._links = Links(self._store, self._maps)
-        self._registers = Registers(self._store, self._maps)
+        self._workers = Workers()
+        self._registers = Registers(self._store, self._maps, self._workers)
         self._manual = ManualFlags(self._store)
         self._copy = OwnCopy(self._store)
         self._answerer = Answerer(self._store, self._links, self._registers, self._manual, self._copy)
@@ -104,6 +106,7 @@ class Agency:
 
     def close(self) -> None:
         """Let go of the folder; may be called again."""
+        self._workers.close()
         self._store.close()
 
     @property

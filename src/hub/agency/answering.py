@@ -10,12 +10,13 @@
 | has none in a register that is loaded | NO_RECORD |
 | is not linked to an own id yet, or the register was never loaded whole | NO_RECORD, ``Reason.NOT_LOADED`` |
 
-A load under way answers nothing: what is asked meanwhile is answered from the generation before it. Permits for items of
-which no register has all are left to others.
+A load under way answers nothing: what is asked meanwhile is answered from the generation before it. Permits for items
+of which no register has all are left to others.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -159,7 +160,7 @@ class Answerer:
         upto = np.cumsum(full) // PAYLOADS_BYTES
         edges = [0, *(np.flatnonzero(upto[1:] != upto[:-1]) + 1).tolist(), len(numbers)]
         starts = np.searchsorted(at, edges).tolist()
-        for number, (low, high) in enumerate(zip(edges, edges[1:], strict=False)):
+        for number, (low, high) in enumerate(itertools.pairwise(edges)):
             some = slice(starts[number], starts[number + 1])
             made = make_payloads(file, parts.part(some), asked)
             if key is not None:

@@ -17,6 +17,7 @@ order of the layout: its head (0x80 + items) and their parts.
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -190,7 +191,7 @@ def gather(
     cuts = [0]
     while cuts[-1] < n:
         cuts.append(max(cuts[-1] + 1, int(np.searchsorted(rows, rows[cuts[-1]] + GATHER_BYTES, side="right")) - 1))
-    cut = [_gather(source, start[low:high], size[low:high]) for low, high in zip(cuts, cuts[1:], strict=False)]
+    cut = [_gather(source, start[low:high], size[low:high]) for low, high in itertools.pairwise(cuts)]
     return np.concatenate(cut), rows
 
 
@@ -260,7 +261,7 @@ def make_payloads(file: npt.NDArray[np.uint8], parts: Pieces, asked: Sequence[in
         begins = rows[first : end + 1] - base
         data[begins[:-1]] = _MAP_HEADS[head[first:end]]
         raw, edges = data.tobytes(), begins.tolist()
-        out += [raw[low:high] for low, high in zip(edges, edges[1:], strict=False)]
+        out += [raw[low:high] for low, high in itertools.pairwise(edges)]
         first = end
     return out
 

@@ -11,7 +11,6 @@ import codecs
 import csv
 import datetime as dt
 import io
-import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -22,6 +21,7 @@ from hub.agency.layout import Column, Layout
 from hub.agency.ownids import fitting_ids
 from hub.columns import Cells, cells_of_texts, decode_aliases, find_lines, split_lines
 from hub.errors import RequestError
+from hub.tables import check_cp932, check_surely_cp932
 
 ROWS_AT_A_TIME = 1 << 14
 """Rows that are judged and encoded together: their bytes and places stay in the cache."""
@@ -30,8 +30,9 @@ CHECKED_SHARE = 0.95
 CHECKED_ROWS_MIN = 20
 """Check digits are judged where a chunk has so many of them."""
 
-_STRAYS = re.compile("[\x80\xa0\uf8f0-\uf8f3]")
 _MOD11 = tuple(2 + at % 6 for at in range(31))
+
+NEWLINE = b"\n"
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
@@ -102,17 +103,11 @@ def _decode(data: bytes, encoding: str, where: str) -> bytes:
             line = data.count(b"\n", 0, next(i for i, byte in enumerate(data) if byte > 127)) + 1
             raise RequestError(f"{where}: line {line}: expected text in CP932, found UTF-8")
         return data
-    names = "CP932" if encoding == "cp932" else "UTF-8 or CP932, one of them throughout"
-    try:
-        text = data.decode("cp932")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise RequestError(f"{where}: line {line}: expected text in {names}") from None
-    stray = _STRAYS.search(text)
-    if stray is not None:
-        line = text.count("\n", 0, stray.start()) + 1
-        raise RequestError(f"{where}: line {line}: expected text in {names}")
-    return text.encode()
+    bad = check_cp932(data) if encoding == "cp932" else check_surely_cp932(data)
+    if bad is not None:
+        names = "CP932" if encoding == "cp932" else "UTF-8 or CP932, one of them throughout"
+        raise RequestError(f"{where}: line {data[:bad].count(NEWLINE) + 1}: expected text in {names}")
+    return data.decode("cp932").encode()
 
 
 def _plain(judge: Judge, text: bytes, where: str) -> Iterator[Judged]:

@@ -106,7 +106,8 @@ def check_layout(layout: Layout) -> Layout:
     names = layout.header
     _expect(len(set(names)) == len(names), "column: expected each name once, got one twice")
     for name in [*names, *layout.items]:
-        _expect(0 < len(name.encode()) <= 255 and not set(name) & set(',"\r\n'), "column: expected a plain name, got none")
+        plain = 0 < len(name.encode()) <= 255 and not set(name) & set(',"\r\n')
+        _expect(plain, "column: expected a plain name, got another")
     for one in layout.column:
         _check_column(one)
     return layout

@@ -4,7 +4,7 @@ Values are sealed, numbers in keys big endian, in values little endian; what is 
 
 | database | key | value |
 |---|---|---|
-| ``requests`` | 16 bytes of the request (``request_key`` of the hub's ``requests.py``) | MessagePack array :class:`Asked` |
+| ``requests`` | 16 bytes, ``request_key`` of the hub's ``requests.py`` | MessagePack array :class:`Asked` |
 | ``asked`` | the same, u32 chunk | n x 16 bytes of alias, n x u32 provider's number, as asked; 65,536 rows a chunk |
 | ``told`` | the same, u32 chunk, u32 number | n x u8 status, n x u8 reason, see below |
 | ``answered`` | u64 number, 0 | u32 n, u32 0, n x u64 permit, n x 16 bytes of alias, n x u8 outcome, n x u8 reason |

@@ -1,10 +1,10 @@
 """The copy register (副本): what an institution lets be answered by itself, loaded in chunks, visible as a whole.
 
-Database ``registers``, key the register's name (UTF-8), value MessagePack array :class:`Register`. Database ``chunks``,
-key the name, a zero byte and u32 number of the chunk, value MessagePack array :class:`Chunk`: what is durable of the load
-under way. A load writes two files: rows as ``encode.py`` says, and their keys, a block a chunk (``runs.py``) of hi, lo
-and where the row begins. When it is complete its keys are sorted into an index of a file of its own, and one transaction
-makes it the register's generation; until then the generation before answers.
+Database ``registers``, key the register's name (UTF-8), value MessagePack array :class:`Register`. Database
+``chunks``, key the name, a zero byte and u32 number of the chunk, value MessagePack array :class:`Chunk`: what is
+durable of the load under way. A load writes two files: rows as ``encode.py`` says, and their keys, a block a chunk
+(``runs.py``) of hi, lo and where the row begins. When it is complete its keys are sorted into an index of a file of
+its own, and one transaction makes it the register's generation; until then the generation before answers.
 
 A key is an own id's (``ownids.py``) or an alias's 16 bytes, as the layout says, mixed.
 """
@@ -12,8 +12,10 @@ A key is an own id's (``ownids.py``) or an alias's 16 bytes, as the layout says,
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -21,7 +23,7 @@ import numpy.typing as npt
 import xxhash
 
 from hub.agency.encode import Encoder, Pieces, find_parts
-from hub.agency.judge import Judged, judge_cells, judge_csv
+from hub.agency.judge import Ints, Judged, judge_cells, judge_csv
 from hub.agency.layout import Layout, check_layout, read_layout
 from hub.agency.ownids import raw_keys
 from hub.agency.runs import (
@@ -39,6 +41,9 @@ from hub.agency.store import AgencyStore, Reader, write_all
 from hub.columns import Cells, decode_aliases
 from hub.errors import RequestError, StorageError
 from hub.limits import LOAD_CHUNK_BYTES_MAX, LOAD_ID_CHARS_MAX
+from hub.workers import Workers
+
+T = TypeVar("T")
 
 REGISTERS, CHUNKS = "registers", "chunks"
 _COLUMNS = 3
@@ -137,8 +142,8 @@ def files_named(reader: Reader) -> dict[int, int]:
 class Registers:
     """The copy registers of an open agency."""
 
-    def __init__(self, store: AgencyStore, maps: Maps) -> None:
-        self._store, self._maps = store, maps
+    def __init__(self, store: AgencyStore, maps: Maps, workers: Workers) -> None:
+        self._store, self._maps, self._workers = store, maps, workers
 
     def __repr__(self) -> str:
         return "Registers()"
@@ -209,9 +214,11 @@ class Registers:
         pieces: list[npt.NDArray[np.uint8]] = []
         columns: list[list[Words]] = [[], [], []]
         at, rows = load.rows_bytes, 0
-        for some in judged:
-            piece, begins = encoder.encode(some)
-            hi, lo = self._keys(load.layout, some.key)
+
+        def encode(some: Judged) -> tuple[npt.NDArray[np.uint8], Ints, Words, Words]:
+            return *encoder.encode(some), *self._keys(load.layout, some.key)
+
+        for piece, begins, hi, lo in _in_turn(self._workers, encode, judged):
             for column, values in zip(columns, (hi, lo, (begins[:-1] + at).astype(np.uint64)), strict=True):
                 column.append(values)
             if len(piece):
@@ -379,6 +386,22 @@ class _Doubles:
                 f"{name}: expected one row a person, got {self._rows} more, the first in chunk {chunk}:"
                 " abandon the load and send it without them"
             )
+
+
+def _in_turn(workers: Workers, call: Callable[[Judged], T], rows: Iterator[Judged]) -> Iterator[T]:
+    """Results in the order of the rows, while this thread judges the next ones."""
+    ahead: deque[Future[T]] = deque()
+    try:
+        for some in rows:
+            ahead.append(workers.submit(call, some))
+            if len(ahead) > workers.threads:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        for future in ahead:
+            if not future.cancel():
+                future.exception()
 
 
 def _chunk_key(name: str, number: int) -> bytes:

@@ -2,8 +2,8 @@
 
 An index is a list of runs, the newest last; of a key that stands in several, the newest counts. A run is a part of a
 file, in blocks of at most ``BLOCK_ROWS`` entries, ascending by (hi, lo); a block of n entries with c columns is
-c x n x u64, little endian: hi, lo, and what the index keeps. Database ``runs``, key name of the index, value MessagePack
-array of :class:`Run`. A block's xxh3-64 is checked before its first use in a process.
+c x n x u64, little endian: hi, lo, and what the index keeps. Database ``runs``, key name of the index, value
+MessagePack array of :class:`Run`. A block's xxh3-64 is checked before its first use in a process.
 
 Keys are mixed first, so that they are spread evenly whatever they were: a Feistel network of four rounds over their two
 halves, (w0, w1) of 16 bytes in little endian, with f(x) = (x * A ^ x * A >> 32) * B ^ that >> 29 modulo 2**64, and of
