@@ -255,10 +255,10 @@ def _all_waiting(h: Any, institution: str) -> npt.NDArray[np.uint64]:
 def _joined(plans: list[_Plan]) -> list[_Plan]:
     """Plans of several inquiries as few calls of the hub."""
     joined: list[list[_Plan]] = []
-    size = PAYLOADS_BYTES
+    size = 0
     for plan in plans:
         own = sum(len(one) for one in plan.payloads if one is not None)
-        if size + own > PAYLOADS_BYTES:
+        if not joined or size + own > PAYLOADS_BYTES:
             joined.append([])
             size = 0
         joined[-1].append(plan)

@@ -33,6 +33,8 @@ LINES_AGAIN_MAX = 1 << 22
 """Lines that are read again and compared one by one, on each side; about 100 MB."""
 SHOWN_MAX = 10_000
 """Differences that are listed; the others are counted."""
+ALIGNED_MAX = 1_000
+"""Rows of a chunk that are missing one by one; of more the end of the chunk is said to be missing."""
 _DAY_S = 86_400
 
 Bools = npt.NDArray[np.bool_]
@@ -212,7 +214,7 @@ class Comparer:
                     rows = theirs.stand.rows
                     inquiries[theirs.stand.inquiry] = rows
                     waits = self._compare_rows(agency.institution, number, name, asked, part, theirs, found)
-                    at = part.first + len(part.aliases)
+                    at = part.first + max(len(part.aliases), len(theirs.persons))
                     compared += len(part.aliases)
                     waiting += waits
                     self._step(len(part.aliases))
@@ -223,30 +225,39 @@ class Comparer:
     def _compare_rows(
         self, institution: str, number: int, name: str, asked: Any, own: AskedRows, theirs: HubAsked, found: _Found
     ) -> int:
-        n, m = len(own.aliases), len(theirs.persons)
-        for row in range(m, n):
-            found.add("requester", "extra", "", institution, _row_place(name, own.first + row))
-        for row in range(n, m):
-            found.add("requester", "missing", "", institution, _row_place(name, own.first + row))
-        n = min(n, m)
-        stand = theirs.stand
         if own.status is None or own.told is None or own.reason is None or own.told_reason is None:
             found.add("requester", "missing", "answer", institution, _row_place(name, own.first))
             return 0
-        recorded = theirs.persons[:n] != NOBODY
-        persons = self._copies.persons(number, own.aliases[:n])
+        persons = self._copies.persons(number, own.aliases)
+        if len(persons) != len(theirs.persons):
+            # One line that is not there must not make every line behind it another's.
+            mine, other = _align(persons, theirs.persons)
+            for row in np.flatnonzero(~other).tolist():
+                found.add("requester", "missing", "", institution, _row_place(name, own.first + row))
+            for row in np.flatnonzero(~mine).tolist():
+                found.add("requester", "extra", "", institution, _row_place(name, own.first + row))
+            places = np.flatnonzero(other)
+            own, persons, theirs = _some_rows(own, mine), persons[mine], _some_asked(theirs, other)
+        else:
+            places = np.arange(len(persons))
+        n, stand = len(persons), theirs.stand
+        assert own.status is not None
+        assert own.reason is not None
+        assert own.told is not None
+        assert own.told_reason is not None
+        recorded = theirs.persons != NOBODY
         wrong = {
-            "person": recorded & (persons != theirs.persons[:n]),
-            "provider": recorded & (own.providers[:n] < CLASSES_FROM) & (own.providers[:n] != theirs.providers[:n]),
-            "status": own.status[:n] != stand.first_status[:n],
-            "reason": own.reason[:n] != stand.first_reason[:n],
+            "person": recorded & (persons != theirs.persons),
+            "provider": recorded & (own.providers < CLASSES_FROM) & (own.providers != theirs.providers),
+            "status": own.status != stand.first_status,
+            "reason": own.reason != stand.first_reason,
         }
         if asked is not None and asked.received_at != stand.received_at:
             wrong["time"] = np.ones(n, np.bool_)
-        final, ended = is_final(own.told[:n]), is_final(stand.status[:n])
+        final, ended = is_final(own.told), is_final(stand.status)
         # What the requester has not been told yet is no difference; what it says without the hub is one.
-        wrong["outcome"] = final & (own.told[:n] != stand.status[:n])
-        wrong["reason of the outcome"] = final & ~wrong["outcome"] & (own.told_reason[:n] != stand.reason[:n])
+        wrong["outcome"] = final & (own.told != stand.status)
+        wrong["reason of the outcome"] = final & ~wrong["outcome"] & (own.told_reason != stand.reason)
         any_wrong = np.zeros(n, np.bool_)
         for rows in wrong.values():
             any_wrong |= rows
@@ -254,9 +265,43 @@ class Comparer:
             what = ", ".join(word for word, rows in wrong.items() if rows[row])
             is_end = bool(wrong["outcome"][row] or wrong["reason of the outcome"][row])
             said = (int(own.told[row]), int(own.told_reason[row])) if is_end else None
-            place = _row_place(name, own.first + row)
+            place = _row_place(name, own.first + int(places[row]))
             found.add("requester", "differs", what, institution, place, int(stand.permits[row]), said)
         return int((ended & ~final).sum())
+
+
+def _align(mine: npt.NDArray[np.uint32], other: npt.NDArray[np.uint32]) -> tuple[Bools, Bools]:
+    """Which rows of two columns of different lengths belong together: of the longer one those are left out behind which
+    the shorter one goes on."""
+    keep_mine, keep_other = np.ones(len(mine), np.bool_), np.ones(len(other), np.bool_)
+    short, long, keep = (mine, other, keep_other) if len(mine) < len(other) else (other, mine, keep_mine)
+    surplus = len(long) - len(short)
+    for left in range(surplus, 0, -1):
+        kept = np.flatnonzero(keep)
+        differ = np.flatnonzero(long[kept[: len(short)]] != short)
+        if not len(differ) or surplus - left >= ALIGNED_MAX:
+            keep[kept[len(short) :]] = False
+            break
+        keep[kept[int(differ[0])]] = False
+    return keep_mine, keep_other
+
+
+def _some_rows(own: AskedRows, rows: Bools) -> AskedRows:
+    if rows.all():
+        return own
+    columns = [None if column is None else column[rows] for column in own[3:]]
+    return AskedRows(own.first, own.aliases[rows], own.providers[rows], *columns)
+
+
+def _some_asked(theirs: HubAsked, rows: Bools) -> HubAsked:
+    if rows.all():
+        return theirs
+    stand = theirs.stand
+    columns = {
+        name: getattr(stand, name)[rows]
+        for name in ("first_status", "first_reason", "status", "reason", "indexes", "permits")
+    }
+    return HubAsked(stand._replace(**columns), theirs.persons[rows], theirs.providers[rows])
 
 
 class _Line(NamedTuple):
