@@ -34,7 +34,7 @@ from hub.agency.store import AgencyStore
 from hub.errors import RowsError
 from hub.limits import COLLECT_ROWS_MAX
 from hub.messages import Aliases, PermitInquiry, Permits, Reason, Status
-from hub.payloads import seal_payload
+from hub.payloads import EMPTY_BYTES, seal_payload
 
 PAGE_ROWS = 1 << 18
 """Permits that are collected together; the hub makes whole transactions of them."""
@@ -63,6 +63,7 @@ class _Plan(NamedTuple):
     outcomes: npt.NDArray[np.uint8]
     reasons: npt.NDArray[np.uint8]
     payloads: list[bytes | None]
+    bytes: int
 
     def __repr__(self) -> str:
         return f"_Plan({len(self.permits)})"
@@ -129,7 +130,7 @@ class Answerer:
         if manual is not None:
             outcomes[manual], reasons[manual] = Status.MANUAL, Reason.NONE
         if register.generation is None:
-            return [_Plan(numbers, aliases, outcomes, reasons, [None] * n)]
+            return [_Plan(numbers, aliases, outcomes, reasons, [None] * n, 0)]
         key = h.payload_key(permits.inquiry.requester)
         return self._look_up(register, asked, key, numbers, aliases, mixed, outcomes, reasons)
 
@@ -163,8 +164,10 @@ class Answerer:
         for number, (low, high) in enumerate(itertools.pairwise(edges)):
             some = slice(starts[number], starts[number + 1])
             made = make_payloads(file, parts.part(some), asked)
+            held = int(size[some].sum())
             if key is not None:
                 made = [seal_payload(key, one) for one in made]
+                held += len(made) * EMPTY_BYTES
             payloads: list[bytes | None]
             if len(made) == high - low and (size[some] > 0).all():
                 payloads = list(made)
@@ -173,7 +176,7 @@ class Answerer:
                 for row, one, has in zip((at[some] - low).tolist(), made, (size[some] > 0).tolist(), strict=True):
                     payloads[row] = one if has else None
             rows = slice(low, high)
-            plans.append(_Plan(numbers[rows], aliases[rows], outcomes[rows], reasons[rows], payloads))
+            plans.append(_Plan(numbers[rows], aliases[rows], outcomes[rows], reasons[rows], payloads, held))
         return plans
 
     def _register_for(self, inquiry: PermitInquiry) -> tuple[Register, list[int]] | None:
@@ -257,12 +260,11 @@ def _joined(plans: list[_Plan]) -> list[_Plan]:
     joined: list[list[_Plan]] = []
     size = 0
     for plan in plans:
-        own = sum(len(one) for one in plan.payloads if one is not None)
-        if not joined or size + own > PAYLOADS_BYTES:
+        if not joined or size + plan.bytes > PAYLOADS_BYTES:
             joined.append([])
             size = 0
         joined[-1].append(plan)
-        size += own
+        size += plan.bytes
     return [_join(some) for some in joined]
 
 
@@ -272,7 +274,7 @@ def _join(some: list[_Plan]) -> _Plan:
     return _Plan(
         np.concatenate([one.permits for one in some]), np.concatenate([one.aliases for one in some]),
         np.concatenate([one.outcomes for one in some]), np.concatenate([one.reasons for one in some]),
-        [payload for one in some for payload in one.payloads],
+        [payload for one in some for payload in one.payloads], sum(one.bytes for one in some),
     )  # fmt: skip
 
 
@@ -280,7 +282,7 @@ def _part(plan: _Plan, rows: npt.NDArray[np.bool_]) -> _Plan:
     if rows.all():
         return plan
     kept = [payload for payload, stays in zip(plan.payloads, rows.tolist(), strict=True) if stays]
-    return _Plan(plan.permits[rows], plan.aliases[rows], plan.outcomes[rows], plan.reasons[rows], kept)
+    return _Plan(plan.permits[rows], plan.aliases[rows], plan.outcomes[rows], plan.reasons[rows], kept, plan.bytes)
 
 
 def _names(outcomes: npt.NDArray[np.uint8]) -> dict[str, int]:

@@ -18,6 +18,7 @@ order of the layout: its head (0x80 + items) and their parts.
 from __future__ import annotations
 
 import itertools
+import mmap
 import struct
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -233,45 +234,26 @@ def find_parts(file: npt.NDArray[np.uint8], at: Ints, items: int) -> Pieces:
     return Pieces(starts, sizes)
 
 
-_MAP_HEADS = np.arange(0x80, 0x90, dtype=np.uint8)
+_MAP_HEADS = [bytes([0x80 | items]) for items in range(16)]
 
 
-def make_payloads(file: npt.NDArray[np.uint8], parts: Pieces, asked: Sequence[int]) -> list[bytes]:
+def make_payloads(file: mmap.mmap | None, parts: Pieces, asked: Sequence[int]) -> list[bytes]:
     """The payloads of rows, of these items of theirs (places in the layout, ascending)."""
-    n = len(parts.starts)
-    if not n:
+    if file is None or not len(parts.starts):
         return []
     starts, sizes = parts.starts[:, asked], parts.sizes[:, asked]
-    head = (sizes > 0).sum(axis=1)
-    # Parts that lie behind one another are one piece.
-    together = list(asked) == list(range(asked[0], asked[-1] + 1))
-    if together:
-        starts, sizes = starts[:, :1], sizes.sum(axis=1, keepdims=True)
-    whole = np.empty((n, 1 + starts.shape[1]), np.int64)
-    size = np.ones_like(whole)
-    whole[:, 1:], size[:, 1:] = starts, sizes
-    rows = np.zeros(n + 1, np.int64)
-    np.cumsum(size.sum(axis=1), out=rows[1:])
-    out: list[bytes] = []
-    first = 0
-    while first < n:
-        end = max(first + 1, int(np.searchsorted(rows, rows[first] + GATHER_BYTES, side="right")) - 1)
-        data = _take(file, whole[first:end], size[first:end])
-        base = int(rows[first])
-        begins = rows[first : end + 1] - base
-        data[begins[:-1]] = _MAP_HEADS[head[first:end]]
-        raw, edges = data.tobytes(), begins.tolist()
-        out += [raw[low:high] for low, high in itertools.pairwise(edges)]
-        first = end
-    return out
-
-
-def _take(file: npt.NDArray[np.uint8], start: Ints, size: Ints) -> npt.NDArray[np.uint8]:
-    """Pieces of a large file; the first of each row is a place for its head."""
-    size = size.reshape(-1)
-    start = start.copy()
-    start[:, 0] = 0
-    ends = np.cumsum(size)
-    places = np.repeat(start.reshape(-1) - (ends - size), size)
-    places += np.arange(int(ends[-1]))
-    return file[places]
+    counts = (sizes > 0).sum(axis=1)
+    # Slices of the map: with numpy their bytes would be gathered one by one, at five times the cost.
+    if list(asked) == list(range(asked[0], asked[-1] + 1)):
+        begins, ends = starts[:, 0].tolist(), (starts[:, -1] + sizes[:, -1]).tolist()
+        if (counts == len(asked)).all():
+            head = _MAP_HEADS[len(asked)]
+            return [head + file[begin:end] for begin, end in zip(begins, ends, strict=True)]
+        heads = map(_MAP_HEADS.__getitem__, counts.tolist())
+        return [head + file[begin:end] for head, begin, end in zip(heads, begins, ends, strict=True)]
+    heads = map(_MAP_HEADS.__getitem__, counts.tolist())
+    rows = zip(starts.tolist(), (starts + sizes).tolist(), strict=True)
+    return [
+        head + b"".join([file[begin:end] for begin, end in zip(low, high, strict=True)])
+        for head, (low, high) in zip(heads, rows, strict=True)
+    ]

@@ -12,6 +12,7 @@ A key is an own id's (``ownids.py``) or an alias's 16 bytes, as the layout says,
 from __future__ import annotations
 
 import hashlib
+import mmap
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -337,13 +338,15 @@ class Registers:
         """
         found, (at,) = find_keys(self._maps, [generation.index], hi, lo)
         places = at[found].astype(np.int64)
-        file = self.file(generation)
+        file = self._maps.of(generation.rows_file).upto(generation.rows_bytes)
         self._check(generation, places)
         return found, find_parts(file, places, len(generation.layout.items))
 
-    def file(self, generation: Generation) -> npt.NDArray[np.uint8]:
-        """The rows of a generation."""
-        return self._maps.of(generation.rows_file).upto(generation.rows_bytes)
+    def file(self, generation: Generation) -> mmap.mmap | None:
+        """The rows of a generation; None where it has none."""
+        mapped = self._maps.of(generation.rows_file)
+        mapped.upto(generation.rows_bytes)
+        return mapped.map
 
     def _check(self, generation: Generation, places: npt.NDArray[np.int64]) -> None:
         begins = np.array([piece.at for piece in generation.pieces], dtype=np.int64)

@@ -119,7 +119,7 @@ class Mapped:
 
     def __init__(self, store: AgencyStore, number: int) -> None:
         self._path, self._number = store.path(number), number
-        self._map: mmap.mmap | None = None
+        self.map: mmap.mmap | None = None
         self.bytes: npt.NDArray[np.uint8] = np.zeros(0, np.uint8)
         self._checked: set[int] = set()
 
@@ -139,12 +139,12 @@ class Mapped:
                     length = os.fstat(handle).st_size
                     if length < size:
                         raise StorageError(f"file {self._number:016x}: expected {size} bytes, got {length}")
-                    self._map = mmap.mmap(handle, length, prot=mmap.PROT_READ)
+                    self.map = mmap.mmap(handle, length, prot=mmap.PROT_READ)
                 finally:
                     os.close(handle)
             except OSError as error:
                 raise StorageError(f"file {self._number:016x}: {error.strerror}") from error
-            self.bytes = np.frombuffer(self._map, np.uint8)
+            self.bytes = np.frombuffer(self.map, np.uint8)
         return self.bytes
 
     def check(self, at: int, size: int, expected: int) -> npt.NDArray[np.uint8]:
@@ -166,19 +166,19 @@ class Maps:
 
     def __init__(self, store: AgencyStore) -> None:
         self._store = store
-        self._maps: dict[int, Mapped] = {}
+        self.maps: dict[int, Mapped] = {}
 
     def __repr__(self) -> str:
-        return f"Maps({len(self._maps)})"
+        return f"Maps({len(self.maps)})"
 
     def of(self, number: int) -> Mapped:
         """A file."""
-        return self._maps.get(number) or self._maps.setdefault(number, Mapped(self._store, number))
+        return self.maps.get(number) or self.maps.setdefault(number, Mapped(self._store, number))
 
     def forget(self, numbers: Sequence[int]) -> None:
         """Let go of files that are removed; whoever still reads them keeps them."""
         for number in numbers:
-            self._maps.pop(number, None)
+            self.maps.pop(number, None)
 
     def block(self, run: Run, block: Block) -> Words:
         """uint64[c, n]: a block of a run, checked."""
