@@ -328,7 +328,8 @@ class AgencyStore:
         """
         found = {int(entry.name, 16) for entry in (self.folder / "files").iterdir()}
         for number, size in named.items():
-            length = self.path(number).stat().st_size if number in found else -1
+            # A load that was begun names its files before their first byte.
+            length = self.path(number).stat().st_size if number in found else 0
             if length < size:
                 raise StorageError(f"file {number:016x}: expected {size} bytes, got fewer")
             if length > size:
