@@ -54,9 +54,10 @@ LAYERS = [
     {"send", "ends"},
     {"notify", "push", "collect", "provide", "lapse", "answers", "delivery"},
     {"arrivals", "update"},
-    {"exchanging", "sending"},
+    {"exchanging", "copies", "sending"},
     {"hub"},
     {"files", "tables", "columns", "holderfile", "peoplefile", "register"},
+    {"agency"},
     {"commands", "cli", "demo", "bench", "__main__"},
 ]
 

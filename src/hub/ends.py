@@ -131,7 +131,8 @@ def _prepare(office: Office, ends: Ends) -> _Chunk:
     refused = []
     if ends.kind == Kind.PROVISION:
         reasons = ends.reasons[order]
-        refused = [(at, int(reasons[at])) for at in np.flatnonzero(reasons).tolist()]
+        is_refused = ends.outcomes[order] == Status.REFUSED
+        refused = [(at, int(reasons[at])) for at in np.flatnonzero(is_refused).tolist()]
     manual = []
     if ends.by_clerk is not None:
         at = np.flatnonzero(ends.by_clerk)

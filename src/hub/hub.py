@@ -39,6 +39,7 @@ from hub.batch import Batch, Decided
 from hub.bodies import Heads
 from hub.catalog import Catalog, Consents
 from hub.collect import Collector
+from hub.copies import Copies, CopyReader
 from hub.corrections import Corrections
 from hub.deaths import is_closed
 from hub.decode import CODES_ABOVE, decode_aliases, decode_codes, decode_inquiry, decode_providers
@@ -111,7 +112,7 @@ logger = logging.getLogger("hub")
 
 
 class Hub(
-    Showing, Filing, Acts, PersonActs, Exchanging, Flagging, Identifying, Keeping, Linking, Lives, Locating,
+    Showing, Filing, Acts, PersonActs, Copies, Exchanging, Flagging, Identifying, Keeping, Linking, Lives, Locating,
     PayloadKeys, Proxying, Releasing, SendingMethods,
 ):  # fmt: skip
     """An open hub folder. Made by :func:`open`; a context manager; may be used from several threads."""
@@ -167,6 +168,7 @@ class Hub(
             self._office, self._workers, self.catalog_of, self._day, self._gathering,
             lambda: self._published().publish(),
         )  # fmt: skip
+        self._copies = CopyReader(self._office, self._answering, numbers)
         self._delivery: Delivery | None = None
         self._lapsing = threading.Lock()
         """Held while it is found out whether permits lapse today."""

@@ -245,3 +245,21 @@ CATALOG_ERRORS_SHOWN = 10
 HISTORY_STEP_S = 0.02
 """Histories of a hub that has marks leave at multiples of so many seconds after they were asked for: a page of 100
 takes 4 ms, and 2 ms more for each 100 withheld records that it passes over, which nobody may measure."""
+
+OWN_ID_BYTES_MAX = 64
+"""An institution's own id of a person, in UTF-8; those in use have 10 to 15 characters."""
+
+LOAD_CHUNK_BYTES_MAX = 1 << 28
+"""One chunk of a load of a copy register: it is judged as a whole, and held in memory with what is made of it."""
+
+LOAD_ID_CHARS_MAX = 64
+
+REGISTER_COLUMNS_MAX = 64
+REGISTER_ITEMS_MAX = 15
+"""Items of one register: a MessagePack map of up to 15 has a head of one byte."""
+
+REGISTER_CELL_BYTES_MAX = 4_096
+"""One cell of a copy register, in UTF-8."""
+
+REGISTER_ITEM_BYTES_MAX = 16_384
+"""What one row has of one item, encoded: three of them still fit a sealed payload, and its length fits 16 bits."""

@@ -81,6 +81,8 @@ class Reason(IntEnum):
     """Refused by the provider: the data are being corrected."""
     LINKAGE_SUSPENDED = 22
     """Refused by the provider: it has suspended the linkage of this person."""
+    NOT_LOADED = 23
+    """Of NO_RECORD: the provider's data are not loaded yet; without it there is no such person."""
 
 
 REFUSALS = (Reason.IDENTITY_IN_DOUBT, Reason.UNDER_CORRECTION, Reason.LINKAGE_SUSPENDED)
