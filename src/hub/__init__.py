@@ -4,6 +4,7 @@ Open a folder with :func:`open`, then see :class:`Hub`.
 """
 
 from hub import errors
+from hub.attributes import Attributes, compare_attributes, open_attributes
 from hub.blast import BlastRadius, Dealing
 from hub.catalog import Catalog, Decision, Institution, Procedure, Rule
 from hub.corrections import CorrectionNotice
@@ -21,9 +22,13 @@ from hub.messages import (
     Answers,
     Arrivals,
     Arrived,
+    Claims,
+    Differs,
     Flag,
     History,
     Holders,
+    Identified,
+    Identity,
     Inquiry,
     Kind,
     Notice,
@@ -38,11 +43,13 @@ from hub.messages import (
     Sent,
     Status,
     Update,
+    Uses,
     Wanted,
     Withhold,
 )
 from hub.mislink import MislinkReport
 from hub.payloads import new_payload_key, open_payload, seal_payload
+from hub.proxies import Principal, Proxy, ProxyKind, ProxyState
 from hub.retain import PeriodState, Retained
 from hub.tlog.proof import Proof
 from hub.verify import Report
@@ -57,11 +64,14 @@ __all__ = [
     "Answers",
     "Arrivals",
     "Arrived",
+    "Attributes",
     "BlastRadius",
     "Catalog",
+    "Claims",
     "CorrectionNotice",
     "Dealing",
     "Decision",
+    "Differs",
     "Event",
     "EventKind",
     "Flag",
@@ -71,6 +81,8 @@ __all__ = [
     "HoldState",
     "Holders",
     "Hub",
+    "Identified",
+    "Identity",
     "Inquiry",
     "Institution",
     "Kind",
@@ -81,8 +93,12 @@ __all__ = [
     "PeriodState",
     "PermitInquiry",
     "Permits",
+    "Principal",
     "Procedure",
     "Proof",
+    "Proxy",
+    "ProxyKind",
+    "ProxyState",
     "Push",
     "Reason",
     "Receipt",
@@ -95,11 +111,14 @@ __all__ = [
     "Sent",
     "Status",
     "Update",
+    "Uses",
     "Wanted",
     "Withhold",
+    "compare_attributes",
     "errors",
     "new_payload_key",
     "open",
+    "open_attributes",
     "open_payload",
     "seal_payload",
 ]

@@ -17,6 +17,7 @@ from typing import NoReturn
 
 from hub.commands import (
     acquire,
+    agency,
     aliases,
     bench,
     blast,
@@ -28,6 +29,7 @@ from hub.commands import (
     inquire,
     keep,
     keys,
+    links,
     marks,
     mislink,
     release,
@@ -87,8 +89,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"hub {_version()}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
     modules = (
-        keep, catalog, acquire, aliases, holders, inquire, exchange, history, marks, flag, release, retain, tlog, keys,
-        suspend, blast, mislink, bench,
+        keep, catalog, acquire, aliases, links, holders, inquire, exchange, agency, history, marks, flag, release,
+        retain, tlog, keys, suspend, blast, mislink, bench,
     )  # fmt: skip
     for module in modules:
         module.add_commands(commands)

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hub.aliases import find_persons
 from hub.confidential import HUB
 from hub.errors import RequestError
 from hub.events import EventKind, ToldFlag
@@ -18,6 +17,7 @@ from hub.flags import NAME as FLAGGED
 from hub.flags import put_person, read_person
 from hub.messages import Aliases, Flag
 from hub.snapshot import Snapshot
+from hub.successions import find_known_persons
 from hub.withholding import Office
 from hub.workers import Workers
 
@@ -42,12 +42,12 @@ class Actor(NamedTuple):
 
 
 def find_known(snapshot: Snapshot, number: int, rows: Aliases, workers: Workers) -> npt.NDArray[np.uint32]:
-    """uint32[N]: the persons of an institution's own aliases.
+    """uint32[N]: the persons of an institution's own aliases, those of bodies that it succeeded included.
 
     Raises:
         RequestError: an alias is unknown or revoked.
     """
-    persons, _, status = find_persons(snapshot, number, rows, workers)
+    persons, _, status = find_known_persons(snapshot, number, rows, workers)
     if status.any():
         raise RequestError(f"aliases: expected this institution's own, got {np.count_nonzero(status)} others")
     return persons

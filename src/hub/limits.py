@@ -49,8 +49,42 @@ REISSUE_BYTES_MAX = 512 << 20
 """Rewritten blocks of that transaction, which LMDB holds in memory. Each alias may rewrite three blocks of 24 KB, so an
 institution of more than 8 million takes fewer rows a call: of 60 million 7,281."""
 
+DEATHS_PER_CALL_MAX = 65_536
+"""Deaths of one call: sixteen days of a nation's. They are entered some thousands a transaction."""
+
 TICKET_DAYS = 30
 """A ticket (取得番号) that was not used lapses after so many days: the register body delivers within days."""
+
+IDENTIFIER_BYTES_MAX = 64
+"""An identifier from outside: a certificate's serial has 20 bytes at most (RFC 5280), twice that in hex digits."""
+
+IDENTIFIER_CHAIN_MAX = 1_000
+"""Renewals of one identifier, one behind the other: monthly for a life; more are damage."""
+
+PROXIES_PER_PERSON_MAX = 16
+"""Proxies of one person: parents, guardians, a few relatives. A list of them is one page; a grant reads them all."""
+
+PRINCIPALS_PER_AGENT_MAX = 1_000
+"""Persons for whom one may act: a professional guardian has some hundred."""
+
+PROXY_LABEL_CHARS_MAX = 50
+PROXY_VIEW_S = 900
+"""A proxy's views within so many seconds after one that left a record leave no other: a person who reads page by page
+is one view. Fifteen minutes is how long a portal keeps an idle session."""
+
+CLAIM_BYTES_MAX = 1_024
+"""Sealed attributes of one ticket: name, reading and address take 100 to 400 bytes, sealing 100, padding the rest."""
+
+CLAIMS_PER_COMMIT = 16_384
+"""Claims of one transaction, 16 MB at most: more are several."""
+
+CLAIMS_LIMIT_MAX = 1 << 20
+CLAIMS_LIMIT = 65_536
+"""Claims of one call of the register body, at most and by default."""
+
+LINKS_PER_CALL_MAX = 4_096
+"""Links one call confirms or replaces, in one transaction that may rewrite three blocks of 24 KB for each: 300 MB.
+A clerk looked at each of them."""
 
 ITEMS_PER_INQUIRY_MAX = 64
 SECTION_CHARS_MAX = 100
@@ -211,3 +245,21 @@ CATALOG_ERRORS_SHOWN = 10
 HISTORY_STEP_S = 0.02
 """Histories of a hub that has marks leave at multiples of so many seconds after they were asked for: a page of 100
 takes 4 ms, and 2 ms more for each 100 withheld records that it passes over, which nobody may measure."""
+
+OWN_ID_BYTES_MAX = 64
+"""An institution's own id of a person, in UTF-8; those in use have 10 to 15 characters."""
+
+LOAD_CHUNK_BYTES_MAX = 1 << 28
+"""One chunk of a load of a copy register: it is judged as a whole, and held in memory with what is made of it."""
+
+LOAD_ID_CHARS_MAX = 64
+
+REGISTER_COLUMNS_MAX = 64
+REGISTER_ITEMS_MAX = 15
+"""Items of one register: a MessagePack map of up to 15 has a head of one byte."""
+
+REGISTER_CELL_BYTES_MAX = 4_096
+"""One cell of a copy register, in UTF-8."""
+
+REGISTER_ITEM_BYTES_MAX = 16_384
+"""What one row has of one item, encoded: three of them still fit a sealed payload, and its length fits 16 bits."""

@@ -81,6 +81,8 @@ class Reason(IntEnum):
     """Refused by the provider: the data are being corrected."""
     LINKAGE_SUSPENDED = 22
     """Refused by the provider: it has suspended the linkage of this person."""
+    NOT_LOADED = 23
+    """Of NO_RECORD: the provider's data are not loaded yet; without it there is no such person."""
 
 
 REFUSALS = (Reason.IDENTITY_IN_DOUBT, Reason.UNDER_CORRECTION, Reason.LINKAGE_SUSPENDED)
@@ -98,6 +100,19 @@ class Acquisition(IntEnum):
     ALREADY = 2
     WAITING = 3
     HELD = 4
+
+
+class Identity(IntEnum):
+    """What an identifier from outside is to a body that relies on it."""
+
+    VALID = 0
+    UNKNOWN = 1
+    """Nobody registered it in this namespace."""
+    REVOKED = 2
+    REPLACED = 3
+    """It was renewed: another stands in its place."""
+    NO_ALIAS = 4
+    """It is valid, and the body has no alias of its person."""
 
 
 class Flag(IntFlag):
@@ -137,8 +152,37 @@ class Kind(IntEnum):
     """A notice (お知らせ) of an institution to the person's portal."""
     TAKEN = 12
     """What the linked record sent was taken by its receiver (PROVIDED), or not in its time (LAPSED)."""
+    MERGED = 13
+    """The person and another were found to be one human being."""
+    SPLIT = 14
+    """The person and another, who were merged, were found to be two."""
+    DIED = 15
+    """The person's death was told, corrected (then it follows the record before) or taken back (outcome EMPTY)."""
+    PROXY_VIEW = 16
+    """A proxy read this person's history; the remark names the proxy as the person does."""
+    PROXY_GRANTED = 17
+    """The person has a proxy (代理人), or other terms for one."""
+    PROXY_REVOKED = 18
+    LINK_CONFIRMED = 19
+    """A second clerk confirmed that an institution's file is this person's, though attributes differed."""
+    LINK_REPLACED = 20
+    """An institution replaced a wrong link: this person's alias stood on another's file, or theirs had another's."""
     MISLINK = 21
     """An institution's link to this person was wrong; the remark is what the person was told."""
+
+
+class Differs(IntFlag):
+    """Which of the four basic attributes (基本4情報) differ between an institution's file and the register."""
+
+    NONE = 0
+    NAME = 1
+    """氏名: where the kanji differ a reading (カナ) that is the same on both sides makes it one name."""
+    ADDRESS = 2
+    """住所"""
+    SEX = 4
+    """性別"""
+    BIRTH = 8
+    """生年月日"""
 
 
 class Inquiry(msgspec.Struct, frozen=True, kw_only=True):
@@ -293,6 +337,28 @@ class Acquired(_Columns):
     Attributes:
         aliases: uint8[N, 16]; zeros where status is WAITING, NONE or HELD.
         status: uint8[N] of :class:`Acquisition`.
+        differs: uint8[N] of :class:`Differs`, why a row is HELD; 0 of the others.
+    """
+
+    __slots__ = ("aliases", "differs", "status")
+
+    def __init__(
+        self, aliases: Aliases, status: npt.NDArray[np.uint8], differs: npt.NDArray[np.uint8] | None = None
+    ) -> None:
+        self.aliases = aliases
+        self.status = status
+        self.differs = np.zeros(len(status), np.uint8) if differs is None else differs
+
+    def __repr__(self) -> str:
+        return f"Acquired(rows={len(self)}, {count_names(self.status, Acquisition)})"
+
+
+class Identified(_Columns):
+    """Whom identifiers name, in the caller's order.
+
+    Attributes:
+        aliases: uint8[N, 16], the asking body's own; zeros unless status is VALID, or REPLACED and it may follow.
+        status: uint8[N] of :class:`Identity`.
     """
 
     __slots__ = ("aliases", "status")
@@ -302,7 +368,44 @@ class Acquired(_Columns):
         self.status = status
 
     def __repr__(self) -> str:
-        return f"Acquired(rows={len(self)}, {count_names(self.status, Acquisition)})"
+        return f"Identified(rows={len(self)}, {count_names(self.status, Identity)})"
+
+
+class Uses(msgspec.Struct, frozen=True, kw_only=True):
+    """How many identifiers of a namespace a body asked by on a day.
+
+    Attributes:
+        institution: its code. rows: by the name of an :class:`Identity`.
+    """
+
+    institution: str
+    namespace: str
+    rows: dict[str, int]
+
+
+class Claims:
+    """What institutions claimed of the persons whom their tickets are for, sealed to the register body's key.
+
+    Attributes:
+        tickets: uint8[N, 16]. sealed: N times bytes, or None where nothing waits to be compared.
+        cursor: hand it to the next call to go on; None at the end.
+    """
+
+    __slots__ = ("cursor", "sealed", "tickets")
+
+    def __init__(self, tickets: Aliases, sealed: list[bytes | None], cursor: str | None = None) -> None:
+        self.tickets = tickets
+        self.sealed = sealed
+        self.cursor = cursor
+
+    def __len__(self) -> int:
+        return len(self.sealed)
+
+    def __repr__(self) -> str:
+        return f"Claims(rows={len(self)})"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("Claims is not pickled: it holds tickets")
 
 
 class Answer(_Columns):
@@ -550,6 +653,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         index: position in the log, counted from 0; only the portal sees it.
         link: index of the record that this one follows: what it asks to correct, corrects or confirms.
         remark: what a person wrote: why a record is to be corrected, a decision's reasons and how to appeal.
+        requester_name, provider_name: what the two were called when the record was made.
     """
 
     kind: Kind
@@ -568,6 +672,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     index: int
     link: int | None = None
     remark: str | None = None
+    requester_name: str = ""
+    provider_name: str = ""
 
 
 class History:

@@ -42,6 +42,7 @@ from hub.mislinkstate import NAME, NOTIFIED, RECORDED, Reported, parse_state, pu
 from hub.notify import PORTAL, Notifying
 from hub.periods import PeriodKey, period_of
 from hub.permits import PermitNumbers
+from hub.persons import current
 from hub.screen import default_marks, review_day
 from hub.send import HIDDEN_GROUND, Columns, Decisions, Numbers, Sender, Statuses
 from hub.snapshot import Commit, Snapshot
@@ -136,7 +137,7 @@ class ByPerson(Notifying):
 
     def columns(self, snapshot: Snapshot, decisions: Decisions, rows: slice) -> Columns:
         """See :class:`Sending`."""
-        persons, _, _ = find_persons(snapshot, self.number, self.aliases[rows], _ALONE)
+        persons = current(snapshot, find_persons(snapshot, self.number, self.aliases[rows], _ALONE)[0])
         status = _at_portal(snapshot, int(self.receivers[0]), persons)
         status[persons == NOBODY] = Status.UNKNOWN_ALIAS
         places = np.arange(rows.start, rows.stop)
@@ -218,9 +219,8 @@ class Mislinks:
             RequestError: an alias is none of the institution's, or both are of one person.
         """
         with self._office.store.snapshot() as snapshot:
-            people = find_behind(snapshot, case.body.number, case.wrong)[:1]
-            if case.right is not None:
-                people += find_behind(snapshot, case.body.number, case.right)[:1]
+            aliases = [case.wrong] if case.right is None else [case.wrong, case.right]
+            people = [find_behind(snapshot, case.body.number, alias) for alias in aliases]
         if len(set(people)) < len(people):
             raise RequestError("right_alias: expected one of another person than the wrong one, got one of the same")
         return people

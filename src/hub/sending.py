@@ -6,7 +6,6 @@ the rules.
 
 from __future__ import annotations
 
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +15,6 @@ import numpy as np
 from hub.arrivals import Receiver
 from hub.catalog import Catalog
 from hub.exchange import Exchange
-from hub.history import GapError
 from hub.limits import ARRIVED_ROWS, HISTORY_LIMIT
 from hub.messages import Arrivals, History, Kind, Notice, Notices, Push, Receipt, Sent, Update
 from hub.notices import read_texts
@@ -52,12 +50,10 @@ class SendingMethods(ABC):
         """The person of a portal alias."""
 
     @abstractmethod
-    def _disclose(self, portal_alias: Any, options: dict[str, Any]) -> History:
+    def _read_history(
+        self, find: Callable[[Snapshot], int], options: dict[str, Any], *, leave_out: frozenset[int] = frozenset()
+    ) -> History:
         """A page of a history."""
-
-    @abstractmethod
-    def _even_out(self, begun: float) -> None:
-        """Let a history leave at a fixed moment."""
 
     @abstractmethod
     def _catch_up(self) -> None:
@@ -196,14 +192,8 @@ class SendingMethods(ABC):
             "since": None, "until": None, "institution": None, "procedure": None, "limit": limit, "cursor": cursor,
             "kind": Kind.NOTICE,
         }  # fmt: skip
-        begun = time.monotonic()
-        try:
-            found = self._disclose(portal_alias, options)
-        except GapError:
-            found = self._disclose(portal_alias, options)
-        texts = self._texts(portal_alias, found)
-        self._even_out(begun)
-        return Notices.of(found, texts)
+        found = self._read_history(lambda snapshot: self._find_citizen(snapshot, portal_alias), options)
+        return Notices.of(found, self._texts(portal_alias, found))
 
     def _texts(self, portal_alias: Any, found: History) -> list[str | None]:
         with self._store.snapshot() as snapshot:

@@ -39,7 +39,7 @@ Rows = npt.NDArray[np.void]
 _LEAVING = frozenset(map(int, (Kind.INQUIRY, Kind.RELEASE, Kind.PUSH, Kind.UPDATE)))
 _ENDING = frozenset(map(int, (Kind.PROVISION, Kind.LAPSE, Kind.TAKEN)))
 _ARRIVING = frozenset(map(int, (Kind.PUSH, Kind.UPDATE, Kind.TAKEN)))
-_REFUSED = int(Status.REFUSED)
+_WITH_REASON = frozenset(map(int, (Status.REFUSED, Status.NO_RECORD)))
 _KINDS = np.arange(256)
 # Of each kind: 0 nothing, 1 of the inbox of permits, 2 of that of arrivals.
 LEAVING = (np.isin(_KINDS, sorted(_LEAVING)) * (1 + np.isin(_KINDS, sorted(_ARRIVING)))).astype(np.uint8)
@@ -234,7 +234,7 @@ class Tail:
                 left = self._left.get(provider) or self._left.setdefault(provider, _Left())
                 left.small[index] = person, part_of(fields, decision)
         elif kind in _ENDING:
-            reason = decode_shared(fields.shared[decision]).reason if outcome == _REFUSED else 0
+            reason = decode_shared(fields.shared[decision]).reason if outcome in _WITH_REASON else 0
             ended = self._ended.get(provider) or self._ended.setdefault(provider, _Ended())
             # Out of numpy's 16 bits first: shifted within them it would be another record's.
             low, middle, high = map(int, link)

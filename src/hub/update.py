@@ -30,7 +30,8 @@ from hub.decode import decode_aliases
 from hub.errors import RequestError, RowsError
 from hub.exchange import Exchange
 from hub.flags import Flagged
-from hub.history import find_records, person_keys
+from hub.handles import stood
+from hub.history import Found, find_all_records
 from hub.inbox import ended_by, status_of
 from hub.limits import (
     PAYLOAD_BYTES_MAX,
@@ -41,6 +42,7 @@ from hub.limits import (
 )
 from hub.messages import OWN_DATA, Kind, Permits, Status, Update
 from hub.permits import PermitNumbers
+from hub.persons import lives_of
 from hub.push import Carrying, check_items, check_sent
 from hub.send import Columns, Decisions, Entry, Numbers, Screened, Statuses
 from hub.snapshot import Snapshot
@@ -183,11 +185,13 @@ class Updating(Carrying):
         self, snapshot: Snapshot, catalog: Catalog, at: int, person: int, items: frozenset[str]
     ) -> list[Received]:
         """What each receiver got last about a person, for each procedure, items, role and reference date."""
-        bodies, keys = self._office.bodies(snapshot), person_keys(self._office.periods, person)
+        bodies, sources = self._office.bodies(snapshot), lives_of(snapshot).sources(person)
         newest: dict[tuple[Any, ...], Received] = {}
         lapsed: set[int] = set()
-        for batch in find_records(snapshot, bodies, keys, person, _ALL, batch=_AT_A_TIME):
+        for batch in find_all_records(snapshot, bodies, self._office.periods, sources, _ALL, batch=_AT_A_TIME):
             for one in batch:
+                if not self._is_of(snapshot, person, one):
+                    continue
                 kind, outcome = int(one.row["kind"]), int(one.row["outcome"])
                 if kind == Kind.TAKEN and outcome == Status.LAPSED:
                     lapsed.add(link_of(one.row) or 0)
@@ -202,6 +206,13 @@ class Updating(Carrying):
                     # It did not know the person when it was sent the later one.
                     newest[name] = got
         return list(newest.values())
+
+    def _is_of(self, snapshot: Snapshot, person: int, one: Found) -> bool:
+        """Whether a record is about this person, who may have been one with another meanwhile (``persons.py``)."""
+        record = stood(one.located, one.row)
+        if record.link is not None:
+            record = msgspec.structs.replace(record, index=record.link)
+        return self._office.owner(snapshot, record) == person
 
     def _got(self, catalog: Catalog, at: int, person: int, located: Located, row: np.void) -> Received | None:
         """What a record says that somebody got of this institution, or None."""
