@@ -81,7 +81,10 @@ def check(databases: dict[str, Values]) -> None:
     assert [hashlib.sha256(one).hexdigest() for one in lines] == TOLD["history_digests"]
     sides = (None, "requester", "provider")
     events = [
-        [*one[:9], sides[one[9]], one[10] or None, one[11], *([one[13].hex(), one[14]] if one[12:] else [None, None])]
+        [
+            *one[:9], sides[one[9]], one[10] or None, one[11],
+            *([one[13].hex() or None, one[14]] if one[12:] else [None, None]),
+        ]
         for one in reader.events
     ]
     assert events == TOLD["events"]

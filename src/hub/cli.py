@@ -20,6 +20,7 @@ from hub.commands import (
     agency,
     aliases,
     bench,
+    blast,
     catalog,
     exchange,
     flag,
@@ -30,8 +31,10 @@ from hub.commands import (
     keys,
     links,
     marks,
+    mislink,
     release,
     retain,
+    suspend,
     tlog,
 )
 from hub.errors import HubError, StorageError, TamperError
@@ -87,7 +90,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
     modules = (
         keep, catalog, acquire, aliases, links, holders, inquire, exchange, agency, history, marks, flag, release,
-        retain, tlog, keys, bench,
+        suspend, blast, mislink, retain, tlog, keys, bench,
     )  # fmt: skip
     for module in modules:
         module.add_commands(commands)

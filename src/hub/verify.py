@@ -36,6 +36,7 @@ from hub.linkcheck import check_tickets
 from hub.log import Log, StoredTree
 from hub.markcheck import check_links, check_marks
 from hub.messages import Kind
+from hub.mislinkcheck import check_mislinks
 from hub.noticecheck import check_notices
 from hub.periods import PeriodKeys, period_name
 from hub.proxycheck import check_proxies
@@ -144,6 +145,7 @@ class Verifier:
         self._try(self._check_marks)
         self._try(self._check_flags)
         self._try(self._check_identifiers)
+        self._try(self._check_mislinks)
         self._try(lambda: check_inboxes(self._store, self._periods))
         self._try(lambda: check_payload_values(self._store, self._periods))
         self._try(lambda: check_notices(self._store, self._periods))
@@ -163,7 +165,7 @@ class Verifier:
             "meta", "changes", "pending", "catalogs", "nodes", "checkpoints", "marks", "corrections", "events",
             "erasures", "holds", "held", "flagged", "payloadkeys", "holders", "wanted", "tickets", "claims", "linked",
             "inbox", "inboxes", "permits", "outcomes", "manual", "payloads", "released",
-            "renewals", "identified", "proxies", "persons", "deaths", "successions", "notices",
+            "renewals", "identified", "proxies", "persons", "deaths", "successions", "notices", "mislinks",
         ]  # fmt: skip
         days = (self._store.request_database(day, create=False) for day in sorted(self._store.request_days()))
         names += [name for name in days if name is not None]
@@ -387,6 +389,10 @@ class Verifier:
         with self._store.snapshot() as snapshot:
             check_marks(snapshot, self._office)
             check_releases(self._office, snapshot)
+
+    def _check_mislinks(self) -> None:
+        with self._store.snapshot() as snapshot:
+            check_mislinks(snapshot, self._office)
 
     def _check_flags(self) -> None:
         with self._store.snapshot() as snapshot:
