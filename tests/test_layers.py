@@ -39,7 +39,7 @@ LAYERS = [
     {"withholding"},
     {"corrections", "releases", "liferecords"},
     {"merging", "dying", "succeeding"},
-    {"markcheck", "flagcheck", "inboxcheck"},
+    {"markcheck", "flagcheck", "inboxcheck", "lifecheck"},
     {"verify", "retain"},
     STAGES | {"locate"},
     {"gather", "acts", "filing", "keeping", "showing", "flagging", "lives", "locating", "payloadkeys", "releasing"},

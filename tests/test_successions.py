@@ -15,7 +15,7 @@ from hub.events import EventKind
 from hub.messages import Acquisition, Kind, Status
 from hub.successions import Successions
 from inquiries import tax_inquiry
-from parties import NOON, DAY_S, Parties
+from parties import DAY_S, NOON, Parties
 
 DAY = dt.date(2026, 11, 25)
 TWO = {"clerk": "佐藤", "second_clerk": "鈴木", "reason": "合併"}

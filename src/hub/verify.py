@@ -2,7 +2,7 @@
 
 Order: the environment's pages (``_walk.pyx``: page numbers, kinds, bounds, keys' order, free list against reachable
 pages), sealed values and their sums, alias blocks and theirs; then from the bodies every entry, leaf, node, the root,
-the head and whatever else was signed and kept; then the index against the bodies, marks, corrections and flags
+the head and whatever else was signed and kept; then the index against the bodies, marks, corrections, flags and lives
 against their events and records, and the inboxes against the records that they follow from (``inboxcheck.py``).
 """
 
@@ -30,6 +30,7 @@ from hub.flagcheck import check_flags
 from hub.held import check_held
 from hub.holds import HoldKeys
 from hub.inboxcheck import check_inboxes, check_payload_values
+from hub.lifecheck import check_lives
 from hub.log import Log, StoredTree
 from hub.markcheck import check_links, check_marks
 from hub.messages import Kind
@@ -139,6 +140,7 @@ class Verifier:
         self._try(self._check_run_blocks)
         self._try(self._check_marks)
         self._try(self._check_flags)
+        self._try(self._check_lives)
         self._try(lambda: check_inboxes(self._store, self._periods))
         self._try(lambda: check_payload_values(self._store, self._periods))
         self._try(self._check_erasures)
@@ -384,6 +386,10 @@ class Verifier:
         with self._store.snapshot() as snapshot:
             check_marks(snapshot, self._office)
             check_releases(self._office, snapshot)
+
+    def _check_lives(self) -> None:
+        with self._store.snapshot() as snapshot:
+            check_lives(snapshot, self._office)
 
     def _check_flags(self) -> None:
         with self._store.snapshot() as snapshot:
