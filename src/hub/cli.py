@@ -90,7 +90,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
     modules = (
         keep, catalog, acquire, aliases, links, holders, inquire, exchange, agency, history, marks, flag, release,
-        retain, tlog, keys, suspend, blast, mislink, bench,
+        suspend, blast, mislink, retain, tlog, keys, bench,
     )  # fmt: skip
     for module in modules:
         module.add_commands(commands)

@@ -1,4 +1,4 @@
-"""What was done with marks, flags, links, identifiers and the like, in order, for auditors; no history ever reads it.
+"""What was done with marks, flags, identifiers and the like, in order, for auditors; no history ever reads it.
 
 Database ``events``, key u64 number from 1 (big endian), value sealed, little endian:
 

@@ -116,7 +116,7 @@ logger = logging.getLogger("hub")
 
 class Hub(
     Showing, Filing, Acts, PersonActs, Copies, Exchanging, Flagging, Identifying, Keeping, Linking, Lives, Locating,
-    PayloadKeys, Proxying, Releasing, SendingMethods, Suspending, Mislinking,
+    Mislinking, PayloadKeys, Proxying, Releasing, SendingMethods, Suspending,
 ):  # fmt: skip
     """An open hub folder. Made by :func:`open`; a context manager; may be used from several threads."""
 
