@@ -15,6 +15,7 @@ from hub.errors import RequestError
 from hub.messages import Reason, Status
 from inquiries import tax_inquiry
 from parties import DAY_S, NOON, Parties
+from test_merging import A, B, World
 from test_push import Pushers
 
 PENDING, PROVIDED, NO_RECORD, REFUSED, LAPSED = (
@@ -235,6 +236,32 @@ def test_who_has_got_a_correction_needs_none_any_more(tmp_path: Path) -> None:
         assert sorted(one.kind for one in received.dealings) == [
             hub.Kind.INQUIRY, hub.Kind.PUSH, hub.Kind.UPDATE, hub.Kind.UPDATE,
         ]  # fmt: skip
+
+
+def test_persons_who_are_merged_are_one_and_apart_again_when_they_are_split(tmp_path: Path) -> None:
+    world = World(tmp_path / "hub")
+    with world.h as h:
+        world.acquire("nenkin", [A, B])
+        assert world.ask("a", "nenkin", A, world.town) == Status.OK
+        assert world.ask("b", "nenkin", B, world.other) == Status.OK
+
+        def asked(code: str) -> list[str]:
+            found = h.blast_radius("nenkin", world.known["nenkin", code])
+            return sorted(one.source for one in found.dealings)
+
+        assert (asked(A), asked(B)) == ([world.town], [world.other])
+        world.merge()
+        both = sorted([world.town, world.other])
+        # The alias of the one who is gone is revoked now, and leads to the one who stays.
+        assert (asked(A), asked(B)) == (both, both)
+        found = h.report_mislink(
+            "nenkin", world.known["nenkin", B], clerk="佐藤", second_clerk="鈴木", reason="the same name"
+        )
+        assert found.notified == 1
+        assert h.verify().problems == ()
+        world.split()
+        assert (asked(A), asked(B)) == ([world.town], [world.other])
+        assert h.verify().problems == ()
 
 
 def test_wrong_arguments_are_refused(parties: Parties) -> None:

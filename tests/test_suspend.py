@@ -18,6 +18,7 @@ from hub.messages import Reason, Status
 from inquiries import tax_inquiry
 from parties import Parties
 from test_marks import change
+from test_merging import A, B, C, World
 from test_push import Pushers
 
 OK, SUSPENDED, PENDING, MANUAL = Status.OK, Status.SUSPENDED, Status.PENDING, Status.MANUAL
@@ -212,6 +213,27 @@ def test_nothing_is_sent_unasked_about_whom_its_sender_has_suspended(tmp_path: P
         assert len(pushers.arrived()) == 2
         h.resume(town, pushers.known[:1], **WHY)
         assert pushers.push([0], "p3").status.tolist() == [OK]
+        assert h.verify().problems == ()
+
+
+def test_of_two_who_are_merged_both_are_suspended_where_one_was(tmp_path: Path) -> None:
+    world = World(tmp_path / "hub")
+    with world.h as h:
+        world.acquire("nenkin", [A, B])
+        assert world.ask("before", "nenkin", B, world.other) == OK
+        h.suspend(world.other, world.row(world.other, B), **WHY)
+        world.merge()
+        assert world.ask("r1", "nenkin", A, world.other) == SUSPENDED
+        assert world.ask("r2", "nenkin", A, world.town) == OK
+        (permits,) = h.collect(world.other)
+        assert permits.manual.tolist() == [True]
+        h.provide(world.other, permits, Status.PROVIDED, [b"by a machine"])
+        assert h.answers("nenkin", "before").status.tolist() == [PENDING]
+        world.split()
+        assert world.ask("r3", "nenkin", B, world.other) == SUSPENDED
+        assert h.resume(world.other, world.row(world.other, B), **WHY) == 1
+        assert world.ask("r4", "nenkin", B, world.other) == OK
+        assert world.ask("r5", "nenkin", C, world.other) == OK
         assert h.verify().problems == ()
 
 
