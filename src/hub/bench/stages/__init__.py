@@ -9,6 +9,7 @@ from hub.bench.stages import (
     acquire,
     agency,
     authorise,
+    blast,
     exchange,
     history,
     inquiry,
@@ -27,6 +28,7 @@ STAGES: dict[str, Callable[[Run], None]] = {
     "record": record.run,
     "prove": prove.run,
     "history": history.run,
+    "blast": blast.run,
     "verify": verify.run,
     "exchange": exchange.run,
     "agency": agency.run,
@@ -36,5 +38,7 @@ STAGES: dict[str, Callable[[Run], None]] = {
 
 ABOUT = {
     module.__name__.rpartition(".")[2]: (module.__doc__ or "").splitlines()[0]
-    for module in (acquire, resolve, authorise, inquiry, record, prove, history, verify, exchange, agency, retention)
+    for module in (
+        acquire, resolve, authorise, inquiry, record, prove, history, blast, verify, exchange, agency, retention,
+    )  # fmt: skip
 }
