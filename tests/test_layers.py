@@ -46,7 +46,7 @@ LAYERS = [
     {"arrivals", "update"},
     {"exchanging", "sending"},
     {"hub"},
-    {"files", "tables", "columns", "holderfile"},
+    {"files", "tables", "columns", "holderfile", "sentfile"},
     {"commands", "cli", "demo", "bench", "__main__"},
 ]
 

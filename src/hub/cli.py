@@ -18,6 +18,7 @@ from typing import NoReturn
 from hub.commands import (
     acquire,
     aliases,
+    arrivals,
     bench,
     catalog,
     exchange,
@@ -30,6 +31,7 @@ from hub.commands import (
     marks,
     release,
     retain,
+    send,
     tlog,
 )
 from hub.errors import HubError, StorageError, TamperError
@@ -84,8 +86,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"hub {_version()}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
     modules = (
-        keep, catalog, acquire, aliases, holders, inquire, exchange, history, marks, flag, release, retain, tlog, keys,
-        bench,
+        keep, catalog, acquire, aliases, holders, inquire, exchange, send, arrivals, history, marks, flag, release,
+        retain, tlog, keys, bench,
     )  # fmt: skip
     for module in modules:
         module.add_commands(commands)

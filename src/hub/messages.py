@@ -137,6 +137,14 @@ class Kind(IntEnum):
     """What the linked record sent was taken by its receiver (PROVIDED), or not in its time (LAPSED)."""
 
 
+_GIVEN = frozenset(map(int, (Kind.PUSH, Kind.UPDATE, Kind.NOTICE, Kind.TAKEN)))
+
+
+def parties_of(kind: int, provider: str, requester: str) -> tuple[str, str]:
+    """(who gives, who receives) of a record, of what is stored as its provider and its requester."""
+    return (requester, provider) if kind in _GIVEN else (provider, requester)
+
+
 class Inquiry(msgspec.Struct, frozen=True, kw_only=True):
     """One question about many persons: the fields that all its rows share.
 

@@ -126,6 +126,11 @@ def decode_texts(texts: Any, rows: int) -> tuple[bytes, list[bytes] | None]:
     return b"", _encode(texts)
 
 
+def is_text(text: str) -> bool:
+    """Whether a notice may have this text."""
+    return 0 < len(text.encode("utf-8", "replace")) <= NOTICE_BYTES_MAX and not _CONTROL.search(text)
+
+
 def _encode(texts: Any) -> list[bytes]:
     kinds = set(map(type, texts))
     if not kinds <= {str, bytes}:
