@@ -30,9 +30,10 @@ KEY_NAMES = ("identifiers", "disclosure", "cursors", "log")
 DERIVED = {"records", "entries", "nodes", "runs"}
 RESIDENT_CODES = 1 << 23
 CORRECTION_ASKED, CORRECTION, CONFIRMATION, ERASURE, PROVISION, LAPSE, RELEASE = 2, 3, 4, 5, 6, 7, 8
+PUSH, UPDATE, NOTICE, TAKEN = 9, 10, 11, 12
 HELD = 16
 CORRECTING = (CORRECTION_ASKED, CORRECTION, CONFIRMATION)
-FOLLOWING = (*CORRECTING, PROVISION, LAPSE)
+FOLLOWING = (*CORRECTING, PROVISION, LAPSE, UPDATE, TAKEN)
 
 
 def unpack(text: str) -> bytes:
@@ -808,14 +809,18 @@ class Reader:
         one = self.records[index]
         shared = one["shared"]
         asked, provided = one["times"]
-        return [index, one["kind"], asked, provided or None, shared[2], shared[3], self.code_of(one["provider"]),
+        parties = [shared[2], self.code_of(one["provider"])]
+        if one["kind"] in (PUSH, UPDATE, NOTICE, TAKEN):
+            parties.reverse()
+        return [index, one["kind"], asked, provided or None, parties[0], shared[3], parties[1],
                 shared[4], shared[5], shared[6], shared[7], shared[12], one["outcome"], shared[1].hex(), one["link"],
                 shared[14]]  # fmt: skip
 
 
 def provider_is_party(record: dict[str, Any]) -> bool:
-    """Statuses 1 to 7 and HELD, and provider 0: the question reached nobody."""
-    return record["provider"] != 0 and not 1 <= record["outcome"] <= 7 and record["outcome"] != HELD
+    """Statuses 1 to 7 and HELD, and provider 0: the question reached nobody. A notice is the person's."""
+    reached = not 1 <= record["outcome"] <= 7 and record["outcome"] != HELD
+    return record["provider"] != 0 and record["kind"] != NOTICE and reached
 
 
 def value_sum(key: bytes, value: bytes) -> int:
