@@ -10,7 +10,7 @@ over the socket, with the job's own pipe passed along, so that a kill costs mill
 * ``faulty``: one operation of a plan with a fault in force (under the recorder), again when that is said to be safe;
 * ``lives``: a life of aliases from where its journal is, to ``stop`` or until killed, perhaps with a fault in force;
 * ``steps``: open, operations of a plan with exports and merges between, with a fault in force all the while;
-* ``life``: open, the steps of an exchange (``exchange_life.py``), with a fault in force or until killed.
+* ``life``: open, the steps of ``exchange_life.py`` or ``sent_life.py``, with a fault in force or until killed.
 
 Started as ``python child.py - JOB FD``: one job in this process, frames go to the descriptor.
 """
@@ -35,6 +35,7 @@ if __name__ == "__main__":
 import exchange_life
 import lives
 import proof
+import sent_life
 
 import hub
 import hub.additions
@@ -218,20 +219,21 @@ class Steps:
 
 
 def run_life(job: dict[str, Any], send: Callable[[bytes], Any]) -> None:
-    """The steps of an exchange from ``first`` on; after a failure the same again, reopened where that is needed."""
-    exchange_life.make_small()
+    """The steps of a life from ``first`` on; after a failure the same again, reopened where that is needed."""
+    life = {"exchange_life": exchange_life, "sent_life": sent_life}[job["life"]]
+    life.make_small()
     shim = ctypes.CDLL(None) if job["fail"] else None
-    clock, desk = exchange_life.LifeClock(), exchange_life.Desk(Path(job["desk"]))
+    clock, desk = life.LifeClock(), life.Desk(Path(job["desk"]))
     clock.step = job["first"]
     assert shim is None or shim.iolog_fail(job["fail"].encode()) == 0
     h: hub.Hub | None = None
-    for step in range(job["first"], exchange_life.STEPS):
+    for step in range(job["first"], life.STEPS):
         send(proof.frame(proof.STARTED, step))
         clock.step = step
         for tries in range(3):
             try:
                 h = h or hub.open(job["folder"], clock=clock)
-                exchange_life.perform(h, desk, step)
+                life.perform(h, desk, step)
                 break
             except hub.errors.StorageError as error:
                 assert tries < 2, "expected one fault to fail a step no more than twice"
