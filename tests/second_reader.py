@@ -31,10 +31,11 @@ KEY_NAMES = ("identifiers", "disclosure", "cursors", "log")
 DERIVED = {"records", "entries", "nodes", "runs"}
 RESIDENT_CODES = 1 << 23
 CORRECTION_ASKED, CORRECTION, CONFIRMATION, ERASURE, PROVISION, LAPSE, RELEASE = 2, 3, 4, 5, 6, 7, 8
+PUSH, UPDATE, NOTICE, TAKEN = 9, 10, 11, 12
 HELD = 16
 NOBODY = 0xFFFFFFFF
 CORRECTING = (CORRECTION_ASKED, CORRECTION, CONFIRMATION)
-FOLLOWING = (*CORRECTING, PROVISION, LAPSE)
+FOLLOWING = (*CORRECTING, PROVISION, LAPSE, UPDATE, TAKEN)
 
 
 def unpack(text: str) -> bytes:
@@ -825,9 +826,9 @@ class Reader:
 
 
 def provider_is_party(record: dict[str, Any]) -> bool:
-    """Statuses 1 to 7 and HELD, and provider 0: the question reached nobody."""
+    """Statuses 1 to 7 and HELD, and provider 0: the question reached nobody. A notice is the person's."""
     reached = not 1 <= record["outcome"] <= 7 and record["outcome"] != HELD
-    return record["provider"] != 0 and reached and record["kind"] != sent.NOTICE
+    return record["provider"] != 0 and record["kind"] != NOTICE and reached
 
 
 def value_sum(key: bytes, value: bytes) -> int:

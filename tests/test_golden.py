@@ -18,6 +18,7 @@ from nacl.public import PrivateKey, SealedBox
 from second_basics import Damaged, Values
 from second_exchange import answers, collected, cursor_of
 from second_reader import DERIVED, M64, Reader, load, value_sum
+from second_sent import arrived, notices, sending
 
 REPOSITORY = Path(__file__).parents[1]
 GOLDEN = REPOSITORY / "tests" / "data" / "store"
@@ -123,6 +124,15 @@ def check(databases: dict[str, Values]) -> None:
         # Kept for thirty days only.
         assert reader.answer("nenkin", request_id) is None
     check_exchange(reader)
+    check_sent(reader)
+
+
+def check_sent(reader: Reader) -> None:
+    """Compare what was sent unasked with what its sender, its receiver and the citizens were told."""
+    assert {name: sending(reader, TOWN, name) for name in TOLD["sent"]} == TOLD["sent"]
+    for person, told in TOLD["notices"].items():
+        assert notices(reader, int(person)) == told
+    assert arrived(reader, "nenkin", TOLD["now"]) == sorted(TOLD["arrived"])
 
 
 def check_exchange(reader: Reader) -> None:
@@ -219,7 +229,7 @@ def test_a_value_with_a_right_checksum_that_no_commit_wrote_is_noticed_by_the_su
 
 
 # When a clerk was asked is in ``manual`` alone, and some of its permits are a clerk's because of a flag too.
-@pytest.mark.parametrize("name", ["inbox", "inboxes", "permits", "outcomes", "payloads", "released"])
+@pytest.mark.parametrize("name", ["inbox", "inboxes", "permits", "outcomes", "payloads", "released", "notices"])
 def test_a_value_of_the_exchange_with_right_sums_that_does_not_follow_from_the_log_is_noticed(name: str) -> None:
     databases = load(GOLDEN)
     for key, value in databases[name].items():

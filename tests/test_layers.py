@@ -59,7 +59,8 @@ LAYERS = [
     {"mislink"},
     {"mislinking"},
     {"hub"},
-    {"files", "tables", "columns", "holderfile", "peoplefile", "register"},
+    {"files", "tables", "columns", "holderfile", "peoplefile", "register",
+     "sentfile"},
     {"agency"},
     {"commands", "cli", "demo", "bench", "__main__"},
 ]

@@ -11,8 +11,8 @@ over the socket, with the job's own pipe passed along, so that a kill costs mill
 * ``lives``: a life of aliases from where its journal is, to ``stop`` or until killed, perhaps with a fault in force;
 * ``steps``: open, operations of a plan with exports and merges between, with a fault in force all the while;
 * ``agency``: the steps of two institutions' folders (``agency_life.py``), with a fault in force or until killed;
-* ``life``: open, the steps of an exchange (``exchange_life.py``), with a fault in force or until killed;
-* ``link``: the same of a wrong link that is suspended and reported (``link_life.py``).
+* ``life``: open, the steps of ``exchange_life.py``, ``sent_life.py`` or ``link_life.py``, with a fault in force or
+  until killed.
 
 Started as ``python child.py - JOB FD``: one job in this process, frames go to the descriptor.
 """
@@ -39,6 +39,7 @@ import exchange_life
 import link_life
 import lives
 import proof
+import sent_life
 
 import hub
 import hub.additions
@@ -69,9 +70,7 @@ def run_job(job: dict[str, Any], fd: int, catalog: hub.Catalog) -> None:
         case "lives":
             run_lives(job, lambda frame: os.write(fd, frame))
         case "life":
-            run_life(exchange_life, job, lambda frame: os.write(fd, frame))
-        case "link":
-            run_life(link_life, job, lambda frame: os.write(fd, frame))
+            run_life(job, lambda frame: os.write(fd, frame))
         case "agency":
             run_agency(job, lambda frame: os.write(fd, frame))
         case "create":
@@ -225,8 +224,9 @@ class Steps:
         self._send(proof.frame(proof.REFUSED))
 
 
-def run_life(life: Any, job: dict[str, Any], send: Callable[[bytes], Any]) -> None:
+def run_life(job: dict[str, Any], send: Callable[[bytes], Any]) -> None:
     """The steps of a life from ``first`` on; after a failure the same again, reopened where that is needed."""
+    life: Any = {one.__name__: one for one in (exchange_life, sent_life, link_life)}[job["life"]]
     life.make_small()
     shim = ctypes.CDLL(None) if job["fail"] else None
     clock, desk = life.LifeClock(), life.Desk(Path(job["desk"]))

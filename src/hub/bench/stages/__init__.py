@@ -13,6 +13,7 @@ from hub.bench.stages import (
     history,
     inquiry,
     prove,
+    push,
     record,
     resolve,
     retention,
@@ -30,11 +31,14 @@ STAGES: dict[str, Callable[[Run], None]] = {
     "verify": verify.run,
     "exchange": exchange.run,
     "agency": agency.run,
+    "push": push.run,
     "retention": retention.run,
 }
 """In the order in which they run."""
 
 ABOUT = {
     module.__name__.rpartition(".")[2]: (module.__doc__ or "").splitlines()[0]
-    for module in (acquire, resolve, authorise, inquiry, record, prove, history, verify, exchange, agency, retention)
+    for module in (
+        acquire, resolve, authorise, inquiry, record, prove, history, verify, exchange, agency, push, retention
+    )
 }
