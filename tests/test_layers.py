@@ -46,7 +46,7 @@ LAYERS = [
     {"collect", "provide", "lapse", "answers", "delivery"},
     {"exchanging"},
     {"hub"},
-    {"files", "tables", "columns", "holderfile"},
+    {"files", "tables", "columns", "holderfile", "identifierfile"},
     {"commands", "cli", "demo", "bench", "__main__"},
 ]
 

@@ -24,10 +24,12 @@ from hub.commands import (
     flag,
     history,
     holders,
+    identifiers,
     inquire,
     keep,
     keys,
     marks,
+    proxies,
     release,
     retain,
     tlog,
@@ -84,8 +86,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"hub {_version()}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
     modules = (
-        keep, catalog, acquire, aliases, holders, inquire, exchange, history, marks, flag, release, retain, tlog, keys,
-        bench,
+        keep, catalog, acquire, aliases, holders, identifiers, inquire, exchange, history, proxies, marks, flag,
+        release, retain, tlog, keys, bench,
     )  # fmt: skip
     for module in modules:
         module.add_commands(commands)

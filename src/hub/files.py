@@ -34,7 +34,13 @@ from hub.columns import (
     decode_texts,
 )
 from hub.errors import RequestError
-from hub.limits import CASE_CHARS_MAX, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_PER_COMMIT_MAX, ROWS_PER_CHUNK
+from hub.limits import (
+    CASE_CHARS_MAX,
+    IDENTIFIER_BYTES_MAX,
+    PAYLOAD_BYTES_MAX,
+    PAYLOAD_BYTES_PER_COMMIT_MAX,
+    ROWS_PER_CHUNK,
+)
 from hub.messages import REFUSALS, Aliases, Reason, Status
 from hub.payloads import DATA_BYTES_MAX
 from hub.tables import Block, Table, TableWriter, open_table
@@ -74,13 +80,14 @@ CAUSES = (
     "payload: expected one sealed to the requester's key, got another",
     "payload: expected one sealed to this key, got another",
     f"payload: expected base64 of at most {DATA_BYTES_MAX} bytes",
+    f"identifier: expected text of 1 to {IDENTIFIER_BYTES_MAX} bytes",
 )
 """Why a line was rejected, numbered from 0."""
 COLUMNS, CODE, ALIAS, PROVIDER, CASE, CONSENT, CLASS, MEMBER, FROM, TO, TICKET = range(11)
 PERMIT, OUTCOME, REASON, PAYLOAD = range(11, 15)
 UNFIT = {"unknown": 15, "lapsed": 16, "answered": 17, "payload": 18}
 """The same of lines of the right shape that the hub does not take, by the cause of a ``RowsError``."""
-SEALED, DATA = 19, 20
+SEALED, DATA, IDENTIFIER = 19, 20, 21
 
 
 class Rejected(NamedTuple):
