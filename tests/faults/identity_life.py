@@ -184,10 +184,11 @@ def expect(model: Model, names: list[str]) -> Model:
             ids[name] = [int(Identity.UNKNOWN), None]
             continue
         person, ended, new = model["ids"][name]
-        end = name
-        while end in model["ids"] and model["ids"][end][2] is not None:
-            end = model["ids"][end][2]
-        leads = end in model["ids"] and not model["ids"][end][1] and model["ids"][end][0] == person
+        # A chain leads as far as it is one person's: what was registered again meanwhile may be another's.
+        end = model["ids"][name]
+        while end is not None and end[0] == person and end[2] is not None:
+            end = model["ids"].get(end[2])
+        leads = end is not None and end[0] == person and not end[1]
         if not ended:
             ids[name] = [int(Identity.VALID), person]
         else:
