@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 import second_exchange as exchange
 import second_identity as identity
+import second_sent as sent
 from second_basics import Damaged, Values, aes, ctr, expect, sha256
 
 M64 = (1 << 64) - 1
@@ -857,6 +858,6 @@ READERS: dict[str, Callable[[Reader, str], None]] = {
     "released": Reader.read_released, "inbox": exchange.read_inbox, "inboxes": exchange.read_inboxes,
     "permits": exchange.read_permits, "outcomes": exchange.read_outcomes, "manual": exchange.read_manual,
     "payloads": exchange.read_payloads, "renewals": identity.read_renewals, "identified": identity.read_identified,
-    "proxies": identity.read_proxies,
+    "proxies": identity.read_proxies, "notices": sent.read_notices,
 }  # fmt: skip
 """In the order in which they are read."""

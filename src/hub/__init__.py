@@ -4,8 +4,9 @@ Open a folder with :func:`open`, then see :class:`Hub`.
 """
 
 from hub import errors
+from hub.attributes import Attributes, compare_attributes, open_attributes
 from hub.catalog import Catalog, Decision, Institution, Procedure, Rule
-from hub.corrections import Notice
+from hub.corrections import CorrectionNotice
 from hub.events import Event, EventKind
 from hub.filing import RequestStatus
 from hub.handles import PartyRecord
@@ -18,6 +19,10 @@ from hub.messages import (
     Acquisition,
     Answer,
     Answers,
+    Arrivals,
+    Arrived,
+    Claims,
+    Differs,
     Flag,
     History,
     Holders,
@@ -25,13 +30,18 @@ from hub.messages import (
     Identity,
     Inquiry,
     Kind,
+    Notice,
+    Notices,
     PermitInquiry,
     Permits,
+    Push,
     Reason,
     Receipt,
     Record,
     Resolved,
+    Sent,
     Status,
+    Update,
     Uses,
     Wanted,
     Withhold,
@@ -50,8 +60,14 @@ __all__ = [
     "Acquisition",
     "Answer",
     "Answers",
+    "Arrivals",
+    "Arrived",
+    "Attributes",
     "Catalog",
+    "Claims",
+    "CorrectionNotice",
     "Decision",
+    "Differs",
     "Event",
     "EventKind",
     "Flag",
@@ -67,6 +83,7 @@ __all__ = [
     "Institution",
     "Kind",
     "Notice",
+    "Notices",
     "PartyRecord",
     "PeriodState",
     "PermitInquiry",
@@ -77,6 +94,7 @@ __all__ = [
     "Proxy",
     "ProxyKind",
     "ProxyState",
+    "Push",
     "Reason",
     "Receipt",
     "Record",
@@ -85,13 +103,17 @@ __all__ = [
     "Resolved",
     "Retained",
     "Rule",
+    "Sent",
     "Status",
+    "Update",
     "Uses",
     "Wanted",
     "Withhold",
+    "compare_attributes",
     "errors",
     "new_payload_key",
     "open",
+    "open_attributes",
     "open_payload",
     "seal_payload",
 ]

@@ -17,6 +17,7 @@ from typing import NoReturn
 
 from hub.commands import (
     acquire,
+    agency,
     aliases,
     bench,
     catalog,
@@ -28,6 +29,7 @@ from hub.commands import (
     inquire,
     keep,
     keys,
+    links,
     marks,
     proxies,
     release,
@@ -86,8 +88,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"hub {_version()}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
     modules = (
-        keep, catalog, acquire, aliases, holders, identifiers, inquire, exchange, history, proxies, marks, flag,
-        release, retain, tlog, keys, bench,
+        keep, catalog, acquire, aliases, links, holders, identifiers, inquire, exchange, agency, history, proxies,
+        marks, flag, release, retain, tlog, keys, bench,
     )  # fmt: skip
     for module in modules:
         module.add_commands(commands)

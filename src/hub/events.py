@@ -61,6 +61,18 @@ class EventKind(IntEnum):
     """The register body said who holds some persons; the ground names the class and how many persons changed."""
     ALIAS_ASKED = 32
     """A requester asked that a provider acquires an alias of a person whom it does not know."""
+    MERGED = 40
+    """The register body found two persons to be one; the ground says why."""
+    SPLIT = 41
+    """The register body found a person to be two."""
+    DIED = 42
+    """An institution told of deaths, or corrected their day; the ground says of how many persons."""
+    ALIVE = 43
+    """Deaths were taken back; the ground says of how many persons and why."""
+    SUCCEEDED = 44
+    """Institutions were succeeded by another; the ground names them, the new one last."""
+    ASSIGNED = 45
+    """A supervisor said whose a record is that was made while two persons were one."""
     RELEASED = 23
     """A row that was held (``asked.py``) was released."""
     IDENTIFIERS_REGISTERED = 46
@@ -72,6 +84,15 @@ class EventKind(IntEnum):
     PROXY_ENDED = 50
     PROXY_CONFIRMED = 51
     """A proxy waits for confirmation by the person, or was confirmed; the ground says which."""
+    LINKS_HELD = 52
+    """The register body found attributes that differ; the ground says of whose tickets how many, and which."""
+    LINK_CONFIRMED = 53
+    """A second clerk released a ticket that was held; the first is the one who claimed."""
+    LINK_REPLACED = 54
+    """A wrong link was replaced: the alias that stood on the file, and the one that takes its place (``other``)."""
+    CLAIMS_REQUIRED = 55
+    """From now on no ticket of the institution is delivered without attributes."""
+    CLAIMS_OPTIONAL = 56
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +105,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
         index: of the record concerned, in the log. side: "requester" or "provider", for which a mark is.
         protection: number of the event by which a person came under protection.
         withheld: how a record stands on this side afterwards.
-        alias: the institution's own, of a person whom it flagged. flags: how the person stands there afterwards.
+        alias: the institution's own, of a person whom it flagged, or of a link. flags: how the person whom it flagged
+            stands there afterwards. other: the alias that takes its place.
     """
 
     number: int
@@ -101,6 +123,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     withheld: bool | None
     alias: bytes | None = None
     flags: Flag | None = None
+    other: bytes | None = None
 
     def __repr__(self) -> str:
         return f"Event({self.number}, {self.kind.name})"
@@ -149,6 +172,25 @@ class ToldProxy(ToldFlag, array_like=True, frozen=True, kw_only=True):
     state: int = 0
 
 
+class ToldLink(ToldFlag, array_like=True, frozen=True, kw_only=True):
+    """The end of LINK_CONFIRMED and LINK_REPLACED: ``person`` is the one whom the file is about, ``alias`` the one that
+    is confirmed, or was replaced; ``other``: the one in its place."""
+
+    other: bytes = b""
+
+
+FORMS: dict[EventKind, type[ToldFlag]] = {
+    EventKind.IDENTIFIERS_REGISTERED: ToldIdentifiers,
+    EventKind.IDENTIFIERS_RENEWED: ToldIdentifiers,
+    EventKind.IDENTIFIERS_REVOKED: ToldIdentifiers,
+    EventKind.PROXY_GRANTED: ToldProxy,
+    EventKind.PROXY_ENDED: ToldProxy,
+    EventKind.PROXY_CONFIRMED: ToldProxy,
+    EventKind.LINK_CONFIRMED: ToldLink,
+    EventKind.LINK_REPLACED: ToldLink,
+}
+"""Events that tell more than flags do; all others are read as :class:`ToldFlag`."""
+
 SIDE_NAMES = {0: None, 1: "requester", 2: "provider"}
 
 
@@ -182,26 +224,31 @@ def read_told(snapshot: Snapshot, vault: Vault, after: int, limit: int) -> Itera
         body = unseal(NAME, key, value)
         if len(body) < HEAD_BYTES:
             raise StorageError(f"event {number}: expected a head, got {len(body)} bytes")
-        told = vault.decrypt(NAME, int.from_bytes(body[:2], "little"), body[HEAD_BYTES:], ToldFlag)
-        yield number, int.from_bytes(body[2:8], "little"), told
+        yield number, int.from_bytes(body[2:8], "little"), _decrypt(vault, body)
+
+
+def _decrypt(vault: Vault, body: bytes) -> ToldFlag | None:
+    """An event in the form of its kind."""
+    period = int.from_bytes(body[:2], "little")
+    told = vault.decrypt(NAME, period, body[HEAD_BYTES:], ToldFlag)
+    form = None if told is None else FORMS.get(told.kind)
+    return told if form is None else vault.decrypt(NAME, period, body[HEAD_BYTES:], form)
 
 
 def read_told_as(
     snapshot: Snapshot, vault: Vault, form: type[T], kinds: Collection[EventKind]
-) -> Iterator[tuple[int, T]]:
-    """All events of some kinds that were not shredded, in order: (number, event).
+) -> Iterator[tuple[int, int, T]]:
+    """All events of some kinds, which have this form, that were not shredded, as of :func:`read_told`.
 
     Raises:
         StorageError: one is damaged.
     """
-    after = b""
-    while items := snapshot.items(NAME, after, limit=_AT_A_TIME):
-        for key, value in items:
-            body = unseal(NAME, key, value)
-            told = vault.decrypt(NAME, int.from_bytes(body[:2], "little"), body[HEAD_BYTES:], form)
+    after = 0
+    while found := list(read_told(snapshot, vault, after, _AT_A_TIME)):
+        for after, link, told in found:
             if told is not None and told.kind in kinds:
-                yield int.from_bytes(key, "big"), told
-        after = items[-1][0] + b"\0"
+                assert isinstance(told, form)
+                yield after, link, told
 
 
 def read_events(snapshot: Snapshot, vault: Vault, after: int, limit: int) -> tuple[list[Event], int | None]:
@@ -233,7 +280,8 @@ def _event(number: int, link: int, told: ToldFlag) -> Event:
         protection=told.protection or None,
         withheld=told.withheld,
         alias=told.alias or None,
-        flags=Flag(told.flags) if told.alias else None,
+        flags=Flag(told.flags) if told.kind in (EventKind.FLAGGED, EventKind.UNFLAGGED) else None,
+        other=(told.other or None) if isinstance(told, ToldLink) else None,
     )
 
 

@@ -35,7 +35,7 @@ def check_identifiers(snapshot: Snapshot, office: Office) -> None:
     gained: Counter[int] = Counter()
     renewed: Counter[int] = Counter()
     taken_back: Counter[int] = Counter()
-    for number, told in read_told_as(snapshot, office.vault, ToldIdentifiers, _KINDS):
+    for number, _, told in read_told_as(snapshot, office.vault, ToldIdentifiers, _KINDS):
         if not 0 < told.namespace - RESIDENT_CODES <= namespaces:
             raise StorageError(f"{EVENTS}: expected a namespace of the catalog, got another in event {number}")
         gained[told.namespace] += told.gained

@@ -10,7 +10,9 @@ identifier has unrelated ones in two namespaces, and one of another namespace is
 | 16 bytes on | first 16 bytes of HMAC-SHA-256(key of ``<namespace>/long``, identifier) |
 
 Pseudonym -> person is a table by alias (``aliases.py``). It has no table by person: a person may have several, and
-nobody asks for the identifiers of a person. Flags: REVOKED, or REVOKED and REPLACED where it was renewed.
+nobody asks for the identifiers of a person. An entry keeps the person whom it was registered for, also where that one
+was merged into another (``persons.py``), so that a split gives it back. Flags: REVOKED, or REVOKED and REPLACED where
+it was renewed.
 
 Database ``renewals``, key u32 number of the namespace (big endian), 16 bytes pseudonym; value sealed: 16 bytes, the
 pseudonym that took its place. Each entry with REPLACED has one. An identifier must be unknown when it takes the place
@@ -59,6 +61,7 @@ from hub.keys import Keys, encrypt_blocks
 from hub.limits import IDENTIFIER_BYTES_MAX, IDENTIFIER_CHAIN_MAX, ROWS_PER_BATCH_MAX
 from hub.messages import Acquisition, Aliases, Identified, Identity, Status
 from hub.periods import JAPAN_TIME
+from hub.persons import current as current_persons
 from hub.reissue import rows_max
 from hub.sealed import unseal
 from hub.snapshot import Commit, Snapshot
@@ -185,7 +188,8 @@ def register(
     with store.acquiring:
         complete_pending(store, workers)
         with store.snapshot() as snapshot:
-            holders, flags, found = find_persons(snapshot, number, pseudonyms, workers)
+            stored, flags, found = find_persons(snapshot, number, pseudonyms, workers)
+            holders = current_persons(snapshot, stored)
         status = np.full(len(pseudonyms), Acquisition.ALREADY, np.uint8)
         status[persons == NOBODY] = Acquisition.NONE
         named = status != Acquisition.NONE
@@ -203,7 +207,7 @@ def register(
             return status
         gone = fresh[again_rows[fresh]]
         if len(gone):
-            _take_back(store, number, pseudonyms[gone], holders[gone], workers, tell)
+            _take_back(store, number, pseudonyms[gone], stored[gone], workers, tell)
         addition = Addition(number, np.ascontiguousarray(pseudonyms[fresh]), persons[fresh])
         add_entries(store, [addition], workers, lambda commit: tell(commit, len(fresh), 0, 0))
         return status
@@ -272,6 +276,7 @@ def renew(
         if len(fresh):
             edits = np.zeros(2 * len(fresh), np.uint16)
             edits[: len(fresh)] = MARK | REVOKED | REPLACED
+            # As they are stored: of two who were merged the new one stays with whom the old one was made for.
             links = list(zip(old[fresh], new[fresh], strict=True))
             keys, people = np.concatenate((old[fresh], new[fresh])), np.concatenate((persons[fresh], persons[fresh]))
             addition = Addition(number, keys, people, edits=edits)
@@ -369,6 +374,7 @@ def identify(
         number: the namespace's. institution: the body's. follow: whether renewed ones lead on.
     """
     persons, flags, found = find_persons(snapshot, number, pseudonyms, workers)
+    persons = current_persons(snapshot, persons)
     status = np.full(len(pseudonyms), Identity.UNKNOWN, np.uint8)
     status[found == Status.OK] = Identity.VALID
     status[found == Status.REVOKED] = Identity.REVOKED
@@ -397,7 +403,7 @@ def _ends_valid(
         current = _read_links(snapshot, number, current)
         holders, flags, found = find_persons(snapshot, number, current, workers)
         # One that was registered again may be another's by now.
-        same = holders == persons[rows]
+        same = current_persons(snapshot, holders) == persons[rows]
         valid[rows] = same & (found == Status.OK)
         on = np.flatnonzero(same & (found == Status.REVOKED) & (flags & REPLACED != 0))
         rows, current = rows[on], current[on]

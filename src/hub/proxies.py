@@ -157,10 +157,6 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
         return f"Principal({self.kind.name})"
 
 
-def _nobody_closed(snapshot: Snapshot, person: int) -> bool:
-    return False
-
-
 class Proxies:
     """Proxies of an open hub.
 
@@ -168,9 +164,10 @@ class Proxies:
         closed: whether a person's life is over in a snapshot; the proxies of such a person, on either side, are over.
     """
 
-    def __init__(self, office: Office, appended: Callable[[], None]) -> None:
-        self._office, self._appended = office, appended
-        self.closed: Callable[[Snapshot, int], bool] = _nobody_closed
+    def __init__(
+        self, office: Office, appended: Callable[[], None], *, closed: Callable[[Snapshot, int], bool]
+    ) -> None:
+        self._office, self._appended, self.closed = office, appended, closed
         self._key = office.keys.derive("proxies")
         self._cipher = Cipher(algorithms.AES(self._key), modes.ECB())
 

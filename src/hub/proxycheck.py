@@ -19,7 +19,7 @@ def check_proxies(snapshot: Snapshot, office: Office) -> None:
         StorageError: the first thing that does not fit is named.
     """
     told: dict[tuple[int, int], tuple[int, int]] = {}
-    for number, event in read_told_as(snapshot, office.vault, ToldProxy, _KINDS):
+    for number, _, event in read_told_as(snapshot, office.vault, ToldProxy, _KINDS):
         if max(event.person, event.agent) >= snapshot.state.persons:
             raise StorageError(f"{EVENTS}: expected persons that there are, got others in event {number}")
         told[event.person, event.agent] = event.grant, event.state

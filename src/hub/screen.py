@@ -145,8 +145,7 @@ def default_marks(
     at_all = np.flatnonzero(anywhere) if anywhere is not None else ()
     if not len(at_all):
         return []
-    day = dt.datetime.fromtimestamp(at, JAPAN_TIME).date() + dt.timedelta(days=REVIEW_DAYS)
-    mark = Withhold(ground=DEFAULT_GROUND, until=day)
+    mark = Withhold(ground=DEFAULT_GROUND, until=review_day(at))
     rows = []
     for side, institutions in parties.items():
         numbers = np.broadcast_to(np.asarray(institutions, dtype=np.uint32), persons.shape)[at_all]
@@ -155,3 +154,8 @@ def default_marks(
         chosen = zip(at_all[withheld].tolist(), numbers[withheld].tolist(), strict=True)
         rows += [Marking(position, side, code_of(number), None, mark) for position, number in chosen]
     return prepare_marks(key, at, rows)
+
+
+def review_day(at: int) -> dt.date:
+    """The day on which a mark that a record of this moment begins with is to be reviewed."""
+    return dt.datetime.fromtimestamp(at, JAPAN_TIME).date() + dt.timedelta(days=REVIEW_DAYS)

@@ -11,6 +11,7 @@ over the socket, with the job's own pipe passed along, so that a kill costs mill
 * ``identities``: likewise a life of identifiers and proxies (``identity_life.py``);
 * ``lives``: a life of aliases from where its journal is, to ``stop`` or until killed, perhaps with a fault in force;
 * ``steps``: open, operations of a plan with exports and merges between, with a fault in force all the while;
+* ``agency``: the steps of two institutions' folders (``agency_life.py``), with a fault in force or until killed;
 * ``life``: open, the steps of an exchange (``exchange_life.py``), with a fault in force or until killed.
 
 Started as ``python child.py - JOB FD``: one job in this process, frames go to the descriptor.
@@ -33,6 +34,7 @@ from typing import Any
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import agency_life
 import exchange_life
 import identity_life
 import lives
@@ -70,6 +72,8 @@ def run_job(job: dict[str, Any], fd: int, catalog: hub.Catalog) -> None:
             run_lives(job, lambda frame: os.write(fd, frame), identity_life.run_lives, identity_life.open_folder)
         case "life":
             run_life(job, lambda frame: os.write(fd, frame))
+        case "agency":
+            run_agency(job, lambda frame: os.write(fd, frame))
         case "create":
             os.write(fd, proof.frame(proof.STARTED))
             hub.open(job["folder"], create=True).close()
@@ -249,6 +253,32 @@ def run_life(job: dict[str, Any], send: Callable[[bytes], Any]) -> None:
         send(proof.frame(proof.DONE, step))
     assert h is not None
     h.close()
+    if shim is not None:
+        send(proof.frame(proof.COUNTED, shim.iolog_seen()))
+
+
+def run_agency(job: dict[str, Any], send: Callable[[bytes], Any]) -> None:
+    """The steps of two institutions; after a failure everything is opened anew and the same step done again."""
+    agency_life.make_small()
+    shim = ctypes.CDLL(None) if job["fail"] else None
+    assert shim is None or shim.iolog_fail(job["fail"].encode()) == 0
+    life: agency_life.Life | None = None
+    for step in range(agency_life.STEPS):
+        send(proof.frame(proof.STARTED, step))
+        for tries in range(3):
+            try:
+                life = life or agency_life.Life(Path(job["root"]))
+                life.perform(step)
+                break
+            except hub.errors.StorageError:
+                assert tries < 2, "expected one fault to fail a step no more than twice"
+                send(proof.frame(proof.FAILED))
+            if life is not None:
+                life.close()
+                life = None
+        send(proof.frame(proof.DONE, step))
+    assert life is not None
+    life.close()
     if shim is not None:
         send(proof.frame(proof.COUNTED, shim.iolog_seen()))
 

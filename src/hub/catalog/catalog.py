@@ -138,6 +138,11 @@ class Catalog:
             raise RequestError(f"institution: expected the code of a connected body, got {quote(code)}")
         return body
 
+    def name_of(self, code: str) -> str:
+        """What an institution is called; empty where this catalog does not know it."""
+        body = self._by_code.get(code)
+        return body.name if body else ""
+
     def institution_by_number(self, number: int) -> Institution:
         """The institution with a number.
 
