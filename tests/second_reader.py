@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 import second_exchange as exchange
 import second_identity as identity
+import second_mislinks as mislinks
 import second_sent as sent
 from second_basics import Damaged, Values, aes, ctr, expect, sha256
 
@@ -32,6 +33,7 @@ DERIVED = {"records", "entries", "nodes", "runs"}
 RESIDENT_CODES = 1 << 23
 CORRECTION_ASKED, CORRECTION, CONFIRMATION, ERASURE, PROVISION, LAPSE, RELEASE = 2, 3, 4, 5, 6, 7, 8
 HELD = 16
+NOBODY = 0xFFFFFFFF
 CORRECTING = (CORRECTION_ASKED, CORRECTION, CONFIRMATION)
 FOLLOWING = (*CORRECTING, PROVISION, LAPSE)
 PERSONAL = (16, 17, 18)
@@ -86,6 +88,7 @@ class Reader:
         self.check_flags()
         self.check_corrections()
         identity.check_identity(self)
+        mislinks.check_mislinks(self)
 
     def unseal(self, name: str, key: bytes, value: bytes) -> bytes:
         """Sealed: u64 xxh3-64 of name, 0, length of the key in decimal, 0, key, body; then the body."""
@@ -483,7 +486,8 @@ class Reader:
             numbers = [institution for institution, _, _ in entries]
             expect(bool(numbers) and numbers == sorted(set(numbers)), "flags by institution")
             for institution, flags, zero in entries:
-                expect(institution in self.institutions and 1 <= flags <= 7 and zero == 0, "flags")
+                expect(institution in self.institutions and 1 <= flags <= 15 and zero == 0, "flags")
+                expect(person != NOBODY or flags == 8, "an institution that is suspended as a whole")
                 self.flagged[person, institution] = flags
 
     def check_flags(self) -> None:
@@ -491,9 +495,13 @@ class Reader:
         told: dict[tuple[int, int], int] = {}
         for event in self.events:
             fields = 18 if event[3] in (*identity.IDENTIFIERS, *identity.PROXIES) else 12
-            expect(len(event) == (15 if event[3] in (11, 12) else fields), "fields of an event")
-            if event[3] in (11, 12):
+            expect(len(event) == (15 if event[3] in (11, 12, 57, 58) else fields), "fields of an event")
+            if event[3] in (11, 12, 57, 58):
                 institution, (person, alias, flags) = self.numbers[event[4]], event[12:]
+                if event[3] in (57, 58) and person == NOBODY:
+                    expect(alias == b"" and flags == (8 if event[3] == 57 else 0), "suspension of everybody")
+                    told[person, institution] = flags
+                    continue
                 known = self.tables[institution, 0][alias]
                 expect(known == struct.pack("<I", person), "alias of who is flagged")
                 told[person, institution] = flags
@@ -815,14 +823,18 @@ class Reader:
         one = self.records[index]
         shared = one["shared"]
         asked, provided = one["times"]
-        return [index, one["kind"], asked, provided or None, shared[2], shared[3], self.code_of(one["provider"]),
+        receives, gives = shared[2], self.code_of(one["provider"])
+        if one["kind"] in sent.GIVEN:
+            receives, gives = gives, receives
+        return [index, one["kind"], asked, provided or None, receives, shared[3], gives,
                 shared[4], shared[5], shared[6], shared[7], shared[12], one["outcome"], shared[1].hex(), one["link"],
                 shared[14]]  # fmt: skip
 
 
 def provider_is_party(record: dict[str, Any]) -> bool:
     """Statuses 1 to 7 and HELD, and provider 0: the question reached nobody."""
-    return record["provider"] != 0 and not 1 <= record["outcome"] <= 7 and record["outcome"] != HELD
+    reached = not 1 <= record["outcome"] <= 7 and record["outcome"] != HELD
+    return record["provider"] != 0 and reached and record["kind"] != sent.NOTICE
 
 
 def value_sum(key: bytes, value: bytes) -> int:
@@ -858,6 +870,6 @@ READERS: dict[str, Callable[[Reader, str], None]] = {
     "released": Reader.read_released, "inbox": exchange.read_inbox, "inboxes": exchange.read_inboxes,
     "permits": exchange.read_permits, "outcomes": exchange.read_outcomes, "manual": exchange.read_manual,
     "payloads": exchange.read_payloads, "renewals": identity.read_renewals, "identified": identity.read_identified,
-    "proxies": identity.read_proxies, "notices": sent.read_notices,
+    "proxies": identity.read_proxies, "notices": sent.read_notices, "mislinks": mislinks.read_mislinks,
 }  # fmt: skip
 """In the order in which they are read."""

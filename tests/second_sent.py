@@ -9,6 +9,8 @@ from second_basics import ctr, expect, sha256
 
 OK, NO_ALIAS_AT_PROVIDER = 0, 3
 NOTICE = 11
+GIVEN = (9, 10, NOTICE, 12)
+"""Kinds of which shared fields name who gives, and the row who receives."""
 NO_TEXT = 0xFFFFFFFF
 TEXT_BYTES_MAX = 8_192
 

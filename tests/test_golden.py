@@ -84,7 +84,10 @@ def check(databases: dict[str, Values]) -> None:
     assert [hashlib.sha256(one).hexdigest() for one in lines] == TOLD["history_digests"]
     sides, none = (None, "requester", "provider"), (None, None)
     events = [
-        [*one[:9], sides[one[9]], one[10] or None, one[11], *([one[13].hex(), one[14]] if any(one[13:14]) else none)]
+        [
+            *one[:9], sides[one[9]], one[10] or None, one[11],
+            *([one[13].hex() or None, one[14]] if one[12:] and len(one) == 15 else none),
+        ]
         for one in reader.events
     ]
     assert events == TOLD["events"]

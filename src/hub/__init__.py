@@ -5,6 +5,7 @@ Open a folder with :func:`open`, then see :class:`Hub`.
 
 from hub import errors
 from hub.attributes import Attributes, compare_attributes, open_attributes
+from hub.blast import BlastRadius, Dealing
 from hub.catalog import Catalog, Decision, Institution, Procedure, Rule
 from hub.corrections import CorrectionNotice
 from hub.events import Event, EventKind
@@ -46,6 +47,7 @@ from hub.messages import (
     Wanted,
     Withhold,
 )
+from hub.mislink import MislinkReport
 from hub.payloads import new_payload_key, open_payload, seal_payload
 from hub.proxies import Principal, Proxy, ProxyKind, ProxyState
 from hub.retain import PeriodState, Retained
@@ -63,9 +65,11 @@ __all__ = [
     "Arrivals",
     "Arrived",
     "Attributes",
+    "BlastRadius",
     "Catalog",
     "Claims",
     "CorrectionNotice",
+    "Dealing",
     "Decision",
     "Differs",
     "Event",
@@ -82,6 +86,7 @@ __all__ = [
     "Inquiry",
     "Institution",
     "Kind",
+    "MislinkReport",
     "Notice",
     "Notices",
     "PartyRecord",

@@ -20,6 +20,7 @@ from hub.commands import (
     agency,
     aliases,
     bench,
+    blast,
     catalog,
     exchange,
     flag,
@@ -31,9 +32,11 @@ from hub.commands import (
     keys,
     links,
     marks,
+    mislink,
     proxies,
     release,
     retain,
+    suspend,
     tlog,
 )
 from hub.errors import HubError, StorageError, TamperError
@@ -89,7 +92,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
     modules = (
         keep, catalog, acquire, aliases, links, holders, identifiers, inquire, exchange, agency, history, proxies,
-        marks, flag, release, retain, tlog, keys, bench,
+        marks, flag, release, suspend, blast, mislink, retain, tlog, keys, bench,
     )  # fmt: skip
     for module in modules:
         module.add_commands(commands)

@@ -154,6 +154,11 @@ class Collector:
         """bool[N]: whether a clerk has to decide."""
         flagged = self._office.manual_anywhere(state.snapshot, current(state.snapshot, rows.persons))
         by_clerk = np.zeros(len(rows.indexes), np.bool_) if flagged is None else flagged.copy()
+        # A machine must not answer for whom this provider has suspended since the permit was left.
+        if provider < ARRIVALS:
+            suspended = self._office.flagged.of(state.snapshot).suspended(rows.persons, provider)
+            if suspended is not None:
+                by_clerk |= suspended
         asked = state.manual(provider)
         if asked:
             by_clerk |= np.isin(rows.indexes, np.array(sorted(asked), dtype=np.uint64))

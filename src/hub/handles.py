@@ -45,7 +45,7 @@ QUESTIONS = (int(Kind.INQUIRY), int(Kind.RELEASE))
 SENT = (int(Kind.PUSH), int(Kind.UPDATE), int(Kind.NOTICE))
 """Kinds of records by which something is sent: the requester's side is the sender, the provider's the receiver."""
 
-MARKED = (*QUESTIONS, int(Kind.PUSH), int(Kind.NOTICE))
+MARKED = (*QUESTIONS, int(Kind.PUSH), int(Kind.NOTICE), int(Kind.MISLINK))
 """Kinds of records that have marks of their own."""
 
 _BLOCK = struct.Struct("<QII")

@@ -65,6 +65,8 @@ from hub.log import Log
 from hub.merger import Merger
 from hub.merging import Merging
 from hub.messages import Acquired, Answer, Inquiry, Resolved, Status, Withhold
+from hub.mislink import Mislinks
+from hub.mislinking import Mislinking
 from hub.notices import expire_notices
 from hub.payloadkeys import PayloadKeys
 from hub.payloadstore import expire_payloads
@@ -99,6 +101,7 @@ from hub.showing import Showing
 from hub.snapshot import Snapshot, State
 from hub.store import Store
 from hub.successions import NAME as SUCCESSIONS
+from hub.suspending import Suspending
 from hub.tlog.checkpoint import LogKey
 from hub.withholding import Office, Withholding
 from hub.workers import Workers
@@ -113,7 +116,7 @@ logger = logging.getLogger("hub")
 
 class Hub(
     Showing, Filing, Acts, PersonActs, Copies, Exchanging, Flagging, Identifying, Keeping, Linking, Lives, Locating,
-    PayloadKeys, Proxying, Releasing, SendingMethods,
+    Mislinking, PayloadKeys, Proxying, Releasing, SendingMethods, Suspending,
 ):  # fmt: skip
     """An open hub folder. Made by :func:`open`; a context manager; may be used from several threads."""
 
@@ -169,6 +172,7 @@ class Hub(
             lambda: self._published().publish(),
         )  # fmt: skip
         self._copies = CopyReader(self._office, self._answering, numbers)
+        self._mislinks = Mislinks(self._office, numbers, self._sender, lambda: self._published().publish())
         self._delivery: Delivery | None = None
         self._lapsing = threading.Lock()
         """Held while it is found out whether permits lapse today."""

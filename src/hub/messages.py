@@ -125,6 +125,8 @@ class Flag(IntFlag):
     """不開示: the default mark of this person's new records."""
     NO_SELF = 4
     """自己情報提供不可: own data and agents find nothing."""
+    SUSPENDED = 8
+    """The institution has stopped the linkage of this person, as provider (``Hub.suspend``)."""
 
 
 class Kind(IntEnum):
@@ -165,6 +167,8 @@ class Kind(IntEnum):
     """A second clerk confirmed that an institution's file is this person's, though attributes differed."""
     LINK_REPLACED = 20
     """An institution replaced a wrong link: this person's alias stood on another's file, or theirs had another's."""
+    MISLINK = 21
+    """An institution's link to this person was wrong; the remark is what the person was told."""
 
 
 class Differs(IntFlag):

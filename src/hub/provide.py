@@ -312,8 +312,9 @@ def _screen(
 ) -> Given:
     """What flags make of answers to open permits.
 
-    Without a clerk those about persons of whom a clerk must decide (MANUAL, at any institution) become MANUAL. Own data
-    of a person flagged NO_SELF at this provider become NO_RECORD, whatever it answers.
+    Without a clerk those about persons of whom a clerk must decide (MANUAL, at any institution) become MANUAL, and so
+    do those about persons whose linkage this provider has suspended, unless it refuses: a refusal gives nothing away.
+    Own data of a person flagged NO_SELF at this provider become NO_RECORD, whatever it answers.
     """
     waiting = seen.outcomes.words == 0
     persons = lives.current(seen.persons)
@@ -321,6 +322,9 @@ def _screen(
         manual = flagged.manual_anywhere(persons)
         if manual is not None:
             given = _turn(given, manual & waiting, Status.MANUAL)
+        suspended = flagged.suspended(seen.persons, provider)
+        if suspended is not None:
+            given = _turn(given, suspended & waiting & (given.outcomes != Status.REFUSED), Status.MANUAL)
     if flagged.has(Flag.NO_SELF):
         own = np.array([shared.procedure.startswith(OWN_DATA) for shared in parts] or [False])
         blocked = flagged.no_self(persons, provider) & own[seen.which] & waiting

@@ -8,7 +8,8 @@ round, once for each receiver. Whatever else a procedure rests on, its rows are 
 What the sender is told of a row is whether it may send, and whether its own alias is good; never whether the receiver
 knows the person, which only the record says: asking by pushing would be a search. About a person of whom a clerk must
 decide at some institution (MANUAL) a machine pushes nothing: the row comes back as MANUAL without a record, for a clerk
-of the sender who sends it as ``confirmed``. Then, as in an inquiry, every receiver seems to know that person.
+of the sender who sends it as ``confirmed``. Then, as in an inquiry, every receiver seems to know that person. So does
+a row about a person whose linkage the sender has suspended, as SUSPENDED.
 """
 
 from __future__ import annotations
@@ -104,6 +105,12 @@ class Carrying(Sending):
             status[manual] = Status.OK if confirmed else Status.MANUAL
             if not confirmed:
                 recorded[manual] = False
+        suspended = None if confirmed else flagged.suspended(persons, self.number)
+        if suspended is not None:
+            # Whether the receiver knows the person or not, or the row would tell it.
+            suspended &= (status == Status.OK) | (status == Status.NO_ALIAS_AT_PROVIDER)
+            status[suspended] = Status.SUSPENDED
+            recorded[suspended] = False
         told = status.copy()
         told[status == Status.NO_ALIAS_AT_PROVIDER] = Status.OK
         return Screened(status, told, recorded, None)

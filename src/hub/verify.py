@@ -2,7 +2,7 @@
 
 Order: the environment's pages (``_walk.pyx``: page numbers, kinds, bounds, keys' order, free list against reachable
 pages), sealed values and their sums, alias blocks and theirs; then from the bodies every entry, leaf, node, the root,
-the head and whatever else was signed and kept; then the index against the bodies, marks, corrections and flags
+the head and whatever else was signed and kept; then the index against the bodies, marks, corrections, flags and lives
 against their events and records, and the inboxes and texts of notices against the records that they follow from
 (``inboxcheck.py``, ``noticecheck.py``).
 """
@@ -32,10 +32,12 @@ from hub.held import check_held
 from hub.holds import HoldKeys
 from hub.identifiercheck import check_identifiers
 from hub.inboxcheck import check_inboxes, check_payload_values
+from hub.lifecheck import check_lives
 from hub.linkcheck import check_tickets
 from hub.log import Log, StoredTree
 from hub.markcheck import check_links, check_marks
 from hub.messages import Kind
+from hub.mislinkcheck import check_mislinks
 from hub.noticecheck import check_notices
 from hub.periods import PeriodKeys, period_name
 from hub.proxycheck import check_proxies
@@ -144,6 +146,8 @@ class Verifier:
         self._try(self._check_marks)
         self._try(self._check_flags)
         self._try(self._check_identifiers)
+        self._try(self._check_mislinks)
+        self._try(self._check_lives)
         self._try(lambda: check_inboxes(self._store, self._periods))
         self._try(lambda: check_payload_values(self._store, self._periods))
         self._try(lambda: check_notices(self._store, self._periods))
@@ -163,7 +167,7 @@ class Verifier:
             "meta", "changes", "pending", "catalogs", "nodes", "checkpoints", "marks", "corrections", "events",
             "erasures", "holds", "held", "flagged", "payloadkeys", "holders", "wanted", "tickets", "claims", "linked",
             "inbox", "inboxes", "permits", "outcomes", "manual", "payloads", "released",
-            "renewals", "identified", "proxies", "persons", "deaths", "successions", "notices",
+            "renewals", "identified", "proxies", "persons", "deaths", "successions", "notices", "mislinks",
         ]  # fmt: skip
         days = (self._store.request_database(day, create=False) for day in sorted(self._store.request_days()))
         names += [name for name in days if name is not None]
@@ -387,6 +391,14 @@ class Verifier:
         with self._store.snapshot() as snapshot:
             check_marks(snapshot, self._office)
             check_releases(self._office, snapshot)
+
+    def _check_mislinks(self) -> None:
+        with self._store.snapshot() as snapshot:
+            check_mislinks(snapshot, self._office)
+
+    def _check_lives(self) -> None:
+        with self._store.snapshot() as snapshot:
+            check_lives(snapshot, self._office)
 
     def _check_flags(self) -> None:
         with self._store.snapshot() as snapshot:

@@ -12,7 +12,8 @@ over the socket, with the job's own pipe passed along, so that a kill costs mill
 * ``lives``: a life of aliases from where its journal is, to ``stop`` or until killed, perhaps with a fault in force;
 * ``steps``: open, operations of a plan with exports and merges between, with a fault in force all the while;
 * ``agency``: the steps of two institutions' folders (``agency_life.py``), with a fault in force or until killed;
-* ``life``: open, the steps of an exchange (``exchange_life.py``), with a fault in force or until killed.
+* ``life``: open, the steps of an exchange (``exchange_life.py``), with a fault in force or until killed;
+* ``link``: the same of a wrong link that is suspended and reported (``link_life.py``).
 
 Started as ``python child.py - JOB FD``: one job in this process, frames go to the descriptor.
 """
@@ -37,6 +38,7 @@ if __name__ == "__main__":
 import agency_life
 import exchange_life
 import identity_life
+import link_life
 import lives
 import proof
 
@@ -71,7 +73,9 @@ def run_job(job: dict[str, Any], fd: int, catalog: hub.Catalog) -> None:
         case "identities":
             run_lives(job, lambda frame: os.write(fd, frame), identity_life.run_lives, identity_life.open_folder)
         case "life":
-            run_life(job, lambda frame: os.write(fd, frame))
+            run_life(exchange_life, job, lambda frame: os.write(fd, frame))
+        case "link":
+            run_life(link_life, job, lambda frame: os.write(fd, frame))
         case "agency":
             run_agency(job, lambda frame: os.write(fd, frame))
         case "create":
@@ -228,21 +232,21 @@ class Steps:
         self._send(proof.frame(proof.REFUSED))
 
 
-def run_life(job: dict[str, Any], send: Callable[[bytes], Any]) -> None:
-    """The steps of an exchange from ``first`` on; after a failure the same again, reopened where that is needed."""
-    exchange_life.make_small()
+def run_life(life: Any, job: dict[str, Any], send: Callable[[bytes], Any]) -> None:
+    """The steps of a life from ``first`` on; after a failure the same again, reopened where that is needed."""
+    life.make_small()
     shim = ctypes.CDLL(None) if job["fail"] else None
-    clock, desk = exchange_life.LifeClock(), exchange_life.Desk(Path(job["desk"]))
+    clock, desk = life.LifeClock(), life.Desk(Path(job["desk"]))
     clock.step = job["first"]
     assert shim is None or shim.iolog_fail(job["fail"].encode()) == 0
     h: hub.Hub | None = None
-    for step in range(job["first"], exchange_life.STEPS):
+    for step in range(job["first"], life.STEPS):
         send(proof.frame(proof.STARTED, step))
         clock.step = step
         for tries in range(3):
             try:
                 h = h or hub.open(job["folder"], clock=clock)
-                exchange_life.perform(h, desk, step)
+                life.perform(h, desk, step)
                 break
             except hub.errors.StorageError as error:
                 assert tries < 2, "expected one fault to fail a step no more than twice"
