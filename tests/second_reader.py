@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 import second_exchange as exchange
+import second_identity as identity
 import second_mislinks as mislinks
 import second_sent as sent
 from second_basics import Damaged, Values, aes, ctr, expect, sha256
@@ -36,6 +37,8 @@ HELD = 16
 NOBODY = 0xFFFFFFFF
 CORRECTING = (CORRECTION_ASKED, CORRECTION, CONFIRMATION)
 FOLLOWING = (*CORRECTING, PROVISION, LAPSE, UPDATE, TAKEN)
+PERSONAL = (16, 17, 18)
+"""Views, grants and ends of proxies: between a person and the portal."""
 
 
 def unpack(text: str) -> bytes:
@@ -85,6 +88,7 @@ class Reader:
         self.check_marks()
         self.check_flags()
         self.check_corrections()
+        identity.check_identity(self)
         mislinks.check_mislinks(self)
 
     def unseal(self, name: str, key: bytes, value: bytes) -> bytes:
@@ -491,7 +495,8 @@ class Reader:
         """Flags stand as their events say, which name a person of their institution."""
         told: dict[tuple[int, int], int] = {}
         for event in self.events:
-            expect(len(event) == (15 if event[3] in (11, 12, 57, 58) else 12), "fields of an event")
+            fields = 18 if event[3] in (*identity.IDENTIFIERS, *identity.PROXIES) else 12
+            expect(len(event) == (15 if event[3] in (11, 12, 57, 58) else fields), "fields of an event")
             if event[3] in (11, 12, 57, 58):
                 institution, (person, alias, flags) = self.numbers[event[4]], event[12:]
                 if event[3] in (57, 58) and person == NOBODY:
@@ -810,6 +815,8 @@ class Reader:
         record = self.records[root]
         if protection is None or not protection["on"] or record["times"][0] < protection["since"]:
             return True
+        if record["kind"] in PERSONAL:
+            return True
         parties = marks if provider_is_party(record) else marks[:1]
         return all(mark["judged"] == protection["number"] for mark in parties)
 
@@ -863,7 +870,7 @@ READERS: dict[str, Callable[[Reader, str], None]] = {
     "tickets": Reader.read_tickets,
     "released": Reader.read_released, "inbox": exchange.read_inbox, "inboxes": exchange.read_inboxes,
     "permits": exchange.read_permits, "outcomes": exchange.read_outcomes, "manual": exchange.read_manual,
-    "payloads": exchange.read_payloads, "notices": sent.read_notices,
-    "mislinks": mislinks.read_mislinks,
+    "payloads": exchange.read_payloads, "renewals": identity.read_renewals, "identified": identity.read_identified,
+    "proxies": identity.read_proxies, "notices": sent.read_notices, "mislinks": mislinks.read_mislinks,
 }  # fmt: skip
 """In the order in which they are read."""

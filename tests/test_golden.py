@@ -17,6 +17,8 @@ from nacl.public import PrivateKey, SealedBox
 
 from second_basics import Damaged, Values
 from second_exchange import answers, collected, cursor_of
+from second_identity import handles
+from second_identity import pseudonym as pseudonym_of
 from second_reader import DERIVED, M64, Reader, load, value_sum
 from second_sent import arrived, notices, sending
 
@@ -51,6 +53,7 @@ def check(databases: dict[str, Values]) -> None:
     assert reader.counts[mhlw] == len(holders)
     replaced, revoked = 192, 128
     assert [reader.flags.pop((mhlw, alias)) for alias in ended] == [replaced, replaced, revoked, replaced, revoked]
+    check_identity(reader)
     assert not reader.flags
     for ticket, (status, alias) in TOLD["tickets"].items():
         institution, state, person = reader.tickets[bytes.fromhex(ticket)]
@@ -80,11 +83,11 @@ def check(databases: dict[str, Values]) -> None:
         assert reader.history(int(person)) == lines
     lines = [json.dumps(reader.history(p), ensure_ascii=False, separators=(",", ":")).encode() for p in persons]
     assert [hashlib.sha256(one).hexdigest() for one in lines] == TOLD["history_digests"]
-    sides = (None, "requester", "provider")
+    sides, none = (None, "requester", "provider"), (None, None)
     events = [
         [
             *one[:9], sides[one[9]], one[10] or None, one[11],
-            *([one[13].hex() or None, one[14]] if one[12:] else [None, None]),
+            *([one[13].hex() or None, one[14]] if one[12:] and len(one) == 15 else none),
         ]
         for one in reader.events
     ]
@@ -161,6 +164,26 @@ def check_exchange(reader: Reader) -> None:
     assert sealed == set(TOLD["sealed"])
     for envelope, text in TOLD["sealed"].items():
         assert SealedBox(private).decrypt(bytes.fromhex(envelope)[20:]).decode() == text
+
+
+def check_identity(reader: Reader) -> None:
+    """Compare identifiers and proxies with what the hub told, and take the flags of identifiers out."""
+    number, told = (1 << 23) + 1, TOLD["identified"]
+    revoked = {"VALID": None, "NO_ALIAS": None, "REVOKED": 128, "REPLACED": 192}
+    for identifier, (status, person) in told["serials"].items():
+        one = pseudonym_of(reader, "serials", identifier.encode())
+        if status == "UNKNOWN":
+            assert one not in reader.tables[number, 0]
+        else:
+            assert reader.tables[number, 0][one] == struct.pack("<I", person)
+            assert reader.flags.pop((number, one), None) == revoked[status]
+    assert (number + 1, 0) not in reader.tables
+    assert reader.identified == told["counts"]
+    proxies = sorted(
+        [pair[0], pair[1], *proxy[:3], proxy[5], proxy[6], *(one.hex() for one in handles(reader, pair))]
+        for pair, proxy in reader.proxies.items()
+    )
+    assert proxies == TOLD["proxies"]
 
 
 def inflated(databases: dict[str, Values]) -> dict[str, Values]:

@@ -59,8 +59,7 @@ LAYERS = [
     {"mislink"},
     {"mislinking"},
     {"hub"},
-    {"files", "tables", "columns", "holderfile", "peoplefile", "register",
-     "sentfile"},
+    {"files", "tables", "columns", "holderfile", "peoplefile", "register", "sentfile", "identifierfile"},
     {"agency"},
     {"commands", "cli", "demo", "bench", "__main__"},
 ]

@@ -54,6 +54,7 @@ from hub.catalog import Catalog
 from hub.catalog.classes import ClassLine
 from hub.catalog.institutions import Institution
 from hub.catalog.law import OWN_RULES_FROM, Row, Rule
+from hub.catalog.namespaces import Namespace
 from hub.catalog.standing import Assessment, Delegation
 from hub.catalog.tables import Tables
 from hub.catalog.terms import Term
@@ -165,6 +166,10 @@ def golden_catalog(terms: tuple[Term, ...] = (), *, own: bool = False) -> Catalo
             ),
             assessments=(Assessment("*", "*", "both", dt.date(2015, 10, 5)),),
             terms=terms,
+            namespaces=(
+                Namespace("serials", "golden", "portal", ("nenkin", TOWN), ("nenkin",)),
+                Namespace("others", "golden", "portal", (TOWN,)),
+            ),
         )
     )
 
@@ -241,6 +246,8 @@ def fill(folder: Path) -> dict[str, Any]:
         # The next one's merge has begun.
         merge_once(h._store, bytes_max=1)
         golden.draw_and_end()
+        golden.identify_some()
+        golden.act_for_some()
         golden.tell_exchange()
         tell(h, golden.told, golden.portal)
         more = [*golden.codes[7:33:2], *(f"{2 * 10**10 + n:011}" for n in range(40))]
@@ -527,6 +534,80 @@ class Golden:
         ended = [*zip(hexes(mine[:3]), (40, 41, 42), strict=True), *zip(hexes(again), (40, 41), strict=True)]
         self.told["ended"] = [[alias, person] for alias, person in ended]
         self.told["holders"] = {alias: codes.index(code) for alias, code in self._holders("mhlw", codes[40:48])}
+
+    def identify_some(self) -> None:
+        """Identifiers of both lengths in every state, chains among them, and one that names another person now."""
+        h = self.h
+        serials = {f"serial-{row}" * (1 + row % 3): 30 + row for row in range(9)}
+        names = list(serials)
+        h.register_identifiers("serials", "portal", self.portal[30:39].copy(), names, clerk="portal clerk")
+        for step in range(2):
+            old = [name + "'" * step for name in names[:2]]
+            new = [name + "'" * (step + 1) for name in names[:2]]
+            h.renew_identifiers("serials", "portal", old, new)
+            serials |= {name: serials[before] for before, name in zip(old, new, strict=True)}
+        # One chain ends, and two identifiers that were nobody's renewal.
+        h.revoke_identifiers("serials", "portal", [names[1] + "''", *names[2:4]])
+        h.register_identifiers("serials", "portal", self.portal[50:51].copy(), names[3:4], again=True)
+        serials[names[3]] = 50
+        asked = [*serials, "never"]
+        found = h.identify("nenkin", "serials", asked)
+        h.identify(TOWN, "serials", asked)
+        h.identify(TOWN, "others", names)
+        states = [hub.Identity(one).name for one in found.status.tolist()]
+        # Whoever may follow hears REVOKED of a chain that has ended.
+        states = ["REPLACED" if asked[at] in (names[1], names[1] + "'") else one for at, one in enumerate(states)]
+        told = {name: [one, serials.get(name)] for name, one in zip(asked, states, strict=True)}
+        day = dt.datetime.fromtimestamp(self.clock[0], dt.timezone(dt.timedelta(hours=9))).date()
+        numbers = {"serials": (1 << 23) + 1, "others": (1 << 23) + 2}
+        counts = [
+            [
+                (day - dt.date(1970, 1, 1)).days, one.institution, numbers[one.namespace],
+                [one.rows.get(status.name, 0) for status in hub.Identity],
+            ]
+            for one in h.identified(day)
+        ]  # fmt: skip
+        self.told["identified"] = {"serials": told, "counts": counts}
+
+    def act_for_some(self) -> None:
+        """Proxies in force, unconfirmed, changed, viewed, and ended by either."""
+        h, portal = self.h, self.portal
+        pairs = ((5, 6), (5, 7), (6, 5), (8, 5), (9, 5))
+        for person, agent in pairs:
+            kind, until = hub.ProxyKind.VOLUNTARY, None
+            if agent == 7:
+                kind, until = hub.ProxyKind.STATUTORY, dt.date(2030, 4, 2)
+            h.grant_proxy(
+                portal[person], portal[agent], kind, label=f"label {agent}", called=f"called {person}", until=until,
+                clerk="portal clerk",
+            )  # fmt: skip
+        acting = {one.label: one.handle for one in h.principals(portal[5])}
+        for _ in range(2):
+            h.proxy_history(portal[5], acting["called 8"])
+            self.clock[0] += 600
+        h.proxy_history(portal[5], acting["called 8"])
+        h.question_proxies(portal[6])
+        h.question_proxies(portal[5])
+        h.confirm_proxies(portal[5])
+        h.revoke_proxy(portal[5], acting["called 9"])
+        own = h.grant_proxy(
+            portal[5], portal[6], hub.ProxyKind.VOLUNTARY, label="label 6", called="called 5", until=dt.date(2031, 1, 1)
+        )
+        h.revoke_proxy(portal[5], h.proxies(portal[5])[1].handle, clerk="portal clerk")
+        theirs = {one.label: one.handle.hex() for agent in (5, 6) for one in h.principals(portal[agent])}
+        with h._store.snapshot() as snapshot:
+            hidden = h._proxies._of_principal(snapshot, 6)
+            theirs |= {one.inside.called: h._proxies._handle(one, 1 << 63).hex() for one in hidden}
+        self.told["proxies"] = sorted(
+            [
+                person, agent, int(one.kind), int(one.state), one.until.toordinal() if one.until else 0, one.label,
+                f"called {person}", one.handle.hex(), theirs[f"called {person}"],
+            ]
+            for person, agent in pairs
+            for one in h.proxies(portal[person])
+            if one.label == f"label {agent}"
+        )  # fmt: skip
+        assert own.hex() in {line[7] for line in self.told["proxies"]}
 
     def _holders(self, institution: str, codes: list[str]) -> list[tuple[str, str]]:
         """Who has an alias of these persons, and which; nobody gets one."""

@@ -37,6 +37,7 @@ from hub.columns import (
 from hub.errors import RequestError
 from hub.limits import (
     CASE_CHARS_MAX,
+    IDENTIFIER_BYTES_MAX,
     NOTICE_BYTES_MAX,
     PAYLOAD_BYTES_MAX,
     PAYLOAD_BYTES_PER_COMMIT_MAX,
@@ -88,6 +89,7 @@ CAUSES = (
     f"text: expected 1 to {NOTICE_BYTES_MAX} bytes of UTF-8, no control character but the line feed",
     "number: expected 16 hex digits",
     f"payload: expected base64 of at most {PAYLOAD_BYTES_MAX} bytes",
+    f"identifier: expected text of 1 to {IDENTIFIER_BYTES_MAX} bytes",
 )
 """Why a line was rejected, numbered from 0."""
 COLUMNS, CODE, ALIAS, PROVIDER, CASE, CONSENT, CLASS, MEMBER, FROM, TO, TICKET = range(11)
@@ -97,6 +99,7 @@ UNFIT = {"unknown": 15, "lapsed": 16, "answered": 17, "payload": 18}
 SEALED, DATA = 19, 20
 ATTRIBUTES, UNREGISTERED = 21, 22
 RECEIVER, TEXT, NUMBER, PAYLOAD_SENT = range(23, 27)
+IDENTIFIER = 27
 
 
 class Rejected(NamedTuple):

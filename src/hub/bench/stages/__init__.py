@@ -11,6 +11,7 @@ from hub.bench.stages import (
     authorise,
     exchange,
     history,
+    identify,
     inquiry,
     prove,
     push,
@@ -32,13 +33,12 @@ STAGES: dict[str, Callable[[Run], None]] = {
     "exchange": exchange.run,
     "agency": agency.run,
     "push": push.run,
+    "identify": identify.run,
     "retention": retention.run,
 }
 """In the order in which they run."""
 
-ABOUT = {
-    module.__name__.rpartition(".")[2]: (module.__doc__ or "").splitlines()[0]
-    for module in (
-        acquire, resolve, authorise, inquiry, record, prove, history, verify, exchange, agency, push, retention
-    )
-}
+_MODULES = (
+    acquire, resolve, authorise, inquiry, record, prove, history, verify, exchange, agency, push, identify, retention,
+)  # fmt: skip
+ABOUT = {module.__name__.rpartition(".")[2]: (module.__doc__ or "").splitlines()[0] for module in _MODULES}
