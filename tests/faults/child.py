@@ -9,6 +9,7 @@ over the socket, with the job's own pipe passed along, so that a kill costs mill
 * ``hold``: open a folder and keep it until killed;
 * ``faulty``: one operation of a plan with a fault in force (under the recorder), again when that is said to be safe;
 * ``lives``: a life of aliases from where its journal is, to ``stop`` or until killed, perhaps with a fault in force;
+* ``links``: the same of links (``linklife.py``);
 * ``steps``: open, operations of a plan with exports and merges between, with a fault in force all the while;
 * ``life``: open, the steps of an exchange (``exchange_life.py``), with a fault in force or until killed.
 
@@ -33,6 +34,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import exchange_life
+import linklife
 import lives
 import proof
 
@@ -62,7 +64,7 @@ def run_job(job: dict[str, Any], fd: int, catalog: hub.Catalog) -> None:
         case "steps":
             plan = proof.Plan(job["seed"], proof.Profile(**job["profile"]), catalog)
             Steps(job, plan, lambda frame: os.write(fd, frame)).run()
-        case "lives":
+        case "lives" | "links":
             run_lives(job, lambda frame: os.write(fd, frame))
         case "life":
             run_life(job, lambda frame: os.write(fd, frame))
@@ -153,7 +155,8 @@ def run_lives(job: dict[str, Any], send: Callable[[bytes], Any]) -> None:
 
     kinds = {"started": proof.STARTED, "done": proof.DONE}
     path = Path(job["journal"])
-    lives.run_lives(path, job["seed"], job.get("stop"), lambda word: send(proof.frame(kinds[word])), attempt)
+    life = {"lives": lives, "links": linklife}[job["job"]]
+    life.run_lives(path, job["seed"], job.get("stop"), lambda word: send(proof.frame(kinds[word])), attempt)
     if shim is not None:
         send(proof.frame(proof.COUNTED, shim.iolog_seen()))
     h.close()
