@@ -138,7 +138,9 @@ def holders(h: hub.Hub) -> np.ndarray:
 
 def counts(h: hub.Hub) -> np.ndarray:
     """Records and events."""
-    return np.array([h.stats()["records"], len(h.events())], np.int64)
+    with h._store.snapshot() as snapshot:
+        events = snapshot.txn.stat(h._store.databases["events"])["entries"]
+        return np.array([snapshot.state.records, events], np.int64)
 
 
 def statuses(h: hub.Hub, aliases: np.ndarray) -> set[int]:
