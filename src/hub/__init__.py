@@ -24,6 +24,8 @@ from hub.messages import (
     Flag,
     History,
     Holders,
+    Identified,
+    Identity,
     Inquiry,
     Kind,
     PermitInquiry,
@@ -33,10 +35,12 @@ from hub.messages import (
     Record,
     Resolved,
     Status,
+    Uses,
     Wanted,
     Withhold,
 )
 from hub.payloads import new_payload_key, open_payload, seal_payload
+from hub.proxies import Principal, Proxy, ProxyKind, ProxyState
 from hub.retain import PeriodState, Retained
 from hub.tlog.proof import Proof
 from hub.verify import Report
@@ -63,6 +67,8 @@ __all__ = [
     "HoldState",
     "Holders",
     "Hub",
+    "Identified",
+    "Identity",
     "Inquiry",
     "Institution",
     "Kind",
@@ -71,8 +77,12 @@ __all__ = [
     "PeriodState",
     "PermitInquiry",
     "Permits",
+    "Principal",
     "Procedure",
     "Proof",
+    "Proxy",
+    "ProxyKind",
+    "ProxyState",
     "Reason",
     "Receipt",
     "Record",
@@ -82,6 +92,7 @@ __all__ = [
     "Retained",
     "Rule",
     "Status",
+    "Uses",
     "Wanted",
     "Withhold",
     "compare_attributes",

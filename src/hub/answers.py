@@ -18,8 +18,10 @@ from hub.inbox import Inbox, Indexes, Outcomes, ended_by, reason_of, status_of
 from hub.limits import ROWS_PER_BATCH_MAX
 from hub.messages import OWN_DATA, Answers, Flag, Reason, Status
 from hub.payloadstore import PayloadReader, forget_payloads
+from hub.persons import current
 from hub.releases import find_releases
 from hub.requests import NO_RECORD_BIT, Request, chunk_state
+from hub.successions import successions_of
 from hub.withholding import Office
 
 FEW_ROWS = 1_024
@@ -122,9 +124,14 @@ class Answering:
         if not located[0].chunk.shared[int(first[0]["decision"])].procedure.startswith(OWN_DATA):
             return
         _, found = bodies.read(rows.indexes[at].tolist())
-        persons = np.ascontiguousarray(found["person"])
-        blocked = at[flagged.no_self(persons, found["provider"].astype(np.uint32))]
+        persons = current(state.snapshot, np.ascontiguousarray(found["person"]))
+        numbers = successions_of(state.snapshot).current(found["provider"].astype(np.uint32))
+        blocked = at[flagged.no_self(persons, numbers)]
         status[blocked], reason[blocked] = Status.NO_RECORD, Reason.NONE
+
+    def knows(self, key: bytes) -> bool:
+        """Whether there is such a request."""
+        return self._office.groups.find(key, self._office.now()) is not None
 
     def fetched(self, requester: str, key: bytes) -> int:
         """See ``Hub.fetched``."""

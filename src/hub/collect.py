@@ -21,14 +21,15 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from hub import _core
-from hub.aliases import find_aliases
 from hub.errors import RequestError
 from hub.exchange import Exchange, Open, State
 from hub.inbox import Part, PermitRows, stretch
 from hub.limits import COLLECT_ROWS_MAX
 from hub.messages import PermitInquiry, Permits
 from hub.permits import PermitNumbers
+from hub.persons import current, lives_of, misplaced
 from hub.snapshot import Snapshot
+from hub.successions import find_known_aliases, successions_of
 from hub.tlog.entry import decode_shared
 from hub.withholding import Office
 from hub.workers import Workers
@@ -126,10 +127,16 @@ class Collector:
         rows = found.rows
         now = self._office.now()
         deadlines = np.array([part.deadline for part in rows.parts], dtype=np.int64)
-        aliases, status = find_aliases(state.snapshot, provider, rows.persons, _ALONE)
+        # The successor of a body is told its own alias of a person first: nobody is told two.
+        number = successions_of(state.snapshot).now(provider)
+        aliases, status = find_known_aliases(state.snapshot, number, current(state.snapshot, rows.persons), _ALONE)
         keep = status == 0
         if len(deadlines):
             keep &= deadlines[rows.which] > now
+        lives = lives_of(state.snapshot)
+        if lives.any_split:
+            requesters = [self._office.number_of(decode_shared(part.shared).requester) for part in rows.parts]
+            keep &= ~misplaced(lives, provider, rows.indexes, rows.persons, rows.which, requesters)
         by_clerk = self._by_clerk(state, provider, rows)
         if manual is not None:
             keep &= by_clerk == manual
@@ -140,7 +147,7 @@ class Collector:
 
     def _by_clerk(self, state: State, provider: int, rows: PermitRows) -> npt.NDArray[np.bool_]:
         """bool[N]: whether a clerk has to decide."""
-        flagged = self._office.manual_anywhere(state.snapshot, rows.persons)
+        flagged = self._office.manual_anywhere(state.snapshot, current(state.snapshot, rows.persons))
         by_clerk = np.zeros(len(rows.indexes), np.bool_) if flagged is None else flagged.copy()
         asked = state.manual(provider)
         if asked:
@@ -200,6 +207,7 @@ class Collector:
     def _asked(self, state: State, person: int, requester: str) -> int:
         """How many bodies a requester has asked about a person lately."""
         since = self._office.now() - ASKED_DAYS * _DAY_S
+        person = lives_of(state.snapshot).now(person)
         records = self._office.records_of(state.snapshot, person, since, None)
         return min(len({one.provider for one in records if one.shared.requester == requester}), 0xFFFF)
 

@@ -23,6 +23,7 @@ from hub.limits import PROMPT_S
 from hub.messages import Kind, Reason
 from hub.payloadstore import Packed, pack_payloads, put_payloads
 from hub.periods import period_of
+from hub.persons import lives_sum
 from hub.snapshot import Commit
 from hub.tlog.entry import Shared
 from hub.withholding import Office
@@ -31,7 +32,7 @@ _TRIES = 3
 
 
 class FlagsMovedError(Exception):
-    """Flags have changed since answers were screened."""
+    """Flags, or who is who, have changed since answers were screened."""
 
 
 class _Chunk(NamedTuple):
@@ -48,7 +49,8 @@ class Ends(NamedTuple):
         providers: uint16[N]. indexes: uint64[N], of the permits' records. persons: uint32[N].
         which: uint32[N], place in ``parts``; ``shared`` are those, decoded.
         outcomes, reasons: uint8[N]. payloads: N, or None. by_clerk: bool[N], answered MANUAL before, or None.
-        clerk: who decided. flagged: sum of the flags that they were screened with; None: no flag matters.
+        clerk: who decided. screened: sums of the flags and of the merged persons that they were screened with; None:
+            neither matters.
     """
 
     providers: npt.NDArray[np.uint16]
@@ -63,7 +65,7 @@ class Ends(NamedTuple):
     by_clerk: npt.NDArray[np.bool_] | None
     kind: Kind
     clerk: str | None
-    flagged: int | None
+    screened: tuple[int, int] | None
 
     def __repr__(self) -> str:
         return f"Ends({len(self.indexes)})"
@@ -73,12 +75,13 @@ def append_ends(office: Office, ends: Ends) -> None:
     """Make the ends of some permits durable: records, payloads, refusals, in one transaction.
 
     Raises:
-        FlagsMovedError: somebody was flagged since they were screened; nothing was kept.
+        FlagsMovedError: somebody was flagged or merged since they were screened; nothing was kept.
         StorageError: the disk failed or is full; nothing was kept.
     """
     chunk = _prepare(office, ends)
     with office.store.commit() as commit:
-        if ends.flagged is not None and commit.state.sums.get(FLAGGED, 0) != ends.flagged:
+        now_screened = commit.state.sums.get(FLAGGED, 0), lives_sum(commit.state)
+        if ends.screened is not None and ends.screened != now_screened:
             raise FlagsMovedError
         now = max(office.now(), commit.state.time)
         for _ in range(_TRIES):

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hub.aliases import find_persons
 from hub.catalog import Catalog
 from hub.confidential import HUB
 from hub.decode import decode_aliases
@@ -23,6 +22,7 @@ from hub.limits import FLAGS_PER_CALL_MAX
 from hub.messages import Aliases, Flag
 from hub.snapshot import Snapshot
 from hub.store import Store
+from hub.successions import find_known_persons
 from hub.withholding import Office, check_clerk
 from hub.workers import Workers
 
@@ -129,7 +129,7 @@ def _check_flags(flags: object) -> Flag:
 
 
 def _find_known(snapshot: Snapshot, number: int, rows: Aliases, workers: Workers) -> npt.NDArray[np.uint32]:
-    persons, _, status = find_persons(snapshot, number, rows, workers)
+    persons, _, status = find_known_persons(snapshot, number, rows, workers)
     if status.any():
         raise RequestError(f"aliases: expected this institution's own, got {np.count_nonzero(status)} others")
     return persons

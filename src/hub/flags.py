@@ -165,6 +165,10 @@ class Flagged:
         """bool[N]: whose new records some institution withholds; None where that is nobody's at all."""
         return self._anywhere(Flag.WITHHELD, persons)
 
+    def no_self_anywhere(self, persons: Persons) -> Mask | None:
+        """bool[N]: whose own data some institution gives to nobody; None where that is nobody's at all."""
+        return self._anywhere(Flag.NO_SELF, persons)
+
     def manual(self, persons: Persons, institutions: Persons | int) -> Mask | None:
         """bool[N]: whose answers a clerk of this institution must decide; None where nobody is so flagged at all."""
         return self._at(Flag.MANUAL, persons, institutions)

@@ -39,9 +39,11 @@ from hub.bodies import Heads
 from hub.catalog import Catalog, Consents
 from hub.collect import Collector
 from hub.corrections import Corrections
+from hub.deaths import is_closed
 from hub.decode import CODES_ABOVE, decode_aliases, decode_codes, decode_inquiry, decode_providers
 from hub.deliver import Deliverer
 from hub.delivery import Delivery
+from hub.dying import Dying
 from hub.errors import RequestError, StorageError
 from hub.exchange import Exchange
 from hub.exchanging import Exchanging
@@ -49,6 +51,8 @@ from hub.filing import Filing
 from hub.flagging import Flagging
 from hub.gather import Gatherer, Parts, settle_future
 from hub.holds import HoldKeys
+from hub.identifiers import namespace_number
+from hub.identifying import Identifying
 from hub.keeping import Keeping
 from hub.lapse import Lapser
 from hub.linking import Linking
@@ -57,12 +61,16 @@ from hub.locate import day_of_inquiry, locate_rows, stand_in_providers
 from hub.locating import Locating
 from hub.log import Log
 from hub.merger import Merger
+from hub.merging import Merging
 from hub.messages import Acquired, Answer, Inquiry, Resolved, Status, Withhold
 from hub.payloadkeys import PayloadKeys
 from hub.payloadstore import expire_payloads
 from hub.periods import PeriodKeys, period_of, period_start
 from hub.permits import PermitNumbers, lapse_time
+from hub.personacts import PersonActs
 from hub.provide import Provider
+from hub.proxies import Proxies
+from hub.proxying import Proxying
 from hub.record import Prepared, must_prepare_again, prepare_chunk, write_chunk
 from hub.releases import Releases
 from hub.releasing import Releasing
@@ -85,6 +93,7 @@ from hub.sealed import unseal
 from hub.showing import Showing
 from hub.snapshot import Snapshot, State
 from hub.store import Store
+from hub.successions import NAME as SUCCESSIONS
 from hub.tlog.checkpoint import LogKey
 from hub.withholding import Office, Withholding
 from hub.workers import Workers
@@ -97,7 +106,10 @@ _DAY_S = 86_400
 logger = logging.getLogger("hub")
 
 
-class Hub(Showing, Filing, Acts, Exchanging, Flagging, Keeping, Linking, Lives, Locating, PayloadKeys, Releasing):
+class Hub(
+    Showing, Filing, Acts, PersonActs, Exchanging, Flagging, Identifying, Keeping, Linking, Lives, Locating,
+    PayloadKeys, Proxying, Releasing,
+):  # fmt: skip
     """An open hub folder. Made by :func:`open`; a context manager; may be used from several threads."""
 
     def __init__(
@@ -135,8 +147,11 @@ class Hub(Showing, Filing, Acts, Exchanging, Flagging, Keeping, Linking, Lives, 
         self._withholding = Withholding(self._office)
         self._asked = Asked(AskedLog(self._store, self._periods, self._heads))
         self._corrections = Corrections(self._office, self._corrected)
+        self._proxies = Proxies(self._office, self._corrected, closed=is_closed)
         self._releases = Releases(self._office, self._asked, self._corrected)
-        self._links = Links(self._office, self._workers, self._delivering, self._corrected)
+        self._links = Links(self._office, self._workers, self._delivering, self._corrected, self._barred)
+        self._merging = Merging(self._office, self._workers, self._corrected, self._proxies.end_all)
+        self._dying = Dying(self._office, self._workers, self._corrected)
         exchange = self._exchange = Exchange(self._store, self._periods)
         numbers = PermitNumbers(self._store.keys)
         self._collector = Collector(self._office, exchange, numbers)
@@ -222,6 +237,12 @@ class Hub(Showing, Filing, Acts, Exchanging, Flagging, Keeping, Linking, Lives, 
             for institution in self.catalog.institutions():
                 if catalog.institution(institution.code).number != institution.number:
                     raise RequestError(f"catalog: expected the number of {institution.code} to stay, got another")
+            for namespace in self.catalog.namespaces:
+                # Its number names its table: the pseudonyms there are under the key of its name.
+                if catalog.namespaces.position(namespace.namespace) != self.catalog.namespaces.position(
+                    namespace.namespace
+                ):
+                    raise RequestError(f"catalog: expected namespace {namespace.namespace} in its place, got another")
         key = bytes.fromhex(catalog.digest)
         with self._store.commit() as commit:
             commit.put_sealed("catalogs", key, catalog.dump())
@@ -263,7 +284,8 @@ class Hub(Showing, Filing, Acts, Exchanging, Flagging, Keeping, Linking, Lives, 
             _check_never_served(snapshot, "acquire")
         number = self.catalog.institution(institution).number
         numbers = decode_codes(codes)
-        return acquire(self._store, self._store.keys, number, numbers, self._workers, CODES_ABOVE)
+        barred = self._barred(institution)
+        return acquire(self._store, self._store.keys, number, numbers, self._workers, CODES_ABOVE, barred)
 
     def resolve(self, requester: str, providers: Any, aliases: Any) -> Resolved:
         """Translate a requester's aliases into the providers'; for bench and tests only.
@@ -320,6 +342,7 @@ class Hub(Showing, Filing, Acts, Exchanging, Flagging, Keeping, Linking, Lives, 
             StorageError: the disk failed or is full, or a block is damaged; the chunks before it stand.
         """
         batch = decode_inquiry(self.catalog, inquiry, aliases, providers, cases, withhold, consents)
+        self._check_bodies(batch)
         key = request_key(inquiry.requester, inquiry.request_id)
         gatherer = self._gathering()
         if progress is None and self._is_small(batch):
@@ -346,6 +369,7 @@ class Hub(Showing, Filing, Acts, Exchanging, Flagging, Keeping, Linking, Lives, 
             RequestError, BusyError: as of :meth:`inquire`, where they are known at once.
         """
         batch = decode_inquiry(self.catalog, inquiry, aliases, providers, cases, withhold, consents)
+        self._check_bodies(batch)
         future: Future[Answer] = Future()
         settle = settle_future(future)
         if self._is_small(batch):
@@ -379,6 +403,7 @@ class Hub(Showing, Filing, Acts, Exchanging, Flagging, Keeping, Linking, Lives, 
         A task that is cancelled does not take its inquiry back: the same request id gets the answer.
         """
         batch = decode_inquiry(self.catalog, inquiry, aliases, providers, cases, withhold, consents)
+        self._check_bodies(batch)
         if not self._is_small(batch):
             return await asyncio.to_thread(
                 self.inquire, inquiry, aliases, providers, cases=cases, withhold=withhold, consents=consents
@@ -386,6 +411,16 @@ class Hub(Showing, Filing, Acts, Exchanging, Flagging, Keeping, Linking, Lives, 
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._gathering().submit(batch, request_key(inquiry.requester, inquiry.request_id), future)
         return await future
+
+    def _check_bodies(self, batch: Batch) -> None:
+        """Refuse a new inquiry to or by a body that was succeeded; one that is sent again is answered as it was."""
+        if not self._store.may_have(SUCCESSIONS):
+            return
+        providers = batch.providers[batch.providers < limits.CLASSES_FROM]
+        numbers = np.unique(np.append(providers, np.uint32(batch.requester)))
+        key = request_key(batch.inquiry.requester, batch.inquiry.request_id)
+        if self._groups.find(key, self._now()) is None:
+            self._check_numbers(numbers)
 
     def _is_small(self, batch: Batch) -> bool:
         """Whether it shares a commit with others; marks and lists of holders are written with chunks of their own."""
@@ -634,6 +669,10 @@ class Hub(Showing, Filing, Acts, Exchanging, Flagging, Keeping, Linking, Lives, 
                 "folder": str(self._store.folder),
                 "persons": snapshot.state.persons,
                 "resident_codes": count_aliases(snapshot, RESIDENT_CODES),
+                "identifiers": {
+                    namespace.namespace: count_aliases(snapshot, namespace_number(catalog, namespace.namespace))
+                    for namespace in catalog.namespaces
+                },
                 "records": snapshot.state.records,
                 "commits": snapshot.state.commit,
                 "aliases": {

@@ -49,8 +49,28 @@ REISSUE_BYTES_MAX = 512 << 20
 """Rewritten blocks of that transaction, which LMDB holds in memory. Each alias may rewrite three blocks of 24 KB, so an
 institution of more than 8 million takes fewer rows a call: of 60 million 7,281."""
 
+DEATHS_PER_CALL_MAX = 65_536
+"""Deaths of one call: sixteen days of a nation's. They are entered some thousands a transaction."""
+
 TICKET_DAYS = 30
 """A ticket (取得番号) that was not used lapses after so many days: the register body delivers within days."""
+
+IDENTIFIER_BYTES_MAX = 64
+"""An identifier from outside: a certificate's serial has 20 bytes at most (RFC 5280), twice that in hex digits."""
+
+IDENTIFIER_CHAIN_MAX = 1_000
+"""Renewals of one identifier, one behind the other: monthly for a life; more are damage."""
+
+PROXIES_PER_PERSON_MAX = 16
+"""Proxies of one person: parents, guardians, a few relatives. A list of them is one page; a grant reads them all."""
+
+PRINCIPALS_PER_AGENT_MAX = 1_000
+"""Persons for whom one may act: a professional guardian has some hundred."""
+
+PROXY_LABEL_CHARS_MAX = 50
+PROXY_VIEW_S = 900
+"""A proxy's views within so many seconds after one that left a record leave no other: a person who reads page by page
+is one view. Fifteen minutes is how long a portal keeps an idle session."""
 
 CLAIM_BYTES_MAX = 1_024
 """Sealed attributes of one ticket: name, reading and address take 100 to 400 bytes, sealing 100, padding the rest."""

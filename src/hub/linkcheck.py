@@ -10,7 +10,7 @@ from hub.aliases import NOBODY
 from hub.bodies import Bodies
 from hub.claims import CLAIMS, KEY_BYTES, LINKED, Link, read_claim, read_link
 from hub.errors import StorageError
-from hub.events import EventKind, ToldLink, read_told
+from hub.events import EventKind, ToldLink, read_told_as
 from hub.handles import Stood, read_stood
 from hub.messages import Differs, Kind
 from hub.snapshot import Snapshot
@@ -74,7 +74,7 @@ def _check_link(bodies: Bodies, records: int, draw: Draw, position: int, link: L
 
 def _check_events(snapshot: Snapshot, office: Office, bodies: Bodies) -> None:
     """Every confirmation and replacement that an event tells of is a record of the same institution."""
-    for number, link, event in _events(snapshot, office):
+    for number, link, event in read_told_as(snapshot, office.vault, ToldLink, _KINDS):
         if event.person >= snapshot.state.persons or not event.alias:
             raise StorageError(f"event {number}: expected a person and an alias, got another")
         record = _read(bodies, snapshot.state.records, link - 1, event.institution, _KINDS[event.kind])
@@ -93,13 +93,6 @@ def _read(bodies: Bodies, records: int, index: int, code: str, kind: Kind) -> St
     if record.kind != kind or record.shared.requester != code:
         raise StorageError(f"{LINKED}: expected record {index} to tell of it, found another")
     return record
-
-
-def _events(snapshot: Snapshot, office: Office) -> Iterator[tuple[int, int, ToldLink]]:
-    after = 0
-    while some := list(read_told(snapshot, office.vault, after, _AT_A_TIME)):
-        yield from ((number, link, event) for number, link, event in some if event is not None and event.kind in _KINDS)
-        after = some[-1][0]
 
 
 def _items(snapshot: Snapshot, name: str) -> Iterator[tuple[bytes, bytes]]:

@@ -10,16 +10,19 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from hub.aliases import Statuses
+from hub.acquire import Barred
+from hub.aliases import Statuses, find_persons
 from hub.catalog import Catalog
 from hub.decode import CODES_ABOVE, decode_aliases, decode_codes, decode_differs
 from hub.errors import RequestError
 from hub.limits import ROWS_PER_BATCH_MAX
-from hub.messages import Acquired, Aliases, Receipt
+from hub.messages import Acquired, Acquisition, Aliases, Receipt
 from hub.reissue import reissue, revoke
 from hub.snapshot import Commit
 from hub.store import Store
+from hub.successions import table_of
 from hub.ticketdelivery import deliver_tickets
 from hub.tickets import acquired_aliases, close_tickets, draw_tickets
 from hub.withholding import Office
@@ -50,6 +53,10 @@ class Lives(ABC):
     @abstractmethod
     def _now(self) -> int:
         """Seconds since 1970, never before the last record."""
+
+    @abstractmethod
+    def _barred(self, institution: str | int) -> Barred | None:
+        """Who may not acquire an alias at an institution; None where nobody is barred."""
 
     # -- acquisition in three parts
 
@@ -101,7 +108,7 @@ class Lives(ABC):
         with self._delivering:
             deliver_tickets(
                 self._store, self._store.keys, self._office.vault, rows, numbers, masks, now, self._workers,
-                CODES_ABOVE, self._tell_held,
+                CODES_ABOVE, self._tell_held, self._barred,
             )  # fmt: skip
         return Receipt(rows=len(rows), received_at=now)
 
@@ -122,9 +129,15 @@ class Lives(ABC):
         number = self.catalog.institution(institution).number
         rows = decode_aliases(tickets, "tickets")
         with self._store.snapshot() as snapshot:
-            return acquired_aliases(
+            found = acquired_aliases(
                 snapshot, self._store.keys, self._office.vault, number, rows, self._now(), self._workers
             )
+            told = np.flatnonzero(found.aliases.any(axis=1))
+            if self._barred(number) is not None and len(told):
+                # Of who has died since: their alias is closed.
+                ended = told[find_persons(snapshot, number, found.aliases[told], self._workers)[2] != 0]
+                found.aliases[ended], found.status[ended] = 0, Acquisition.NONE
+            return found
 
     def close_tickets(self, institution: str, tickets: Any) -> int:
         """Say that the aliases of these tickets have arrived: the hub forgets whom they were delivered for.
@@ -160,8 +173,12 @@ class Lives(ABC):
             RequestError: unknown institution, another form or too many rows; nothing was changed.
             StorageError: the disk is full or failed; nothing of this call was kept.
         """
-        number = self.catalog.institution(institution).number
-        return reissue(self._store, number, decode_aliases(aliases), self._workers)
+        number, rows = self.catalog.institution(institution).number, decode_aliases(aliases)
+        out, status = np.zeros((len(rows), 16), np.uint8), np.zeros(len(rows), np.uint8)
+        for table, at in self._by_table(number, rows):
+            found = reissue(self._store, table, rows if len(at) == len(rows) else rows[at], self._workers)
+            out[at], status[at] = found.aliases, found.status
+        return Acquired(out, status)
 
     def revoke(self, institution: str, aliases: Any) -> int:
         """End an institution's aliases, in one commit; their persons have none there until it acquires again.
@@ -178,5 +195,15 @@ class Lives(ABC):
         Raises:
             RequestError, StorageError: as in ``reissue``.
         """
-        number = self.catalog.institution(institution).number
-        return revoke(self._store, number, decode_aliases(aliases), self._workers)
+        number, rows = self.catalog.institution(institution).number, decode_aliases(aliases)
+        return sum(
+            revoke(self._store, table, rows if len(at) == len(rows) else rows[at], self._workers)
+            for table, at in self._by_table(number, rows)
+        )
+
+    def _by_table(self, number: int, rows: Aliases) -> list[tuple[int, npt.NDArray[np.intp]]]:
+        """In whose tables aliases of an institution are: its own, or one's that it succeeded; each is a commit."""
+        with self._store.snapshot() as snapshot:
+            tables = table_of(snapshot, number, rows, self._workers)
+        numbers = np.unique(tables).tolist() or [number]
+        return [(table, np.flatnonzero(tables == table)) for table in numbers]

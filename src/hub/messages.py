@@ -98,6 +98,19 @@ class Acquisition(IntEnum):
     HELD = 4
 
 
+class Identity(IntEnum):
+    """What an identifier from outside is to a body that relies on it."""
+
+    VALID = 0
+    UNKNOWN = 1
+    """Nobody registered it in this namespace."""
+    REVOKED = 2
+    REPLACED = 3
+    """It was renewed: another stands in its place."""
+    NO_ALIAS = 4
+    """It is valid, and the body has no alias of its person."""
+
+
 class Flag(IntFlag):
     """Marks of a person at one institution."""
 
@@ -124,6 +137,17 @@ class Kind(IntEnum):
     """The linked record's permit was not answered in its time."""
     RELEASE = 8
     """A second clerk released the linked record's row, which was HELD; it leaves a permit like an inquiry."""
+    MERGED = 13
+    """The person and another were found to be one human being."""
+    SPLIT = 14
+    """The person and another, who were merged, were found to be two."""
+    DIED = 15
+    """The person's death was told, corrected (then it follows the record before) or taken back (outcome EMPTY)."""
+    PROXY_VIEW = 16
+    """A proxy read this person's history; the remark names the proxy as the person does."""
+    PROXY_GRANTED = 17
+    """The person has a proxy (代理人), or other terms for one."""
+    PROXY_REVOKED = 18
     LINK_CONFIRMED = 19
     """A second clerk confirmed that an institution's file is this person's, though attributes differed."""
     LINK_REPLACED = 20
@@ -234,6 +258,36 @@ class Acquired(_Columns):
 
     def __repr__(self) -> str:
         return f"Acquired(rows={len(self)}, {count_names(self.status, Acquisition)})"
+
+
+class Identified(_Columns):
+    """Whom identifiers name, in the caller's order.
+
+    Attributes:
+        aliases: uint8[N, 16], the asking body's own; zeros unless status is VALID, or REPLACED and it may follow.
+        status: uint8[N] of :class:`Identity`.
+    """
+
+    __slots__ = ("aliases", "status")
+
+    def __init__(self, aliases: Aliases, status: npt.NDArray[np.uint8]) -> None:
+        self.aliases = aliases
+        self.status = status
+
+    def __repr__(self) -> str:
+        return f"Identified(rows={len(self)}, {count_names(self.status, Identity)})"
+
+
+class Uses(msgspec.Struct, frozen=True, kw_only=True):
+    """How many identifiers of a namespace a body asked by on a day.
+
+    Attributes:
+        institution: its code. rows: by the name of an :class:`Identity`.
+    """
+
+    institution: str
+    namespace: str
+    rows: dict[str, int]
 
 
 class Claims:
@@ -443,6 +497,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         index: position in the log, counted from 0; only the portal sees it.
         link: index of the record that this one follows: what it asks to correct, corrects or confirms.
         remark: what a person wrote: why a record is to be corrected, a decision's reasons and how to appeal.
+        requester_name, provider_name: what the two were called when the record was made.
     """
 
     kind: Kind
@@ -461,6 +516,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     index: int
     link: int | None = None
     remark: str | None = None
+    requester_name: str = ""
+    provider_name: str = ""
 
 
 class History:

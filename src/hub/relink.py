@@ -26,6 +26,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from hub.acquire import Barred
 from hub.additions import complete_pending
 from hub.aliases import NOBODY, RESIDENT_CODES, Persons, Statuses, find_persons
 from hub.append import Laid, append_records, lay_records, make_fields, order_rows
@@ -39,6 +40,7 @@ from hub.linkedits import Edits
 from hub.marks import put_new_marks
 from hub.messages import Acquired, Acquisition, Aliases, Differs, Kind, Status
 from hub.periods import period_of
+from hub.persons import current
 from hub.screen import default_marks
 from hub.snapshot import Commit, Snapshot
 from hub.tickets import (
@@ -97,9 +99,11 @@ class Links:
     """Links of an open hub; ``appended`` is called after every step, also a repeated one, before it returns."""
 
     def __init__(
-        self, office: Office, workers: Workers, delivering: threading.Lock, appended: Callable[[], None]
-    ) -> None:
+        self, office: Office, workers: Workers, delivering: threading.Lock, appended: Callable[[], None],
+        barred: Callable[[int], Barred | None],
+    ) -> None:  # fmt: skip
         self._office, self._workers, self._delivering, self._appended = office, workers, delivering, appended
+        self._barred = barred
 
     def __repr__(self) -> str:
         return "Links()"
@@ -117,7 +121,7 @@ class Links:
                     found = self._find(snapshot, tickets)
                     rows, links = self._held(snapshot, found, number, clerk)
                     edits = Edits(snapshot, number, self._workers)
-                    persons, status = self._people(snapshot, edits, links, len(tickets), rows)
+                    persons, status = self._people(snapshot, number, edits, links, len(tickets), rows)
                 if len(rows):
                     self._confirm(number, found, rows, links, edits, persons, status, clerk, reason)
         self._appended()
@@ -148,7 +152,7 @@ class Links:
         return np.array(rows, np.int64), links
 
     def _people(
-        self, snapshot: Snapshot, edits: Edits, links: list[Link], n: int, rows: npt.NDArray[np.int64]
+        self, snapshot: Snapshot, number: int, edits: Edits, links: list[Link], n: int, rows: npt.NDArray[np.int64]
     ) -> tuple[Persons, Statuses]:
         """Who is meant by the codes of held tickets, new persons among them: uint32[n] and the new states uint8[n]."""
         persons, status = np.full(n, NOBODY, np.uint32), np.zeros(n, np.uint8)
@@ -157,6 +161,9 @@ class Links:
         pseudonyms = np.frombuffer(b"".join(link.pseudonym for link in links), np.uint8).reshape(-1, 16)
         one, same = np.unique(pseudonyms, axis=0, return_inverse=True)
         known, _, missing = find_persons(snapshot, RESIDENT_CODES, np.ascontiguousarray(one), self._workers)
+        barred = self._barred(number)
+        if barred is not None and barred(snapshot, known[missing == 0]).any():
+            raise RequestError("tickets: expected persons who may have an alias here, got another")
         fresh = np.flatnonzero(missing != 0)
         begin = snapshot.state.persons
         if begin + len(fresh) > PERSONS_MAX:
@@ -306,7 +313,8 @@ class Links:
         store = self._office.store
         store.compare_sum(snapshot, NAME)
         store.compare_sum(snapshot, LINKED)
-        return look_up(snapshot, store.keys, tickets, self._office.now())
+        found = look_up(snapshot, store.keys, tickets, self._office.now())
+        return found._replace(person=current(snapshot, found.person))
 
     def _acquired(self, number: int, tickets: Aliases) -> Acquired:
         office = self._office

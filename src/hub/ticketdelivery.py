@@ -7,19 +7,21 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from hub.acquire import acquire, code_pseudonyms
+from hub.acquire import Barred, acquire, code_pseudonyms
 from hub.aliases import NOBODY, RESIDENT_CODES, Statuses, find_persons
 from hub.claims import CLAIMS, Link, find_link, is_required, put_link, read_claim
 from hub.confidential import Vault
 from hub.errors import StorageError
 from hub.keys import Keys
 from hub.limits import CLAIMS_PER_COMMIT
-from hub.messages import Aliases
+from hub.messages import Acquisition, Aliases
+from hub.persons import current
 from hub.snapshot import Commit, Snapshot
 from hub.store import Store
 from hub.tickets import (
     ALREADY,
     CLAIMED,
+    CLOSED,
     CREATED,
     HELD,
     NAME,
@@ -47,6 +49,7 @@ def deliver_tickets(
     workers: Workers,
     above: int,
     told: Callable[[Commit, int, Statuses, int], None],
+    barred: Callable[[int], Barred | None] = lambda institution: None,
 ) -> None:
     """Give each ticket's institution an alias of the person with this code, and keep for the ticket who that is.
 
@@ -59,6 +62,7 @@ def deliver_tickets(
         differs: uint8[N] of ``Differs``; None where nothing was compared.
         told: called in the transaction that holds tickets with an institution's number, the masks of those that it
             holds (not 0) and how many of its tickets the call delivers.
+        barred: of an institution's number who gets no alias there; their tickets are closed.
 
     Raises:
         RequestError: a ticket is unknown or has lapsed, or has another person already; one that has a claim was not
@@ -75,7 +79,7 @@ def deliver_tickets(
         persons = find_persons(snapshot, RESIDENT_CODES, pseudonyms, workers)[0]
         refuse(found.state == UNKNOWN, "ones that were drawn and have not lapsed")
         delivered = (found.state == CREATED) | (found.state == ALREADY)
-        refuse(delivered & (found.person != persons), "each delivered once, with one code")
+        refuse(delivered & (current(snapshot, found.person) != persons), "each delivered once, with one code")
         _check_again(snapshot, vault, found, pseudonyms, masks)
         _check_compared(snapshot, found, differs)
     _, first, same = np.unique(ticket_names(found), return_index=True, return_inverse=True)
@@ -89,9 +93,11 @@ def deliver_tickets(
     state = np.empty(len(codes), np.uint8)
     for institution in np.unique(found.institution[left]).tolist():
         rows = left[found.institution[left] == institution]
-        state[rows] = acquire(store, keys, institution, codes[rows], workers, above).status
+        acquired = acquire(store, keys, institution, codes[rows], workers, above, barred(institution)).status
+        state[rows] = np.where(acquired == Acquisition.NONE, np.uint8(CLOSED), acquired)
     with store.snapshot() as snapshot:
         persons = find_persons(snapshot, RESIDENT_CODES, pseudonyms, workers)[0]
+    persons[state == CLOSED] = NOBODY
 
     def forget(commit: Commit, of_draw: npt.NDArray[np.int64]) -> None:
         for row in of_draw[found.state[of_draw] == CLAIMED].tolist():

@@ -49,6 +49,7 @@ from hub.errors import RequestError, StorageError
 from hub.keys import Keys, decrypt_blocks, encrypt_blocks
 from hub.limits import CLAIMS_PER_COMMIT, TICKET_DAYS
 from hub.messages import Acquired, Acquisition, Aliases
+from hub.persons import current
 from hub.sealed import unseal
 from hub.snapshot import Commit, Snapshot
 from hub.store import Store
@@ -168,7 +169,7 @@ def acquired_aliases(
     state = np.where(found.institution == institution, found.state, UNKNOWN)
     aliases, missing = np.zeros((len(tickets), 16), np.uint8), np.zeros(len(tickets), np.bool_)
     rows = np.flatnonzero((state == CREATED) | (state == ALREADY))
-    aliases[rows], none = find_aliases(snapshot, institution, found.person[rows], workers)
+    aliases[rows], none = find_aliases(snapshot, institution, current(snapshot, found.person[rows]), workers)
     missing[rows] = none != 0
     status = np.zeros(256, np.uint8)
     status[[WAITS, CREATED, ALREADY]] = Acquisition.WAITING, Acquisition.CREATED, Acquisition.ALREADY
