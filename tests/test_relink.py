@@ -317,6 +317,31 @@ def test_a_replacement_that_fails_is_not_there_at_all(world: LinkWorld, monkeypa
     assert h.verify().ok
 
 
+def test_a_link_is_replaced_before_and_after_its_persons_are_one(world: LinkWorld) -> None:
+    h = world.h
+    _, wrong = link(world, [3, 4])
+    right, _ = link(world, [7, 8])
+    h.replace_links(world.town, right[:1].copy(), wrong[:1].copy(), **WORDS)
+    codes = [f"{code:011}" for code in world.codes]
+    h.acquire("portal", world.codes)
+    two = {"clerk": "a", "second_clerk": "b", "reason": "二重付番"}
+    h.merge("jlis", codes[1], codes[8], **two)
+    h.merge("jlis", codes[3], codes[7], **two)
+    assert h.verify().ok
+    acquired = h.replace_links(world.town, right[1:].copy(), wrong[1:].copy(), **WORDS)
+    assert (h.acquire(world.town, world.codes[[1, 8]]).aliases == acquired.aliases).all()
+    # The two whom a link stands for are one now: it was right, as far as anybody can tell.
+    stood = h.acquire(world.town, world.codes[1:2]).aliases
+    again, _ = link(world, [8])
+    records = h.stats()["records"]
+    assert (h.replace_links(world.town, again, stood, **WORDS).aliases == stood).all()
+    assert h.stats()["records"] == records
+    assert h.verify().ok
+    h.split("jlis", codes[3], codes[7], **two)
+    h.split("jlis", codes[1], codes[8], **two)
+    assert h.verify().ok
+
+
 def test_verify_finds_a_link_that_no_record_tells_of(world: LinkWorld) -> None:
     h = world.h
     _, wrong = link(world, [3, 4])
