@@ -251,12 +251,9 @@ class Reader:
         for event in told:
             one = self.records[event[1]]
             expect(one["kind"] == event[3] - 34 and one["shared"][14] == event[7], "event of a link")
-        expect(
-            sorted(event[1] for event in told)
-            == [i for i, one in enumerate(self.records) if one and one["kind"] == LINK_CONFIRMED or (
-                one and one["kind"] == LINK_REPLACED and one["shared"][6] == STRANGER)],
-            "records of links as their events say",
-        )  # fmt: skip
+        kept = [(index, one["kind"], one["shared"][6]) for index, one in enumerate(self.records) if one]
+        tell = [at for at, kind, role in kept if kind == LINK_CONFIRMED or (kind, role) == (LINK_REPLACED, STRANGER)]
+        expect(sorted(event[1] for event in told) == tell, "records of links as their events say")
 
     def read_changes(self, name: str) -> None:
         for key, body in self.opened(name):

@@ -61,7 +61,7 @@ def check(databases: dict[str, Values]) -> None:
         assert bytes.fromhex(alias) == (held if held is not None else bytes(16))
     assert len(reader.tickets) == len(TOLD["tickets"])
     (claimed,), linked = reader.claims.values(), list(reader.linked.values())
-    assert (claimed[0], TOLD["sealed"][claimed[1].hex()]) == ("first clerk", "attributes 3")
+    assert (claimed[0], TOLD["claimed"][claimed[1].hex()]) == ("first clerk", "attributes 3")
     assert [(one[0], one[1]) for one in linked] == [(1, None), (10, "first clerk"), (0, None)]
     assert linked[1][2] == reader.pseudonym(TOLD["codes"][50])
     assert linked[2][5].hex() == TOLD["ended"][-1][0]

@@ -457,6 +457,7 @@ class Golden:
         h.register_key("jlis", bytes(self.payload_key.public_key), clerk="register clerk")
         linked, wrong = h.tickets("mhlw", 5), h.acquire("mhlw", codes[51:52]).aliases
         sealed = [self.seal(f"attributes {row}") for row in range(4)]
+        self.told["claimed"] = {made.hex(): self.told["sealed"].pop(made.hex()) for made in sealed}
         h.claim("mhlw", linked[:4].copy(), sealed, clerk="first clerk")
         h.deliver("jlis", linked[:3].copy(), codes[48:51], [0, 1, 10])
         h.confirm_links("mhlw", linked[1:2].copy(), clerk="second clerk", reason="seen in papers")
