@@ -22,6 +22,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 import second_exchange as exchange
+import second_mislinks as mislinks
+import second_sent as sent
 from second_basics import Damaged, Values, aes, ctr, expect, sha256
 
 M64 = (1 << 64) - 1
@@ -32,6 +34,7 @@ CORRECTION_ASKED, CORRECTION, CONFIRMATION, ERASURE, PROVISION, LAPSE, RELEASE =
 LINK_CONFIRMED, LINK_REPLACED = 19, 20
 STRANGER = "誤って紐付けられていた者"
 HELD = 16
+NOBODY = 0xFFFFFFFF
 CORRECTING = (CORRECTION_ASKED, CORRECTION, CONFIRMATION)
 FOLLOWING = (*CORRECTING, PROVISION, LAPSE)
 
@@ -83,6 +86,7 @@ class Reader:
         self.check_marks()
         self.check_flags()
         self.check_corrections()
+        mislinks.check_mislinks(self)
 
     def unseal(self, name: str, key: bytes, value: bytes) -> bytes:
         """Sealed: u64 xxh3-64 of name, 0, length of the key in decimal, 0, key, body; then the body."""
@@ -518,16 +522,22 @@ class Reader:
             numbers = [institution for institution, _, _ in entries]
             expect(bool(numbers) and numbers == sorted(set(numbers)), "flags by institution")
             for institution, flags, zero in entries:
-                expect(institution in self.institutions and 1 <= flags <= 7 and zero == 0, "flags")
+                expect(institution in self.institutions and 1 <= flags <= 15 and zero == 0, "flags")
+                expect(person != NOBODY or flags == 8, "an institution that is suspended as a whole")
                 self.flagged[person, institution] = flags
 
     def check_flags(self) -> None:
         """Flags stand as their events say, which name a person of their institution."""
         told: dict[tuple[int, int], int] = {}
         for event in self.events:
-            expect(len(event) == {11: 15, 12: 15, 53: 16, 54: 16}.get(event[3], 12), "fields of an event")
-            if event[3] in (11, 12):
+            fields = {11: 15, 12: 15, 57: 15, 58: 15, 53: 16, 54: 16}.get(event[3], 12)
+            expect(len(event) == fields, "fields of an event")
+            if fields == 15:
                 institution, (person, alias, flags) = self.numbers[event[4]], event[12:]
+                if event[3] in (57, 58) and person == NOBODY:
+                    expect(alias == b"" and flags == (8 if event[3] == 57 else 0), "suspension of everybody")
+                    told[person, institution] = flags
+                    continue
                 known = self.tables[institution, 0][alias]
                 expect(known == struct.pack("<I", person), "alias of who is flagged")
                 told[person, institution] = flags
@@ -847,14 +857,18 @@ class Reader:
         one = self.records[index]
         shared = one["shared"]
         asked, provided = one["times"]
-        return [index, one["kind"], asked, provided or None, shared[2], shared[3], self.code_of(one["provider"]),
+        receives, gives = shared[2], self.code_of(one["provider"])
+        if one["kind"] in sent.GIVEN:
+            receives, gives = gives, receives
+        return [index, one["kind"], asked, provided or None, receives, shared[3], gives,
                 shared[4], shared[5], shared[6], shared[7], shared[12], one["outcome"], shared[1].hex(), one["link"],
                 shared[14]]  # fmt: skip
 
 
 def provider_is_party(record: dict[str, Any]) -> bool:
     """Statuses 1 to 7 and HELD, and provider 0: the question reached nobody."""
-    return record["provider"] != 0 and not 1 <= record["outcome"] <= 7 and record["outcome"] != HELD
+    reached = not 1 <= record["outcome"] <= 7 and record["outcome"] != HELD
+    return record["provider"] != 0 and reached and record["kind"] != sent.NOTICE
 
 
 def value_sum(key: bytes, value: bytes) -> int:
@@ -889,6 +903,7 @@ READERS: dict[str, Callable[[Reader, str], None]] = {
     "tickets": Reader.read_tickets, "claims": Reader.read_claims, "linked": Reader.read_linked,
     "released": Reader.read_released, "inbox": exchange.read_inbox, "inboxes": exchange.read_inboxes,
     "permits": exchange.read_permits, "outcomes": exchange.read_outcomes, "manual": exchange.read_manual,
-    "payloads": exchange.read_payloads,
+    "payloads": exchange.read_payloads, "notices": sent.read_notices,
+    "mislinks": mislinks.read_mislinks,
 }  # fmt: skip
 """In the order in which they are read."""

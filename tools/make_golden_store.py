@@ -219,6 +219,7 @@ def fill(folder: Path) -> dict[str, Any]:
         mark = hub.Withhold(ground="family", until=REVIEW)
         golden.ask("january/withheld", [60, 15], [TOWN] * 2, JANUARY + 60, withhold=[None, mark])
         golden.flag_some()
+        golden.report_some()
         golden.locate_some()
         golden.release_one()
         golden.answer_january()
@@ -380,6 +381,21 @@ class Golden:
         mark = hub.Withhold(ground="first", until=REVIEW)
         rows = [61, 20, 21, 22, 62, 20]
         self.ask("january/flagged", rows, [TOWN] * 6, JANUARY + 120, withhold=[None, None, None, None, None, mark])
+
+    def report_some(self) -> None:
+        """Linkage suspended of one person and for a while of all; a wrong link reported, one told by other means."""
+        h, words = self.h, {"clerk": "town clerk", "reason": "identity in doubt"}
+        h.suspend(TOWN, self.theirs[43:45], **words)
+        h.suspend(TOWN, **words)
+        # Of one a clerk must decide anyway.
+        self.ask("january/suspended", [43, 45, 20, 61], [TOWN] * 4, JANUARY + 150)
+        h.resume(TOWN, **words)
+        h.resume(TOWN, self.theirs[44:45], **words)
+        h.suspend("mhlw", **words)
+        h.flag(TOWN, self.theirs[46:47], hub.Flag.NO_SELF)
+        report = {**words, "second_clerk": "another", "since": dt.date(2026, 9, 1), "until": dt.date(2027, 1, 1)}
+        h.report_mislink(TOWN, self.theirs[45], self.theirs[46], request_id="report", **report)
+        h.report_mislink("nenkin", self.mine[47], **report)
 
     def locate_some(self) -> None:
         """Facts of holders in every form, rows that name their class, and an alias that is wanted."""

@@ -5,8 +5,9 @@ Open a folder with :func:`open`, then see :class:`Hub`.
 
 from hub import errors
 from hub.attributes import Attributes, compare_attributes, open_attributes
+from hub.blast import BlastRadius, Dealing
 from hub.catalog import Catalog, Decision, Institution, Procedure, Rule
-from hub.corrections import Notice
+from hub.corrections import CorrectionNotice
 from hub.events import Event, EventKind
 from hub.filing import RequestStatus
 from hub.handles import PartyRecord
@@ -19,6 +20,8 @@ from hub.messages import (
     Acquisition,
     Answer,
     Answers,
+    Arrivals,
+    Arrived,
     Claims,
     Differs,
     Flag,
@@ -28,17 +31,23 @@ from hub.messages import (
     Identity,
     Inquiry,
     Kind,
+    Notice,
+    Notices,
     PermitInquiry,
     Permits,
+    Push,
     Reason,
     Receipt,
     Record,
     Resolved,
+    Sent,
     Status,
+    Update,
     Uses,
     Wanted,
     Withhold,
 )
+from hub.mislink import MislinkReport
 from hub.payloads import new_payload_key, open_payload, seal_payload
 from hub.proxies import Principal, Proxy, ProxyKind, ProxyState
 from hub.retain import PeriodState, Retained
@@ -53,9 +62,14 @@ __all__ = [
     "Acquisition",
     "Answer",
     "Answers",
+    "Arrivals",
+    "Arrived",
     "Attributes",
+    "BlastRadius",
     "Catalog",
     "Claims",
+    "CorrectionNotice",
+    "Dealing",
     "Decision",
     "Differs",
     "Event",
@@ -72,7 +86,9 @@ __all__ = [
     "Inquiry",
     "Institution",
     "Kind",
+    "MislinkReport",
     "Notice",
+    "Notices",
     "PartyRecord",
     "PeriodState",
     "PermitInquiry",
@@ -83,6 +99,7 @@ __all__ = [
     "Proxy",
     "ProxyKind",
     "ProxyState",
+    "Push",
     "Reason",
     "Receipt",
     "Record",
@@ -91,7 +108,9 @@ __all__ = [
     "Resolved",
     "Retained",
     "Rule",
+    "Sent",
     "Status",
+    "Update",
     "Uses",
     "Wanted",
     "Withhold",

@@ -42,6 +42,29 @@ class _Rows(NamedTuple):
         return f"_Rows({len(self.status)})"
 
 
+class Stand(NamedTuple):
+    """How rows of a request stand, without what was provided.
+
+    Attributes:
+        rows: of the whole request. received_at: when the hub received it. inquiry: its name in records.
+        first_status, first_reason: uint8[N], as the inquiry was answered; status, reason: as they are told now.
+        indexes: int64[N], of the records of the inquiry itself, -1 = none; permits: of those that leave the permits.
+    """
+
+    rows: int
+    received_at: int
+    inquiry: bytes
+    first_status: npt.NDArray[np.uint8]
+    first_reason: npt.NDArray[np.uint8]
+    status: npt.NDArray[np.uint8]
+    reason: npt.NDArray[np.uint8]
+    indexes: npt.NDArray[np.int64]
+    permits: npt.NDArray[np.int64]
+
+    def __repr__(self) -> str:
+        return f"Stand({len(self.status)})"
+
+
 class Answering:
     """Reads the answers of an open hub's requests."""
 
@@ -70,6 +93,26 @@ class Answering:
             outcomes = self._outcomes(state, rows.indexes[waiting])
             return self._answer(state, rows, waiting, outcomes, now)
 
+    def stand(self, key: bytes, first: int, limit: int) -> Stand | None:
+        """How rows of a request stand: for the copies that are compared, see ``copies.py``. None: it is not known."""
+        now = self._office.now()
+        found = self._office.groups.find(key, now)
+        if found is None:
+            return None
+        name, request, small = found
+        end = min(first + limit, request.rows)
+        with self._exchange.state() as state:
+            rows = _read_rows(state, name, key, request, small, first, end)
+            asked = _Rows(rows.status.copy(), rows.reason, rows.indexes.copy())
+            self._follow_released(state, rows)
+            waiting = np.flatnonzero((rows.status == Status.OK) & (rows.indexes >= 0))
+            outcomes = self._outcomes(state, rows.indexes[waiting])
+            status, reason = self._told(state, rows, waiting, outcomes, now)
+        return Stand(
+            request.rows, request.received_at, request.inquiry, asked.status, asked.reason, status, reason,
+            asked.indexes, rows.indexes,
+        )  # fmt: skip
+
     def _follow_released(self, state: State, rows: _Rows) -> None:
         """Rows that were held and released stand as their releases do, see ``releases.py``."""
         held = np.flatnonzero((rows.status == Status.HELD) & (rows.indexes >= 0))
@@ -96,12 +139,7 @@ class Answering:
         self, state: State, rows: _Rows, waiting: npt.NDArray[np.intp], outcomes: Outcomes, now: int
     ) -> Answers:
         shown = outcomes.words * (outcomes.released <= now)
-        status = rows.status.copy()
-        reason = rows.reason.copy()
-        status[status == Status.OK] = Status.PENDING
-        status[waiting] = np.where(shown == 0, np.uint8(Status.PENDING), status_of(shown))
-        reason[waiting] = reason_of(shown)
-        self._block_own_data(state, rows, status, reason)
+        status, reason = self._told(state, rows, waiting, outcomes, now)
         payloads: list[bytes | None] = [None] * len(status)
         provided = status[waiting] == Status.PROVIDED
         if provided.any():
@@ -109,6 +147,19 @@ class Answering:
             reader.read(ended_by(shown[provided]), payloads, waiting[provided])
         complete = not np.isin(status, (Status.PENDING, Status.HELD)).any()
         return Answers(status, reason, payloads, bool(complete))
+
+    def _told(
+        self, state: State, rows: _Rows, waiting: npt.NDArray[np.intp], outcomes: Outcomes, now: int
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+        """Statuses and reasons as the requester is told them."""
+        shown = outcomes.words * (outcomes.released <= now)
+        status = rows.status.copy()
+        reason = rows.reason.copy()
+        status[status == Status.OK] = Status.PENDING
+        status[waiting] = np.where(shown == 0, np.uint8(Status.PENDING), status_of(shown))
+        reason[waiting] = reason_of(shown)
+        self._block_own_data(state, rows, status, reason)
+        return status, reason
 
     def _block_own_data(
         self, state: State, rows: _Rows, status: npt.NDArray[np.uint8], reason: npt.NDArray[np.uint8]

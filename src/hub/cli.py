@@ -17,8 +17,10 @@ from typing import NoReturn
 
 from hub.commands import (
     acquire,
+    agency,
     aliases,
     bench,
+    blast,
     catalog,
     exchange,
     flag,
@@ -29,8 +31,10 @@ from hub.commands import (
     keys,
     links,
     marks,
+    mislink,
     release,
     retain,
+    suspend,
     tlog,
 )
 from hub.errors import HubError, StorageError, TamperError
@@ -85,8 +89,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"hub {_version()}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
     modules = (
-        keep, catalog, acquire, aliases, links, holders, inquire, exchange, history, marks, flag, release, retain, tlog,
-        keys, bench,
+        keep, catalog, acquire, aliases, links, holders, inquire, exchange, agency, history, marks, flag, release,
+        suspend, blast, mislink, retain, tlog, keys, bench,
     )  # fmt: skip
     for module in modules:
         module.add_commands(commands)

@@ -14,6 +14,7 @@ from hub.bodies import ROW, ROW_BYTES, Bodies, link_of
 from hub.catalog import Catalog
 from hub.catalog.moments import bound_of
 from hub.errors import RequestError
+from hub.handles import parties_of
 from hub.history import Found, find_all_records
 from hub.keys import Keys
 from hub.limits import HISTORY_LIMIT_MAX
@@ -53,6 +54,7 @@ def disclose_history(
     lives: Lives,
     catalog_of: Callable[[str], Catalog],
     leave_out: frozenset[int] = frozenset(),
+    kind: Kind | None = None,
 ) -> History:
     """A page of a person's records.
 
@@ -65,6 +67,7 @@ def disclose_history(
         visibility: which records may be shown, of the same snapshot. disclosure: token of this page.
         catalog_of: the law as it was held when a record was made, by its digest.
         leave_out: kinds of records that are not shown.
+        kind: only records of this kind that reached whom they were for.
 
     Raises:
         RequestError: limit, cursor, institution or procedure is not of this history or catalog.
@@ -102,6 +105,7 @@ def disclose_history(
                 or (end is not None and requested_at >= end)
                 or (procedure is not None and shared.procedure != procedure)
                 or (number is not None and not _is_of(institution, number, (one, root)))
+                or (kind is not None and (int(one.row["kind"]), int(one.row["outcome"])) != (kind, Status.OK))
             ):
                 continue
             found.append(one)
@@ -179,13 +183,14 @@ def _record(catalog: Catalog, catalog_of: Callable[[str], Catalog], found: Found
     shared = chunk.shared[decision]
     requested_at, provided_at = chunk.fields.times[decision]
     names = catalog_of(shared.catalog)
+    gives, receives = parties_of(kind, catalog.code_by_number(provider), shared.requester)
     return Record(
         kind=Kind(kind),
         requested_at=dt.datetime.fromtimestamp(requested_at, dt.UTC),
         provided_at=dt.datetime.fromtimestamp(provided_at, dt.UTC) if provided_at else None,
-        requester=shared.requester,
+        requester=receives,
         on_behalf_of=shared.on_behalf_of,
-        provider=catalog.code_by_number(provider),
+        provider=gives,
         procedure=shared.procedure,
         items=shared.items,
         role=shared.role,
@@ -196,8 +201,8 @@ def _record(catalog: Catalog, catalog_of: Callable[[str], Catalog], found: Found
         index=found.located.index,
         link=link_of(found.row),
         remark=shared.remark,
-        requester_name=names.name_of(shared.requester),
-        provider_name=names.name_of(catalog.code_by_number(provider)),
+        requester_name=names.name_of(receives),
+        provider_name=names.name_of(gives),
     )
 
 

@@ -93,6 +93,15 @@ class EventKind(IntEnum):
     CLAIMS_REQUIRED = 55
     """From now on no ticket of the institution is delivered without attributes."""
     CLAIMS_OPTIONAL = 56
+    SUSPENDED = 57
+    """A provider suspended the linkage of a person or, without an alias, of everybody; the ground says why."""
+    RESUMED = 58
+    MISLINK_RECORDED = 59
+    """A wrong link was reported (``mislink.py``): a record about one of its citizens; the ground says why."""
+    MISLINK_NOTIFIED = 60
+    """Its citizens were notified; the ground counts those who must be told by other means."""
+    MISLINK_DRAFTED = 61
+    """A report to the Commission was drafted; the ground has its counts and last days."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,8 +114,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
         index: of the record concerned, in the log. side: "requester" or "provider", for which a mark is.
         protection: number of the event by which a person came under protection.
         withheld: how a record stands on this side afterwards.
-        alias: the institution's own, of a person whom it flagged, or of a link. flags: how the person whom it flagged
-            stands there afterwards. other: the alias that takes its place.
+        alias: the institution's own, of a person whom it flagged or suspended, or of a link. flags: how the person whom
+            it flagged or suspended stands there afterwards; without an alias how everybody does. other: the alias that
+            takes its place.
     """
 
     number: int
@@ -146,7 +156,8 @@ class Told(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
 
 
 class ToldFlag(Told, array_like=True, frozen=True, kw_only=True):
-    """The end of FLAGGED and UNFLAGGED: the person's number, the institution's alias, the flags as they stand then."""
+    """The end of FLAGGED, UNFLAGGED, SUSPENDED and RESUMED: the person's number, the institution's alias, the flags as
+    they stand then; NOBODY and an empty alias where the institution suspended or resumed the linkage of everybody."""
 
     person: int = NOBODY
     alias: bytes = b""
@@ -190,6 +201,8 @@ FORMS: dict[EventKind, type[ToldFlag]] = {
     EventKind.LINK_REPLACED: ToldLink,
 }
 """Events that tell more than flags do; all others are read as :class:`ToldFlag`."""
+
+_OF_FLAGS = (EventKind.FLAGGED, EventKind.UNFLAGGED, EventKind.SUSPENDED, EventKind.RESUMED)
 
 SIDE_NAMES = {0: None, 1: "requester", 2: "provider"}
 
@@ -280,7 +293,7 @@ def _event(number: int, link: int, told: ToldFlag) -> Event:
         protection=told.protection or None,
         withheld=told.withheld,
         alias=told.alias or None,
-        flags=Flag(told.flags) if told.kind in (EventKind.FLAGGED, EventKind.UNFLAGGED) else None,
+        flags=Flag(told.flags) if told.kind in _OF_FLAGS else None,
         other=(told.other or None) if isinstance(told, ToldLink) else None,
     )
 

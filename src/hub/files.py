@@ -67,7 +67,8 @@ CAUSES = (
     "ticket: expected 32 hex digits",
     "permit: expected 16 hex digits",
     "outcome: expected " + ", ".join(one.name for one in OUTCOMES),
-    "reason: expected with REFUSED, and nothing otherwise, " + ", ".join(one.name for one in REFUSALS),
+    "reason: expected with REFUSED, or NOT_LOADED with NO_RECORD, and nothing otherwise, "
+    + ", ".join(one.name for one in REFUSALS),
     f"payload: expected with PROVIDED only, in base64, at most {PAYLOAD_BYTES_MAX} bytes",
     "permit: expected one of this institution, got another",
     "permit: has lapsed",
@@ -336,7 +337,7 @@ class AnswerFile:
         self.rows_max = table.rows_max
         self._table, self._rows = table, rows
         self._outcomes = CodeTable({one.name: int(one) for one in OUTCOMES})
-        self._reasons = CodeTable({one.name: int(one) for one in (Reason.NONE, *REFUSALS)})
+        self._reasons = CodeTable({one.name: int(one) for one in (Reason.NONE, *REFUSALS, Reason.NOT_LOADED)})
 
     def __iter__(self) -> Iterator[AnswerPart]:
         first = 1
@@ -350,7 +351,10 @@ class AnswerFile:
                 cells = [b.columns["reason"] for b in blocks]
                 none = np.concatenate([c.start == c.end for c in cells])
                 reasons, known = _concatenate(self._reasons.decode(c) for c in cells)
-                reason_ok = np.where(reason_ok, none | (known & (reasons == 0)), known & (reasons > 0))
+                not_loaded = (outcomes == Status.NO_RECORD) & (reasons == Reason.NOT_LOADED)
+                without = none | (known & ((reasons == 0) | not_loaded))
+                refusal = known & (reasons > 0) & (reasons != Reason.NOT_LOADED)
+                reason_ok = np.where(reason_ok, without, refusal)
             checks.append((reason_ok, REASON))
             payloads: list[bytes | None] | None = None
             if "payload" in blocks[0].columns:

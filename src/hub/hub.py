@@ -31,6 +31,7 @@ from hub.aliases import (
 )
 from hub.answers import Answering
 from hub.append import Grown, Laid, grow_tree
+from hub.arrivals import Receiver
 from hub.asked import Asked, Limit
 from hub.askedlog import AskedLog
 from hub.authorise import authorise
@@ -38,6 +39,7 @@ from hub.batch import Batch, Decided
 from hub.bodies import Heads
 from hub.catalog import Catalog, Consents
 from hub.collect import Collector
+from hub.copies import Copies, CopyReader
 from hub.corrections import Corrections
 from hub.deaths import is_closed
 from hub.decode import CODES_ABOVE, decode_aliases, decode_codes, decode_inquiry, decode_providers
@@ -63,6 +65,9 @@ from hub.log import Log
 from hub.merger import Merger
 from hub.merging import Merging
 from hub.messages import Acquired, Answer, Inquiry, Resolved, Status, Withhold
+from hub.mislink import Mislinks
+from hub.mislinking import Mislinking
+from hub.notices import expire_notices
 from hub.payloadkeys import PayloadKeys
 from hub.payloadstore import expire_payloads
 from hub.periods import PeriodKeys, period_of, period_start
@@ -90,10 +95,13 @@ from hub.respond import respond, respond_empty
 from hub.retain import resume_shredding
 from hub.screen import Screen
 from hub.sealed import unseal
+from hub.send import Sender
+from hub.sending import SendingMethods
 from hub.showing import Showing
 from hub.snapshot import Snapshot, State
 from hub.store import Store
 from hub.successions import NAME as SUCCESSIONS
+from hub.suspending import Suspending
 from hub.tlog.checkpoint import LogKey
 from hub.withholding import Office, Withholding
 from hub.workers import Workers
@@ -107,8 +115,8 @@ logger = logging.getLogger("hub")
 
 
 class Hub(
-    Showing, Filing, Acts, PersonActs, Exchanging, Flagging, Identifying, Keeping, Linking, Lives, Locating,
-    PayloadKeys, Proxying, Releasing,
+    Showing, Filing, Acts, PersonActs, Copies, Exchanging, Flagging, Identifying, Keeping, Linking, Lives, Locating,
+    Mislinking, PayloadKeys, Proxying, Releasing, SendingMethods, Suspending,
 ):  # fmt: skip
     """An open hub folder. Made by :func:`open`; a context manager; may be used from several threads."""
 
@@ -153,11 +161,18 @@ class Hub(
         self._merging = Merging(self._office, self._workers, self._corrected, self._proxies.end_all)
         self._dying = Dying(self._office, self._workers, self._corrected)
         exchange = self._exchange = Exchange(self._store, self._periods)
-        numbers = PermitNumbers(self._store.keys)
+        numbers = self._numbers = PermitNumbers(self._store.keys)
         self._collector = Collector(self._office, exchange, numbers)
         self._provider = Provider(self._office, exchange, numbers, lambda: self._published().publish())
+        self._receiver = Receiver(self._office, exchange, numbers, lambda: self._published().publish())
         self._lapser = Lapser(self._office, exchange, lambda: self._published().publish())
         self._answering = Answering(self._office, exchange)
+        self._sender = Sender(
+            self._office, self._workers, self.catalog_of, self._day, self._gathering,
+            lambda: self._published().publish(),
+        )  # fmt: skip
+        self._copies = CopyReader(self._office, self._answering, numbers)
+        self._mislinks = Mislinks(self._office, numbers, self._sender, lambda: self._published().publish())
         self._delivery: Delivery | None = None
         self._lapsing = threading.Lock()
         """Held while it is found out whether permits lapse today."""
@@ -633,6 +648,7 @@ class Hub(
             if now >= self._next_lapse:
                 self._lapser.lapse()
                 expire_payloads(self._store, now)
+                expire_notices(self._store, now)
                 self._next_lapse = lapse_time(now + 1, 0)
 
     def _published(self) -> Log:

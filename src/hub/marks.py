@@ -33,7 +33,7 @@ What a history needs of a mark, its first sixteen bytes, is not encrypted; who, 
 
 A record is shown if neither side withholds it and, where its person is under a protection that covers it, every party
 to it has judged it under that protection; the provider is one unless the outcome is one of 1 to 7 (``handles.py``).
-What follows a record (corrections, provisions, lapses) is
+What follows a record (corrections, provisions, lapses, updates, what was taken) is
 shown with it or not at all; what follows an erased one is not shown, since its marks were erased with it. A release has
 marks of its own, and is shown only where the held record is shown too.
 """
@@ -78,19 +78,19 @@ FOLLOWING = frozenset(
         int,
         (
             Kind.CORRECTION_ASKED, Kind.CORRECTION, Kind.CONFIRMATION,
-            Kind.PROVISION, Kind.LAPSE,
+            Kind.PROVISION, Kind.LAPSE, Kind.UPDATE, Kind.TAKEN,
         ),
     )
 )  # fmt: skip
-"""Kinds of records that go back to an inquiry or a release, and are shown with it or not at all.
+"""Kinds of records that go back to an inquiry, a release or a push, and are shown with it or not at all.
 
 A release is none of them: its provider is a party to it and not to the held record, and may withhold it."""
 
 UNJUDGED = frozenset(
     map(int, (Kind.MERGED, Kind.SPLIT, Kind.PROXY_VIEW, Kind.PROXY_GRANTED, Kind.PROXY_REVOKED))
 )
-"""Kinds of records that no protection keeps back: they have no parties who could judge them, or are between a person and
-the portal, and tell nothing of where the person is."""
+"""Kinds of records that no protection keeps back: they have no parties who could judge them, or are between a person
+and the portal, and tell nothing of where the person is."""
 
 
 class Inside(msgspec.Struct, array_like=True, frozen=True, kw_only=True):

@@ -39,6 +39,8 @@ Sub-databases of the environment; numbers in keys are big endian:
 | ``erasures``, ``holds``, ``held`` | see ``erasures.py``, ``holds.py`` | what retention erased, and what it must not |
 | ``inbox``, ``inboxes``, ``permits``, ``outcomes``, ``manual`` | see ``inbox.py`` | which permits wait for whom |
 | ``payloads`` | u64 index of a first record | sealed: what providers answered, see ``payloadstore.py`` |
+| ``notices`` | u64 index of a first record | sealed: texts of notices, see ``notices.py`` |
+| ``mislinks`` | 16 bytes of SHA-256 of institution and id | sealed: reports of wrong links, see ``mislink.py`` |
 | ``catalogs`` | SHA-256 | sealed: a catalog as it was in force |
 | ``requests.<day>`` | 16 bytes of SHA-256 of requester and id, u32 part | sealed, see ``requests.py`` |
 
@@ -92,7 +94,7 @@ NAMES = (
     "meta", "tables", "changes", "pending", "records", "entries", "nodes", "catalogs", "runs", "rundir", "checkpoints",
     "marks", "corrections", "events", "erasures", "holds", "held", "flagged", "payloadkeys", "holders", "wanted",
     "tickets", "claims", "linked", "inbox", "inboxes", "permits", "outcomes", "manual", "payloads", "released",
-    "renewals", "identified", "proxies", "persons", "deaths", "successions",
+    "renewals", "identified", "proxies", "persons", "deaths", "successions", "notices", "mislinks",
 )  # fmt: skip
 
 

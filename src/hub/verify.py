@@ -3,7 +3,8 @@
 Order: the environment's pages (``_walk.pyx``: page numbers, kinds, bounds, keys' order, free list against reachable
 pages), sealed values and their sums, alias blocks and theirs; then from the bodies every entry, leaf, node, the root,
 the head and whatever else was signed and kept; then the index against the bodies, marks, corrections and flags
-against their events and records, and the inboxes against the records that they follow from (``inboxcheck.py``).
+against their events and records, and the inboxes and texts of notices against the records that they follow from
+(``inboxcheck.py``, ``noticecheck.py``).
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ from hub.linkcheck import check_tickets
 from hub.log import Log, StoredTree
 from hub.markcheck import check_links, check_marks
 from hub.messages import Kind
+from hub.mislinkcheck import check_mislinks
+from hub.noticecheck import check_notices
 from hub.periods import PeriodKeys, period_name
 from hub.proxycheck import check_proxies
 from hub.releases import check_releases
@@ -142,8 +145,10 @@ class Verifier:
         self._try(self._check_marks)
         self._try(self._check_flags)
         self._try(self._check_identifiers)
+        self._try(self._check_mislinks)
         self._try(lambda: check_inboxes(self._store, self._periods))
         self._try(lambda: check_payload_values(self._store, self._periods))
+        self._try(lambda: check_notices(self._store, self._periods))
         self._try(self._check_erasures)
         self._try(lambda: check_held(self._store, self._hold_keys))
         return Report(problems=tuple(self._problems[:PROBLEMS_MAX]), records=self._records, blocks=self._blocks)
@@ -160,7 +165,7 @@ class Verifier:
             "meta", "changes", "pending", "catalogs", "nodes", "checkpoints", "marks", "corrections", "events",
             "erasures", "holds", "held", "flagged", "payloadkeys", "holders", "wanted", "tickets", "claims", "linked",
             "inbox", "inboxes", "permits", "outcomes", "manual", "payloads", "released",
-            "renewals", "identified", "proxies", "persons", "deaths", "successions",
+            "renewals", "identified", "proxies", "persons", "deaths", "successions", "notices", "mislinks",
         ]  # fmt: skip
         days = (self._store.request_database(day, create=False) for day in sorted(self._store.request_days()))
         names += [name for name in days if name is not None]
@@ -384,6 +389,10 @@ class Verifier:
         with self._store.snapshot() as snapshot:
             check_marks(snapshot, self._office)
             check_releases(self._office, snapshot)
+
+    def _check_mislinks(self) -> None:
+        with self._store.snapshot() as snapshot:
+            check_mislinks(snapshot, self._office)
 
     def _check_flags(self) -> None:
         with self._store.snapshot() as snapshot:

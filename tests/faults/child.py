@@ -9,9 +9,11 @@ over the socket, with the job's own pipe passed along, so that a kill costs mill
 * ``hold``: open a folder and keep it until killed;
 * ``faulty``: one operation of a plan with a fault in force (under the recorder), again when that is said to be safe;
 * ``lives``: a life of aliases from where its journal is, to ``stop`` or until killed, perhaps with a fault in force;
-* ``links``: the same of links (``linklife.py``);
+* ``tickets``: the same of tickets that are compared and links that are replaced (``ticketlife.py``);
 * ``steps``: open, operations of a plan with exports and merges between, with a fault in force all the while;
-* ``life``: open, the steps of an exchange (``exchange_life.py``), with a fault in force or until killed.
+* ``agency``: the steps of two institutions' folders (``agency_life.py``), with a fault in force or until killed;
+* ``life``: open, the steps of an exchange (``exchange_life.py``), with a fault in force or until killed;
+* ``link``: the same of a wrong link that is suspended and reported (``link_life.py``).
 
 Started as ``python child.py - JOB FD``: one job in this process, frames go to the descriptor.
 """
@@ -33,10 +35,12 @@ from typing import Any
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import agency_life
 import exchange_life
-import linklife
+import link_life
 import lives
 import proof
+import ticketlife
 
 import hub
 import hub.additions
@@ -64,10 +68,14 @@ def run_job(job: dict[str, Any], fd: int, catalog: hub.Catalog) -> None:
         case "steps":
             plan = proof.Plan(job["seed"], proof.Profile(**job["profile"]), catalog)
             Steps(job, plan, lambda frame: os.write(fd, frame)).run()
-        case "lives" | "links":
+        case "lives" | "tickets":
             run_lives(job, lambda frame: os.write(fd, frame))
         case "life":
-            run_life(job, lambda frame: os.write(fd, frame))
+            run_life(exchange_life, job, lambda frame: os.write(fd, frame))
+        case "link":
+            run_life(link_life, job, lambda frame: os.write(fd, frame))
+        case "agency":
+            run_agency(job, lambda frame: os.write(fd, frame))
         case "create":
             os.write(fd, proof.frame(proof.STARTED))
             hub.open(job["folder"], create=True).close()
@@ -155,7 +163,7 @@ def run_lives(job: dict[str, Any], send: Callable[[bytes], Any]) -> None:
 
     kinds = {"started": proof.STARTED, "done": proof.DONE}
     path = Path(job["journal"])
-    life = {"lives": lives, "links": linklife}[job["job"]]
+    life = {"lives": lives, "tickets": ticketlife}[job["job"]]
     life.run_lives(path, job["seed"], job.get("stop"), lambda word: send(proof.frame(kinds[word])), attempt)
     if shim is not None:
         send(proof.frame(proof.COUNTED, shim.iolog_seen()))
@@ -220,21 +228,21 @@ class Steps:
         self._send(proof.frame(proof.REFUSED))
 
 
-def run_life(job: dict[str, Any], send: Callable[[bytes], Any]) -> None:
-    """The steps of an exchange from ``first`` on; after a failure the same again, reopened where that is needed."""
-    exchange_life.make_small()
+def run_life(life: Any, job: dict[str, Any], send: Callable[[bytes], Any]) -> None:
+    """The steps of a life from ``first`` on; after a failure the same again, reopened where that is needed."""
+    life.make_small()
     shim = ctypes.CDLL(None) if job["fail"] else None
-    clock, desk = exchange_life.LifeClock(), exchange_life.Desk(Path(job["desk"]))
+    clock, desk = life.LifeClock(), life.Desk(Path(job["desk"]))
     clock.step = job["first"]
     assert shim is None or shim.iolog_fail(job["fail"].encode()) == 0
     h: hub.Hub | None = None
-    for step in range(job["first"], exchange_life.STEPS):
+    for step in range(job["first"], life.STEPS):
         send(proof.frame(proof.STARTED, step))
         clock.step = step
         for tries in range(3):
             try:
                 h = h or hub.open(job["folder"], clock=clock)
-                exchange_life.perform(h, desk, step)
+                life.perform(h, desk, step)
                 break
             except hub.errors.StorageError as error:
                 assert tries < 2, "expected one fault to fail a step no more than twice"
@@ -245,6 +253,32 @@ def run_life(job: dict[str, Any], send: Callable[[bytes], Any]) -> None:
         send(proof.frame(proof.DONE, step))
     assert h is not None
     h.close()
+    if shim is not None:
+        send(proof.frame(proof.COUNTED, shim.iolog_seen()))
+
+
+def run_agency(job: dict[str, Any], send: Callable[[bytes], Any]) -> None:
+    """The steps of two institutions; after a failure everything is opened anew and the same step done again."""
+    agency_life.make_small()
+    shim = ctypes.CDLL(None) if job["fail"] else None
+    assert shim is None or shim.iolog_fail(job["fail"].encode()) == 0
+    life: agency_life.Life | None = None
+    for step in range(agency_life.STEPS):
+        send(proof.frame(proof.STARTED, step))
+        for tries in range(3):
+            try:
+                life = life or agency_life.Life(Path(job["root"]))
+                life.perform(step)
+                break
+            except hub.errors.StorageError:
+                assert tries < 2, "expected one fault to fail a step no more than twice"
+                send(proof.frame(proof.FAILED))
+            if life is not None:
+                life.close()
+                life = None
+        send(proof.frame(proof.DONE, step))
+    assert life is not None
+    life.close()
     if shim is not None:
         send(proof.frame(proof.COUNTED, shim.iolog_seen()))
 

@@ -14,7 +14,7 @@ from hub.commands.options import add_folder, spell_moment, take_alias, take_fold
 from hub.commands.words import STATUS_WORDS
 from hub.errors import StorageError
 from hub.limits import HISTORY_LIMIT, HISTORY_LIMIT_MAX
-from hub.messages import Aliases, Record
+from hub.messages import Aliases, Kind, Record
 from hub.tables import TableWriter
 
 EPILOG = """\
@@ -135,6 +135,8 @@ class Speller:
 
     def spell_record(self, record: Record) -> str:
         """A record in five lines, and two more where it follows another."""
+        if record.kind == Kind.MISLINK:
+            return self._spell_mislink(record)
         asked = self.name(record.requester, record.requester_name)
         asked += f" (on behalf of {record.on_behalf_of})" if record.on_behalf_of else ""
         provider = self.name(record.provider, record.provider_name)
@@ -152,6 +154,15 @@ class Speller:
             lines.append(f"  follows  record {record.link}, as record {record.index}")
         if record.remark:
             lines.append("  remark   " + record.remark.replace("\n", "\n           "))
+        return "\n".join(lines)
+
+    def _spell_mislink(self, record: Record) -> str:
+        lines = (
+            f"{spell_moment(record.requested_at)}  {self.name(record.requester)} had linked another person to you",
+            f"  by       {record.section}",
+            f"  basis    {record.legal_basis}",
+            f"  remark   {record.remark}",
+        )
         return "\n".join(lines)
 
     def cells(self, record: Record) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import random
 from collections import Counter
 from pathlib import Path
 
-import linklife
+import ticketlife
 import pytest
 import test_lives
 from nursery import Nursery
@@ -19,9 +19,9 @@ FAULTS = ["any * {} EIO before", "any * {} EIO after", "any * {} ENOSPC before"]
 
 
 def check_folder(folder: Path, journal: Path, seed: int) -> tuple[str, str]:
-    known = linklife.Journal.read(journal)
+    known = ticketlife.Journal.read(journal)
     with hub.open(folder) as h:
-        return known.step, linklife.check(h, known, seed)
+        return known.step, ticketlife.check(h, known, seed)
 
 
 def test_a_life_of_links_survives_40_kills(nursery: Nursery, tmp_path: Path) -> None:
@@ -32,7 +32,7 @@ def test_a_life_of_links_survives_40_kills(nursery: Nursery, tmp_path: Path) -> 
     journal = tmp_path / "journal"
     outcomes: Counter[tuple[str, str]] = Counter()
     for _ in range(40):
-        with nursery.start(job="links", folder=str(folder), journal=str(journal), seed=seed) as child:
+        with nursery.start(job="tickets", folder=str(folder), journal=str(journal), seed=seed) as child:
             for _ in range(rng.randint(1, 8)):
                 assert STARTED in hear_until(child, None, STARTED, WAIT_S), "the child ended by itself"
             hear_until(child, None, 0, pace.delay_s(rng))
@@ -46,20 +46,20 @@ def test_a_life_of_links_survives_40_kills(nursery: Nursery, tmp_path: Path) -> 
 class Bench(test_lives.Bench):
     """As for lives of aliases."""
 
-    job = "links"
+    job = "tickets"
 
 
 @pytest.fixture(scope="module")
 def bench(recorder: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    return Bench(recorder, tmp_path_factory.mktemp("links"))
+    return Bench(recorder, tmp_path_factory.mktemp("tickets"))
 
 
 @pytest.mark.preload
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("number", range(len(linklife.STEPS)), ids=linklife.STEPS)
+@pytest.mark.parametrize("number", range(len(ticketlife.STEPS)), ids=ticketlife.STEPS)
 def test_a_failed_write_or_sync_loses_nothing(bench: Bench, number: int, fault: str) -> None:
     print(f"HUB_FAULT_SEED={SEED}")
-    steps = number + len(linklife.STEPS)
+    steps = number + len(ticketlife.STEPS)
     heard, calls = bench.run(steps, fault.format(1_000_000))
     assert heard == [OPENED, STARTED, DONE, COUNTED]
     assert calls >= 3
