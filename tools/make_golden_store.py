@@ -127,6 +127,7 @@ def golden_catalog(terms: tuple[Term, ...] = (), *, own: bool = False) -> Catalo
     the bytes here."""
     bodies = (("nenkin", "body", ""), ("mhlw", "national", ""), ("portal", "system", ""))
     cities = ((TOWN, "city", "東京都"), (VILLAGE, "city", "北海道"))
+    offices = (("pm", "national", ""), ("jlis", "body", ""))
     rule = Rule(
         rule=1, basis="19-8", row="73", article="75", number="3", sub="", procedure=PROCEDURE, label="golden",
         requester="厚生労働大臣", provider="市町村長", kind="地方税", detail="市町村民税", roles=("納付義務者",),
@@ -150,7 +151,7 @@ def golden_catalog(terms: tuple[Term, ...] = (), *, own: bool = False) -> Catalo
             rules=tuple(rules),
             institutions=tuple(
                 Institution(number=number, code=code, kind=kind, prefecture=prefecture, name=prefecture + code, kana="")
-                for number, (code, kind, prefecture) in enumerate((*bodies, *cities, ("pm", "national", "")), 1)
+                for number, (code, kind, prefecture) in enumerate((*bodies, *cities, *offices), 1)
             ),
             classes=(
                 ClassLine("厚生労働大臣", ("code:mhlw",), ""), ClassLine("市町村長", ("kind:city",), ""),
@@ -524,7 +525,8 @@ class Golden:
         again = h.reissue("mhlw", mine[:2].copy()).aliases
         h.reissue("mhlw", again[:1].copy())
         h.revoke("mhlw", np.concatenate((again[1:2], mine[2:3])))
-        tickets = np.concatenate((some, closed, waiting))
+        linked, wrong = self.link()
+        tickets = np.concatenate((some, closed, waiting, linked))
         acquired = h.acquired("mhlw", tickets)
         status = acquired.status.tolist()
         self.told["tickets"] = {
@@ -532,8 +534,23 @@ class Golden:
             for ticket, code, alias in zip(hexes(tickets), status, hexes(acquired.aliases), strict=True)
         }
         ended = [*zip(hexes(mine[:3]), (40, 41, 42), strict=True), *zip(hexes(again), (40, 41), strict=True)]
-        self.told["ended"] = [[alias, person] for alias, person in ended]
-        self.told["holders"] = {alias: codes.index(code) for alias, code in self._holders("mhlw", codes[40:48])}
+        self.told["ended"] = [[alias, person] for alias, person in [*ended, (hexes(wrong)[0], 51)]]
+        self.told["holders"] = {alias: codes.index(code) for alias, code in self._holders("mhlw", codes[40:53])}
+
+    def link(self) -> tuple[Any, Any]:
+        """Tickets that matched, were confirmed, are held, wait to be compared, and replaced an alias; that alias."""
+        h, codes = self.h, self.codes
+        h.register_key("jlis", bytes(self.payload_key.public_key), clerk="register clerk")
+        linked, wrong = h.tickets("mhlw", 5), h.acquire("mhlw", codes[51:52]).aliases
+        sealed = [self.seal(f"attributes {row}") for row in range(4)]
+        self.told["claimed"] = {made.hex(): self.told["sealed"].pop(made.hex()) for made in sealed}
+        h.claim("mhlw", linked[:4].copy(), sealed, clerk="first clerk")
+        h.deliver("jlis", linked[:3].copy(), codes[48:51], [0, 1, 10])
+        h.confirm_links("mhlw", linked[1:2].copy(), clerk="second clerk", reason="seen in papers")
+        h.deliver("jlis", linked[4:].copy(), codes[52:53])
+        h.replace_links("mhlw", linked[4:].copy(), wrong, clerk="second clerk", reason="slipped by a row")
+        h.require_claims("mhlw", clerk="first clerk")
+        return linked, wrong
 
     def identify_some(self) -> None:
         """Identifiers of both lengths in every state, chains among them, and one that names another person now."""
@@ -797,6 +814,7 @@ def tell(h: hub.Hub, told: dict[str, Any], portal: Any) -> None:
             event.number, event.index, int(event.at.timestamp()), int(event.kind), event.institution, event.clerk,
             event.second_clerk, event.ground, event.until.toordinal() if event.until else 0, event.side,
             event.protection, event.withheld, None if event.alias is None else event.alias.hex(), event.flags,
+            None if event.other is None else event.other.hex(),
         ]
         for event in h.events(limit=1_000)
     ]  # fmt: skip

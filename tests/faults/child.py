@@ -10,6 +10,7 @@ over the socket, with the job's own pipe passed along, so that a kill costs mill
 * ``faulty``: one operation of a plan with a fault in force (under the recorder), again when that is said to be safe;
 * ``identities``: likewise a life of identifiers and proxies (``identity_life.py``);
 * ``lives``: a life of aliases from where its journal is, to ``stop`` or until killed, perhaps with a fault in force;
+* ``tickets``: the same of tickets that are compared and links that are replaced (``ticketlife.py``);
 * ``steps``: open, operations of a plan with exports and merges between, with a fault in force all the while;
 * ``agency``: the steps of two institutions' folders (``agency_life.py``), with a fault in force or until killed;
 * ``life``: open, the steps of ``exchange_life.py``, ``sent_life.py`` or ``link_life.py``, with a fault in force or
@@ -42,6 +43,7 @@ import link_life
 import lives
 import proof
 import sent_life
+import ticketlife
 
 import hub
 import hub.additions
@@ -71,6 +73,8 @@ def run_job(job: dict[str, Any], fd: int, catalog: hub.Catalog) -> None:
             Steps(job, plan, lambda frame: os.write(fd, frame)).run()
         case "lives":
             run_lives(job, lambda frame: os.write(fd, frame))
+        case "tickets":
+            run_lives(job, lambda frame: os.write(fd, frame), ticketlife.run_lives)
         case "identities":
             run_lives(job, lambda frame: os.write(fd, frame), identity_life.run_lives, identity_life.open_folder)
         case "life":
