@@ -12,8 +12,10 @@ from hub.bench.stages import (
     blast,
     exchange,
     history,
+    identify,
     inquiry,
     prove,
+    push,
     record,
     resolve,
     retention,
@@ -32,13 +34,14 @@ STAGES: dict[str, Callable[[Run], None]] = {
     "verify": verify.run,
     "exchange": exchange.run,
     "agency": agency.run,
+    "push": push.run,
+    "identify": identify.run,
     "retention": retention.run,
 }
 """In the order in which they run."""
 
-ABOUT = {
-    module.__name__.rpartition(".")[2]: (module.__doc__ or "").splitlines()[0]
-    for module in (
-        acquire, resolve, authorise, inquiry, record, prove, history, blast, verify, exchange, agency, retention,
-    )  # fmt: skip
-}
+_MODULES = (
+    acquire, resolve, authorise, inquiry, record, prove, history, blast, verify, exchange, agency, push, identify,
+    retention,
+)  # fmt: skip
+ABOUT = {module.__name__.rpartition(".")[2]: (module.__doc__ or "").splitlines()[0] for module in _MODULES}
