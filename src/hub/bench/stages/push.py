@@ -58,7 +58,7 @@ def measure_notices(bench: Run, world: World, rate: float) -> None:
     """Everybody gets a notice, by one text and by a text each."""
     size = size_name(world.persons)
     each = [f"{number:0{TEXT_BYTES}}" for number in range(world.persons)]
-    for case, texts in ((f"notify: {size}", "あ" * (TEXT_BYTES // 3)), (f"notify: {size} own texts", each)):
+    for case, texts in ((f"push: {size} notices", "あ" * (TEXT_BYTES // 3)), (f"push: {size} notices, own texts", each)):
         bench.progress.step(case)
         seconds = []
         written = bytes_written()
@@ -73,7 +73,7 @@ def measure_notices(bench: Run, world: World, rate: float) -> None:
         enter(bench, case, world.persons, seconds, rate, written)
     person = world.persons // 2
     found = world.hub.notices(world.everybody[person])
-    bench.truth.check_equal("notify: texts", "texts of one person", found.texts[0], each[person])
+    bench.truth.check_equal("push: texts of notices", "texts of one person", found.texts[0], each[person])
 
 
 def measure_push(bench: Run, world: World, rate: float) -> None:
