@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,6 +128,16 @@ def test_a_row_to_one_body_too_many_is_held_whether_it_is_suspended_or_not(parti
     parties.h.release(("r1", 3), "moved", clerk="鈴木", requester="nenkin")
     assert parties.h.answers("nenkin", "r1").status.tolist()[3] == PENDING
     assert parties.h.verify().problems == ()
+
+
+def test_a_row_that_names_a_class_is_suspended_where_its_holder_is(parties: Parties) -> None:
+    h, town, other = parties.h, parties.town, parties.other_town
+    h.push_holders("jlis", parties.codes[:2], "市町村長", [town, other], dt.date(2020, 1, 1))
+    h.acquire(other, parties.codes)
+    h.suspend(town, parties.known[:1], **WHY)
+    answer = h.inquire(tax_inquiry("r1"), parties.nenkin[:2], "市町村長")
+    assert answer.status.tolist() == [SUSPENDED, OK]
+    assert h.verify().problems == ()
 
 
 @pytest.mark.usefixtures("path")

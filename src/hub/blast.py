@@ -37,8 +37,7 @@ ANSWERED = (Status.PROVIDED, Status.EMPTY, Status.NO_RECORD)
 
 _ENDS = (int(Kind.PROVISION), int(Kind.LAPSE), int(Kind.TAKEN))
 _SENT = (int(Kind.PUSH), int(Kind.UPDATE))
-_TOLD_OF = (int(Kind.NOTICE), int(Kind.MISLINK))
-"""Kinds of records that tell the person something, and nobody else."""
+_CORRECTIONS = (int(Kind.CORRECTION_ASKED), int(Kind.CORRECTION), int(Kind.CONFIRMATION))
 _DAY_S = 86_400
 _FIRST = (1 << 63) - 1
 _AT_A_TIME = 1_024
@@ -104,8 +103,8 @@ class BlastRadius(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         institution: its code. since, until: the interval that was asked for, UTC; None: without an end.
-        at: UTC, when it was put together. records: records of the log to which the institution is a party, but for
-            what the person was told. dealings: the questions among them, each with its end.
+        at: UTC, when it was put together. records: the records of these questions, their ends, and corrections, to
+            which the institution is a party. dealings: the questions, each with its end.
     """
 
     institution: str
@@ -259,7 +258,7 @@ class _Search:
             elif record.kind in _ENDS and record.link is not None:
                 # An answer that waits for its moment is not there yet for who asked.
                 ends[record.link] = _End(record.index, record.outcome, record.provided_at, moment)
-            elif record.kind not in _TOLD_OF:
+            elif record.kind in _CORRECTIONS:
                 others.append(record.requested_at)
         heard = self._heard_of(person)
         kept: list[_Question] = []

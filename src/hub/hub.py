@@ -172,7 +172,7 @@ class Hub(
             lambda: self._published().publish(),
         )  # fmt: skip
         self._copies = CopyReader(self._office, self._answering, numbers)
-        self._mislinks = Mislinks(self._office, numbers, self._sender, lambda: self._published().publish())
+        self._mislinks = Mislinks(self._office, numbers, self._sender, self._publish)
         self._delivery: Delivery | None = None
         self._lapsing = threading.Lock()
         """Held while it is found out whether permits lapse today."""

@@ -169,6 +169,9 @@ def check_case(
         raise RequestError(f"known: expected a date, got {type(known).__name__}")
     if not isinstance(deliberate, bool):
         raise RequestError(f"deliberate: expected True or False, got {type(deliberate).__name__}")
+    if institution == PORTAL:
+        # It is by whom the citizens are told.
+        raise RequestError(f"institution: expected another than {PORTAL}, got it")
     request_id = words["request_id"]
     if request_id is not None:
         check_text("request_id", request_id, REQUEST_ID_CHARS_MAX)
@@ -193,6 +196,8 @@ class Mislinks:
 
     def report(self, case: Case, dry_run: bool) -> MislinkReport:
         """See ``Hub.report_mislink``."""
+        if case.known is not None and case.known > _known(case._replace(known=None), self._office.now()):
+            raise RequestError("known: expected a day up to today, in Japan, got a later one")
         people = self._people(case)
         with self._office.store.snapshot() as snapshot:
             found = self._read(snapshot, case)
