@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -157,6 +159,40 @@ def test_a_suspension_counts_for_every_row_whose_commit_comes_behind_it(
     monkeypatch.setattr(h._store, "commit", commit_later)
     assert parties.ask("r1", [0, 1]).status.tolist() == [SUSPENDED, SUSPENDED]
     assert done == [True]
+    assert h.verify().problems == ()
+
+
+def test_what_is_asked_while_it_stands_is_suspended_whoever_asks_at_the_same_time(parties: Parties) -> None:
+    h, town = parties.h, parties.town
+    # Moves around each switch: odd while one is under way.
+    state = [0]
+    wrong: list[tuple[int, int]] = []
+    done = threading.Event()
+
+    def ask(number: int) -> None:
+        one = np.ascontiguousarray(parties.nenkin[[number]])
+        times = 0
+        while not done.is_set():
+            before = state[0]
+            status = int(h.inquire(tax_inquiry(f"t{number}/{times}"), one, town).status[0])
+            times += 1
+            if before == state[0] and before % 2 == 0:
+                suspended = before // 2 % 2
+                if status != (SUSPENDED if suspended else OK):
+                    wrong.append((before, status))
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for switch in range(24):
+        state[0] += 1
+        (h.resume if switch % 2 else h.suspend)(town, **WHY)
+        state[0] += 1
+        time.sleep(0.01)
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
     assert h.verify().problems == ()
 
 
