@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import hub
+import hub.arrivals
 import hub.deliver
 import hub.delivery
 import hub.push
@@ -89,8 +90,11 @@ def sound(pushers: Pushers) -> None:
 # -- what arrives
 
 
-@pytest.mark.parametrize("sorted_in", [False, True])
-def test_a_push_arrives_with_its_data_and_is_taken_once(pushers: Pushers, sorted_in: bool) -> None:
+@pytest.mark.parametrize(("sorted_in", "few"), [(False, 64), (True, 64), (True, 2)])
+def test_a_push_arrives_with_its_data_and_is_taken_once(
+    pushers: Pushers, sorted_in: bool, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub.arrivals, "FEW", few)
     sent = pushers.push([1, 0, 3], payloads=[b"one", None, b"three"])
     assert (sent.rows, sent.status.tolist(), sent.reason.tolist()) == (3, [0, 0, 0], [0, 0, 0])
     if sorted_in:

@@ -150,9 +150,9 @@ def _encode(texts: Any) -> list[bytes]:
     for start in range(0, len(found), _TEXTS_AT_A_TIME):
         if _may_have_control(b"".join(found[start : start + _TEXTS_AT_A_TIME])):
             some = enumerate(words[start : start + _TEXTS_AT_A_TIME], start)
-            row = next((row for row, one in some if _CONTROL.search(one)), None)
-            if row is not None:
-                raise RequestError(f"texts: expected printable characters, got a control character in row {row}")
+            bad = next((row for row, one in some if _CONTROL.search(one)), None)
+            if bad is not None:
+                raise RequestError(f"texts: expected printable characters, got a control character in row {bad}")
     return found
 
 
