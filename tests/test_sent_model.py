@@ -311,7 +311,7 @@ class SentMachine(RuleBasedStateMachine):
                 model.end(line, Kind.PROVISION, outcome)
 
     @rule(body=st.sampled_from(["nenkin", *TOWNS]), person=st.integers(0, PERSONS - 1),
-          flag=st.sampled_from(list(Flag)[1:] or [Flag.MANUAL]), on=st.booleans())  # fmt: skip
+          flag=st.sampled_from([Flag.MANUAL, Flag.WITHHELD, Flag.NO_SELF]), on=st.booleans())  # fmt: skip
     def flag(self, body: str, person: int, flag: Flag, on: bool) -> None:
         if person not in self.model.knows[body]:
             return
