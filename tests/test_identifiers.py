@@ -15,9 +15,10 @@ from hub import additions, identifiers, limits, reissue
 from hub.catalog import Catalog
 from hub.errors import CatalogError, RequestError, StorageError
 from hub.events import EventKind
-from hub.identifiers import decode_identifiers, namespace_number, pseudonyms_of
+from hub.identifiers import namespace_number
 from hub.keys import Keys
 from hub.messages import Acquisition, Identity
+from hub.pseudonyms import decode_identifiers, pseudonyms_of
 
 NAMESPACES = """namespace,name,issuer,relying,following
 jpki-auth,利用者証明用電子証明書の発行番号,jlis,portal;市町村長,portal

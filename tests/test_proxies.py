@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 import hub
-from hub import limits, proxies
+from hub import limits, proxies, proxystate
 from hub.errors import RequestError, StorageError
 from hub.events import EventKind
 from hub.messages import Flag, Kind
-from hub.proxies import ProxyKind, ProxyState
+from hub.proxystate import ProxyKind, ProxyState
 from inquiries import tax_inquiry
 
 TOWN, OTHER_TOWN = "131016", "011002"
@@ -372,17 +372,17 @@ def test_verify_finds_a_proxy_that_is_lost_made_up_or_half_there(tmp_path: Path)
     world.grant(0, 1)
     store = world.h._store
     with store.snapshot() as snapshot:
-        items = [(key, bytes(value)) for key, value in snapshot.items(proxies.NAME, b"")]
+        items = [(key, bytes(value)) for key, value in snapshot.items(proxystate.NAME, b"")]
     (by_agent, index), (by_principal, _) = items
     with store.commit() as commit:
-        commit.delete(proxies.NAME, by_agent)
+        commit.delete(proxystate.NAME, by_agent)
     assert "by agent" in " ".join(world.h.verify().problems)
     with store.commit() as commit:
-        commit.delete(proxies.NAME, by_principal)
+        commit.delete(proxystate.NAME, by_principal)
     assert "as their events say" in " ".join(world.h.verify().problems)
     with store.commit() as commit:
-        commit.put_sealed(proxies.NAME, by_agent, index[8:])
-        commit.put_sealed(proxies.NAME, by_principal, b"\x02\x03" + bytes(40))
+        commit.put_sealed(proxystate.NAME, by_agent, index[8:])
+        commit.put_sealed(proxystate.NAME, by_principal, b"\x02\x03" + bytes(40))
     assert "expected a proxy" in " ".join(world.h.verify().problems)
     with pytest.raises(StorageError, match="expected a proxy"):
         world.h.proxies(world.citizens[0])

@@ -22,10 +22,8 @@ from hub.identifiers import (
     Tell,
     count_identified,
     day_of,
-    decode_identifiers,
     identify,
     namespace_number,
-    pseudonyms_of,
     read_counts,
     register,
     renew,
@@ -33,6 +31,7 @@ from hub.identifiers import (
 )
 from hub.lives import REGISTER
 from hub.messages import Acquired, Aliases, Identified, Identity, Uses
+from hub.pseudonyms import decode_identifiers, pseudonyms_of
 from hub.snapshot import Commit
 from hub.store import Store
 from hub.withholding import Office, check_clerk
