@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import random
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -466,6 +467,37 @@ def test_the_bound_of_a_chain_is_damage_beyond(world: World, monkeypatch: pytest
     world.h.renew_identifiers("jpki-auth", "jlis", ["1"], ["2"])
     with pytest.raises(StorageError, match="chains of at most 2"):
         world.asked(["0"], "portal")
+
+
+# -- beside each other
+
+
+def test_who_asks_beside_renewals_sees_each_of_them_whole(world: World) -> None:
+    world.register(slice(None), SERIALS)
+    world.h.acquire(OTHER_TOWN, world.codes)
+    seen: list[tuple[int, ...]] = []
+    done = threading.Event()
+
+    def ask() -> None:
+        while not done.is_set():
+            states = world.h.identify(OTHER_TOWN, "jpki-auth", SERIALS + [f"{one}'" for one in SERIALS]).status.tolist()
+            seen.append(tuple(states))
+
+    asking = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in asking:
+        thread.start()
+    for first in range(0, N, 10):
+        some = SERIALS[first : first + 10]
+        world.h.renew_identifiers("jpki-auth", "jlis", some, [f"{one}'" for one in some])
+    done.set()
+    for thread in asking:
+        thread.join()
+    replaced, valid, unknown = Identity.REPLACED, Identity.VALID, Identity.UNKNOWN
+    whole = {
+        tuple([replaced] * n + [valid] * (N - n) + [valid] * n + [unknown] * (N - n)) for n in range(0, N + 1, 10)
+    }
+    assert seen
+    assert set(seen) <= whole
 
 
 # -- persons who are found to be one, or two

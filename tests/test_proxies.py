@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -406,3 +408,35 @@ def test_a_merge_ends_the_proxies_of_who_is_gone_and_a_death_those_of_the_dead(w
     with pytest.raises(RequestError, match=REFUSED):
         world.h.proxy_history(world.citizens[3], handle)
     assert world.h.principals(world.citizens[3]) == []
+
+
+def test_whoever_reads_beside_revocations_left_a_record_or_was_refused(world: World) -> None:
+    read: list[int] = []
+    refused: set[str] = set()
+    done = threading.Event()
+
+    def view() -> None:
+        while not done.is_set():
+            for one in world.h.principals(world.citizens[1]):
+                try:
+                    read.append(len(world.h.proxy_history(world.citizens[1], one.handle)))
+                except RequestError as error:
+                    refused.add(str(error))
+
+    reading = [threading.Thread(target=view) for _ in range(3)]
+    for thread in reading:
+        thread.start()
+    for _ in range(15):
+        own = world.grant(0, 1)
+        time.sleep(0.005)
+        assert world.h.revoke_proxy(world.citizens[0], own) is True
+    done.set()
+    for thread in reading:
+        thread.join()
+    assert refused <= {REFUSED}
+    assert set(read) <= {1}
+    kinds = world.kinds(0)
+    assert kinds.count(Kind.PROXY_GRANTED) == kinds.count(Kind.PROXY_REVOKED) == 15
+    # Every grant starts anew: views of one grant within a quarter of an hour are one record.
+    assert kinds.count(Kind.PROXY_VIEW) <= 15
+    assert bool(read) <= (kinds.count(Kind.PROXY_VIEW) > 0)
