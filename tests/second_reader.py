@@ -32,10 +32,13 @@ KEY_NAMES = ("identifiers", "disclosure", "cursors", "log")
 DERIVED = {"records", "entries", "nodes", "runs"}
 RESIDENT_CODES = 1 << 23
 CORRECTION_ASKED, CORRECTION, CONFIRMATION, ERASURE, PROVISION, LAPSE, RELEASE = 2, 3, 4, 5, 6, 7, 8
+PUSH, UPDATE, NOTICE, TAKEN = 9, 10, 11, 12
+LINK_CONFIRMED, LINK_REPLACED = 19, 20
+STRANGER = "誤って紐付けられていた者"
 HELD = 16
 NOBODY = 0xFFFFFFFF
 CORRECTING = (CORRECTION_ASKED, CORRECTION, CONFIRMATION)
-FOLLOWING = (*CORRECTING, PROVISION, LAPSE)
+FOLLOWING = (*CORRECTING, PROVISION, LAPSE, UPDATE, TAKEN)
 PERSONAL = (16, 17, 18)
 """Views, grants and ends of proxies: between a person and the portal."""
 
@@ -211,6 +214,7 @@ class Reader:
 
     def read_tickets(self, name: str) -> None:
         self.tickets: dict[bytes, tuple[int, int, int]] = {}
+        self.states: dict[bytes, tuple[int, int]] = {}
         for key, body in self.opened(name):
             institution, n, form, at = struct.unpack_from("<HHB3xq", body)
             expect(len(body) == 16 + 5 * n * (form == 1) and 1 <= n <= 800 and form <= 2 and at > 0, "draw")
@@ -219,9 +223,46 @@ class Reader:
             persons = struct.unpack_from(f"<{n}I", body, 16) if form == 1 else (0xFFFFFFFF,) * n
             states = body[16 + 4 * n :] if form == 1 else bytes([3 * (form == 2)]) * n
             for position, (person, state) in enumerate(zip(persons, states, strict=True)):
-                expect(state <= 3 and (person < self.state["persons"]) == (state in (1, 2)), "ticket")
+                expect(state <= 5 and (person < self.state["persons"]) == (state in (1, 2)), "ticket")
+                self.states[struct.pack(">QH", draw, position)] = state, person
                 block = draw.to_bytes(6, "little") + struct.pack("<HIxxxx", institution, position)
                 self.tickets[aes(self.own_key("tickets"), block)] = institution, state, person
+
+    def read_claims(self, name: str) -> None:
+        self.claims, self.claiming = {}, set()
+        for key, body in self.opened(name):
+            if len(key) == 2:
+                expect(len(body) == 8 and struct.unpack(">H", key)[0] in self.institutions, "who must claim")
+                self.claiming.add(self.institutions[struct.unpack(">H", key)[0]])
+            else:
+                clerk, sealed = self.decrypt(name, 0, body)
+                expect(bool(clerk) and len(sealed) <= 1024, "claim")
+                self.claims[key] = clerk, sealed
+        expect(self.claims.keys() == {key for key, (state, _) in self.states.items() if state == 5}, "claims")
+
+    def read_linked(self, name: str) -> None:
+        """What was held waits with its code's pseudonym; what was confirmed or replaced has a record."""
+        self.linked = {key: self.decrypt(name, 0, body) for key, body in self.opened(name)}
+        for key, (differs, _, pseudonym, confirmed, replaced, old, status) in self.linked.items():
+            state, person = self.states[key]
+            expect(0 <= differs <= 15 and bool(differs) == bool(confirmed or state == 4), "what differs")
+            expect(len(pseudonym) == 16 * (state == 4) and len(old) == 16 * bool(replaced), "link")
+            expect(state == 4 or (state in (1, 2) and bool(confirmed or replaced)), "state of a link")
+            expect(status in ((1, 2) if replaced else (0,)), "status of a link")
+            if confirmed:
+                one = self.records[confirmed - 1]
+                expect((one["kind"], one["person"], one["outcome"]) == (LINK_CONFIRMED, person, 0), "confirmed")
+            if replaced:
+                one = self.records[replaced - 1]
+                expect(one["kind"] == LINK_REPLACED and one["person"] != person, "replaced")
+        expect({key for key, (state, _) in self.states.items() if state == 4} <= set(self.linked), "held")
+        told = [event for event in self.events if event[3] in (53, 54)]
+        for event in told:
+            one = self.records[event[1]]
+            expect(one["kind"] == event[3] - 34 and one["shared"][14] == event[7], "event of a link")
+        kept = [(index, one["kind"], one["shared"][6]) for index, one in enumerate(self.records) if one]
+        tell = [at for at, kind, role in kept if kind == LINK_CONFIRMED or (kind, role) == (LINK_REPLACED, STRANGER)]
+        expect(sorted(event[1] for event in told) == tell, "records of links as their events say")
 
     def read_changes(self, name: str) -> None:
         for key, body in self.opened(name):
@@ -494,9 +535,10 @@ class Reader:
         """Flags stand as their events say, which name a person of their institution."""
         told: dict[tuple[int, int], int] = {}
         for event in self.events:
-            fields = 18 if event[3] in (*identity.IDENTIFIERS, *identity.PROXIES) else 12
-            expect(len(event) == (15 if event[3] in (11, 12, 57, 58) else fields), "fields of an event")
-            if event[3] in (11, 12, 57, 58):
+            of_flags = {11: 15, 12: 15, 57: 15, 58: 15, 53: 16, 54: 16}
+            fields = 18 if event[3] in (*identity.IDENTIFIERS, *identity.PROXIES) else of_flags.get(event[3], 12)
+            expect(len(event) == fields, "fields of an event")
+            if fields == 15:
                 institution, (person, alias, flags) = self.numbers[event[4]], event[12:]
                 if event[3] in (57, 58) and person == NOBODY:
                     expect(alias == b"" and flags == (8 if event[3] == 57 else 0), "suspension of everybody")
@@ -832,9 +874,9 @@ class Reader:
 
 
 def provider_is_party(record: dict[str, Any]) -> bool:
-    """Statuses 1 to 7 and HELD, and provider 0: the question reached nobody."""
+    """Statuses 1 to 7 and HELD, and provider 0: the question reached nobody. A notice is the person's."""
     reached = not 1 <= record["outcome"] <= 7 and record["outcome"] != HELD
-    return record["provider"] != 0 and reached and record["kind"] != sent.NOTICE
+    return record["provider"] != 0 and record["kind"] != NOTICE and reached
 
 
 def value_sum(key: bytes, value: bytes) -> int:
@@ -866,7 +908,7 @@ READERS: dict[str, Callable[[Reader, str], None]] = {
     "corrections": Reader.read_corrections, "holders": Reader.read_holders, "wanted": Reader.read_wanted,
     "holds": Reader.read_holds, "held": Reader.read_held,
     "requests": Reader.read_requests, "flagged": Reader.read_flagged, "payloadkeys": Reader.read_payload_keys,
-    "tickets": Reader.read_tickets,
+    "tickets": Reader.read_tickets, "claims": Reader.read_claims, "linked": Reader.read_linked,
     "released": Reader.read_released, "inbox": exchange.read_inbox, "inboxes": exchange.read_inboxes,
     "permits": exchange.read_permits, "outcomes": exchange.read_outcomes, "manual": exchange.read_manual,
     "payloads": exchange.read_payloads, "renewals": identity.read_renewals, "identified": identity.read_identified,

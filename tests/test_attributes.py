@@ -24,7 +24,11 @@ from hub.messages import Differs
 from townsfolk import make_people, spelled_otherwise
 
 ONE = Attributes(
-    name="髙橋　花子", kana="タカハシ ハナコ", address="宮崎県宮崎市霧島1丁目2番地3", sex="女", birth=dt.date(1975, 1, 2)
+    name="髙橋　花子",
+    kana="タカハシ ハナコ",
+    address="宮崎県宮崎市霧島1丁目2番地3",
+    sex="女",
+    birth=dt.date(1975, 1, 2),
 )
 SAME = Attributes(name="高橋 花子", address="宮崎市霧島1-2-3", sex="2", birth="昭和50年1月2日")
 

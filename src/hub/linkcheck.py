@@ -13,6 +13,7 @@ from hub.errors import StorageError
 from hub.events import EventKind, ToldLink, read_told_as
 from hub.handles import Stood, read_stood
 from hub.messages import Differs, Kind
+from hub.persons import lives_of
 from hub.snapshot import Snapshot
 from hub.tickets import ALREADY, CLAIMED, CREATED, HELD, Draw, read_draws
 from hub.withholding import Office
@@ -31,6 +32,7 @@ def check_tickets(snapshot: Snapshot, office: Office) -> None:
     claims = {key: value for key, value in _items(snapshot, CLAIMS) if len(key) == KEY_BYTES}
     links = {key: read_link(office.vault, key, value) for key, value in _items(snapshot, LINKED)}
     bodies = office.bodies(snapshot)
+    merged = _merged(snapshot)
     codes: dict[int, str] = {}
     for number, draw in read_draws(snapshot):
         delivered = (draw.states == CREATED) | (draw.states == ALREADY)
@@ -50,14 +52,22 @@ def check_tickets(snapshot: Snapshot, office: Office) -> None:
             if link is None and draw.states[position] == HELD:
                 raise StorageError(f"{LINKED}: expected how a held ticket of draw {number} stands, found nothing")
             if link is not None:
-                _check_link(bodies, snapshot.state.records, draw, position, link, codes[draw.institution])
+                _check_link(bodies, snapshot.state.records, draw, position, link, codes[draw.institution], merged)
     for name, rest in ((CLAIMS, claims), (LINKED, links)):
         if rest:
             raise StorageError(f"{name}: expected those of tickets that say so, found another")
     _check_events(snapshot, office, bodies)
 
 
-def _check_link(bodies: Bodies, records: int, draw: Draw, position: int, link: Link, code: str) -> None:
+def _merged(snapshot: Snapshot) -> set[int]:
+    """Persons who were ever one with another: by number it cannot be told whether two of them are one."""
+    lives = lives_of(snapshot)
+    return {one for person, life in lives.items() for one in (person, *(merge.gone for merge in life.merges))}
+
+
+def _check_link(
+    bodies: Bodies, records: int, draw: Draw, position: int, link: Link, code: str, merged: set[int]
+) -> None:
     if not 0 <= link.differs <= _ALL:
         raise StorageError(f"{LINKED}: expected some of four attributes, found another")
     if draw.states[position] == HELD:
@@ -68,7 +78,9 @@ def _check_link(bodies: Bodies, records: int, draw: Draw, position: int, link: L
         raise StorageError(f"{LINKED}: expected what was confirmed or replaced, found another state")
     for after, kind in ((link.confirmed, Kind.LINK_CONFIRMED), (link.replaced, Kind.LINK_REPLACED)):
         record = _read(bodies, records, after - 1, code, kind) if after else None
-        if record is not None and (record.person == draw.persons[position]) != (kind == Kind.LINK_CONFIRMED):
+        if record is None or not merged.isdisjoint((record.person, int(draw.persons[position]))):
+            continue
+        if (record.person == draw.persons[position]) != (kind == Kind.LINK_CONFIRMED):
             raise StorageError(f"{LINKED}: expected record {record.index} to be about another person")
 
 

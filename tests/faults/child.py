@@ -10,10 +10,11 @@ over the socket, with the job's own pipe passed along, so that a kill costs mill
 * ``faulty``: one operation of a plan with a fault in force (under the recorder), again when that is said to be safe;
 * ``identities``: likewise a life of identifiers and proxies (``identity_life.py``);
 * ``lives``: a life of aliases from where its journal is, to ``stop`` or until killed, perhaps with a fault in force;
+* ``tickets``: the same of tickets that are compared and links that are replaced (``ticketlife.py``);
 * ``steps``: open, operations of a plan with exports and merges between, with a fault in force all the while;
 * ``agency``: the steps of two institutions' folders (``agency_life.py``), with a fault in force or until killed;
-* ``life``: open, the steps of an exchange (``exchange_life.py``), with a fault in force or until killed;
-* ``link``: the same of a wrong link that is suspended and reported (``link_life.py``).
+* ``life``: open, the steps of ``exchange_life.py``, ``sent_life.py`` or ``link_life.py``, with a fault in force or
+  until killed.
 
 Started as ``python child.py - JOB FD``: one job in this process, frames go to the descriptor.
 """
@@ -41,6 +42,8 @@ import identity_life
 import link_life
 import lives
 import proof
+import sent_life
+import ticketlife
 
 import hub
 import hub.additions
@@ -70,12 +73,12 @@ def run_job(job: dict[str, Any], fd: int, catalog: hub.Catalog) -> None:
             Steps(job, plan, lambda frame: os.write(fd, frame)).run()
         case "lives":
             run_lives(job, lambda frame: os.write(fd, frame))
+        case "tickets":
+            run_lives(job, lambda frame: os.write(fd, frame), ticketlife.run_lives)
         case "identities":
             run_lives(job, lambda frame: os.write(fd, frame), identity_life.run_lives, identity_life.open_folder)
         case "life":
-            run_life(exchange_life, job, lambda frame: os.write(fd, frame))
-        case "link":
-            run_life(link_life, job, lambda frame: os.write(fd, frame))
+            run_life(job, lambda frame: os.write(fd, frame))
         case "agency":
             run_agency(job, lambda frame: os.write(fd, frame))
         case "create":
@@ -232,8 +235,9 @@ class Steps:
         self._send(proof.frame(proof.REFUSED))
 
 
-def run_life(life: Any, job: dict[str, Any], send: Callable[[bytes], Any]) -> None:
+def run_life(job: dict[str, Any], send: Callable[[bytes], Any]) -> None:
     """The steps of a life from ``first`` on; after a failure the same again, reopened where that is needed."""
+    life: Any = {one.__name__: one for one in (exchange_life, sent_life, link_life)}[job["life"]]
     life.make_small()
     shim = ctypes.CDLL(None) if job["fail"] else None
     clock, desk = life.LifeClock(), life.Desk(Path(job["desk"]))

@@ -14,6 +14,7 @@ from hub.bench.stages import (
     identify,
     inquiry,
     prove,
+    push,
     record,
     resolve,
     retention,
@@ -31,12 +32,13 @@ STAGES: dict[str, Callable[[Run], None]] = {
     "verify": verify.run,
     "exchange": exchange.run,
     "agency": agency.run,
+    "push": push.run,
     "identify": identify.run,
     "retention": retention.run,
 }
 """In the order in which they run."""
 
 _MODULES = (
-    acquire, resolve, authorise, inquiry, record, prove, history, verify, exchange, agency, identify, retention,
+    acquire, resolve, authorise, inquiry, record, prove, history, verify, exchange, agency, push, identify, retention,
 )  # fmt: skip
 ABOUT = {module.__name__.rpartition(".")[2]: (module.__doc__ or "").splitlines()[0] for module in _MODULES}
