@@ -31,7 +31,7 @@ LAYERS = [
     {"persons", "successions", "additions", "batch", "kept", "holders", "wanted", "inbox", "payloadstore", "notices"},
     {"deaths", "tableedits"},
     {"acquire", "reissue", "linkedits", "requests", "requestgroups", "bodies", "log", "erasures"},
-    {"append", "identifiers", "history", "confidential", "holds", "held", "tail", "asked", "askedrows"},
+    {"append", "identifiers", "uses", "history", "confidential", "holds", "held", "tail", "asked", "askedrows"},
     {"claims"},
     {"tickets"},
     {"claiming", "ticketdelivery"},

@@ -195,6 +195,33 @@ def test_one_proxy_more_than_a_person_may_have_is_refused(world: World, monkeypa
     world.grant(4, 3)
 
 
+def test_why_a_handle_is_refused_costs_the_same_look_ups(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+    read, flagged = proxies.read_proxy, world.h._office.flagged.of
+
+    def count_read(*arguments: Any) -> Any:
+        looked.append("proxy")
+        return read(*arguments)
+
+    def count_flags(snapshot: Any) -> Any:
+        looked.append("flags")
+        return flagged(snapshot)
+
+    own, revoked = world.grant(0, 1), world.handle(1)
+    world.h.revoke_proxy(world.citizens[0], own)
+    world.grant(2, 1)
+    resting = world.handle(1)
+    world.h.flag(TOWN, world.town[2:3].copy(), Flag.NO_SELF)
+    monkeypatch.setattr(proxies, "read_proxy", count_read)
+    monkeypatch.setattr(world.h._office.flagged, "of", count_flags)
+    counts = []
+    for handle in (revoked, resting, bytes(16), b"made up"):
+        looked.clear()
+        world.refused(1, handle)
+        counts.append(tuple(looked))
+    assert set(counts) == {("proxy", "flags")}
+
+
 # -- ended
 
 

@@ -13,9 +13,6 @@ Database ``renewals``, key u32 number of the namespace (big endian), 16 bytes ps
 pseudonym that took its place. Each entry with REPLACED has one. An identifier must be unknown when it takes the place
 of another, so a chain leads from older entries to younger ones and has no loop.
 
-Database ``identified``, key u32 day (since 1970, in Japan), u16 institution number, u32 number of the namespace, big
-endian; value sealed: 5 x u64, little endian: how many rows were asked that day, by ``Identity``.
-
 Crash order: each call is one commit with its event, or of a large registration is decided by one (``additions.py``).
 Only where an identifier is registered *again* it first leaves the table in a commit of its own: until the next it is
 unknown, and the same call again completes it.
@@ -23,8 +20,6 @@ unknown, and the same call again completes it.
 
 from __future__ import annotations
 
-import datetime as dt
-import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -53,7 +48,6 @@ from hub.catalog import Catalog
 from hub.errors import RequestError, StorageError
 from hub.limits import IDENTIFIER_CHAIN_MAX
 from hub.messages import Acquisition, Aliases, Identified, Identity, Status
-from hub.periods import JAPAN_TIME
 from hub.persons import current as current_persons
 from hub.reissue import rows_max
 from hub.sealed import unseal
@@ -61,11 +55,7 @@ from hub.snapshot import Commit, Snapshot
 from hub.store import Store
 from hub.workers import Workers
 
-RENEWALS, COUNTS = "renewals", "identified"
-_DAY = struct.Struct(">IHI")
-_COUNTS = np.dtype("<u8")
-_EPOCH = dt.date(1970, 1, 1)
-
+RENEWALS = "renewals"
 Tell = Callable[[Commit, int, int, int], object]
 """Puts the event of a call into its commit: entries that the table gained, how many were renewed, how many ended."""
 
@@ -319,44 +309,3 @@ def _ends_valid(
         on = np.flatnonzero(same & (found == Status.REVOKED) & (flags & REPLACED != 0))
         rows, current = rows[on], current[on]
     raise StorageError(f"{RENEWALS}: expected chains of at most {IDENTIFIER_CHAIN_MAX}, got a longer one")
-
-
-def count_identified(commit: Commit, number: int, institution: int, now: int, status: Statuses) -> None:
-    """Add what a body asks to the day's counts."""
-    key = _DAY.pack(day_number(now), institution, number)
-    value = commit.get(COUNTS, key)
-    counts = np.bincount(status, minlength=len(Identity)).astype(_COUNTS)
-    if value is not None:
-        counts += parse_counts(key, value)
-    commit.put_sealed(COUNTS, key, counts.tobytes())
-
-
-def parse_counts(key: bytes, value: Any) -> npt.NDArray[np.uint64]:
-    """Stored counts, by ``Identity``.
-
-    Raises:
-        StorageError: they are damaged.
-    """
-    body = unseal(COUNTS, key, value)
-    if len(key) != _DAY.size or len(body) != len(Identity) * _COUNTS.itemsize:
-        raise StorageError(f"{COUNTS}: expected a day's counts, got something else")
-    return np.frombuffer(body, _COUNTS)
-
-
-def read_counts(snapshot: Snapshot, day: int) -> list[tuple[int, int, npt.NDArray[np.uint64]]]:
-    """(institution number, number of the namespace, counts) of a day."""
-    found = []
-    for key, value in snapshot.items(COUNTS, day.to_bytes(4, "big"), (day + 1).to_bytes(4, "big")):
-        _, institution, number = _DAY.unpack(key)
-        found.append((institution, number, parse_counts(key, value)))
-    return found
-
-
-def day_number(now: int) -> int:
-    """Days since 1970 of a moment, in Japan."""
-    return day_of(dt.datetime.fromtimestamp(now, JAPAN_TIME).date())
-
-
-def day_of(day: dt.date) -> int:
-    """Days since 1970; 0 for any before."""
-    return max(0, (day - _EPOCH).days)
