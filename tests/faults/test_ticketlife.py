@@ -6,9 +6,9 @@ import random
 from collections import Counter
 from pathlib import Path
 
-import ticketlife
 import pytest
 import test_lives
+import ticketlife
 from nursery import Nursery
 from proof import COUNTED, DONE, FAILED, OPENED, STARTED, STOPPED
 from test_kill import SEED, WAIT_S, Pace, hear_until
