@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 import second_exchange as exchange
+import second_identity as identity
 import second_mislinks as mislinks
 import second_sent as sent
 from second_basics import Damaged, Values, aes, ctr, expect, sha256
@@ -31,12 +32,15 @@ KEY_NAMES = ("identifiers", "disclosure", "cursors", "log")
 DERIVED = {"records", "entries", "nodes", "runs"}
 RESIDENT_CODES = 1 << 23
 CORRECTION_ASKED, CORRECTION, CONFIRMATION, ERASURE, PROVISION, LAPSE, RELEASE = 2, 3, 4, 5, 6, 7, 8
+PUSH, UPDATE, NOTICE, TAKEN = 9, 10, 11, 12
 LINK_CONFIRMED, LINK_REPLACED = 19, 20
 STRANGER = "誤って紐付けられていた者"
 HELD = 16
 NOBODY = 0xFFFFFFFF
 CORRECTING = (CORRECTION_ASKED, CORRECTION, CONFIRMATION)
-FOLLOWING = (*CORRECTING, PROVISION, LAPSE)
+FOLLOWING = (*CORRECTING, PROVISION, LAPSE, UPDATE, TAKEN)
+PERSONAL = (16, 17, 18)
+"""Views, grants and ends of proxies: between a person and the portal."""
 
 
 def unpack(text: str) -> bytes:
@@ -86,6 +90,7 @@ class Reader:
         self.check_marks()
         self.check_flags()
         self.check_corrections()
+        identity.check_identity(self)
         mislinks.check_mislinks(self)
 
     def unseal(self, name: str, key: bytes, value: bytes) -> bytes:
@@ -530,7 +535,8 @@ class Reader:
         """Flags stand as their events say, which name a person of their institution."""
         told: dict[tuple[int, int], int] = {}
         for event in self.events:
-            fields = {11: 15, 12: 15, 57: 15, 58: 15, 53: 16, 54: 16}.get(event[3], 12)
+            of_flags = {11: 15, 12: 15, 57: 15, 58: 15, 53: 16, 54: 16}
+            fields = 18 if event[3] in (*identity.IDENTIFIERS, *identity.PROXIES) else of_flags.get(event[3], 12)
             expect(len(event) == fields, "fields of an event")
             if fields == 15:
                 institution, (person, alias, flags) = self.numbers[event[4]], event[12:]
@@ -850,6 +856,8 @@ class Reader:
         record = self.records[root]
         if protection is None or not protection["on"] or record["times"][0] < protection["since"]:
             return True
+        if record["kind"] in PERSONAL:
+            return True
         parties = marks if provider_is_party(record) else marks[:1]
         return all(mark["judged"] == protection["number"] for mark in parties)
 
@@ -866,9 +874,9 @@ class Reader:
 
 
 def provider_is_party(record: dict[str, Any]) -> bool:
-    """Statuses 1 to 7 and HELD, and provider 0: the question reached nobody."""
+    """Statuses 1 to 7 and HELD, and provider 0: the question reached nobody. A notice is the person's."""
     reached = not 1 <= record["outcome"] <= 7 and record["outcome"] != HELD
-    return record["provider"] != 0 and reached and record["kind"] != sent.NOTICE
+    return record["provider"] != 0 and record["kind"] != NOTICE and reached
 
 
 def value_sum(key: bytes, value: bytes) -> int:
@@ -903,7 +911,7 @@ READERS: dict[str, Callable[[Reader, str], None]] = {
     "tickets": Reader.read_tickets, "claims": Reader.read_claims, "linked": Reader.read_linked,
     "released": Reader.read_released, "inbox": exchange.read_inbox, "inboxes": exchange.read_inboxes,
     "permits": exchange.read_permits, "outcomes": exchange.read_outcomes, "manual": exchange.read_manual,
-    "payloads": exchange.read_payloads, "notices": sent.read_notices,
-    "mislinks": mislinks.read_mislinks,
+    "payloads": exchange.read_payloads, "renewals": identity.read_renewals, "identified": identity.read_identified,
+    "proxies": identity.read_proxies, "notices": sent.read_notices, "mislinks": mislinks.read_mislinks,
 }  # fmt: skip
 """In the order in which they are read."""

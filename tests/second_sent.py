@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hmac
 import struct
 from typing import Any
 
-from second_basics import ctr, expect, sha256
+from second_basics import aes, ctr, expect, sha256
+from second_exchange import ARRIVALS, PROVISION, PUSH, UPDATE, box_of, part_of, permit_number
 
-OK, NO_ALIAS_AT_PROVIDER = 0, 3
+OK = 0
 NOTICE = 11
 GIVEN = (9, 10, NOTICE, 12)
 """Kinds of which shared fields name who gives, and the row who receives."""
@@ -51,6 +53,49 @@ def notices(reader: Any, person: int) -> list[list[Any]]:
         for index, record in reversed(list(enumerate(reader.records)))
         if record is not None and (record["kind"], record["outcome"], record["person"]) == (NOTICE, OK, person)
     ]
+
+
+def handle(reader: Any, institution: int, index: int) -> str:
+    """By what an institution names a record."""
+    key = hmac.digest(reader.own_key("handles"), struct.pack("<H", institution), "sha256")
+    return (struct.pack("<H", institution) + aes(key, struct.pack("<QII", index, institution, 0))).hex()
+
+
+def arrived(reader: Any, institution: str, now: int) -> list[list[Any]]:
+    """What waits for an institution, in the order of its own numbers: number, alias, kind, sender, reason, payload,
+    handle of the record that an update goes back to."""
+    receiver = reader.numbers[institution]
+    aliases = reader.tables[receiver, 1]
+    found = []
+    for index, record in reader.waiting.items():
+        alias = aliases.get(struct.pack("<I", record["person"]))
+        open_still = index not in reader.ends and record["moment"] > now
+        if box_of(record) != ARRIVALS + receiver or not open_still or alias is None:
+            continue
+        payload = reader.payloads.get(index)
+        root = record["link"]
+        while root is not None and reader.records[root]["kind"] == PROVISION:
+            root = reader.records[root]["link"]
+        number, shared = permit_number(reader, ARRIVALS + receiver, index), record["shared"]
+        corrects = None if root is None else handle(reader, receiver, root)
+        data = None if payload is None else payload.hex()
+        found.append([number, alias.hex(), record["kind"], shared[2], shared[14], data, corrects])
+        expect(record["kind"] in (PUSH, UPDATE) and part_of(record)[2] > now, "arrival")
+    return sorted(found)
+
+
+def sending(reader: Any, sender: str, request_id: str) -> list[int] | None:
+    """The statuses that a sender is told, or None where nothing is kept (any more)."""
+    key = sending_key(sender, request_id)
+    if (key, 0) not in reader.requests:
+        return None
+    _, rows, chunk_rows, *_ = reader.requests[key, 0]
+    status: list[int] = []
+    for chunk in range(-(-rows // chunk_rows)):
+        body = reader.requests[key, chunk + 1]
+        n = (len(body) - 8) // 5
+        status += [one & 0x7F for one in body[8 : 8 + n]]
+    return status
 
 
 def sending_key(sender: str, request_id: str) -> bytes:

@@ -17,7 +17,10 @@ from nacl.public import PrivateKey, SealedBox
 
 from second_basics import Damaged, Values
 from second_exchange import answers, collected, cursor_of
+from second_identity import handles
+from second_identity import pseudonym as pseudonym_of
 from second_reader import DERIVED, M64, Reader, load, value_sum
+from second_sent import arrived, notices, sending
 
 REPOSITORY = Path(__file__).parents[1]
 GOLDEN = REPOSITORY / "tests" / "data" / "store"
@@ -51,6 +54,7 @@ def check(databases: dict[str, Values]) -> None:
     replaced, revoked = 192, 128
     flags = [replaced, replaced, revoked, replaced, revoked, revoked]
     assert [reader.flags.pop((mhlw, alias)) for alias in ended] == flags
+    check_identity(reader)
     assert not reader.flags
     for ticket, (status, alias) in TOLD["tickets"].items():
         institution, state, person = reader.tickets[bytes.fromhex(ticket)]
@@ -127,12 +131,21 @@ def check(databases: dict[str, Values]) -> None:
         # Kept for thirty days only.
         assert reader.answer("nenkin", request_id) is None
     check_exchange(reader)
+    check_sent(reader)
+
+
+def check_sent(reader: Reader) -> None:
+    """Compare what was sent unasked with what its sender, its receiver and the citizens were told."""
+    assert {name: sending(reader, TOWN, name) for name in TOLD["sent"]} == TOLD["sent"]
+    for person, told in TOLD["notices"].items():
+        assert notices(reader, int(person)) == told
+    assert arrived(reader, "nenkin", TOLD["now"]) == sorted(TOLD["arrived"])
 
 
 def tail(event: list[object]) -> list[object]:
     """Of what an event has behind the common fields: alias, flags, the alias in its place."""
     person_alias_flags_other = event[12:]
-    if not person_alias_flags_other:
+    if len(person_alias_flags_other) not in (3, 4):
         return [None, None, None]
     _, alias, flags, *other = person_alias_flags_other
     shown = bytes(other[0]).hex() or None if other else None  # type: ignore[call-overload]
@@ -165,6 +178,26 @@ def check_exchange(reader: Reader) -> None:
     assert sealed == set(TOLD["sealed"])
     for envelope, text in TOLD["sealed"].items():
         assert SealedBox(private).decrypt(bytes.fromhex(envelope)[20:]).decode() == text
+
+
+def check_identity(reader: Reader) -> None:
+    """Compare identifiers and proxies with what the hub told, and take the flags of identifiers out."""
+    number, told = (1 << 23) + 1, TOLD["identified"]
+    revoked = {"VALID": None, "NO_ALIAS": None, "REVOKED": 128, "REPLACED": 192}
+    for identifier, (status, person) in told["serials"].items():
+        one = pseudonym_of(reader, "serials", identifier.encode())
+        if status == "UNKNOWN":
+            assert one not in reader.tables[number, 0]
+        else:
+            assert reader.tables[number, 0][one] == struct.pack("<I", person)
+            assert reader.flags.pop((number, one), None) == revoked[status]
+    assert (number + 1, 0) not in reader.tables
+    assert reader.identified == told["counts"]
+    proxies = sorted(
+        [pair[0], pair[1], *proxy[:3], proxy[5], proxy[6], *(one.hex() for one in handles(reader, pair))]
+        for pair, proxy in reader.proxies.items()
+    )
+    assert proxies == TOLD["proxies"]
 
 
 def inflated(databases: dict[str, Values]) -> dict[str, Values]:
@@ -233,7 +266,7 @@ def test_a_value_with_a_right_checksum_that_no_commit_wrote_is_noticed_by_the_su
 
 
 # When a clerk was asked is in ``manual`` alone, and some of its permits are a clerk's because of a flag too.
-@pytest.mark.parametrize("name", ["inbox", "inboxes", "permits", "outcomes", "payloads", "released"])
+@pytest.mark.parametrize("name", ["inbox", "inboxes", "permits", "outcomes", "payloads", "released", "notices"])
 def test_a_value_of_the_exchange_with_right_sums_that_does_not_follow_from_the_log_is_noticed(name: str) -> None:
     databases = load(GOLDEN)
     for key, value in databases[name].items():

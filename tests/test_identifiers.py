@@ -465,3 +465,23 @@ def test_the_bound_of_a_chain_is_damage_beyond(world: World, monkeypatch: pytest
     world.h.renew_identifiers("jpki-auth", "jlis", ["1"], ["2"])
     with pytest.raises(StorageError, match="chains of at most 2"):
         world.asked(["0"], "portal")
+
+
+# -- persons who are found to be one, or two
+
+
+def test_an_identifier_goes_with_its_person_through_a_merge_and_back(world: World) -> None:
+    keep, gone = (f"{code:011d}" for code in world.codes[:2].tolist())
+    world.register(slice(0, 2), ["keep", "gone"])
+    why = {"clerk": "sato", "second_clerk": "mori", "reason": "two codes of one human being"}
+    world.h.merge("jlis", keep, gone, **why)
+    one = world.h.identify(TOWN, "jpki-auth", ["keep", "gone"])
+    assert one.status.tolist() == [Identity.VALID] * 2
+    assert (one.aliases == world.town[0]).all()
+    world.h.renew_identifiers("jpki-auth", "jlis", ["gone"], ["gone2"])
+    assert (world.h.identify("portal", "jpki-auth", ["gone", "gone2"]).aliases == world.citizens[0]).all()
+    world.h.split("jlis", keep, gone, **why)
+    two = world.h.identify("portal", "jpki-auth", ["keep", "gone", "gone2"])
+    assert two.status.tolist() == [Identity.VALID, Identity.REPLACED, Identity.VALID]
+    assert (two.aliases == world.citizens[[0, 1, 1]]).all()
+    assert world.h.verify().ok

@@ -46,7 +46,7 @@ LAYERS = [
     {"corrections", "releases", "proxies", "relink", "liferecords", "flagput", "blast", "mislinkstate"},
     {"merging", "dying", "succeeding", "breach"},
     {"markcheck", "flagcheck", "linkcheck", "inboxcheck", "identifiercheck", "proxycheck", "noticecheck",
-     "mislinkcheck"},
+     "mislinkcheck", "lifecheck"},
     {"verify", "retain"},
     STAGES | {"locate"},
     {"gather", "acts", "filing", "keeping", "showing", "flagging", "lives", "locating", "payloadkeys", "releasing",
@@ -59,7 +59,7 @@ LAYERS = [
     {"mislink"},
     {"mislinking"},
     {"hub"},
-    {"files", "tables", "columns", "holderfile", "peoplefile", "register"},
+    {"files", "tables", "columns", "holderfile", "peoplefile", "register", "sentfile", "identifierfile"},
     {"agency"},
     {"commands", "cli", "demo", "bench", "__main__"},
 ]

@@ -387,3 +387,22 @@ def test_verify_finds_a_proxy_that_is_lost_made_up_or_half_there(tmp_path: Path)
     with pytest.raises(StorageError, match="expected a proxy"):
         world.h.proxies(world.citizens[0])
     world.h.close()
+
+
+def test_a_merge_ends_the_proxies_of_who_is_gone_and_a_death_those_of_the_dead(world: World) -> None:
+    world.grant(0, 1)
+    world.grant(2, 3)
+    own, handle = world.handle(1), world.handle(3)
+    why = {"clerk": "sato", "second_clerk": "mori", "reason": "two codes of one human being"}
+    world.h.merge("jlis", "01000000004", "01000000001", **why)
+    assert world.h.proxies(world.citizens[0]) == []
+    assert world.h.principals(world.citizens[4]) == []
+    with pytest.raises(RequestError):
+        world.h.proxy_history(world.citizens[1], own)
+    with pytest.raises(RequestError, match=REFUSED):
+        world.h.proxy_history(world.citizens[4], own)
+    world.read(3, handle)
+    world.h.deaths(TOWN, world.town[2:3].copy(), [dt.date(2026, 12, 31)])
+    with pytest.raises(RequestError, match=REFUSED):
+        world.h.proxy_history(world.citizens[3], handle)
+    assert world.h.principals(world.citizens[3]) == []

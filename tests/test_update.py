@@ -221,7 +221,7 @@ def test_a_receivers_own_key_is_asked_for(asked: Asked) -> None:
     update = update_of(pushers.town, items=("地方税",))
     before = pushers.records()
     for given in (b"plain", {"nenkin": b"plain", asked.towns[0]: b"b"}, {"nenkin": None}):
-        with pytest.raises(RequestError, match="payloads.* in row 0"):
+        with pytest.raises(RequestError, match=r"payloads.* in row 0"):
             pushers.h.update(update, pushers.known[:1], [given])
     assert pushers.records() == before
     given = {"nenkin": hub.seal_payload(public, b"for nenkin"), asked.towns[0]: b"for the town", "unused": None}

@@ -47,7 +47,8 @@ class Stand(NamedTuple):
 
     Attributes:
         rows: of the whole request. received_at: when the hub received it. inquiry: its name in records.
-        first_status, first_reason: uint8[N], as the inquiry was answered; status, reason: as they are told now.
+        first_status, first_reason: uint8[N], as the inquiry was answered; status, reason: as they are told now; ended,
+            ended_reason: the same as the log has it, where own data has been blocked since.
         indexes: int64[N], of the records of the inquiry itself, -1 = none; permits: of those that leave the permits.
     """
 
@@ -58,6 +59,8 @@ class Stand(NamedTuple):
     first_reason: npt.NDArray[np.uint8]
     status: npt.NDArray[np.uint8]
     reason: npt.NDArray[np.uint8]
+    ended: npt.NDArray[np.uint8]
+    ended_reason: npt.NDArray[np.uint8]
     indexes: npt.NDArray[np.int64]
     permits: npt.NDArray[np.int64]
 
@@ -107,10 +110,12 @@ class Answering:
             self._follow_released(state, rows)
             waiting = np.flatnonzero((rows.status == Status.OK) & (rows.indexes >= 0))
             outcomes = self._outcomes(state, rows.indexes[waiting])
-            status, reason = self._told(state, rows, waiting, outcomes, now)
+            ended, ended_reason = _told(rows, waiting, outcomes, now)
+            status, reason = ended.copy(), ended_reason.copy()
+            self._block_own_data(state, rows, status, reason)
         return Stand(
             request.rows, request.received_at, request.inquiry, asked.status, asked.reason, status, reason,
-            asked.indexes, rows.indexes,
+            ended, ended_reason, asked.indexes, rows.indexes,
         )  # fmt: skip
 
     def _follow_released(self, state: State, rows: _Rows) -> None:
@@ -139,7 +144,8 @@ class Answering:
         self, state: State, rows: _Rows, waiting: npt.NDArray[np.intp], outcomes: Outcomes, now: int
     ) -> Answers:
         shown = outcomes.words * (outcomes.released <= now)
-        status, reason = self._told(state, rows, waiting, outcomes, now)
+        status, reason = _told(rows, waiting, outcomes, now)
+        self._block_own_data(state, rows, status, reason)
         payloads: list[bytes | None] = [None] * len(status)
         provided = status[waiting] == Status.PROVIDED
         if provided.any():
@@ -147,19 +153,6 @@ class Answering:
             reader.read(ended_by(shown[provided]), payloads, waiting[provided])
         complete = not np.isin(status, (Status.PENDING, Status.HELD)).any()
         return Answers(status, reason, payloads, bool(complete))
-
-    def _told(
-        self, state: State, rows: _Rows, waiting: npt.NDArray[np.intp], outcomes: Outcomes, now: int
-    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-        """Statuses and reasons as the requester is told them."""
-        shown = outcomes.words * (outcomes.released <= now)
-        status = rows.status.copy()
-        reason = rows.reason.copy()
-        status[status == Status.OK] = Status.PENDING
-        status[waiting] = np.where(shown == 0, np.uint8(Status.PENDING), status_of(shown))
-        reason[waiting] = reason_of(shown)
-        self._block_own_data(state, rows, status, reason)
-        return status, reason
 
     def _block_own_data(
         self, state: State, rows: _Rows, status: npt.NDArray[np.uint8], reason: npt.NDArray[np.uint8]
@@ -203,6 +196,19 @@ class Answering:
             with office.store.commit() as commit:
                 forget_payloads(commit, office.periods, np.sort(provided))
         return len(provided)
+
+
+def _told(
+    rows: _Rows, waiting: npt.NDArray[np.intp], outcomes: Outcomes, now: int
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Statuses and reasons as the log tells the requester of them."""
+    shown = outcomes.words * (outcomes.released <= now)
+    status = rows.status.copy()
+    reason = rows.reason.copy()
+    status[status == Status.OK] = Status.PENDING
+    status[waiting] = np.where(shown == 0, np.uint8(Status.PENDING), status_of(shown))
+    reason[waiting] = reason_of(shown)
+    return status, reason
 
 
 def _read_rows(

@@ -21,10 +21,10 @@ import numpy as np
 from hub.aliases import NOBODY, find_aliases, find_persons
 from hub.catalog.moments import bound_of
 from hub.errors import RequestError
-from hub.handles import PROVIDER, QUESTIONS, REQUESTER, Stood, make_handle, parties_of, provider_is_party, stood
+from hub.handles import PROVIDER, QUESTIONS, REQUESTER, Stood, make_handle, provider_is_party, stood
 from hub.history import GapError, find_records, person_keys
 from hub.limits import INQUIRY_OPEN_DAYS_MAX
-from hub.messages import OWN_DATA, Aliases, Kind, Status
+from hub.messages import OWN_DATA, Aliases, Kind, Status, parties_of
 from hub.payloadstore import has_payloads
 from hub.permits import PermitNumbers
 from hub.persons import life_of

@@ -19,6 +19,7 @@ from hub.commands import (
     acquire,
     agency,
     aliases,
+    arrivals,
     bench,
     blast,
     catalog,
@@ -26,14 +27,17 @@ from hub.commands import (
     flag,
     history,
     holders,
+    identifiers,
     inquire,
     keep,
     keys,
     links,
     marks,
     mislink,
+    proxies,
     release,
     retain,
+    send,
     suspend,
     tlog,
 )
@@ -89,8 +93,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"hub {_version()}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
     modules = (
-        keep, catalog, acquire, aliases, links, holders, inquire, exchange, agency, history, marks, flag, release,
-        suspend, blast, mislink, retain, tlog, keys, bench,
+        keep, catalog, acquire, aliases, links, holders, identifiers, inquire, exchange, send, arrivals, agency,
+        history, proxies, marks, flag, release, suspend, blast, mislink, retain, tlog, keys, bench,
     )  # fmt: skip
     for module in modules:
         module.add_commands(commands)

@@ -22,7 +22,7 @@ from hub.bodies import ROW, Bodies, Chunk, links_of
 from hub.catalog.moments import seconds_of
 from hub.errors import RequestError
 from hub.limits import ROWS_PER_CHUNK
-from hub.messages import Aliases, Kind, Status
+from hub.messages import OWN_DATA, Aliases, Kind, Status
 from hub.permits import PermitNumbers
 from hub.requestgroups import Group
 from hub.requests import request_days
@@ -229,6 +229,14 @@ class CopyReader:
             return {}
         counts = np.bincount(rows["decision"][rows["kind"] == Kind.INQUIRY], minlength=len(chunk.shared))
         return {inquiry: chunk.fields.times[at][0] for at, inquiry in own.items() if counts[at]}
+
+    def is_blocked(self, index: int, person: int, provider: int) -> bool:
+        """Whether a permit is for own data that its person's flag at the provider (NO_SELF) keeps back."""
+        with self._office.store.snapshot() as snapshot:
+            located, rows = self._office.bodies(snapshot).read([index])
+            shared = located[0].chunk.shared[int(rows[0]["decision"])]
+            flagged = self._office.flagged.of(snapshot).no_self(np.array([person], np.uint32), provider)
+        return shared.procedure.startswith(OWN_DATA) and bool(flagged[0])
 
     def persons(self, institution: int, aliases: Aliases) -> npt.NDArray[np.uint32]:
         """Whom an institution's aliases stand for, or stood for: uint32[N], NOBODY where nobody."""

@@ -14,13 +14,12 @@ from hub.bodies import ROW, ROW_BYTES, Bodies, link_of
 from hub.catalog import Catalog
 from hub.catalog.moments import bound_of
 from hub.errors import RequestError
-from hub.handles import parties_of
 from hub.history import Found, find_all_records
 from hub.keys import Keys
 from hub.limits import HISTORY_LIMIT_MAX
 from hub.log import Log
 from hub.marks import Visibility
-from hub.messages import History, Kind, Record, Status
+from hub.messages import History, Kind, Record, Status, parties_of
 from hub.periods import PeriodKeys
 from hub.persons import Lives
 from hub.snapshot import Snapshot

@@ -35,7 +35,14 @@ from hub.columns import (
     decode_texts,
 )
 from hub.errors import RequestError
-from hub.limits import CASE_CHARS_MAX, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_PER_COMMIT_MAX, ROWS_PER_CHUNK
+from hub.limits import (
+    CASE_CHARS_MAX,
+    IDENTIFIER_BYTES_MAX,
+    NOTICE_BYTES_MAX,
+    PAYLOAD_BYTES_MAX,
+    PAYLOAD_BYTES_PER_COMMIT_MAX,
+    ROWS_PER_CHUNK,
+)
 from hub.messages import REFUSALS, Aliases, Reason, Status
 from hub.payloads import DATA_BYTES_MAX
 from hub.tables import Block, Table, TableWriter, open_table
@@ -78,6 +85,11 @@ CAUSES = (
     f"payload: expected base64 of at most {DATA_BYTES_MAX} bytes",
     f"name, kana, address, sex, birth or id: expected text of at most {TEXT_CHARS_MAX} characters",
     "code: expected one of the register",
+    "receiver: no institution of the catalog has this code",
+    f"text: expected 1 to {NOTICE_BYTES_MAX} bytes of UTF-8, no control character but the line feed",
+    "number: expected 16 hex digits",
+    f"payload: expected base64 of at most {PAYLOAD_BYTES_MAX} bytes",
+    f"identifier: expected text of 1 to {IDENTIFIER_BYTES_MAX} bytes",
 )
 """Why a line was rejected, numbered from 0."""
 COLUMNS, CODE, ALIAS, PROVIDER, CASE, CONSENT, CLASS, MEMBER, FROM, TO, TICKET = range(11)
@@ -86,6 +98,8 @@ UNFIT = {"unknown": 15, "lapsed": 16, "answered": 17, "payload": 18}
 """The same of lines of the right shape that the hub does not take, by the cause of a ``RowsError``."""
 SEALED, DATA = 19, 20
 ATTRIBUTES, UNREGISTERED = 21, 22
+RECEIVER, TEXT, NUMBER, PAYLOAD_SENT = range(23, 27)
+IDENTIFIER = 27
 
 
 class Rejected(NamedTuple):

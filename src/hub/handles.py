@@ -28,7 +28,7 @@ from hub.bodies import Bodies, Located, link_of
 from hub.catalog import Catalog
 from hub.errors import RequestError
 from hub.keys import Keys
-from hub.messages import Kind, Status
+from hub.messages import Kind, Status, parties_of
 from hub.permits import PermitNumbers
 from hub.requestgroups import RequestGroups
 from hub.requests import chunk_state, record_of_row, request_key
@@ -41,9 +41,6 @@ REQUESTER, PROVIDER = 1, 2
 
 QUESTIONS = (int(Kind.INQUIRY), int(Kind.RELEASE))
 """Kinds of records by which a provider is asked: they have two sides, marks and corrections of their own."""
-
-SENT = (int(Kind.PUSH), int(Kind.UPDATE), int(Kind.NOTICE))
-"""Kinds of records by which something is sent: the requester's side is the sender, the provider's the receiver."""
 
 MARKED = (*QUESTIONS, int(Kind.PUSH), int(Kind.NOTICE), int(Kind.MISLINK))
 """Kinds of records that have marks of their own."""
@@ -198,13 +195,6 @@ def tell(catalog: Catalog, record: Stood, number: int, alias: bytes, *, withheld
         withheld=withheld,
     )
 
-
-def parties_of(kind: int, provider: str, requester: str) -> tuple[str, str]:
-    """(who gives, who receives) of a record, of what is stored as its provider and its requester."""
-    return (requester, provider) if kind in _GIVEN else (provider, requester)
-
-
-_GIVEN = frozenset((*SENT, int(Kind.TAKEN)))
 
 
 def make_handle(keys: Keys, number: int, index: int) -> bytes:

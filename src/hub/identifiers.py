@@ -10,7 +10,9 @@ identifier has unrelated ones in two namespaces, and one of another namespace is
 | 16 bytes on | first 16 bytes of HMAC-SHA-256(key of ``<namespace>/long``, identifier) |
 
 Pseudonym -> person is a table by alias (``aliases.py``). It has no table by person: a person may have several, and
-nobody asks for the identifiers of a person. Flags: REVOKED, or REVOKED and REPLACED where it was renewed.
+nobody asks for the identifiers of a person. An entry keeps the person whom it was registered for, also where that one
+was merged into another (``persons.py``), so that a split gives it back. Flags: REVOKED, or REVOKED and REPLACED where
+it was renewed.
 
 Database ``renewals``, key u32 number of the namespace (big endian), 16 bytes pseudonym; value sealed: 16 bytes, the
 pseudonym that took its place. Each entry with REPLACED has one. An identifier must be unknown when it takes the place

@@ -185,6 +185,14 @@ class Differs(IntFlag):
     """生年月日"""
 
 
+_GIVEN = frozenset(map(int, (Kind.PUSH, Kind.UPDATE, Kind.NOTICE, Kind.TAKEN)))
+
+
+def parties_of(kind: int, provider: str, requester: str) -> tuple[str, str]:
+    """(who gives, who receives) of a record, of what is stored as its provider and its requester."""
+    return (requester, provider) if kind in _GIVEN else (provider, requester)
+
+
 class Inquiry(msgspec.Struct, frozen=True, kw_only=True):
     """One question about many persons: the fields that all its rows share.
 

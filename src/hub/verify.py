@@ -2,7 +2,7 @@
 
 Order: the environment's pages (``_walk.pyx``: page numbers, kinds, bounds, keys' order, free list against reachable
 pages), sealed values and their sums, alias blocks and theirs; then from the bodies every entry, leaf, node, the root,
-the head and whatever else was signed and kept; then the index against the bodies, marks, corrections and flags
+the head and whatever else was signed and kept; then the index against the bodies, marks, corrections, flags and lives
 against their events and records, and the inboxes and texts of notices against the records that they follow from
 (``inboxcheck.py``, ``noticecheck.py``).
 """
@@ -32,6 +32,7 @@ from hub.held import check_held
 from hub.holds import HoldKeys
 from hub.identifiercheck import check_identifiers
 from hub.inboxcheck import check_inboxes, check_payload_values
+from hub.lifecheck import check_lives
 from hub.linkcheck import check_tickets
 from hub.log import Log, StoredTree
 from hub.markcheck import check_links, check_marks
@@ -146,6 +147,7 @@ class Verifier:
         self._try(self._check_flags)
         self._try(self._check_identifiers)
         self._try(self._check_mislinks)
+        self._try(self._check_lives)
         self._try(lambda: check_inboxes(self._store, self._periods))
         self._try(lambda: check_payload_values(self._store, self._periods))
         self._try(lambda: check_notices(self._store, self._periods))
@@ -393,6 +395,10 @@ class Verifier:
     def _check_mislinks(self) -> None:
         with self._store.snapshot() as snapshot:
             check_mislinks(snapshot, self._office)
+
+    def _check_lives(self) -> None:
+        with self._store.snapshot() as snapshot:
+            check_lives(snapshot, self._office)
 
     def _check_flags(self) -> None:
         with self._store.snapshot() as snapshot:

@@ -287,8 +287,9 @@ class AlteredHub(Comparer):
         if some is None:
             return None
         hit = some.stand.permits == self.record
-        now = Status.PENDING if self.outcome is None else self.outcome
-        return some._replace(stand=some.stand._replace(status=np.where(hit, np.uint8(now), some.stand.status)))
+        now = np.uint8(Status.PENDING if self.outcome is None else self.outcome)
+        status = np.where(hit, now, some.stand.status)
+        return some._replace(stand=some.stand._replace(status=status, ended=status))
 
 
 @pytest.mark.parametrize(("outcome", "kind"), [(int(Status.EMPTY), "differs"), (None, "missing")])

@@ -8,12 +8,13 @@ over the socket, with the job's own pipe passed along, so that a kill costs mill
 * ``retain``: erase what has expired by the clock ``now``;
 * ``hold``: open a folder and keep it until killed;
 * ``faulty``: one operation of a plan with a fault in force (under the recorder), again when that is said to be safe;
+* ``identities``: likewise a life of identifiers and proxies (``identity_life.py``);
 * ``lives``: a life of aliases from where its journal is, to ``stop`` or until killed, perhaps with a fault in force;
 * ``tickets``: the same of tickets that are compared and links that are replaced (``ticketlife.py``);
 * ``steps``: open, operations of a plan with exports and merges between, with a fault in force all the while;
 * ``agency``: the steps of two institutions' folders (``agency_life.py``), with a fault in force or until killed;
-* ``life``: open, the steps of an exchange (``exchange_life.py``), with a fault in force or until killed;
-* ``link``: the same of a wrong link that is suspended and reported (``link_life.py``).
+* ``life``: open, the steps of ``exchange_life.py``, ``sent_life.py`` or ``link_life.py``, with a fault in force or
+  until killed.
 
 Started as ``python child.py - JOB FD``: one job in this process, frames go to the descriptor.
 """
@@ -37,9 +38,11 @@ if __name__ == "__main__":
 
 import agency_life
 import exchange_life
+import identity_life
 import link_life
 import lives
 import proof
+import sent_life
 import ticketlife
 
 import hub
@@ -68,12 +71,14 @@ def run_job(job: dict[str, Any], fd: int, catalog: hub.Catalog) -> None:
         case "steps":
             plan = proof.Plan(job["seed"], proof.Profile(**job["profile"]), catalog)
             Steps(job, plan, lambda frame: os.write(fd, frame)).run()
-        case "lives" | "tickets":
+        case "lives":
             run_lives(job, lambda frame: os.write(fd, frame))
+        case "tickets":
+            run_lives(job, lambda frame: os.write(fd, frame), ticketlife.run_lives)
+        case "identities":
+            run_lives(job, lambda frame: os.write(fd, frame), identity_life.run_lives, identity_life.open_folder)
         case "life":
-            run_life(exchange_life, job, lambda frame: os.write(fd, frame))
-        case "link":
-            run_life(link_life, job, lambda frame: os.write(fd, frame))
+            run_life(job, lambda frame: os.write(fd, frame))
         case "agency":
             run_agency(job, lambda frame: os.write(fd, frame))
         case "create":
@@ -140,9 +145,12 @@ def run_faulty(job: dict[str, Any], plan: proof.Plan, send: Callable[[bytes], An
     h.close()
 
 
-def run_lives(job: dict[str, Any], send: Callable[[bytes], Any]) -> None:
+def run_lives(
+    job: dict[str, Any], send: Callable[[bytes], Any], run: Callable[..., None] = lives.run_lives,
+    open_folder: Callable[[str], hub.Hub] = hub.open,
+) -> None:  # fmt: skip
     """Steps of a life; one that fails is done again, by this process or, where it must not, a hub opened anew."""
-    h = hub.open(job["folder"])
+    h = open_folder(job["folder"])
     send(proof.frame(proof.OPENED))
     shim = ctypes.CDLL(None) if "fail" in job else None
     if shim is not None:
@@ -158,13 +166,12 @@ def run_lives(job: dict[str, Any], send: Callable[[bytes], Any]) -> None:
             send(proof.frame(proof.FAILED if error.retry_safe else proof.STOPPED))
             if not error.retry_safe:
                 h.close()
-                h = hub.open(job["folder"])
+                h = open_folder(job["folder"])
             return step(h)
 
     kinds = {"started": proof.STARTED, "done": proof.DONE}
     path = Path(job["journal"])
-    life = {"lives": lives, "tickets": ticketlife}[job["job"]]
-    life.run_lives(path, job["seed"], job.get("stop"), lambda word: send(proof.frame(kinds[word])), attempt)
+    run(path, job["seed"], job.get("stop"), lambda word: send(proof.frame(kinds[word])), attempt)
     if shim is not None:
         send(proof.frame(proof.COUNTED, shim.iolog_seen()))
     h.close()
@@ -228,8 +235,9 @@ class Steps:
         self._send(proof.frame(proof.REFUSED))
 
 
-def run_life(life: Any, job: dict[str, Any], send: Callable[[bytes], Any]) -> None:
+def run_life(job: dict[str, Any], send: Callable[[bytes], Any]) -> None:
     """The steps of a life from ``first`` on; after a failure the same again, reopened where that is needed."""
+    life: Any = {one.__name__: one for one in (exchange_life, sent_life, link_life)}[job["life"]]
     life.make_small()
     shim = ctypes.CDLL(None) if job["fail"] else None
     clock, desk = life.LifeClock(), life.Desk(Path(job["desk"]))

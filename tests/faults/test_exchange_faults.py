@@ -66,7 +66,8 @@ class Bench:
             shutil.copy(default_head(self.past), default_head(self.folder))
 
     def job(self, first: int, fail: str) -> dict[str, object]:
-        return {"job": "life", "folder": str(self.folder), "desk": str(self.desk), "first": first, "fail": fail}
+        where = {"folder": str(self.folder), "desk": str(self.desk)}
+        return {"job": "life", "life": self.life.__name__, **where, "first": first, "fail": fail}
 
 
 @pytest.fixture(scope="module")

@@ -34,9 +34,6 @@ class Bench(exchange.Bench):
 
     life = lives
 
-    def job(self, first: int, fail: str) -> dict[str, object]:
-        return {**super().job(first, fail), "job": "link"}
-
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:

@@ -256,8 +256,12 @@ class Comparer:
             wrong["time"] = np.ones(n, np.bool_)
         final, ended = is_final(own.told), is_final(stand.status)
         # What the requester has not been told yet is no difference; what it says without the hub is one.
-        wrong["outcome"] = final & (own.told != stand.status)
-        wrong["reason of the outcome"] = final & ~wrong["outcome"] & (own.told_reason != stand.reason)
+        # Own data that is blocked may have been told before it was.
+        now = (own.told == stand.status) & (own.told_reason == stand.reason)
+        before = (own.told == stand.ended) & (own.told_reason == stand.ended_reason)
+        other = (own.told != stand.status) & (own.told != stand.ended)
+        wrong["outcome"] = final & other
+        wrong["reason of the outcome"] = final & ~other & ~now & ~before
         any_wrong = np.zeros(n, np.bool_)
         for rows in wrong.values():
             any_wrong |= rows
@@ -299,7 +303,7 @@ def _some_asked(theirs: HubAsked, rows: Bools) -> HubAsked:
     stand = theirs.stand
     columns = {
         name: getattr(stand, name)[rows]
-        for name in ("first_status", "first_reason", "status", "reason", "indexes", "permits")
+        for name in ("first_status", "first_reason", "status", "reason", "ended", "ended_reason", "indexes", "permits")
     }
     return HubAsked(stand._replace(**columns), theirs.persons[rows], theirs.providers[rows])
 
@@ -426,6 +430,11 @@ class _Sums:
             if max(line.at for line in (mine, other) if line is not None) < since:
                 continue
             index = int(index_of(number, np.array([permit], np.uint64))[0])
+            if mine is not None and other is not None and other.outcome == Status.NO_RECORD and (
+                mine.person == other.person and self._comparer._copies.is_blocked(index, other.person, number)
+            ):  # fmt: skip
+                # The provider answered, and the hub kept to itself that there is something (NO_SELF).
+                continue
             said = None if mine is None else (mine.outcome, mine.reason)
             kind = "missing" if mine is None else "extra" if other is None else "differs"
             what = ""

@@ -11,7 +11,7 @@ import msgspec
 
 import hub
 from hub.commands.options import add_folder, spell_moment, take_alias, take_folder, take_moment
-from hub.commands.words import STATUS_WORDS
+from hub.commands.words import STATUS_WORDS, spell_parties
 from hub.errors import StorageError
 from hub.limits import HISTORY_LIMIT, HISTORY_LIMIT_MAX
 from hub.messages import Aliases, Kind, Record
@@ -141,7 +141,7 @@ class Speller:
         asked += f" (on behalf of {record.on_behalf_of})" if record.on_behalf_of else ""
         provider = self.name(record.provider, record.provider_name)
         lines = [
-            f"{spell_moment(record.requested_at)}  {asked} asked {provider}",
+            f"{spell_moment(record.requested_at)}  {spell_parties(record.kind, asked, provider)}",
             f"  about    {'、'.join(record.items)}" + (f", of the {record.role}" if record.role else ""),
             f"  for      {self.label(record.procedure)}, by {record.section}",
             f"  basis    {record.legal_basis}",

@@ -11,8 +11,10 @@ from hub.bench.stages import (
     authorise,
     exchange,
     history,
+    identify,
     inquiry,
     prove,
+    push,
     record,
     resolve,
     retention,
@@ -30,11 +32,13 @@ STAGES: dict[str, Callable[[Run], None]] = {
     "verify": verify.run,
     "exchange": exchange.run,
     "agency": agency.run,
+    "push": push.run,
+    "identify": identify.run,
     "retention": retention.run,
 }
 """In the order in which they run."""
 
-ABOUT = {
-    module.__name__.rpartition(".")[2]: (module.__doc__ or "").splitlines()[0]
-    for module in (acquire, resolve, authorise, inquiry, record, prove, history, verify, exchange, agency, retention)
-}
+_MODULES = (
+    acquire, resolve, authorise, inquiry, record, prove, history, verify, exchange, agency, push, identify, retention,
+)  # fmt: skip
+ABOUT = {module.__name__.rpartition(".")[2]: (module.__doc__ or "").splitlines()[0] for module in _MODULES}

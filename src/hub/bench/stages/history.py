@@ -49,7 +49,7 @@ def run(bench: Run) -> None:
 def measure_blast(bench: Run, log: Log) -> None:
     """What was done through one link, that of the agency that asked: every record of its citizen."""
     world = log.world
-    case = f"blast: one link, {millions(log.records)}M records"
+    case = f"history: blast radius of one link, {millions(log.records)}M records"
     seconds, found = [], []
     for who in log.frequent.tolist():
         begin = time.perf_counter()
