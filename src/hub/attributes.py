@@ -157,7 +157,8 @@ def compare_attributes(claimed: Attributes, registered: Attributes) -> Differs:
 def compare_people(claimed: People, registered: People) -> npt.NDArray[np.uint8]:
     """:func:`compare_attributes` row by row: uint8[N] of ``Differs``.
 
-    What is written the same is not folded: 2 M rows/s; where all five texts differ and no text repeats 40,000.
+    What is written the same is not folded: 0.9 M rows a second; 126,000 where every row is spelled otherwise and
+    households share addresses.
     """
     out = np.zeros(claimed.rows, np.uint8)
     unlike: Callable[[Any, Any], bool]
