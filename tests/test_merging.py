@@ -203,9 +203,9 @@ def test_records_before_and_behind_an_erased_period_are_no_hindrance(world: Worl
     world.merge()
     before = world.shown(A)
     world.h.retain(confirm=True)
-    # The two old questions and the lapses that they came to.
-    assert world.shown(A) == [index for index in before if index > 1][: len(world.shown(A))]
-    assert len([one for one in world.h.history(world.row("portal", A)).records if one.kind == Kind.INQUIRY]) == 2
+    assert set(world.shown(A)) < set(before)
+    found = world.h.history(world.row("portal", A)).records
+    assert [one.kind for one in found].count(Kind.INQUIRY) == 2
 
 
 def test_whoever_was_protected_at_either_is_so(world: World) -> None:

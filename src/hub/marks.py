@@ -330,7 +330,7 @@ class Visibility:
         if not self._protections and not self._lives.any_split:
             return True
         record = stood(root.located, root.row)
-        if owner_of(self._lives, record, self._number_of) not in self._members:
+        if not owners_of(self._lives, record, self._number_of) <= self._members:
             return False
         protection = covering(self._protections, record)
         if protection is None or record.kind in UNJUDGED:
@@ -339,18 +339,22 @@ class Visibility:
         return judged == {protection.number}
 
 
-def owner_of(lives: Lives, record: Stood, number_of: Callable[[str], int]) -> int | None:
-    """Whose a record is that goes back to no other, see :meth:`Lives.owner`.
+def owners_of(lives: Lives, record: Stood, number_of: Callable[[str], int]) -> frozenset[int]:
+    """Whose a record can be that goes back to no other, see :meth:`Lives.owners`.
 
     Args:
         number_of: an institution's number by its code.
     """
     if not lives.split_at_all(record.person):
-        return record.person
+        return frozenset((record.person,))
+    return lives.owners(record.person, *asked_as(record, number_of))
+
+
+def asked_as(record: Stood, number_of: Callable[[str], int]) -> tuple[int, int, int]:
+    """By which index a question counts as made, its requester and its provider, 0 where it did not reach one."""
     # A release is made later than what it releases, and is about the same question.
     index = record.link if record.kind == Kind.RELEASE and record.link is not None else record.index
-    provider = record.provider if provider_is_party(record) else 0
-    return lives.owner(record.person, index, number_of(record.shared.requester), provider)
+    return index, number_of(record.shared.requester), record.provider if provider_is_party(record) else 0
 
 
 def read_protections(

@@ -50,7 +50,7 @@ from hub.marks import (
     Protection,
     Visibility,
     covering,
-    owner_of,
+    owners_of,
     parse_mark,
     parse_protection,
     protection_key,
@@ -125,8 +125,8 @@ class Office:
     def owner(self, snapshot: Snapshot, record: Stood) -> int | None:
         """Who the person of a question is now, None where that cannot be told any more (``persons.py``)."""
         lives = lives_of(snapshot)
-        owner = owner_of(lives, record, self.number_of)
-        return None if owner is None else lives.now(owner)
+        now = {lives.now(one) for one in owners_of(lives, record, self.number_of)}
+        return now.pop() if len(now) == 1 else None
 
     def protection(self, snapshot: Snapshot, record: Stood) -> Protection | None:
         """The protection under which a record has to be judged, or None."""
