@@ -481,11 +481,33 @@ class Reader:
                 expect(institution in self.institutions and 1 <= flags <= 7 and zero == 0, "flags")
                 self.flagged[person, institution] = flags
 
+    def read_persons(self, name: str) -> None:
+        """Who was merged; in the golden store everybody was split again, so that no record has two persons' numbers."""
+        for key, body in self.opened(name):
+            into, merges = msgspec.msgpack.decode(body)
+            expect(len(key) == 4 and into == 0xFFFFFFFF, "a person")
+            for gone, since, until, event, kept, moved, both, flags, holders, assigned in merges:
+                expect(struct.pack(">I", gone) in self.db[name] and since <= until <= self.state["records"], "a merge")
+                told = next(one for one in self.events if one[0] == event)
+                expect((told[3], told[12]) == (40, gone) and kept == sorted(kept) and not assigned, "event of a merge")
+                for number, alias, _ in (*moved, *both):
+                    expect(number in self.institutions and len(alias) == 16, "alias of a merge")
+                expect(all(0 < one[1] < 8 for one in flags) and all(len(one) == 3 for one in holders), "of a merge")
+
+    def read_deaths(self, name: str) -> None:
+        """In the golden store every death was taken back."""
+        expect(not self.opened(name), "deaths")
+
+    def read_successions(self, name: str) -> None:
+        for key, body in self.opened(name):
+            new, zero, _ = struct.unpack("<HHi", body)
+            expect(len(key) == 2 and zero == 0 and new in self.institutions, "a successor")
+
     def check_flags(self) -> None:
         """Flags stand as their events say, which name a person of their institution."""
         told: dict[tuple[int, int], int] = {}
         for event in self.events:
-            expect(len(event) == (15 if event[3] in (11, 12) else 12), "fields of an event")
+            expect(len(event) == (15 if event[3] in (11, 12, 40, 41, 45) else 12), "fields of an event")
             if event[3] in (11, 12):
                 institution, (person, alias, flags) = self.numbers[event[4]], event[12:]
                 known = self.tables[institution, 0][alias]
@@ -849,6 +871,7 @@ READERS: dict[str, Callable[[Reader, str], None]] = {
     "tickets": Reader.read_tickets,
     "released": Reader.read_released, "inbox": exchange.read_inbox, "inboxes": exchange.read_inboxes,
     "permits": exchange.read_permits, "outcomes": exchange.read_outcomes, "manual": exchange.read_manual,
-    "payloads": exchange.read_payloads,
+    "payloads": exchange.read_payloads, "persons": Reader.read_persons, "deaths": Reader.read_deaths,
+    "successions": Reader.read_successions,
 }  # fmt: skip
 """In the order in which they are read."""

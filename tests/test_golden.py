@@ -81,8 +81,9 @@ def check(databases: dict[str, Values]) -> None:
     assert [hashlib.sha256(one).hexdigest() for one in lines] == TOLD["history_digests"]
     sides = (None, "requester", "provider")
     events = [
-        [*one[:9], sides[one[9]], one[10] or None, one[11], *([one[13].hex(), one[14]] if one[12:] else [None, None])]
+        [*one[:9], sides[one[9]], one[10] or None, one[11], *flagged]
         for one in reader.events
+        for flagged in [[one[13].hex(), one[14]] if one[12:] and one[13] else [None, None]]
     ]
     assert events == TOLD["events"]
     assert {str(number): lines for number, lines in reader.held.items() if reader.holds[number][8] == 1} == {

@@ -223,6 +223,7 @@ def fill(folder: Path) -> dict[str, Any]:
         golden.answer_january()
         # The next one's merge has begun.
         merge_once(h._store, bytes_max=1)
+        golden.merge_and_split()
         golden.draw_and_end()
         golden.tell_exchange()
         tell(h, golden.told, golden.portal)
@@ -426,6 +427,19 @@ class Golden:
         for row in (1, 3):
             h.release(("held", row), "moved twice", clerk="another clerk", requester="nenkin")
         h.register_key("nenkin", bytes(self.payload_key.public_key), clerk="clerk")
+
+    def merge_and_split(self) -> None:
+        """Two who were one for a while, with flags and facts that were united; one who was told dead by mistake."""
+        h, codes, words = self.h, self.codes, {"clerk": "one", "second_clerk": "another", "reason": "a mistake"}
+        h.flag("nenkin", np.ascontiguousarray(self.mine[44:45]), hub.Flag.NO_SELF)
+        h.merge("jlis", codes[43], codes[44], **words)
+        h.merge("jlis", codes[45], codes[43], **words)
+        h.split("jlis", codes[45], codes[43], **words)
+        h.split("jlis", codes[43], codes[44], **words)
+        day = dt.date(2026, 12, 1)
+        h.deaths("jlis", codes[46:48], day, clerk="one")
+        h.deaths("jlis", codes[46:47], day + dt.timedelta(1), correct=True, clerk="one", second_clerk="another")
+        h.alive("jlis", codes[46:48], **words)
 
     def draw_and_end(self) -> None:
         """Tickets of one body in every state; aliases of it that were replaced, replaced again, and revoked."""

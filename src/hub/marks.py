@@ -87,7 +87,8 @@ FOLLOWING = frozenset(
 A release is none of them: its provider is a party to it and not to the held record, and may withhold it."""
 
 UNJUDGED = (int(Kind.MERGED), int(Kind.SPLIT))
-"""Kinds of records that have no parties and tell nothing of where a person is: no protection keeps them back."""
+"""Kinds of records that are about a person by number, have no parties and tell nothing of where anybody is: no
+protection keeps them back, and a split does not move them."""
 
 
 class Inside(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
@@ -345,7 +346,7 @@ def owners_of(lives: Lives, record: Stood, number_of: Callable[[str], int]) -> f
     Args:
         number_of: an institution's number by its code.
     """
-    if not lives.split_at_all(record.person):
+    if record.kind in UNJUDGED or not lives.split_at_all(record.person):
         return frozenset((record.person,))
     return lives.owners(record.person, *asked_as(record, number_of))
 

@@ -119,8 +119,9 @@ class Office:
         return Visibility(snapshot, bodies, self.vault, self.keys, person, lives_of(snapshot), self.number_of)
 
     def number_of(self, code: str) -> int:
-        """An institution's number by its code; 0 of nobody."""
-        return self.catalog().institution(code).number if code else 0
+        """An institution's number by its code; 0 of nobody, and of whom the catalog does not know."""
+        catalog = self.catalog()
+        return catalog.institution(code).number if code in catalog.codes else 0
 
     def owner(self, snapshot: Snapshot, record: Stood) -> int | None:
         """Who the person of a question is now, None where that cannot be told any more (``persons.py``)."""
