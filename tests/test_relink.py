@@ -122,6 +122,8 @@ def test_rows_that_slipped_are_put_right_in_one_call(world: LinkWorld) -> None:
     assert h.verify().ok
     again = h.replace_links(world.town, right, wrong, **WORDS)
     assert (again.aliases == acquired.aliases).all()
+    # A closed link leads nobody to the alias that its person has now.
+    assert not h.reissue(world.town, wrong).status.any()
 
 
 def test_a_link_that_was_right_is_left_alone(world: LinkWorld) -> None:
