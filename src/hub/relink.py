@@ -324,8 +324,9 @@ class Links:
         office = self._office
         with office.store.snapshot() as snapshot:
             return acquired_aliases(
-                snapshot, office.keys, office.vault, number, tickets, office.now(), self._workers
-            )
+                snapshot, office.keys, office.vault, number, tickets, office.now(), self._workers,
+                closed=self._barred(number) is not None,
+            )  # fmt: skip
 
     def _append(
         self, commit: Commit, kind: Kind, code: str, number: int, entries: list[_Entry], reason: str
