@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,10 +13,13 @@ import pytest
 
 import hub
 from hub.blast import blast_rows
+from hub.bodies import ROW, Bodies, link_of
 from hub.errors import RequestError
 from hub.messages import Reason, Status
+from hub.tlog.entry import Shared
 from inquiries import tax_inquiry
 from parties import DAY_S, NOON, Parties
+from test_merging import A, B, World
 from test_push import Pushers
 
 PENDING, PROVIDED, NO_RECORD, REFUSED, LAPSED = (
@@ -235,6 +240,94 @@ def test_who_has_got_a_correction_needs_none_any_more(tmp_path: Path) -> None:
         assert sorted(one.kind for one in received.dealings) == [
             hub.Kind.INQUIRY, hub.Kind.PUSH, hub.Kind.UPDATE, hub.Kind.UPDATE,
         ]  # fmt: skip
+
+
+def test_persons_who_are_merged_are_one_and_apart_again_when_they_are_split(tmp_path: Path) -> None:
+    world = World(tmp_path / "hub")
+    with world.h as h:
+        world.acquire("nenkin", [A, B])
+        assert world.ask("a", "nenkin", A, world.town) == Status.OK
+        assert world.ask("b", "nenkin", B, world.other) == Status.OK
+
+        def asked(code: str) -> list[str]:
+            found = h.blast_radius("nenkin", world.known["nenkin", code])
+            return sorted(one.source for one in found.dealings)
+
+        assert (asked(A), asked(B)) == ([world.town], [world.other])
+        world.merge()
+        both = sorted([world.town, world.other])
+        # The alias of the one who is gone is revoked now, and leads to the one who stays.
+        assert (asked(A), asked(B)) == (both, both)
+        found = h.report_mislink(
+            "nenkin", world.known["nenkin", B], clerk="佐藤", second_clerk="鈴木", reason="the same name"
+        )
+        assert found.notified == 1
+        assert h.verify().problems == ()
+        world.split()
+        assert (asked(A), asked(B)) == ([world.town], [world.other])
+        assert h.verify().problems == ()
+
+
+def walked(h: hub.Hub, institution: str, person: int) -> list[tuple[str, str, str, Status, int]]:
+    """The same from all records of the log, one after the other, without index and bounds."""
+    number, catalog = h.catalog.institution(institution).number, h.catalog
+    rows: list[tuple[int, int, Shared, int, int, int | None]] = []
+    with h._store.snapshot() as snapshot:
+        bodies = Bodies(snapshot, h._periods, h._heads)
+        for key, _ in snapshot.items("records", b""):
+            first = int.from_bytes(key, "big")
+            chunk, raw = bodies.whole(first)
+            for at, row in enumerate(raw.view(ROW)[:, 0]):
+                decision = int(row["decision"])
+                if row["person"] == person:
+                    head = first + at, int(row["kind"]), chunk.shared[decision], int(row["provider"])
+                    rows.append((*head, int(row["outcome"]), link_of(row)))
+        times = {index: bodies.locate(index).chunk.fields.times for index, *_ in rows}
+    ends = {link: outcome for _, kind, _, _, outcome, link in rows if kind in (6, 7)}
+    found = []
+    for index, kind, shared, provider, outcome, _ in rows:
+        asked, gave = shared.requester == institution, provider == number and not 1 <= outcome <= 7 and outcome != 16
+        if kind not in (1, 8):
+            continue
+        status = Status(ends.get(index, outcome))
+        status = PENDING if status == Status.OK else status
+        at = max(one for one, _ in times[index])
+        line = shared.requester, catalog.code_by_number(provider), status, at
+        found += [("requester", *line)] * asked + [("provider", *line)] * gave
+    return sorted(found)
+
+
+def test_the_index_finds_what_a_walk_through_the_whole_log_finds(tmp_path: Path) -> None:
+    seed = int(os.environ.get("HUB_FAULT_SEED", "0")) or random.SystemRandom().randrange(1, 2**31)
+    print(f"HUB_FAULT_SEED={seed}")
+    rng = random.Random(seed)
+    with Parties(tmp_path / "hub", persons=8) as parties:
+        h = parties.h
+        others = h.acquire(parties.other_town, parties.codes[:5]).aliases
+        towns = {parties.town: parties.known, parties.other_town: others}
+        for number in range(40):
+            parties.clock.now += rng.randrange(1, DAY_S)
+            town = rng.choice(list(towns))
+            persons = [rng.randrange(8) for _ in range(rng.randrange(1, 12))]
+            h.inquire(tax_inquiry(f"r{number}"), np.ascontiguousarray(parties.nenkin[persons]), town)
+            if rng.random() < 0.3:
+                rows = towns[town][[rng.randrange(5)]].copy()
+                (h.suspend if rng.random() < 0.5 else h.resume)(town, rows, clerk="佐藤", reason="doubt")
+            for permits in h.collect(town, limit=rng.randrange(1, 30)):
+                outcome = rng.choice((PROVIDED, Status.EMPTY, NO_RECORD, REFUSED))
+                reasons = Reason.UNDER_CORRECTION if outcome == REFUSED else None
+                h.provide(town, permits, outcome, reasons=reasons, clerk="鈴木")
+        h.lapse()
+        parties.clock.now += 2
+        for institution, aliases in (("nenkin", parties.nenkin), *towns.items()):
+            for person, alias in enumerate(aliases):
+                found = h.blast_radius(institution, alias)
+                lines = [
+                    (one.side, one.receiver, one.source, one.outcome, int(one.requested_at.timestamp()))
+                    for one in found.dealings
+                ]
+                assert sorted(lines) == walked(h, institution, person)
+        assert h.verify().problems == ()
 
 
 def test_wrong_arguments_are_refused(parties: Parties) -> None:

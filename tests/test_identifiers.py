@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import random
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,10 @@ from hub import additions, identifiers, limits, reissue
 from hub.catalog import Catalog
 from hub.errors import CatalogError, RequestError, StorageError
 from hub.events import EventKind
-from hub.identifiers import decode_identifiers, namespace_number, pseudonyms_of
+from hub.identifiers import namespace_number
 from hub.keys import Keys
 from hub.messages import Acquisition, Identity
+from hub.pseudonyms import decode_identifiers, pseudonyms_of
 
 NAMESPACES = """namespace,name,issuer,relying,following
 jpki-auth,利用者証明用電子証明書の発行番号,jlis,portal;市町村長,portal
@@ -28,6 +31,8 @@ TOWN, OTHER_TOWN = "131016", "011002"
 N = 100
 SERIALS = [f"{row:020d}" for row in range(N)]
 DAY = 1_798_800_000
+TODAY = dt.date(2027, 1, 1)
+"""Of ``DAY``, in Japan."""
 CREATED, ALREADY, NONE = Acquisition.CREATED, Acquisition.ALREADY, Acquisition.NONE
 
 
@@ -290,13 +295,12 @@ def test_what_is_done_is_told_to_auditors_and_what_is_asked_is_counted_by_day(wo
     world.asked(["a", "a2", "b", "x"])
     world.asked(["a2"])
     world.asked(["a2"], "portal")
-    day = dt.datetime.fromtimestamp(DAY, dt.timezone(dt.timedelta(hours=9))).date()
-    found = {one.institution: (one.namespace, one.rows) for one in world.h.identified(day)}
+    found = {one.institution: (one.namespace, one.rows) for one in world.h.identified(TODAY)}
     assert found == {
         TOWN: ("jpki-auth", {"VALID": 2, "UNKNOWN": 1, "REVOKED": 1, "REPLACED": 1}),
         "portal": ("jpki-auth", {"VALID": 1}),
     }
-    assert world.h.identified(day + dt.timedelta(days=1)) == []
+    assert world.h.identified(TODAY + dt.timedelta(days=1)) == []
     assert world.h.stats()["records"] == 0
 
 
@@ -306,9 +310,60 @@ def test_nothing_is_answered_that_could_not_be_counted(world: World, monkeypatch
     def fail(*_: object) -> None:
         raise StorageError("write: no space left", retry_safe=True)
 
-    monkeypatch.setattr("hub.identifying.count_identified", fail)
-    with pytest.raises(StorageError):
-        world.asked(["a"])
+    with monkeypatch.context() as patch:
+        patch.setattr("hub.uses._add", fail)
+        with pytest.raises(StorageError):
+            world.asked(["a"])
+    assert world.asked(["a"]) == [Identity.VALID]
+    assert [one.rows for one in world.h.identified(TODAY)] == [{"VALID": 1}]
+
+
+def test_calls_that_come_together_share_commits_and_each_is_counted(world: World) -> None:
+    world.register(slice(None), SERIALS)
+    commits, calls, threads = world.h.stats()["commits"], 20, 16
+    start = threading.Barrier(threads)
+
+    def ask(thread: int) -> None:
+        start.wait()
+        for call in range(calls):
+            assert world.asked([SERIALS[(thread + call) % N], "never"]) == [Identity.VALID, Identity.UNKNOWN]
+
+    asking = [threading.Thread(target=ask, args=(thread,)) for thread in range(threads)]
+    # Another writer is at work: whoever comes meanwhile waits together.
+    with world.h._store.writer:
+        for thread in asking:
+            thread.start()
+        time.sleep(0.05)
+    for thread in asking:
+        thread.join()
+    (found,) = world.h.identified(TODAY)
+    assert found.rows == {"VALID": calls * threads, "UNKNOWN": calls * threads}
+    assert world.h.stats()["commits"] - commits < calls * threads
+
+
+def test_a_count_that_fails_fails_for_all_who_waited(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.register(slice(None), SERIALS)
+    failed: list[str] = []
+
+    def fail(*_: object) -> None:
+        raise StorageError("write: no space left", retry_safe=True)
+
+    def ask() -> None:
+        try:
+            world.asked(["a"])
+        except StorageError as error:
+            failed.append(str(error))
+
+    monkeypatch.setattr("hub.uses._add", fail)
+    asking = [threading.Thread(target=ask) for _ in range(8)]
+    with world.h._store.writer:
+        for thread in asking:
+            thread.start()
+        time.sleep(0.05)
+    for thread in asking:
+        thread.join()
+    assert failed == ["write: no space left"] * 8
+    assert world.h.identified(TODAY) == []
 
 
 def test_no_result_shows_an_alias_or_an_identifier(world: World) -> None:
@@ -344,6 +399,33 @@ def test_a_registration_in_many_commits_is_one(world: World, monkeypatch: pytest
     assert world.h.stats()["commits"] > commits + 3
     assert world.asked(SERIALS) == [Identity.VALID] * N
     assert world.h.verify().ok
+
+
+def test_an_interrupt_while_counting_is_one_threads_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.register(slice(0, 1), ["a"])
+    told: list[str] = []
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def ask() -> None:
+        try:
+            world.asked(["a"])
+        except (KeyboardInterrupt, StorageError) as error:
+            told.append(type(error).__name__)
+
+    monkeypatch.setattr("hub.uses._add", interrupt)
+    asking = [threading.Thread(target=ask) for _ in range(4)]
+    with world.h._store.writer:
+        for thread in asking:
+            thread.start()
+        time.sleep(0.05)
+    for thread in asking:
+        thread.join()
+    assert len(told) == 4
+    assert "KeyboardInterrupt" in told
+    monkeypatch.undo()
+    assert world.asked(["a"]) == [Identity.VALID]
 
 
 # -- the catalog
@@ -465,6 +547,37 @@ def test_the_bound_of_a_chain_is_damage_beyond(world: World, monkeypatch: pytest
     world.h.renew_identifiers("jpki-auth", "jlis", ["1"], ["2"])
     with pytest.raises(StorageError, match="chains of at most 2"):
         world.asked(["0"], "portal")
+
+
+# -- beside each other
+
+
+def test_who_asks_beside_renewals_sees_each_of_them_whole(world: World) -> None:
+    world.register(slice(None), SERIALS)
+    world.h.acquire(OTHER_TOWN, world.codes)
+    seen: list[tuple[int, ...]] = []
+    done = threading.Event()
+
+    def ask() -> None:
+        while not done.is_set():
+            states = world.h.identify(OTHER_TOWN, "jpki-auth", SERIALS + [f"{one}'" for one in SERIALS]).status.tolist()
+            seen.append(tuple(states))
+
+    asking = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in asking:
+        thread.start()
+    for first in range(0, N, 10):
+        some = SERIALS[first : first + 10]
+        world.h.renew_identifiers("jpki-auth", "jlis", some, [f"{one}'" for one in some])
+    done.set()
+    for thread in asking:
+        thread.join()
+    replaced, valid, unknown = Identity.REPLACED, Identity.VALID, Identity.UNKNOWN
+    whole = {
+        tuple([replaced] * n + [valid] * (N - n) + [valid] * n + [unknown] * (N - n)) for n in range(0, N + 1, 10)
+    }
+    assert seen
+    assert set(seen) <= whole
 
 
 # -- persons who are found to be one, or two

@@ -208,6 +208,7 @@ def test_a_request_id_with_something_else_is_refused(parties: Parties) -> None:
         ({"reason": ""}, r"^reason: expected 1 to 200"),
         ({"section": ""}, r"^section: expected 1 to 100"),
         ({"known": "today"}, r"^known: expected a date, got str$"),
+        ({"known": TODAY + dt.timedelta(days=1)}, r"^known: expected a day up to today, in Japan, got a later one$"),
         ({"deliberate": 1}, r"^deliberate: expected True or False"),
         ({"request_id": "x" * 101}, r"^request_id: expected 1 to 100"),
         ({"right_alias": np.zeros(16, np.uint8)}, r"^alias: expected one of this institution's, of now or before"),
@@ -219,6 +220,13 @@ def test_what_is_not_well_formed_changes_nothing(parties: Parties, words: dict[s
     for dry_run in (False, True):
         with pytest.raises(RequestError, match=message):
             report(parties, dry_run=dry_run, **words)
+    assert parties.h.stats()["commits"] == before
+
+
+def test_the_portal_reports_nothing_by_itself(parties: Parties) -> None:
+    before = parties.h.stats()["commits"]
+    with pytest.raises(RequestError, match=r"^institution: expected another than portal, got it$"):
+        parties.h.report_mislink("portal", parties.portal[WRONG], parties.portal[RIGHT], **CLERKS)
     assert parties.h.stats()["commits"] == before
 
 
@@ -249,12 +257,12 @@ def test_the_draft_has_nine_items_counts_and_last_days_and_nobody_in_it(parties:
         parties.ask(f"r{number}", [WRONG])
         answer(parties, [WRONG], outcome)
     parties.ask("open", [WRONG])
-    found = report(parties, since=TODAY, known=dt.date(2026, 11, 28))
+    found = report(parties, since=TODAY, known=dt.date(2026, 11, 24))
     draft = found.draft
     assert re.findall(r"^## (\d)", draft, re.MULTILINE) == list("123456789")
     for line in (
-        "- 速報 (概ね3日から5日以内) / Preliminary report: 2026-11-30 - 2026-12-02",
-        "- 確報 (30日以内) / Final report, by: 2026-12-27",
+        "- 速報 (概ね3日から5日以内) / Preliminary report: 2026-11-26 - 2026-11-28",
+        "- 確報 (30日以内) / Final report, by: 2026-12-23",
         "- 関係する情報提供等記録 / records concerned: 7件",
         "- 回答された照会 / questions that were answered: 3件",
         "- うち情報が提供されたもの / of these data were given: 2件",

@@ -221,6 +221,7 @@ def test_bad_input_changes_nothing(parties: Parties) -> None:
         "got 0 in row 5": (n, parties.known, ["a"] * 5 + [""]),
         "control character in row 4": (n, parties.known, ["a"] * 4 + ["\x00", "b"]),
         "control character in row 0": (n, parties.known, "a\rb"),
+        "control character in row 1": (n, parties.known, ["\xa9", "\x85", "b", "b", "b", "b"]),
     }.items():
         refused(parties, match, *args)
 

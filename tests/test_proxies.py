@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,11 @@ import numpy as np
 import pytest
 
 import hub
-from hub import limits, proxies
+from hub import limits, proxies, proxystate
 from hub.errors import RequestError, StorageError
 from hub.events import EventKind
 from hub.messages import Flag, Kind
-from hub.proxies import ProxyKind, ProxyState
+from hub.proxystate import ProxyKind, ProxyState
 from inquiries import tax_inquiry
 
 TOWN, OTHER_TOWN = "131016", "011002"
@@ -191,6 +193,33 @@ def test_one_proxy_more_than_a_person_may_have_is_refused(world: World, monkeypa
     with pytest.raises(RequestError, match="at most 1 of one agent"):
         world.grant(4, 1)
     world.grant(4, 3)
+
+
+def test_why_a_handle_is_refused_costs_the_same_look_ups(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+    read, flagged = proxies.read_proxy, world.h._office.flagged.of
+
+    def count_read(*arguments: Any) -> Any:
+        looked.append("proxy")
+        return read(*arguments)
+
+    def count_flags(snapshot: Any) -> Any:
+        looked.append("flags")
+        return flagged(snapshot)
+
+    own, revoked = world.grant(0, 1), world.handle(1)
+    world.h.revoke_proxy(world.citizens[0], own)
+    world.grant(2, 1)
+    resting = world.handle(1)
+    world.h.flag(TOWN, world.town[2:3].copy(), Flag.NO_SELF)
+    monkeypatch.setattr(proxies, "read_proxy", count_read)
+    monkeypatch.setattr(world.h._office.flagged, "of", count_flags)
+    counts = []
+    for handle in (revoked, resting, bytes(16), b"made up"):
+        looked.clear()
+        world.refused(1, handle)
+        counts.append(tuple(looked))
+    assert set(counts) == {("proxy", "flags")}
 
 
 # -- ended
@@ -372,17 +401,17 @@ def test_verify_finds_a_proxy_that_is_lost_made_up_or_half_there(tmp_path: Path)
     world.grant(0, 1)
     store = world.h._store
     with store.snapshot() as snapshot:
-        items = [(key, bytes(value)) for key, value in snapshot.items(proxies.NAME, b"")]
+        items = [(key, bytes(value)) for key, value in snapshot.items(proxystate.NAME, b"")]
     (by_agent, index), (by_principal, _) = items
     with store.commit() as commit:
-        commit.delete(proxies.NAME, by_agent)
+        commit.delete(proxystate.NAME, by_agent)
     assert "by agent" in " ".join(world.h.verify().problems)
     with store.commit() as commit:
-        commit.delete(proxies.NAME, by_principal)
+        commit.delete(proxystate.NAME, by_principal)
     assert "as their events say" in " ".join(world.h.verify().problems)
     with store.commit() as commit:
-        commit.put_sealed(proxies.NAME, by_agent, index[8:])
-        commit.put_sealed(proxies.NAME, by_principal, b"\x02\x03" + bytes(40))
+        commit.put_sealed(proxystate.NAME, by_agent, index[8:])
+        commit.put_sealed(proxystate.NAME, by_principal, b"\x02\x03" + bytes(40))
     assert "expected a proxy" in " ".join(world.h.verify().problems)
     with pytest.raises(StorageError, match="expected a proxy"):
         world.h.proxies(world.citizens[0])
@@ -406,3 +435,35 @@ def test_a_merge_ends_the_proxies_of_who_is_gone_and_a_death_those_of_the_dead(w
     with pytest.raises(RequestError, match=REFUSED):
         world.h.proxy_history(world.citizens[3], handle)
     assert world.h.principals(world.citizens[3]) == []
+
+
+def test_whoever_reads_beside_revocations_left_a_record_or_was_refused(world: World) -> None:
+    read: list[int] = []
+    refused: set[str] = set()
+    done = threading.Event()
+
+    def view() -> None:
+        while not done.is_set():
+            for one in world.h.principals(world.citizens[1]):
+                try:
+                    read.append(len(world.h.proxy_history(world.citizens[1], one.handle)))
+                except RequestError as error:
+                    refused.add(str(error))
+
+    reading = [threading.Thread(target=view) for _ in range(3)]
+    for thread in reading:
+        thread.start()
+    for _ in range(15):
+        own = world.grant(0, 1)
+        time.sleep(0.005)
+        assert world.h.revoke_proxy(world.citizens[0], own) is True
+    done.set()
+    for thread in reading:
+        thread.join()
+    assert refused <= {REFUSED}
+    assert set(read) <= {1}
+    kinds = world.kinds(0)
+    assert kinds.count(Kind.PROXY_GRANTED) == kinds.count(Kind.PROXY_REVOKED) == 15
+    # Every grant starts anew: views of one grant within a quarter of an hour are one record.
+    assert kinds.count(Kind.PROXY_VIEW) <= 15
+    assert bool(read) <= (kinds.count(Kind.PROXY_VIEW) > 0)

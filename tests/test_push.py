@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import hub
+import hub.arrivals
 import hub.deliver
 import hub.delivery
 import hub.push
@@ -89,8 +90,11 @@ def sound(pushers: Pushers) -> None:
 # -- what arrives
 
 
-@pytest.mark.parametrize("sorted_in", [False, True])
-def test_a_push_arrives_with_its_data_and_is_taken_once(pushers: Pushers, sorted_in: bool) -> None:
+@pytest.mark.parametrize(("sorted_in", "few"), [(False, 64), (True, 64), (True, 2)])
+def test_a_push_arrives_with_its_data_and_is_taken_once(
+    pushers: Pushers, sorted_in: bool, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub.arrivals, "FEW", few)
     sent = pushers.push([1, 0, 3], payloads=[b"one", None, b"three"])
     assert (sent.rows, sent.status.tolist(), sent.reason.tolist()) == (3, [0, 0, 0], [0, 0, 0])
     if sorted_in:
@@ -343,11 +347,8 @@ def test_numbers_of_arrivals_say_nothing_of_the_order_in_which_they_were_sent(pu
 def test_a_push_is_not_counted_as_asking(pushers: Pushers) -> None:
     """Else the clerk of a provider would read the receivers of pushes as bodies that were asked."""
     pushers.h.flag(pushers.town, pushers.known[:1], Flag.MANUAL)
-    mine = hub.Push(
-        institution=pushers.town, procedure="own/1/1", items=("出生",), role="本人", section="市民課",
-        request_id="p9", operator="sato", confirmed=True,
-    )  # fmt: skip
-    pushers.h.push(mine, np.repeat(pushers.known[:1], 2, axis=0), ["nenkin", pushers.other_town])
+    mine = push_of("nenkin", operator="sato", confirmed=True)
+    pushers.h.push(mine, np.repeat(pushers.nenkin[:1], 2, axis=0), [pushers.other_town, "mhlw"])
     pushers.ask("r1", [0])
     (permits,) = pushers.h.collect(pushers.town)
     assert permits.asked.tolist() == [1]
@@ -443,6 +444,20 @@ def test_what_nobody_takes_lapses_and_its_data_go(tmp_path: Path) -> None:
         pushers.h.collect(pushers.town)
         with pushers.h._store.snapshot() as snapshot:
             assert snapshot.items("payloads", b"") == []
+        sound(pushers)
+
+
+def test_permits_and_arrivals_that_lapse_together_are_told_apart(tmp_path: Path) -> None:
+    clock = Clock()
+    with Pushers(tmp_path / "hub", clock=clock) as pushers:
+        pushers.push([0, 1])
+        pushers.ask("r1", [0])
+        clock.now += 29 * DAY_S
+        assert pushers.h.lapse() == 3
+        kinds = [[record.kind for record in pushers.h.history(pushers.portal[p]).records] for p in range(2)]
+        assert sorted(kinds[0]) == [Kind.INQUIRY, Kind.LAPSE, Kind.PUSH, Kind.TAKEN]
+        assert sorted(kinds[1]) == [Kind.PUSH, Kind.TAKEN]
+        assert pushers.h.answers("nenkin", "r1").status.tolist() == [Status.LAPSED]
         sound(pushers)
 
 

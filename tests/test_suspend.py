@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from hub.messages import Reason, Status
 from inquiries import tax_inquiry
 from parties import Parties
 from test_marks import change
+from test_merging import A, B, C, World
 from test_push import Pushers
 
 OK, SUSPENDED, PENDING, MANUAL = Status.OK, Status.SUSPENDED, Status.PENDING, Status.MANUAL
@@ -118,13 +122,24 @@ def test_a_row_to_one_body_too_many_is_held_whether_it_is_suspended_or_not(parti
     # Suspended bodies count as well: the answer tells that they know the person.
     assert h.inquire(tax_inquiry("r1"), asked, towns).status.tolist() == [SUSPENDED, OK, OK, Status.HELD, Status.HELD]
     parties.reopen()
-    again = parties.h.inquire(tax_inquiry("r2"), asked, towns)
-    assert again.status.tolist() == [SUSPENDED, OK, OK, Status.HELD, Status.HELD]
+    # Read from the log again, they count still.
+    for number, status in ((3, Status.HELD), (4, Status.HELD), (0, SUSPENDED)):
+        assert parties.h.inquire(tax_inquiry(f"r2/{number}"), asked[:1], towns[number]).status.tolist() == [status]
     parties.h.release(("r1", 4), "moved", clerk="鈴木", requester="nenkin")
     assert parties.h.answers("nenkin", "r1").status.tolist()[4] == SUSPENDED
     parties.h.release(("r1", 3), "moved", clerk="鈴木", requester="nenkin")
     assert parties.h.answers("nenkin", "r1").status.tolist()[3] == PENDING
     assert parties.h.verify().problems == ()
+
+
+def test_a_row_that_names_a_class_is_suspended_where_its_holder_is(parties: Parties) -> None:
+    h, town, other = parties.h, parties.town, parties.other_town
+    h.push_holders("jlis", parties.codes[:2], "市町村長", [town, other], dt.date(2020, 1, 1))
+    h.acquire(other, parties.codes)
+    h.suspend(town, parties.known[:1], **WHY)
+    answer = h.inquire(tax_inquiry("r1"), parties.nenkin[:2], "市町村長")
+    assert answer.status.tolist() == [SUSPENDED, OK]
+    assert h.verify().problems == ()
 
 
 @pytest.mark.usefixtures("path")
@@ -144,6 +159,40 @@ def test_a_suspension_counts_for_every_row_whose_commit_comes_behind_it(
     monkeypatch.setattr(h._store, "commit", commit_later)
     assert parties.ask("r1", [0, 1]).status.tolist() == [SUSPENDED, SUSPENDED]
     assert done == [True]
+    assert h.verify().problems == ()
+
+
+def test_what_is_asked_while_it_stands_is_suspended_whoever_asks_at_the_same_time(parties: Parties) -> None:
+    h, town = parties.h, parties.town
+    # Moves around each switch: odd while one is under way.
+    state = [0]
+    wrong: list[tuple[int, int]] = []
+    done = threading.Event()
+
+    def ask(number: int) -> None:
+        one = np.ascontiguousarray(parties.nenkin[[number]])
+        times = 0
+        while not done.is_set():
+            before = state[0]
+            status = int(h.inquire(tax_inquiry(f"t{number}/{times}"), one, town).status[0])
+            times += 1
+            if before == state[0] and before % 2 == 0:
+                suspended = before // 2 % 2
+                if status != (SUSPENDED if suspended else OK):
+                    wrong.append((before, status))
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for switch in range(24):
+        state[0] += 1
+        (h.resume if switch % 2 else h.suspend)(town, **WHY)
+        state[0] += 1
+        time.sleep(0.01)
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
     assert h.verify().problems == ()
 
 
@@ -211,6 +260,27 @@ def test_nothing_is_sent_unasked_about_whom_its_sender_has_suspended(tmp_path: P
         assert len(pushers.arrived()) == 2
         h.resume(town, pushers.known[:1], **WHY)
         assert pushers.push([0], "p3").status.tolist() == [OK]
+        assert h.verify().problems == ()
+
+
+def test_of_two_who_are_merged_both_are_suspended_where_one_was(tmp_path: Path) -> None:
+    world = World(tmp_path / "hub")
+    with world.h as h:
+        world.acquire("nenkin", [A, B])
+        assert world.ask("before", "nenkin", B, world.other) == OK
+        h.suspend(world.other, world.row(world.other, B), **WHY)
+        world.merge()
+        assert world.ask("r1", "nenkin", A, world.other) == SUSPENDED
+        assert world.ask("r2", "nenkin", A, world.town) == OK
+        (permits,) = h.collect(world.other)
+        assert permits.manual.tolist() == [True]
+        h.provide(world.other, permits, Status.PROVIDED, [b"by a machine"])
+        assert h.answers("nenkin", "before").status.tolist() == [PENDING]
+        world.split()
+        assert world.ask("r3", "nenkin", B, world.other) == SUSPENDED
+        assert h.resume(world.other, world.row(world.other, B), **WHY) == 1
+        assert world.ask("r4", "nenkin", B, world.other) == OK
+        assert world.ask("r5", "nenkin", C, world.other) == OK
         assert h.verify().problems == ()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -289,6 +291,33 @@ def test_all_of_an_update_or_nothing(asked: Asked, monkeypatch: pytest.MonkeyPat
         assert sorted(payloads_at(pushers, requester)) == [b"a", b"b", b"c"]
 
 
+def test_what_is_provided_meanwhile_waits_for_the_update(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else somebody would get the wrong data behind the look and before the commit, and no correction."""
+    pushers = asked.p
+    asked.ask("nenkin", [0], "r1")
+    asked.provide("nenkin")
+    asked.ask(asked.towns[0], [0], "r2")
+    decide = hub.update.Updating.decide
+    threads: list[threading.Thread] = []
+    waited: list[bool] = []
+
+    def then_provide(self: Any, *args: Any) -> Any:
+        decisions = decide(self, *args)
+        threads.append(threading.Thread(target=asked.provide, args=(asked.towns[0],)))
+        threads[0].start()
+        threads[0].join(1.0)
+        waited.append(threads[0].is_alive())
+        return decisions
+
+    monkeypatch.setattr(hub.update.Updating, "decide", then_provide)
+    pushers.h.update(update_of(pushers.town, items=("地方税",)), pushers.known[:1], [b"right"])
+    threads[0].join()
+    assert waited == [True]
+    records = pushers.h.history(pushers.portal[0]).records
+    provided = next(one for one in records if one.kind == Kind.PROVISION and one.requester == asked.towns[0])
+    assert provided.index > next(one for one in records if one.kind == Kind.UPDATE).index
+
+
 def test_an_update_is_withheld_with_what_it_corrects(asked: Asked) -> None:
     from parties import REVIEW
 
@@ -301,6 +330,19 @@ def test_an_update_is_withheld_with_what_it_corrects(asked: Asked) -> None:
     pushers.h.withhold(("r1", 0), "moved", REVIEW, institution="nenkin", requester="nenkin")
     assert pushers.shown(0) == []
     assert pushers.h.verify().problems == ()
+
+
+def test_an_update_has_no_mark_of_its_own(asked: Asked) -> None:
+    """It is shown with what it corrects, so that a mark of its own could neither be read nor lifted."""
+    pushers = asked.p
+    asked.ask("nenkin", [0], "r1")
+    asked.provide("nenkin")
+    pushers.h.flag(pushers.town, pushers.known[:1], Flag.WITHHELD)
+    before = len(pushers.h.events())
+    pushers.h.update(update_of(pushers.town, items=("地方税",)), pushers.known[:1], [b"a"])
+    assert len(pushers.h.events()) == before
+    assert pushers.h.marks_due(pushers.town, by=dt.date.max) == []
+    assert len(pushers.shown(0)) == 3
 
 
 def test_the_bounds_of_an_update(pushers: Pushers, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,7 +49,8 @@ from hub.messages import (
 )
 from hub.mislink import MislinkReport
 from hub.payloads import new_payload_key, open_payload, seal_payload
-from hub.proxies import Principal, Proxy, ProxyKind, ProxyState
+from hub.proxies import Principal, Proxy
+from hub.proxystate import ProxyKind, ProxyState
 from hub.retain import PeriodState, Retained
 from hub.tlog.proof import Proof
 from hub.verify import Report

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hub.bodies import link_of
+from hub.bodies import ROW, Bodies, Chunk, link_of
 from hub.collect import Collector
 from hub.ends import Ends, append_ends
 from hub.errors import RequestError, RowsError
@@ -28,6 +28,9 @@ from hub.permits import PermitNumbers
 from hub.snapshot import Commit
 from hub.tlog.entry import decode_shared
 from hub.withholding import Office
+
+FEW = 64
+"""Records of one chunk up to which each is read by itself."""
 
 Shared = tuple[Kind, Any, str | None, int]
 
@@ -65,17 +68,21 @@ class Receiver(Collector):
         if not len(numbers):
             return []
         indexes = rows.indexes.astype(np.int64)
-        located, table = self._office.bodies(state.snapshot).read(indexes.tolist())
         payloads: list[bytes | None] = [None] * len(indexes)
         PayloadReader(state.snapshot, state.periods).read(indexes, payloads, np.arange(len(indexes)))
+        chunks, chunk_of, table = _read_rows(self._office.bodies(state.snapshot), indexes)
         known: dict[Shared, int] = {}
-        of_row = np.empty(len(indexes), np.intp)
-        for at, (one, row, which) in enumerate(zip(located, table, rows.which.tolist(), strict=True)):
-            shared = one.chunk.shared[int(row["decision"])]
+        columns = rows.which.astype(np.intp), chunk_of, table["decision"].astype(np.intp), table["kind"].astype(np.intp)
+        different, place = np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)
+        names_of = np.empty(len(different), np.intp)
+        for at, (which, chunk, decision, kind) in enumerate(different.tolist()):
             part = rows.parts[which]
-            name = Kind(int(row["kind"])), part.shared, shared.remark, part.deadline
-            of_row[at] = known.setdefault(name, len(known))
-        corrects = [self._corrected(state, provider, row) for row in table]
+            name = Kind(kind), part.shared, chunks[chunk].shared[decision].remark, part.deadline
+            names_of[at] = known.setdefault(name, len(known))
+        of_row = names_of[place.reshape(-1)]
+        corrects: list[bytes | None] = [None] * len(indexes)
+        for at in np.flatnonzero(table["link"].any(axis=1)).tolist():
+            corrects[at] = self._corrected(state, provider, table[at])
         used, first = np.unique(of_row, return_index=True)
         names = list(known)
         made = []
@@ -151,6 +158,32 @@ class Receiver(Collector):
 
     def _forget(self, indexes: npt.NDArray[np.int64]) -> Callable[[Commit], None]:
         return lambda commit: forget_payloads(commit, self._office.periods, indexes)
+
+
+def _read_rows(
+    bodies: Bodies, indexes: npt.NDArray[np.int64]
+) -> tuple[list[Chunk], npt.NDArray[np.intp], npt.NDArray[np.void]]:
+    """Some records, in their order: chunks, intp[N] which of them each stands in, and their rows, ``ROW``[N].
+
+    Of a chunk with many of them all rows are decrypted at once.
+    """
+    order = np.argsort(indexes)
+    ascending = indexes[order]
+    table, chunk_of = np.empty(len(indexes), ROW), np.empty(len(indexes), np.intp)
+    chunks: list[Chunk] = []
+    begin = 0
+    while begin < len(ascending):
+        chunk = bodies.locate(int(ascending[begin])).chunk
+        end = int(np.searchsorted(ascending, chunk.first + chunk.rows))
+        own = order[begin:end]
+        if end - begin > FEW:
+            table[own] = bodies.whole(chunk.first)[1].view(ROW)[ascending[begin:end] - chunk.first, 0]
+        else:
+            table[own] = bodies.read(ascending[begin:end].tolist())[1]
+        chunk_of[own] = len(chunks)
+        chunks.append(chunk)
+        begin = end
+    return chunks, chunk_of, table
 
 
 def decode_numbers(numbers: Any) -> npt.NDArray[np.uint64]:

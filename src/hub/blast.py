@@ -22,12 +22,12 @@ from hub.aliases import NOBODY, find_aliases, find_persons
 from hub.catalog.moments import bound_of
 from hub.errors import RequestError
 from hub.handles import PROVIDER, QUESTIONS, REQUESTER, Stood, make_handle, provider_is_party, stood
-from hub.history import GapError, find_records, person_keys
+from hub.history import GapError, find_all_records
 from hub.limits import INQUIRY_OPEN_DAYS_MAX
 from hub.messages import OWN_DATA, Aliases, Kind, Status, parties_of
 from hub.payloadstore import has_payloads
 from hub.permits import PermitNumbers
-from hub.persons import life_of
+from hub.persons import lives_of
 from hub.snapshot import Snapshot
 from hub.withholding import Office
 from hub.workers import Workers
@@ -37,8 +37,7 @@ ANSWERED = (Status.PROVIDED, Status.EMPTY, Status.NO_RECORD)
 
 _ENDS = (int(Kind.PROVISION), int(Kind.LAPSE), int(Kind.TAKEN))
 _SENT = (int(Kind.PUSH), int(Kind.UPDATE))
-_TOLD_OF = (int(Kind.NOTICE), int(Kind.MISLINK))
-"""Kinds of records that tell the person something, and nobody else."""
+_CORRECTIONS = (int(Kind.CORRECTION_ASKED), int(Kind.CORRECTION), int(Kind.CONFIRMATION))
 _DAY_S = 86_400
 _FIRST = (1 << 63) - 1
 _AT_A_TIME = 1_024
@@ -104,8 +103,8 @@ class BlastRadius(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         institution: its code. since, until: the interval that was asked for, UTC; None: without an end.
-        at: UTC, when it was put together. records: records of the log to which the institution is a party, but for
-            what the person was told. dealings: the questions among them, each with its end.
+        at: UTC, when it was put together. records: the records of these questions, their ends, and corrections, to
+            which the institution is a party. dealings: the questions, each with its end.
     """
 
     institution: str
@@ -156,9 +155,8 @@ class _End(NamedTuple):
     shown_from: int
 
 
-def find_behind(snapshot: Snapshot, number: int, alias: Aliases) -> list[int]:
-    """The person to whom an institution's alias leads, one that was revoked or replaced as well, and whoever was merged
-    into them (``persons.py``).
+def find_behind(snapshot: Snapshot, number: int, alias: Aliases) -> int:
+    """The person to whom an institution's alias leads, one that was revoked or replaced as well; who they are now.
 
     Raises:
         RequestError: the institution never had it.
@@ -166,7 +164,7 @@ def find_behind(snapshot: Snapshot, number: int, alias: Aliases) -> list[int]:
     persons, _, _ = find_persons(snapshot, number, alias.reshape(1, 16), _ALONE)
     if persons[0] == NOBODY:
         raise RequestError("alias: expected one of this institution's, of now or before, got another")
-    return life_of(snapshot, int(persons[0]))[1]
+    return lives_of(snapshot).now(int(persons[0]))
 
 
 def find_blast(
@@ -198,9 +196,9 @@ def _find_blast(
         raise RequestError("until: expected a moment behind since, got one before it")
     body = office.catalog().institution(institution)
     with office.store.snapshot() as snapshot:
-        people = find_behind(snapshot, body.number, alias)
+        person = find_behind(snapshot, body.number, alias)
         search = _Search(office, snapshot, body.code, body.number, first, end)
-        records, questions = search.of_people(people)
+        records, questions = search.of_person(person)
         made = search.complete(questions, numbers)
     made.sort(key=lambda one: (one.requested_at, one.handle), reverse=True)
     return BlastRadius(
@@ -245,14 +243,13 @@ class _Search:
     def __repr__(self) -> str:
         return "_Search()"
 
-    def of_people(self, people: Sequence[int]) -> tuple[int, list[_Question]]:
-        """How many records about somebody, who may have several numbers, the institution is a party to, and the
-        questions among them."""
+    def of_person(self, person: int) -> tuple[int, list[_Question]]:
+        """How many records about a person the institution is a party to, and the questions among them."""
         questions: list[tuple[Stood, int]] = []
         ends: dict[int, _End] = {}
         others: list[int] = []
         corrected: set[int] = set()
-        for record, moment in (found for person in people for found in self._parties_records(person)):
+        for record, moment in self._parties_records(person):
             if record.kind == Kind.UPDATE and record.shared.requester == self._code:
                 # Not told for itself: of a push a receiver that does not know the person leaves none.
                 corrected.add(-1 if record.link is None else record.link)
@@ -261,9 +258,9 @@ class _Search:
             elif record.kind in _ENDS and record.link is not None:
                 # An answer that waits for its moment is not there yet for who asked.
                 ends[record.link] = _End(record.index, record.outcome, record.provided_at, moment)
-            elif record.kind not in _TOLD_OF:
+            elif record.kind in _CORRECTIONS:
                 others.append(record.requested_at)
-        heard = any(map(self._heard_of, people))
+        heard = self._heard_of(person)
         kept: list[_Question] = []
         records = sum(map(self._is_within, others))
         for record, moment in questions:
@@ -284,20 +281,26 @@ class _Search:
         return side == PROVIDER or (record.kind not in _SENT and end.shown_from <= self.now)
 
     def _parties_records(self, person: int) -> Iterator[tuple[Stood, int]]:
-        """Records about a person with the institution on one side, newest first, each with its decision's moment."""
+        """Records about a person with the institution on one side, newest first, each with its decision's moment.
+
+        Those of whoever was merged into them are among them; what cannot be told any more is nobody's (``persons.py``).
+        """
         bodies = self._office.bodies(self._snapshot)
         # What ends a question has the question's time in the index, so nothing earlier can end within the interval.
         low = None if self._first is None else max(self._first, -(2.0**62)) - INQUIRY_OPEN_DAYS_MAX * _DAY_S
         high = None if self._end is None else min(self._end, 2.0**62)
-        keys = person_keys(self._office.periods, person)
-        for batch in find_records(
-            self._snapshot, bodies, keys, person, _FIRST, since=low, until=high, batch=_AT_A_TIME
+        sources = lives_of(self._snapshot).sources(person)
+        for batch in find_all_records(
+            self._snapshot, bodies, self._office.periods, sources, _FIRST, since=low, until=high, batch=_AT_A_TIME
         ):
             for one in batch:
                 chunk, decision = one.located.chunk, int(one.row["decision"])
                 if one.row["provider"] == self._number or chunk.shared[decision].requester == self._code:
                     moments = chunk.fields.moments
-                    yield stood(one.located, one.row), moments[decision] if moments else 0
+                    record = stood(one.located, one.row)
+                    # What ends a question is told apart by it.
+                    if record.kind in _ENDS or self._office.owner(self._snapshot, record) == person:
+                        yield record, moments[decision] if moments else 0
 
     def _heard_of(self, person: int) -> bool:
         """Whether the institution may hear of questions about a person that it did not answer."""

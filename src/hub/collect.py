@@ -152,11 +152,13 @@ class Collector:
 
     def _by_clerk(self, state: State, provider: int, rows: PermitRows) -> npt.NDArray[np.bool_]:
         """bool[N]: whether a clerk has to decide."""
-        flagged = self._office.manual_anywhere(state.snapshot, current(state.snapshot, rows.persons))
+        persons = current(state.snapshot, rows.persons)
+        flagged = self._office.manual_anywhere(state.snapshot, persons)
         by_clerk = np.zeros(len(rows.indexes), np.bool_) if flagged is None else flagged.copy()
         # A machine must not answer for whom this provider has suspended since the permit was left.
         if provider < ARRIVALS:
-            suspended = self._office.flagged.of(state.snapshot).suspended(rows.persons, provider)
+            number = successions_of(state.snapshot).now(provider)
+            suspended = self._office.flagged.of(state.snapshot).suspended(persons, number)
             if suspended is not None:
                 by_clerk |= suspended
         asked = state.manual(provider)

@@ -18,10 +18,10 @@ import numpy.typing as npt
 
 from hub.aliases import find_aliases, find_persons
 from hub.answers import Answering, Stand
-from hub.bodies import ROW, Bodies, Chunk, links_of
+from hub.bodies import ROW, Bodies, Chunk, links_of, read_place
 from hub.catalog.moments import seconds_of
-from hub.errors import RequestError
-from hub.limits import ROWS_PER_CHUNK
+from hub.errors import RequestError, StorageError
+from hub.limits import REQUEST_DAYS, ROWS_PER_CHUNK
 from hub.messages import OWN_DATA, Aliases, Kind, Status
 from hub.permits import PermitNumbers
 from hub.requestgroups import Group
@@ -38,6 +38,8 @@ _KEY_BYTES, _GROUP_BYTES = 16, 8
 _FIRST_PART = bytes(4)
 _ALONE = Workers(1)
 _GROUPS_AT_A_TIME = 256
+_KEYS_AT_A_TIME = 1_024
+_DAY_S = 86_400
 
 
 class AskedCopy(NamedTuple):
@@ -152,9 +154,15 @@ class CopyReader:
 
     def requests_of(self, institution: str) -> Iterator[bytes]:
         """The keys of the requests of an institution of the last 30 days that left a record."""
-        for key in self._keys():
-            if self._requester(key) == institution:
-                yield key
+        names: set[bytes] = set()
+        for chunk in self.heads(self._office.now() - (REQUEST_DAYS + 1) * _DAY_S):
+            names.update(shared.inquiry for shared in chunk.shared if shared.requester == institution)
+        keys = self._keys()
+        for first in range(0, len(keys), _KEYS_AT_A_TIME):
+            some = keys[first : first + _KEYS_AT_A_TIME]
+            for key, found in zip(some, self._office.groups.find_all(some, self._office.now()), strict=True):
+                if found is not None and found.request.inquiry in names:
+                    yield key
 
     def _keys(self) -> list[bytes]:
         found: set[bytes] = set()
@@ -176,23 +184,6 @@ class CopyReader:
                 first = items[-1][0] + b"\0"
         return sorted(found)
 
-    def _requester(self, key: bytes) -> str | None:
-        first = 0
-        while True:
-            try:
-                stand = self._answering.stand(key, first, ROWS_PER_CHUNK)
-            except RequestError:
-                # Under way: nothing is told of it yet.
-                return None
-            if stand is None or first >= stand.rows:
-                return None
-            at = stand.indexes[stand.indexes >= 0]
-            if len(at):
-                with self._office.store.snapshot() as snapshot:
-                    located, rows = self._office.bodies(snapshot).read([int(at[0])])
-                    return located[0].chunk.shared[int(rows[0]["decision"])].requester
-            first += ROWS_PER_CHUNK
-
     # -- the log
 
     def chunks(self, first: int = 0) -> Iterator[tuple[Chunk, npt.NDArray[np.void]]]:
@@ -206,6 +197,35 @@ class CopyReader:
                 return
             yield found
             first = found[0].first + found[0].rows
+
+    def first_since(self, since: int) -> int:
+        """An index in front of which no record is of this time or later; chunks stand in the order of their times."""
+        with self._office.store.snapshot() as snapshot:
+            low, high = 0, snapshot.state.records
+            while low < high:
+                middle = (low + high) // 2
+                try:
+                    place = read_place(snapshot, middle)
+                except StorageError:
+                    # Erased, and so older than anything that is left; what is damaged is found when it is read.
+                    low = middle + 1
+                    continue
+                if place.time < since:
+                    low = max(middle + 1, place.first + place.rows)
+                else:
+                    high = min(middle, place.first)
+        return low
+
+    def heads(self, since: int) -> Iterator[Chunk]:
+        """The heads of the chunks of the log from a time on that can be read; their rows are not."""
+        first = self.first_since(since)
+        while True:
+            with self._office.store.snapshot() as snapshot:
+                if first >= snapshot.state.records:
+                    return
+                chunk = self._office.bodies(snapshot).locate(first).chunk
+            yield chunk
+            first = chunk.first + chunk.rows
 
     @staticmethod
     def provided(chunk: Chunk, rows: npt.NDArray[np.void]) -> HubProvided | None:

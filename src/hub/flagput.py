@@ -42,7 +42,7 @@ class Actor(NamedTuple):
 
 
 def find_known(snapshot: Snapshot, number: int, rows: Aliases, workers: Workers) -> npt.NDArray[np.uint32]:
-    """uint32[N]: the persons of an institution's own aliases.
+    """uint32[N]: the persons of an institution's own aliases, those of bodies that it succeeded included.
 
     Raises:
         RequestError: an alias is unknown or revoked.

@@ -103,6 +103,7 @@ from hub.store import Store
 from hub.successions import NAME as SUCCESSIONS
 from hub.suspending import Suspending
 from hub.tlog.checkpoint import LogKey
+from hub.uses import Uses
 from hub.withholding import Office, Withholding
 from hub.workers import Workers
 
@@ -155,6 +156,7 @@ class Hub(
         self._withholding = Withholding(self._office)
         self._asked = Asked(AskedLog(self._store, self._periods, self._heads))
         self._corrections = Corrections(self._office, self._corrected)
+        self._uses = Uses(self._store)
         self._proxies = Proxies(self._office, self._corrected, closed=is_closed)
         self._releases = Releases(self._office, self._asked, self._corrected)
         self._links = Links(self._office, self._workers, self._delivering, self._corrected, self._barred)
@@ -172,7 +174,7 @@ class Hub(
             lambda: self._published().publish(),
         )  # fmt: skip
         self._copies = CopyReader(self._office, self._answering, numbers)
-        self._mislinks = Mislinks(self._office, numbers, self._sender, lambda: self._published().publish())
+        self._mislinks = Mislinks(self._office, numbers, self._sender, self._publish)
         self._delivery: Delivery | None = None
         self._lapsing = threading.Lock()
         """Held while it is found out whether permits lapse today."""

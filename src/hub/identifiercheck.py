@@ -11,9 +11,11 @@ from hub.aliases import REPLACED, RESIDENT_CODES, count_aliases, find_persons
 from hub.errors import StorageError
 from hub.events import NAME as EVENTS
 from hub.events import EventKind, ToldIdentifiers, read_told_as
-from hub.identifiers import COUNTS, RENEWALS, parse_counts, parse_link
+from hub.identifiers import RENEWALS, parse_link
 from hub.messages import Status
 from hub.snapshot import Snapshot
+from hub.uses import NAME as COUNTS
+from hub.uses import parse_counts
 from hub.withholding import Office
 from hub.workers import Workers
 

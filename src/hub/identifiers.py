@@ -1,13 +1,8 @@
 """Identifiers that name people from outside: certificate serials, MyKey ids, insured numbers; each in its namespace.
 
 A namespace is a line of the catalog (``catalog/namespaces.py``); its number is 2**23 + 1 + its place there. Identifiers
-of 1 to 64 bytes are stored as pseudonyms under a key of their namespace (``Keys.derive_namespace``), so that the same
-identifier has unrelated ones in two namespaces, and one of another namespace is as unknown as any that nobody made:
-
-| identifier | pseudonym |
-|---|---|
-| to 15 bytes | AES-256(key of ``<namespace>``, u8 length ‖ identifier ‖ zeros) |
-| 16 bytes on | first 16 bytes of HMAC-SHA-256(key of ``<namespace>/long``, identifier) |
+are stored as pseudonyms (``pseudonyms.py``) under a key of their namespace, so that one of another namespace is as
+unknown as any that nobody made.
 
 Pseudonym -> person is a table by alias (``aliases.py``). It has no table by person: a person may have several, and
 nobody asks for the identifiers of a person. An entry keeps the person whom it was registered for, also where that one
@@ -18,24 +13,18 @@ Database ``renewals``, key u32 number of the namespace (big endian), 16 bytes ps
 pseudonym that took its place. Each entry with REPLACED has one. An identifier must be unknown when it takes the place
 of another, so a chain leads from older entries to younger ones and has no loop.
 
-Database ``identified``, key u32 day (since 1970, in Japan), u16 institution number, u32 number of the namespace, big
-endian; value sealed: 5 x u64, little endian: how many rows were asked that day, by ``Identity``.
-
-Crash order: each call is one commit with its event. Only where an identifier is registered *again* it first leaves the
-table in a commit of its own: until the next it is unknown, and the same call again completes it.
+Crash order: each call is one commit with its event, or of a large registration is decided by one (``additions.py``).
+Only where an identifier is registered *again* it first leaves the table in a commit of its own: until the next it is
+unknown, and the same call again completes it.
 """
 
 from __future__ import annotations
 
-import datetime as dt
-import hmac
-import struct
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from hub import _core
 from hub._core import MARK, REMOVE
@@ -57,10 +46,8 @@ from hub.aliases import (
 )
 from hub.catalog import Catalog
 from hub.errors import RequestError, StorageError
-from hub.keys import Keys, encrypt_blocks
-from hub.limits import IDENTIFIER_BYTES_MAX, IDENTIFIER_CHAIN_MAX, ROWS_PER_BATCH_MAX
+from hub.limits import IDENTIFIER_CHAIN_MAX
 from hub.messages import Acquisition, Aliases, Identified, Identity, Status
-from hub.periods import JAPAN_TIME
 from hub.persons import current as current_persons
 from hub.reissue import rows_max
 from hub.sealed import unseal
@@ -68,27 +55,9 @@ from hub.snapshot import Commit, Snapshot
 from hub.store import Store
 from hub.workers import Workers
 
-RENEWALS, COUNTS = "renewals", "identified"
-SHORT_BYTES_MAX = 15
-"""An identifier up to here fits a block of AES with its length, and who holds the key can read it back."""
-
-_DAY = struct.Struct(">IHI")
-_COUNTS = np.dtype("<u8")
-_EPOCH = dt.date(1970, 1, 1)
-
+RENEWALS = "renewals"
 Tell = Callable[[Commit, int, int, int], object]
 """Puts the event of a call into its commit: entries that the table gained, how many were renewed, how many ended."""
-
-
-class Identifiers(NamedTuple):
-    """Identifiers one behind the other: their bytes, and where each begins and how long it is (int64[N])."""
-
-    data: npt.NDArray[np.uint8]
-    starts: npt.NDArray[np.int64]
-    lengths: npt.NDArray[np.int64]
-
-    def __repr__(self) -> str:
-        return f"Identifiers(rows={len(self.lengths)})"
 
 
 def namespace_number(catalog: Catalog, namespace: str) -> int:
@@ -96,74 +65,6 @@ def namespace_number(catalog: Catalog, namespace: str) -> int:
     position = catalog.namespaces.position(namespace)
     assert position is not None
     return RESIDENT_CODES + 1 + position
-
-
-# -- decode
-
-
-def decode_identifiers(identifiers: Any, name: str = "identifiers") -> Identifiers:
-    """Check identifiers: a list of text (as UTF-8) or bytes, each 1 to 64 bytes; or uint8[N, bytes].
-
-    Raises:
-        RequestError: another form, or too many rows.
-    """
-    if isinstance(identifiers, np.ndarray):
-        good = identifiers.dtype == np.uint8 and identifiers.ndim == 2 and identifiers.flags.c_contiguous
-        if not good or not 1 <= identifiers.shape[1] <= IDENTIFIER_BYTES_MAX:
-            raise RequestError(f"{name}: expected uint8[N, 1 to {IDENTIFIER_BYTES_MAX}], got another array")
-        rows, size = identifiers.shape
-        lengths = np.full(rows, size, np.int64)
-        data = identifiers.reshape(-1)
-    elif isinstance(identifiers, list | tuple):
-        raw = _encode(identifiers, name)
-        lengths = np.fromiter(map(len, raw), np.int64, len(raw))
-        wrong = np.flatnonzero((lengths < 1) | (lengths > IDENTIFIER_BYTES_MAX))
-        if len(wrong):
-            raise RequestError(f"{name}: expected 1 to {IDENTIFIER_BYTES_MAX} bytes, got others in row {wrong[0]}")
-        data = np.frombuffer(b"".join(raw), np.uint8)
-    else:
-        raise RequestError(f"{name}: expected a list or uint8[N, bytes], got {type(identifiers).__name__}")
-    if len(lengths) > ROWS_PER_BATCH_MAX:
-        raise RequestError(f"{name}: expected at most {ROWS_PER_BATCH_MAX} rows, got {len(lengths)}")
-    return Identifiers(data, np.cumsum(lengths) - lengths, lengths)
-
-
-def _encode(identifiers: Sequence[object], name: str) -> list[bytes]:
-    raw: list[bytes] = []
-    for row, one in enumerate(identifiers):
-        if isinstance(one, str):
-            try:
-                raw.append(one.encode())
-            except UnicodeEncodeError:
-                raise RequestError(f"{name}: expected text that UTF-8 can spell, got other in row {row}") from None
-        elif isinstance(one, bytes):
-            raw.append(one)
-        else:
-            raise RequestError(f"{name}: expected text or bytes, got {type(one).__name__} in row {row}")
-    return raw
-
-
-def pseudonyms_of(keys: Keys, namespace: str, identifiers: Identifiers) -> Aliases:
-    """Identifiers to their pseudonyms in a namespace: uint8[N, 16]."""
-    data, starts, lengths = identifiers
-    out = np.empty((len(lengths), 16), np.uint8)
-    short = lengths <= SHORT_BYTES_MAX
-    if short.any():
-        blocks = np.zeros((int(np.count_nonzero(short)), 16), np.uint8)
-        size, first = lengths[short], starts[short]
-        blocks[:, 0] = size
-        for length in np.flatnonzero(np.bincount(size)).tolist():
-            rows = np.flatnonzero(size == length)
-            blocks[rows, 1 : 1 + length] = data[first[rows, None] + np.arange(length)]
-        cipher = Cipher(algorithms.AES(keys.derive_namespace(namespace)), modes.ECB())
-        out[short] = encrypt_blocks(cipher, blocks)
-    long = np.flatnonzero(~short)
-    if len(long):
-        key, view = keys.derive_namespace(f"{namespace}/long"), data.data
-        bounds = zip(starts[long].tolist(), (starts[long] + lengths[long]).tolist(), strict=True)
-        made = b"".join(hmac.digest(key, view[start:end], "sha256")[:16] for start, end in bounds)
-        out[long] = np.frombuffer(made, np.uint8).reshape(-1, 16)
-    return out
 
 
 # -- the issuer's side
@@ -408,44 +309,3 @@ def _ends_valid(
         on = np.flatnonzero(same & (found == Status.REVOKED) & (flags & REPLACED != 0))
         rows, current = rows[on], current[on]
     raise StorageError(f"{RENEWALS}: expected chains of at most {IDENTIFIER_CHAIN_MAX}, got a longer one")
-
-
-def count_identified(commit: Commit, number: int, institution: int, now: int, status: Statuses) -> None:
-    """Add what a body asks to the day's counts."""
-    key = _DAY.pack(day_number(now), institution, number)
-    value = commit.get(COUNTS, key)
-    counts = np.bincount(status, minlength=len(Identity)).astype(_COUNTS)
-    if value is not None:
-        counts += parse_counts(key, value)
-    commit.put_sealed(COUNTS, key, counts.tobytes())
-
-
-def parse_counts(key: bytes, value: Any) -> npt.NDArray[np.uint64]:
-    """Stored counts, by ``Identity``.
-
-    Raises:
-        StorageError: they are damaged.
-    """
-    body = unseal(COUNTS, key, value)
-    if len(key) != _DAY.size or len(body) != len(Identity) * _COUNTS.itemsize:
-        raise StorageError(f"{COUNTS}: expected a day's counts, got something else")
-    return np.frombuffer(body, _COUNTS)
-
-
-def read_counts(snapshot: Snapshot, day: int) -> list[tuple[int, int, npt.NDArray[np.uint64]]]:
-    """(institution number, number of the namespace, counts) of a day."""
-    found = []
-    for key, value in snapshot.items(COUNTS, day.to_bytes(4, "big"), (day + 1).to_bytes(4, "big")):
-        _, institution, number = _DAY.unpack(key)
-        found.append((institution, number, parse_counts(key, value)))
-    return found
-
-
-def day_number(now: int) -> int:
-    """Days since 1970 of a moment, in Japan."""
-    return day_of(dt.datetime.fromtimestamp(now, JAPAN_TIME).date())
-
-
-def day_of(day: dt.date) -> int:
-    """Days since 1970; 0 for any before."""
-    return max(0, (day - _EPOCH).days)

@@ -20,21 +20,19 @@ from hub.errors import RequestError
 from hub.events import EventKind, ToldIdentifiers
 from hub.identifiers import (
     Tell,
-    count_identified,
-    day_of,
-    decode_identifiers,
     identify,
     namespace_number,
-    pseudonyms_of,
-    read_counts,
     register,
     renew,
     revoke,
 )
 from hub.lives import REGISTER
 from hub.messages import Acquired, Aliases, Identified, Identity, Uses
+from hub.pseudonyms import decode_identifiers, pseudonyms_of
 from hub.snapshot import Commit
 from hub.store import Store
+from hub.uses import Uses as Counting
+from hub.uses import read_counts
 from hub.withholding import Office, check_clerk
 from hub.workers import Workers
 
@@ -45,6 +43,7 @@ class Identifying(ABC):
     _store: Store
     _office: Office
     _workers: Workers
+    _uses: Counting
 
     @property
     @abstractmethod
@@ -159,8 +158,7 @@ class Identifying(ABC):
                 snapshot, number, body.number, pseudonyms, self._workers, follow=line.may_follow(body)
             )  # fmt: skip
         if len(found):
-            with self._store.commit() as commit:
-                count_identified(commit, number, body.number, self._now(), found.status)
+            self._uses.count(self._now(), body.number, number, found.status)
         return found
 
     def identified(self, day: dt.date) -> list[Uses]:
@@ -170,7 +168,7 @@ class Identifying(ABC):
         catalog = self.catalog
         names = {namespace_number(catalog, one.namespace): one.namespace for one in catalog.namespaces}
         with self._store.snapshot() as snapshot:
-            found = read_counts(snapshot, day_of(day))
+            found = read_counts(snapshot, day)
         return [
             Uses(
                 institution=catalog.institution_by_number(body).code,

@@ -9,7 +9,7 @@
 | ``periods/`` | | the keys of the record log's periods, see ``periods.py`` |
 
 Pseudonym = AES-256(HMAC-SHA-256(identifiers, "hub/namespace/resident-record-code"), u8 11 ‖ eleven digits in ASCII ‖
-four zeros); of other namespaces see ``identifiers.py``. Fingerprint = first 16 bytes of SHA-256("hub/keys/2" ‖
+four zeros); of other namespaces see ``pseudonyms.py``. Fingerprint = first 16 bytes of SHA-256("hub/keys/2" ‖
 identifiers ‖ disclosure ‖ cursors ‖ log). Cursor = hex of u64 index of the last record shown ‖ first 8 bytes of
 HMAC-SHA-256(cursors, u32 person ‖ that u64), big endian. Own key "x" = HMAC-SHA-256(identifiers, "hub/own/x/1").
 

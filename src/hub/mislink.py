@@ -42,6 +42,7 @@ from hub.mislinkstate import NAME, NOTIFIED, RECORDED, Reported, parse_state, pu
 from hub.notify import PORTAL, Notifying
 from hub.periods import PeriodKey, period_of
 from hub.permits import PermitNumbers
+from hub.persons import current
 from hub.screen import default_marks, review_day
 from hub.send import HIDDEN_GROUND, Columns, Decisions, Numbers, Sender, Statuses
 from hub.snapshot import Commit, Snapshot
@@ -136,7 +137,7 @@ class ByPerson(Notifying):
 
     def columns(self, snapshot: Snapshot, decisions: Decisions, rows: slice) -> Columns:
         """See :class:`Sending`."""
-        persons, _, _ = find_persons(snapshot, self.number, self.aliases[rows], _ALONE)
+        persons = current(snapshot, find_persons(snapshot, self.number, self.aliases[rows], _ALONE)[0])
         status = _at_portal(snapshot, int(self.receivers[0]), persons)
         status[persons == NOBODY] = Status.UNKNOWN_ALIAS
         places = np.arange(rows.start, rows.stop)
@@ -168,6 +169,9 @@ def check_case(
         raise RequestError(f"known: expected a date, got {type(known).__name__}")
     if not isinstance(deliberate, bool):
         raise RequestError(f"deliberate: expected True or False, got {type(deliberate).__name__}")
+    if institution == PORTAL:
+        # It is by whom the citizens are told.
+        raise RequestError(f"institution: expected another than {PORTAL}, got it")
     request_id = words["request_id"]
     if request_id is not None:
         check_text("request_id", request_id, REQUEST_ID_CHARS_MAX)
@@ -192,6 +196,8 @@ class Mislinks:
 
     def report(self, case: Case, dry_run: bool) -> MislinkReport:
         """See ``Hub.report_mislink``."""
+        if case.known is not None and case.known > _known(case._replace(known=None), self._office.now()):
+            raise RequestError("known: expected a day up to today, in Japan, got a later one")
         people = self._people(case)
         with self._office.store.snapshot() as snapshot:
             found = self._read(snapshot, case)
@@ -218,9 +224,8 @@ class Mislinks:
             RequestError: an alias is none of the institution's, or both are of one person.
         """
         with self._office.store.snapshot() as snapshot:
-            people = find_behind(snapshot, case.body.number, case.wrong)[:1]
-            if case.right is not None:
-                people += find_behind(snapshot, case.body.number, case.right)[:1]
+            aliases = [case.wrong] if case.right is None else [case.wrong, case.right]
+            people = [find_behind(snapshot, case.body.number, alias) for alias in aliases]
         if len(set(people)) < len(people):
             raise RequestError("right_alias: expected one of another person than the wrong one, got one of the same")
         return people

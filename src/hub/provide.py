@@ -322,7 +322,7 @@ def _screen(
         manual = flagged.manual_anywhere(persons)
         if manual is not None:
             given = _turn(given, manual & waiting, Status.MANUAL)
-        suspended = flagged.suspended(seen.persons, provider)
+        suspended = flagged.suspended(persons, provider)
         if suspended is not None:
             given = _turn(given, suspended & waiting & (given.outcomes != Status.REFUSED), Status.MANUAL)
     if flagged.has(Flag.NO_SELF):

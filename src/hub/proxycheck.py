@@ -5,7 +5,7 @@ from __future__ import annotations
 from hub.errors import StorageError
 from hub.events import NAME as EVENTS
 from hub.events import EventKind, ToldProxy, read_told_as
-from hub.proxies import AGENT, NAME, PRINCIPAL, ProxyState, parse_index, parse_proxy
+from hub.proxystate import AGENT, NAME, PRINCIPAL, ProxyState, parse_index, parse_proxy
 from hub.snapshot import Snapshot
 from hub.withholding import Office
 
@@ -28,7 +28,7 @@ def check_proxies(snapshot: Snapshot, office: Office) -> None:
     indexed: dict[tuple[int, int], int] = {}
     for key, value in snapshot.items(NAME, b""):
         if key[:1] == PRINCIPAL and len(key) == 9:
-            one = parse_proxy(office, key, value)
+            one = parse_proxy(office.vault, key, value)
             stored[one.principal, one.agent] = one.grant, int(one.state)
         elif key[:1] == AGENT and len(key) == 9:
             principal, agent, grant = parse_index(key, value)

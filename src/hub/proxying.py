@@ -13,7 +13,8 @@ from typing import Any
 from hub.errors import RequestError
 from hub.limits import HISTORY_LIMIT
 from hub.messages import History
-from hub.proxies import KINDS, Principal, Proxies, Proxy, ProxyKind, ProxyState, check_label
+from hub.proxies import KINDS, Principal, Proxies, Proxy, check_label
+from hub.proxystate import ProxyKind, ProxyState
 from hub.snapshot import Snapshot
 from hub.store import Store
 from hub.withholding import check_clerk

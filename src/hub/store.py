@@ -34,8 +34,9 @@ Sub-databases of the environment; numbers in keys are big endian:
 | ``tickets`` | u64 number of a draw | sealed: tickets (取得番号) and what was delivered on them, see ``tickets.py`` |
 | ``claims``, ``linked`` | see ``claims.py`` | sealed: attributes that wait to be compared; held and replaced links |
 | ``released`` | u64 index of a held record | sealed: index of its release, see ``releases.py`` |
-| ``renewals``, ``identified`` | see ``identifiers.py`` | which identifier took another's place; how many were asked |
-| ``proxies`` | see ``proxies.py`` | who may act for whom |
+| ``renewals`` | see ``identifiers.py`` | which identifier from outside took the place of which |
+| ``identified`` | see ``uses.py`` | how many identifiers were asked by, by day |
+| ``proxies`` | see ``proxystate.py`` | who may act for whom |
 | ``erasures``, ``holds``, ``held`` | see ``erasures.py``, ``holds.py`` | what retention erased, and what it must not |
 | ``inbox``, ``inboxes``, ``permits``, ``outcomes``, ``manual`` | see ``inbox.py`` | which permits wait for whom |
 | ``payloads`` | u64 index of a first record | sealed: what providers answered, see ``payloadstore.py`` |

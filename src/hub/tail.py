@@ -98,8 +98,7 @@ def read_changes(snapshot: Snapshot, bodies: Bodies, first: int, below: int) -> 
 def changes_of(first: int, fields: Fields, table: Rows) -> Changes:
     """What a chunk of records (``ROW``[N]) whose first has this index does to the inboxes."""
     kind, provider = table["kind"], table["provider"]
-    leaves, ends = LEAVING[kind], _ENDS[kind]
-    leaves[table["outcome"] != Status.OK] = 0
+    leaves, ends = LEAVING.take(kind) * (table["outcome"] == Status.OK), _ENDS.take(kind)
     at, numbers, starts = _by_inbox(leaves, provider)
     decision = table["decision"][at].astype(np.uint32)
     parts: list[Part] = []
@@ -138,7 +137,8 @@ def _by_inbox(
     Each kind by itself: numbers of 16 bits are sorted several times as fast as longer ones.
     """
     if not len(boxes) or int(boxes.max()) < 2:
-        return _by_provider(np.flatnonzero(boxes), provider)
+        # Of truth values the places are found several times as fast as of numbers.
+        return _by_provider(np.flatnonzero(boxes != 0), provider)
     at, numbers, starts = _by_provider(np.flatnonzero(boxes == 1), provider)
     others, other_numbers, other_starts = _by_provider(np.flatnonzero(boxes == 2), provider)
     numbers += [ARRIVALS + number for number in other_numbers]

@@ -16,7 +16,7 @@ from hub.agency.ownids import decode_own_ids, raw_keys
 from hub.agency.register import read_register
 from hub.agency.runs import mix_keys
 from hub.columns import cells_of_texts
-from hub.errors import RequestError
+from hub.errors import RequestError, StorageError
 
 
 @pytest.fixture
@@ -299,3 +299,38 @@ def test_a_layout_that_contradicts_itself_is_refused(change: tuple[str, str]) ->
     assert read_layout(LAYOUT).items == (ITEM, "道府県民税")
     with pytest.raises(RequestError, match="layout"):
         read_layout(LAYOUT.replace(*change, 1))
+
+
+def test_damaged_rows_are_named_and_nothing_is_answered(tmp_path: Path) -> None:
+    with hub.agency.open(tmp_path / "a", institution="131016", create=True) as agency:
+        agency.declare(LAYOUT)
+        load(agency, [register_of(range(5))])
+        with agency._store.read() as reader:
+            found = read_register(reader, "tax")
+        assert found is not None
+        assert found.generation is not None
+        path = agency._store.path(found.generation.rows_file)
+    raw = bytearray(path.read_bytes())
+    raw[-1] ^= 1
+    path.write_bytes(raw)
+    with hub.agency.open(tmp_path / "a") as agency, pytest.raises(StorageError, match="expected the stored checksum"):
+        rows_of(agency, [own_id(1)], [0])
+    path.write_bytes(raw[:-1])
+    with pytest.raises(StorageError, match="expected"):
+        hub.agency.open(tmp_path / "a")
+
+
+def test_what_stands_behind_the_named_length_is_cut_off(tmp_path: Path) -> None:
+    with hub.agency.open(tmp_path / "a", institution="131016", create=True) as agency:
+        agency.declare(LAYOUT)
+        agency.begin_load("tax", "l1")
+        agency.load_chunk("tax", "l1", 1, register_of([1]))
+    sizes = {path: path.stat().st_size for path in (tmp_path / "a" / "files").iterdir()}
+    for path in sizes:
+        with path.open("ab") as file:
+            file.write(b"left by a process that died")
+    with hub.agency.open(tmp_path / "a") as agency:
+        assert {path: path.stat().st_size for path in sizes} == sizes
+        agency.load_chunk("tax", "l1", 2, register_of([2]))
+        agency.finish_load("tax", "l1", 2)
+        assert None not in rows_of(agency, [own_id(1), own_id(2)], [0])

@@ -18,7 +18,7 @@ import numpy as np
 
 import hub
 from hub.messages import Acquisition, Identity, Kind
-from hub.proxies import ProxyKind, ProxyState
+from hub.proxystate import ProxyKind, ProxyState
 
 PEOPLE = 8
 CODES = np.arange(PEOPLE, dtype=np.int64) + 90_000_000_000

@@ -21,7 +21,7 @@ import hub
 from hub.errors import RequestError
 from hub.events import EventKind
 from hub.messages import Flag, Kind, Status
-from hub.proxies import ProxyKind
+from hub.proxystate import ProxyKind
 
 OLD_TOWN, NEW_TOWN, THIRD_TOWN = "131016", "131024", "011002"
 AOI, REN, KEI = range(3)

@@ -13,7 +13,7 @@ import numpy as np
 
 import hub
 from hub.events import EventKind
-from hub.messages import Kind, Reason, Status
+from hub.messages import Acquisition, Kind, Reason, Status
 from hub.tlog.verify import verify_proof
 from inquiries import tax_inquiry
 from parties import DAY_S, NOON, Clock
@@ -115,9 +115,13 @@ class Story:
         assert self.h.answers("nenkin", "waits").reason.tolist() == [Reason.LINKAGE_SUSPENDED]
 
     def correct_it(self) -> None:
-        """The wrong alias ends, and the member gets one of their own."""
-        assert self.h.revoke(self.town, self.wrong.reshape(1, 16)) == 1
-        self.right = self.h.acquire(self.town, [CODES[MEMBER]]).aliases[0]
+        """The wrong alias stops, and the member's takes its place on the file, in one commit."""
+        tickets = self.h.tickets(self.town, 1)
+        self.h.deliver("jlis", tickets, [CODES[MEMBER]])
+        reason = "同姓同名の取り違え"
+        replaced = self.h.replace_links(self.town, tickets, self.wrong.reshape(1, 16), clerk="佐藤", reason=reason)
+        assert replaced.status.tolist() == [Acquisition.CREATED]
+        self.right = replaced.aliases[0]
         assert self.ask("after", NAMESAKE) == [NO_ALIAS] * 3
 
     def report_it(self) -> None:

@@ -158,7 +158,9 @@ class Comparer:
         if requester is not None:
             requested, waiting, gone, inquiries = self._compare_asked(requester, low, found)
         sums = _Sums(self, providers, since or 0)
-        for chunk, rows in self._copies.chunks():
+        # Providers' answers of all years are compared, a requester's rows of 30 days.
+        first = self._copies.first_since(since or 0 if providers else low)
+        for chunk, rows in self._copies.chunks(first):
             some = self._provided(chunk, rows)
             if some is not None and providers:
                 sums.add_hub(some)

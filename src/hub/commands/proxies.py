@@ -9,7 +9,7 @@ from typing import Any
 import hub
 from hub.commands.options import add_folder, print_table, spell_moment, take_alias, take_folder, take_moment
 from hub.errors import RequestError
-from hub.proxies import ProxyKind
+from hub.proxystate import ProxyKind
 
 EPILOG = """\
 Both people are named by their aliases at the portal, 32 hex digits; - reads one from the standard

@@ -9,6 +9,7 @@ from hub.bench.stages import (
     acquire,
     agency,
     authorise,
+    blast,
     exchange,
     history,
     identify,
@@ -29,6 +30,7 @@ STAGES: dict[str, Callable[[Run], None]] = {
     "record": record.run,
     "prove": prove.run,
     "history": history.run,
+    "blast": blast.run,
     "verify": verify.run,
     "exchange": exchange.run,
     "agency": agency.run,
@@ -39,6 +41,7 @@ STAGES: dict[str, Callable[[Run], None]] = {
 """In the order in which they run."""
 
 _MODULES = (
-    acquire, resolve, authorise, inquiry, record, prove, history, verify, exchange, agency, push, identify, retention,
+    acquire, resolve, authorise, inquiry, record, prove, history, blast, verify, exchange, agency, push, identify,
+    retention,
 )  # fmt: skip
 ABOUT = {module.__name__.rpartition(".")[2]: (module.__doc__ or "").splitlines()[0] for module in _MODULES}

@@ -1,7 +1,4 @@
-"""Read citizens' histories: a page of a hundred records each with its proofs, from memory and from the disk.
-
-And what was done through one link of theirs, whole.
-"""
+"""Read citizens' histories: a page of a hundred records each with its proofs, from memory and from the disk."""
 
 from __future__ import annotations
 
@@ -13,7 +10,6 @@ from pathlib import Path
 from hub.bench.log import Log
 from hub.bench.measure import bytes_read
 from hub.bench.run import Run
-from hub.bench.world import REQUESTER
 from hub.messages import Record
 
 LIMIT = 100
@@ -42,22 +38,7 @@ def run(bench: Run) -> None:
         bench.truth.check_equal(case, f"records of a page, pass {pass_number}", found, expected)
     bench.results.add_latency(case, seconds)
     check_whole(bench, log, case)
-    measure_blast(bench, log)
     measure_cold(bench, log)
-
-
-def measure_blast(bench: Run, log: Log) -> None:
-    """What was done through one link, that of the agency that asked: every record of its citizen."""
-    world = log.world
-    case = f"history: blast radius of one link, {millions(log.records)}M records"
-    seconds, found = [], []
-    for who in log.frequent.tolist():
-        begin = time.perf_counter()
-        radius = world.hub.blast_radius(REQUESTER, world.requester[who])
-        seconds.append(time.perf_counter() - begin)
-        found.append(len(radius.dealings))
-    bench.truth.check_equal(case, "dealings", found, [counts.total() for counts in log.expected])
-    bench.results.add_latency(case, seconds)
 
 
 def measure_cold(bench: Run, log: Log) -> None:
