@@ -227,6 +227,29 @@ def test_a_file_is_looked_through_for_wrong_links(desk: Desk, encoding: str) -> 
     assert "0 findings in 60 rows" in told
 
 
+def test_a_citizen_reads_of_a_replaced_link_in_plain_words(desk: Desk) -> None:
+    desk.write("two.csv", ["code"], [[code] for code in CODES[:2]])
+    desk.run("acquire", desk.hub, CITY, desk.at("two.csv"), "--out", desk.at("before.csv"))
+    desk.run("acquire", desk.hub, "portal", desk.at("two.csv"), "--out", desk.at("citizens.csv"))
+    tickets = desk.draw(1)
+    desk.write("delivery.csv", ["ticket", "code"], [[tickets[0], CODES[0]]])
+    desk.run("deliver", desk.hub, desk.at("delivery.csv"))
+    desk.write("links.csv", ["ticket", "alias"], [[tickets[0], desk.read("before.csv")[1][1]]])
+    desk.run(
+        "replace-links", desk.hub, CITY, desk.at("links.csv"), "--clerk", "suzuki", "--reason", "行ずれ",
+        "--out", desk.at("after.csv"),
+    )  # fmt: skip
+    for row, outcome in ((0, "permitted"), (1, "the alias was revoked")):
+        status, told, _ = desk.run("history", desk.hub, "--alias", desk.read("citizens.csv")[row][1])
+        assert status == 0
+        assert "replaced a wrong link\n  about    機関別符号" in told
+        assert "  for      link\n" in told
+        assert "行ずれ" in told
+        assert outcome in told
+    status, told, _ = desk.run("audit", desk.hub)
+    assert (status, "LINK_REPLACED" in told) == (0, True)
+
+
 def test_every_command_says_what_it_does(desk: Desk) -> None:
     for name in ("claim", "compare-links", "confirm-links", "replace-links", "detect-mislinks", "require-claims"):
         with pytest.raises(SystemExit) as end:

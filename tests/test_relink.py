@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,8 @@ def test_rows_that_slipped_are_put_right_in_one_call(world: LinkWorld) -> None:
     assert h.verify().ok
     again = h.replace_links(world.town, right, wrong, **WORDS)
     assert (again.aliases == acquired.aliases).all()
+    # A closed link leads nobody to the alias that its person has now.
+    assert not h.reissue(world.town, wrong).status.any()
 
 
 def test_a_link_that_was_right_is_left_alone(world: LinkWorld) -> None:
@@ -339,6 +342,21 @@ def test_a_link_is_replaced_before_and_after_its_persons_are_one(world: LinkWorl
     assert h.verify().ok
     h.split("jlis", codes[3], codes[7], **two)
     h.split("jlis", codes[1], codes[8], **two)
+    assert h.verify().ok
+
+
+def test_the_dead_are_given_no_alias_at_the_portal_in_the_place_of_a_wrong_one(world: LinkWorld) -> None:
+    h = world.h
+    wrong = h.acquire("portal", world.codes[3:4]).aliases
+    right = h.tickets("portal", 1)
+    h.deliver("jlis", right, world.codes[7:8])
+    h.deaths("jlis", [f"{world.codes[7]:011}"], dt.date(2026, 11, 20))
+    before = h.stats()
+    acquired = h.replace_links("portal", right, wrong, **WORDS)
+    assert acquired.status.tolist() == [NONE]
+    assert not acquired.aliases.any()
+    assert (h.acquire("portal", world.codes[3:4]).aliases == wrong).all()
+    assert h.stats() == before
     assert h.verify().ok
 
 

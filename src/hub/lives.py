@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from hub.acquire import Barred
-from hub.aliases import Statuses, find_persons
+from hub.aliases import Statuses
 from hub.catalog import Catalog
 from hub.decode import CODES_ABOVE, decode_aliases, decode_codes, decode_differs
 from hub.errors import RequestError
 from hub.limits import ROWS_PER_BATCH_MAX
-from hub.messages import Acquired, Acquisition, Aliases, Receipt
+from hub.messages import Acquired, Aliases, Receipt
 from hub.reissue import reissue, revoke
 from hub.snapshot import Commit
 from hub.store import Store
@@ -129,15 +129,10 @@ class Lives(ABC):
         number = self.catalog.institution(institution).number
         rows = decode_aliases(tickets, "tickets")
         with self._store.snapshot() as snapshot:
-            found = acquired_aliases(
-                snapshot, self._store.keys, self._office.vault, number, rows, self._now(), self._workers
-            )
-            told = np.flatnonzero(found.aliases.any(axis=1))
-            if self._barred(number) is not None and len(told):
-                # Of who has died since: their alias is closed.
-                ended = told[find_persons(snapshot, number, found.aliases[told], self._workers)[2] != 0]
-                found.aliases[ended], found.status[ended] = 0, Acquisition.NONE
-            return found
+            return acquired_aliases(
+                snapshot, self._store.keys, self._office.vault, number, rows, self._now(), self._workers,
+                closed=self._barred(number) is not None,
+            )  # fmt: skip
 
     def close_tickets(self, institution: str, tickets: Any) -> int:
         """Say that the aliases of these tickets have arrived: the hub forgets whom they were delivered for.

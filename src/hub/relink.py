@@ -231,6 +231,10 @@ class Links:
         n = len(old)
         wrong, flags, standing = find_persons(snapshot, number, old, self._workers)
         delivered = np.flatnonzero((found.state == CREATED) | (found.state == ALREADY))
+        barred = self._barred(number)
+        if barred is not None:
+            # Who may have no alias here any more is given none in the place of a wrong one either.
+            delivered = delivered[~barred(snapshot, found.person[delivered])]
         rows = self._rows(snapshot, found, old, standing, delivered)
         person = found.person
         # Whose link was right all along is left as it is, and so is the alias; who stays is known by another file.
@@ -320,8 +324,9 @@ class Links:
         office = self._office
         with office.store.snapshot() as snapshot:
             return acquired_aliases(
-                snapshot, office.keys, office.vault, number, tickets, office.now(), self._workers
-            )
+                snapshot, office.keys, office.vault, number, tickets, office.now(), self._workers,
+                closed=self._barred(number) is not None,
+            )  # fmt: skip
 
     def _append(
         self, commit: Commit, kind: Kind, code: str, number: int, entries: list[_Entry], reason: str

@@ -42,7 +42,7 @@ import numpy as np
 import numpy.typing as npt
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from hub.aliases import NOBODY, Persons, Statuses, find_aliases
+from hub.aliases import NOBODY, Persons, Statuses, find_aliases, find_persons
 from hub.claims import LINKED, Link, claim_key, find_link, forget_draw
 from hub.confidential import Vault
 from hub.errors import RequestError, StorageError
@@ -162,15 +162,25 @@ def _purge(commit: Commit, now: int) -> None:
 
 
 def acquired_aliases(
-    snapshot: Snapshot, keys: Keys, vault: Vault, institution: int, tickets: Aliases, now: int, workers: Workers
-) -> Acquired:
-    """What became of an institution's tickets, and the aliases that their persons have there now. Reads only."""
+    snapshot: Snapshot, keys: Keys, vault: Vault, institution: int, tickets: Aliases, now: int, workers: Workers,
+    *, closed: bool = False,
+) -> Acquired:  # fmt: skip
+    """What became of an institution's tickets, and the aliases that their persons have there now. Reads only.
+
+    Args:
+        closed: aliases of this institution may be closed: they are told no more.
+    """
     found = look_up(snapshot, keys, tickets, now)
     state = np.where(found.institution == institution, found.state, UNKNOWN)
     aliases, missing = np.zeros((len(tickets), 16), np.uint8), np.zeros(len(tickets), np.bool_)
     rows = np.flatnonzero((state == CREATED) | (state == ALREADY))
     aliases[rows], none = find_aliases(snapshot, institution, current(snapshot, found.person[rows]), workers)
     missing[rows] = none != 0
+    told = rows[none == 0]
+    if closed and len(told):
+        # Of who has died since: the alias is in its table still, and closed.
+        missing[told] = find_persons(snapshot, institution, aliases[told], workers)[2] != 0
+        aliases[missing] = 0
     status = np.zeros(256, np.uint8)
     status[[WAITS, CREATED, ALREADY]] = Acquisition.WAITING, Acquisition.CREATED, Acquisition.ALREADY
     status[[CLAIMED, HELD]] = Acquisition.WAITING, Acquisition.HELD

@@ -143,7 +143,7 @@ class Speller:
         lines = [
             f"{spell_moment(record.requested_at)}  {spell_parties(record.kind, asked, provider)}",
             f"  about    {'、'.join(record.items)}" + (f", of the {record.role}" if record.role else ""),
-            f"  for      {self.label(record.procedure)}, by {record.section}",
+            f"  for      {self.label(record.procedure)}" + (f", by {record.section}" if record.section else ""),
             f"  basis    {record.legal_basis}",
             f"  outcome  {STATUS_WORDS[record.outcome]}",
         ]

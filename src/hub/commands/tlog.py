@@ -238,7 +238,7 @@ def spell_verified(verified: VerifiedRecord) -> str:
         about[verified.subject_fits],
         f"{_spell_seconds(row.requested_at)}  {spell_parties(row.kind, receives, gives)}",
         f"  about    {'、'.join(shared.items)}" + (f", of the {shared.role}" if shared.role else ""),
-        f"  for      {shared.procedure}, by {shared.section}",
+        f"  for      {shared.procedure}" + (f", by {shared.section}" if shared.section else ""),
         f"  basis    {shared.legal_basis}",
         f"  outcome  {outcome}",
     ]

@@ -54,5 +54,7 @@ def spell_parties(kind: int, requester: str, provider: str) -> str:
         Kind.UPDATE: f"{provider} sent {requester} a correction",
         Kind.TAKEN: f"{requester} was to take what {provider} sent",
         Kind.NOTICE: f"{provider} wrote to {requester}",
+        Kind.LINK_CONFIRMED: f"{requester} confirmed a link between its file and the person",
+        Kind.LINK_REPLACED: f"{requester} replaced a wrong link",
     }
     return words.get(Kind(kind) if kind in set(Kind) else Kind.INQUIRY, f"{requester} asked {provider}")
