@@ -48,7 +48,7 @@ LAYERS = [
     {"collect", "provide", "lapse", "answers", "delivery"},
     {"exchanging"},
     {"hub"},
-    {"files", "tables", "columns", "holderfile"},
+    {"files", "tables", "columns", "holderfile", "deathfile"},
     {"commands", "cli", "demo", "bench", "__main__"},
 ]
 

@@ -27,6 +27,7 @@ from hub.commands import (
     inquire,
     keep,
     keys,
+    lives,
     marks,
     release,
     retain,
@@ -84,8 +85,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"hub {_version()}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
     modules = (
-        keep, catalog, acquire, aliases, holders, inquire, exchange, history, marks, flag, release, retain, tlog, keys,
-        bench,
+        keep, catalog, acquire, aliases, holders, inquire, exchange, history, marks, flag, lives, release, retain,
+        tlog, keys, bench,
     )  # fmt: skip
     for module in modules:
         module.add_commands(commands)

@@ -74,6 +74,8 @@ CAUSES = (
     "payload: expected one sealed to the requester's key, got another",
     "payload: expected one sealed to this key, got another",
     f"payload: expected base64 of at most {DATA_BYTES_MAX} bytes",
+    "died: expected a day such as 2026-04-01",
+    "born: expected a day such as 2026-04-01, or nothing",
 )
 """Why a line was rejected, numbered from 0."""
 COLUMNS, CODE, ALIAS, PROVIDER, CASE, CONSENT, CLASS, MEMBER, FROM, TO, TICKET = range(11)
@@ -81,6 +83,7 @@ PERMIT, OUTCOME, REASON, PAYLOAD = range(11, 15)
 UNFIT = {"unknown": 15, "lapsed": 16, "answered": 17, "payload": 18}
 """The same of lines of the right shape that the hub does not take, by the cause of a ``RowsError``."""
 SEALED, DATA = 19, 20
+DIED, BORN = 21, 22
 
 
 class Rejected(NamedTuple):
