@@ -9,6 +9,7 @@ over the socket, with the job's own pipe passed along, so that a kill costs mill
 * ``hold``: open a folder and keep it until killed;
 * ``faulty``: one operation of a plan with a fault in force (under the recorder), again when that is said to be safe;
 * ``lives``: a life of aliases from where its journal is, to ``stop`` or until killed, perhaps with a fault in force;
+* ``people``: the same of persons;
 * ``steps``: open, operations of a plan with exports and merges between, with a fault in force all the while;
 * ``life``: open, the steps of an exchange (``exchange_life.py``), with a fault in force or until killed.
 
@@ -34,6 +35,7 @@ if __name__ == "__main__":
 
 import exchange_life
 import lives
+import people
 import proof
 
 import hub
@@ -62,8 +64,8 @@ def run_job(job: dict[str, Any], fd: int, catalog: hub.Catalog) -> None:
         case "steps":
             plan = proof.Plan(job["seed"], proof.Profile(**job["profile"]), catalog)
             Steps(job, plan, lambda frame: os.write(fd, frame)).run()
-        case "lives":
-            run_lives(job, lambda frame: os.write(fd, frame))
+        case "lives" | "people" as name:
+            run_lives(job, lives if name == "lives" else people, lambda frame: os.write(fd, frame))
         case "life":
             run_life(job, lambda frame: os.write(fd, frame))
         case "create":
@@ -130,8 +132,8 @@ def run_faulty(job: dict[str, Any], plan: proof.Plan, send: Callable[[bytes], An
     h.close()
 
 
-def run_lives(job: dict[str, Any], send: Callable[[bytes], Any]) -> None:
-    """Steps of a life; one that fails is done again, by this process or, where it must not, a hub opened anew."""
+def run_lives(job: dict[str, Any], module: Any, send: Callable[[bytes], Any]) -> None:
+    """Steps of a life of this module's; one that fails is done again, by this process or by a hub opened anew."""
     h = hub.open(job["folder"])
     send(proof.frame(proof.OPENED))
     shim = ctypes.CDLL(None) if "fail" in job else None
@@ -153,7 +155,7 @@ def run_lives(job: dict[str, Any], send: Callable[[bytes], Any]) -> None:
 
     kinds = {"started": proof.STARTED, "done": proof.DONE}
     path = Path(job["journal"])
-    lives.run_lives(path, job["seed"], job.get("stop"), lambda word: send(proof.frame(kinds[word])), attempt)
+    module.run_lives(path, job["seed"], job.get("stop"), lambda word: send(proof.frame(kinds[word])), attempt)
     if shim is not None:
         send(proof.frame(proof.COUNTED, shim.iolog_seen()))
     h.close()
