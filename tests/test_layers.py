@@ -59,7 +59,7 @@ LAYERS = [
     {"mislink"},
     {"mislinking"},
     {"hub"},
-    {"files", "tables", "columns", "holderfile", "peoplefile", "register", "sentfile", "identifierfile"},
+    {"files", "tables", "columns", "holderfile", "peoplefile", "register", "sentfile", "identifierfile", "deathfile"},
     {"agency"},
     {"commands", "cli", "demo", "bench", "__main__"},
 ]

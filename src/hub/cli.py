@@ -32,6 +32,7 @@ from hub.commands import (
     keep,
     keys,
     links,
+    lives,
     marks,
     mislink,
     proxies,
@@ -94,7 +95,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
     modules = (
         keep, catalog, acquire, aliases, links, holders, identifiers, inquire, exchange, send, arrivals, agency,
-        history, proxies, marks, flag, release, suspend, blast, mislink, retain, tlog, keys, bench,
+        history, proxies, marks, flag, lives, release, suspend, blast, mislink, retain, tlog, keys, bench,
     )  # fmt: skip
     for module in modules:
         module.add_commands(commands)

@@ -90,6 +90,8 @@ CAUSES = (
     "number: expected 16 hex digits",
     f"payload: expected base64 of at most {PAYLOAD_BYTES_MAX} bytes",
     f"identifier: expected text of 1 to {IDENTIFIER_BYTES_MAX} bytes",
+    "died: expected a day such as 2026-04-01",
+    "born: expected a day such as 2026-04-01, or nothing",
 )
 """Why a line was rejected, numbered from 0."""
 COLUMNS, CODE, ALIAS, PROVIDER, CASE, CONSENT, CLASS, MEMBER, FROM, TO, TICKET = range(11)
@@ -100,6 +102,7 @@ SEALED, DATA = 19, 20
 ATTRIBUTES, UNREGISTERED = 21, 22
 RECEIVER, TEXT, NUMBER, PAYLOAD_SENT = range(23, 27)
 IDENTIFIER = 27
+DIED, BORN = 28, 29
 
 
 class Rejected(NamedTuple):

@@ -110,24 +110,35 @@ class Lives:
         sum: of database ``persons`` in the states that this is true of; 0 = nobody was.
     """
 
-    __slots__ = ("_gone", "_holders", "_lives", "_now", "_partners", "sum")
+    __slots__ = ("_arrays", "_holders", "_lives", "_now", "_partners", "sum")
 
     def __init__(self, total: int, lives: Mapping[int, Life]) -> None:
         self.sum = total
-        self._lives = lives
-        gone = sorted(person for person, life in lives.items() if life.into != NOBODY)
-        self._gone = np.array(gone, dtype=np.uint32)
-        self._now = np.array([self._follow(person) for person in gone], dtype=np.uint32)
-        self._partners: dict[int, list[int]] = {}
+        self._lives: dict[int, Life] = {}
+        self._now: dict[int, int] = {}
+        """Of whoever is merged into another: who they are now."""
+        self._partners: dict[int, tuple[int, ...]] = {}
         """Person -> who had them absorbed once and has not any more."""
         self._holders: dict[int, list[Merge]] = {}
         """Person -> merges into them that were split."""
+        self._arrays: tuple[Persons, Persons] | None = None
+        """``_now`` as two columns, made when first asked for; several threads make the same."""
+        self._take(lives)
+
+    def _take(self, lives: Mapping[int, Life]) -> None:
+        """Take in how some persons stand; only while nobody else sees this object."""
+        self._lives.update(lives)
         for person, life in lives.items():
             ended = [merge for merge in life.merges if merge.until]
             if ended:
                 self._holders[person] = ended
-            for merge in ended:
-                self._partners.setdefault(merge.gone, []).append(person)
+            for gone in dict.fromkeys(merge.gone for merge in ended):
+                if person not in self._partners.get(gone, ()):
+                    self._partners[gone] = (*self._partners.get(gone, ()), person)
+        for person in lives:
+            root = self._follow(person)
+            self._now.pop(root, None)
+            self._now.update(dict.fromkeys(self.members(root)[1:], root))
 
     def __len__(self) -> int:
         return len(self._lives)
@@ -154,14 +165,20 @@ class Lives:
 
     def current(self, persons: Persons) -> Persons:
         """Who these persons (uint32[N], NOBODY allowed) are now; the same array where nobody was merged."""
-        if not len(self._gone):
+        if not self._now:
             return persons
-        at = np.minimum(self._gone.searchsorted(persons), len(self._gone) - 1)
-        return np.where(self._gone[at] == persons, self._now[at], persons)
+        arrays = self._arrays
+        if arrays is None:
+            order = sorted(self._now)
+            now = np.array([self._now[person] for person in order], dtype=np.uint32)
+            arrays = self._arrays = np.array(order, dtype=np.uint32), now
+        gone, now = arrays
+        at = np.minimum(gone.searchsorted(persons), len(gone) - 1)
+        return np.where(gone[at] == persons, now[at], persons)
 
     def now(self, person: int) -> int:
         """Who a person is now."""
-        return self._follow(person) if self._lives else person
+        return self._now.get(person, person)
 
     def members(self, person: int) -> list[int]:
         """A person and whoever is merged into them, also by others, each once."""
@@ -233,7 +250,12 @@ class Lives:
         Args:
             total: the sum of that state.
         """
-        return Lives(total, {**self._lives, **lives})
+        # Of thousands who were merged only these few are looked at: a merge takes as long as the first did.
+        after = Lives(total, {})
+        after._lives, after._now = dict(self._lives), dict(self._now)
+        after._partners, after._holders = dict(self._partners), dict(self._holders)
+        after._take(lives)
+        return after
 
 
 # -- stored

@@ -11,6 +11,7 @@ over the socket, with the job's own pipe passed along, so that a kill costs mill
 * ``identities``: likewise a life of identifiers and proxies (``identity_life.py``);
 * ``lives``: a life of aliases from where its journal is, to ``stop`` or until killed, perhaps with a fault in force;
 * ``tickets``: the same of tickets that are compared and links that are replaced (``ticketlife.py``);
+* ``people``: the same of persons;
 * ``steps``: open, operations of a plan with exports and merges between, with a fault in force all the while;
 * ``agency``: the steps of two institutions' folders (``agency_life.py``), with a fault in force or until killed;
 * ``life``: open, the steps of ``exchange_life.py``, ``sent_life.py`` or ``link_life.py``, with a fault in force or
@@ -41,6 +42,7 @@ import exchange_life
 import identity_life
 import link_life
 import lives
+import people
 import proof
 import sent_life
 import ticketlife
@@ -73,6 +75,8 @@ def run_job(job: dict[str, Any], fd: int, catalog: hub.Catalog) -> None:
             Steps(job, plan, lambda frame: os.write(fd, frame)).run()
         case "lives":
             run_lives(job, lambda frame: os.write(fd, frame))
+        case "people":
+            run_lives(job, lambda frame: os.write(fd, frame), people.run_lives)
         case "tickets":
             run_lives(job, lambda frame: os.write(fd, frame), ticketlife.run_lives)
         case "identities":

@@ -14,7 +14,7 @@ from hub.commands.options import add_folder, spell_moment, take_alias, take_fold
 from hub.commands.words import STATUS_WORDS, spell_parties
 from hub.errors import StorageError
 from hub.limits import HISTORY_LIMIT, HISTORY_LIMIT_MAX
-from hub.messages import Aliases, Kind, Record
+from hub.messages import Aliases, Kind, Record, Status
 from hub.tables import TableWriter
 
 EPILOG = """\
@@ -118,6 +118,14 @@ def write_proofs(h: hub.Hub, alias: Aliases, history: hub.History, folder: Path)
         raise StorageError(f"write proofs: {error.strerror}") from error
 
 
+LIFE_WORDS = {
+    Kind.MERGED: "two records of you were found to be one person's",
+    Kind.SPLIT: "what was kept as one person's was found to be two persons'",
+    Kind.DIED: "your death was told",
+}
+"""Records about the person, not of a question."""
+
+
 class Speller:
     """Records in words: names from the catalog where it has them."""
 
@@ -139,6 +147,12 @@ class Speller:
             return self._spell_mislink(record)
         asked = self.name(record.requester, record.requester_name)
         asked += f" (on behalf of {record.on_behalf_of})" if record.on_behalf_of else ""
+        if record.kind in LIFE_WORDS:
+            words = "taken back" if record.outcome == Status.EMPTY else LIFE_WORDS[record.kind]
+            lines = [f"{spell_moment(record.requested_at)}  {asked}: {words}", f"  basis    {record.legal_basis}"]
+            if record.link is not None:
+                lines.append(f"  follows  record {record.link}, as record {record.index}")
+            return "\n".join(lines)
         provider = self.name(record.provider, record.provider_name)
         lines = [
             f"{spell_moment(record.requested_at)}  {spell_parties(record.kind, asked, provider)}",

@@ -50,10 +50,16 @@ DENIALS = (Status.DENIED, Status.DENIED_ASSESSMENT, Status.DENIED_CONSENT, Statu
 def spell_parties(kind: int, requester: str, provider: str) -> str:
     """Who did what to whom, of a record's kind: who gives is its provider, who receives its requester."""
     words = {
+        Kind.PROVISION: f"{provider} answered {requester}",
+        Kind.LAPSE: f"{provider} did not answer {requester} in time",
+        Kind.RELEASE: f"{requester} asked {provider}, by leave of a second clerk",
         Kind.PUSH: f"{provider} sent {requester} unasked",
         Kind.UPDATE: f"{provider} sent {requester} a correction",
         Kind.TAKEN: f"{requester} was to take what {provider} sent",
         Kind.NOTICE: f"{provider} wrote to {requester}",
+        Kind.PROXY_VIEW: "your proxy read your history",
+        Kind.PROXY_GRANTED: "a proxy may read your history",
+        Kind.PROXY_REVOKED: "a proxy may read your history no more",
         Kind.LINK_CONFIRMED: f"{requester} confirmed a link between its file and the person",
         Kind.LINK_REPLACED: f"{requester} replaced a wrong link",
     }

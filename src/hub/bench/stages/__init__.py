@@ -14,6 +14,7 @@ from hub.bench.stages import (
     history,
     identify,
     inquiry,
+    lives,
     prove,
     push,
     record,
@@ -37,11 +38,12 @@ STAGES: dict[str, Callable[[Run], None]] = {
     "push": push.run,
     "identify": identify.run,
     "retention": retention.run,
+    "lives": lives.run,
 }
 """In the order in which they run."""
 
 _MODULES = (
     acquire, resolve, authorise, inquiry, record, prove, history, blast, verify, exchange, agency, push, identify,
-    retention,
+    retention, lives,
 )  # fmt: skip
 ABOUT = {module.__name__.rpartition(".")[2]: (module.__doc__ or "").splitlines()[0] for module in _MODULES}
