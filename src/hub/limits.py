@@ -193,8 +193,9 @@ takes 4 ms, and 2 ms more for each 100 withheld records that it passes over, whi
 OWN_ID_BYTES_MAX = 64
 """An institution's own id of a person, in UTF-8; those in use have 10 to 15 characters."""
 
-LOAD_CHUNK_BYTES_MAX = 1 << 28
-"""One chunk of a load of a copy register: it is judged as a whole, and held in memory with what is made of it."""
+LOAD_CHUNK_BYTES_MAX = 1 << 27
+"""One chunk of a load of a copy register: it is judged as a whole, and held in memory with what is made of it, about
+four times as much."""
 
 LOAD_ID_CHARS_MAX = 64
 

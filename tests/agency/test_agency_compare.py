@@ -277,8 +277,8 @@ class AlteredHub(Comparer):
     record = -1
     outcome: int | None = None
 
-    def _provided(self, chunk: Any, rows: Any) -> Any:
-        some = super()._provided(chunk, rows)
+    def provided(self, chunk: Any, rows: Any) -> Any:
+        some = super().provided(chunk, rows)
         if some is None:
             return None
         hit = some.permits == self.record
@@ -286,8 +286,8 @@ class AlteredHub(Comparer):
             return some.part(~hit)
         return some._replace(outcomes=np.where(hit, np.uint8(self.outcome), some.outcomes))
 
-    def _asked(self, key: bytes, first: int) -> Any:
-        some = super()._asked(key, first)
+    def asked(self, key: bytes, first: int) -> Any:
+        some = super().asked(key, first)
         if some is None:
             return None
         hit = some.stand.permits == self.record
