@@ -121,13 +121,13 @@ class Answerer:
             found = h.collect(self._store.institution, limit=min(most, COLLECT_ROWS_MAX), after=cursor)
             if not found:
                 return
-            plans = self._plan(h, found)
+            plans = self.plan(h, found)
             rows = sum(len(plan.permits) for plan in plans)
             yield _Page(plans, sum(map(len, found)) - rows)
             planned += rows
             cursor = found[-1].cursor
 
-    def _plan(self, h: Any, page: list[Permits]) -> list[_Plan]:
+    def plan(self, h: Any, page: list[Permits]) -> list[_Plan]:
         """Answers to permits; those that a clerk decides at the hub already, or no register answers, are left out."""
         with self._store.read() as reader:
             registers = read_registers(reader)
