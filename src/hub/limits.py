@@ -207,4 +207,7 @@ REGISTER_CELL_BYTES_MAX = 4_096
 """One cell of a copy register, in UTF-8."""
 
 REGISTER_ITEM_BYTES_MAX = 16_384
-"""What one row has of one item, encoded: three of them still fit a sealed payload, and its length fits 16 bits."""
+"""What one row has of one item, encoded; its length fits 16 bits."""
+
+REGISTER_ROW_BYTES_MAX = 65_536 - 1_024
+"""What one row has of all items, encoded: with its head, sealed, it is a payload."""
