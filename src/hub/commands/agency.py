@@ -300,7 +300,7 @@ def run_answer(arguments: argparse.Namespace) -> int:
         [(rows, name) for name, rows in sorted(found.outcomes.items())] or [(0, "permits that wait")], right=(0,)
     )
     if found.left:
-        print(f"{found.left:,} permits are left: no register has what they ask for, or a clerk decides")
+        print(f"{found.left:,} permits are left: no register has what they ask for")
     return 1 if found.left else 0
 
 
