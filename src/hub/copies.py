@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime as dt
 from abc import ABC
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -38,8 +38,10 @@ _KEY_BYTES, _GROUP_BYTES = 16, 8
 _FIRST_PART = bytes(4)
 _ALONE = Workers(1)
 _GROUPS_AT_A_TIME = 256
+ANSWERED_AT_A_TIME = 1 << 23
+"""Answers that are sorted together, about 400 MB; of more the log is read several times."""
 _KEYS_AT_A_TIME = 1_024
-_DAY_S = 86_400
+_DAY_S, _JAPAN_S = 86_400, 32_400
 
 
 class AskedCopy(NamedTuple):
@@ -65,18 +67,19 @@ class AskedCopy(NamedTuple):
 
 
 class AnsweredCopy(NamedTuple):
-    """Answers of an institution, as the hub has them, in an order of the institution's own.
+    """Answers of an institution, as the hub has them, in the order of its permit numbers.
 
     Attributes:
         permits: uint64[N]. aliases: uint8[N, 16], its own of today; zeros where there is none any more.
-        outcomes, reasons: uint8[N]. provided_at: int64[N], seconds since 1970.
+        outcomes, reasons: uint8[N]. provided_on: int64[N], seconds since 1970 at which the day in Japan began on which
+            the answer was given.
     """
 
     permits: npt.NDArray[np.uint64]
     aliases: Aliases
     outcomes: npt.NDArray[np.uint8]
     reasons: npt.NDArray[np.uint8]
-    provided_at: npt.NDArray[np.int64]
+    provided_on: npt.NDArray[np.int64]
 
     def __repr__(self) -> str:
         return f"AnsweredCopy({len(self.permits)})"
@@ -291,11 +294,12 @@ class Copies(ABC):
         """What the log says for an institution, to compare its own copy with; a few thousand rows at a time.
 
         As requester by request and row: the requests of the last 30 days that left a record, each in its rows' order.
-        As provider by permit number: what it answered, as far as the log has not been erased. Which row is whose permit
-        is told to neither, nor is another's alias.
+        As provider by permit number, in the order of these numbers: what it answered, as far as the log has not been
+        erased. Which row is whose permit is told to neither, nor is another's alias.
 
         Args:
-            role: "requester" or "provider". since, until: received or provided from then on, and before then.
+            role: "requester" or "provider". since, until: received or provided from then on, and before then; for a
+                provider the beginnings of days.
 
         Raises:
             RequestError: an unknown institution or role. StorageError: what is stored is damaged.
@@ -303,6 +307,9 @@ class Copies(ABC):
         number = self._office.catalog().institution(institution).number
         low = 0 if since is None else seconds_of(since)
         high = 1 << 62 if until is None else seconds_of(until)
+        # A bound within a day would tell the second of an answer, found out bit by bit.
+        if role == "provider" and any(isinstance(one, dt.datetime) for one in (since, until)):
+            raise RequestError("since, until: expected days for a provider's copy, got a moment")
         if role == "requester":
             return self._asked_copy(institution, number, low, high)
         if role == "provider":
@@ -326,19 +333,34 @@ class Copies(ABC):
                 first += ROWS_PER_CHUNK
 
     def _answered_copy(self, number: int, low: float, high: float) -> Iterator[AskedCopy | AnsweredCopy]:
-        for chunk, rows in self._copies.chunks():
-            found = self._copies.provided(chunk, rows)
-            if found is None:
-                continue
-            found = found.part(
-                (found.providers == number) & (found.provided_at >= low) & (found.provided_at < high)
-            )
-            if not len(found.permits):
-                continue
-            permits = self._copies.numbers.number(number, found.permits)
-            # By number, an order that says nothing of the log's.
+        """By permit number, over all chunks: which answers share a chunk of the log, and in which second each was
+        written, a provider must not learn, since the portal sees the same of its records' indexes."""
+        total = sum(len(part.permits) for part in self._provided_by(number, low, high))
+        parts = max(1, -(-total // ANSWERED_AT_A_TIME))
+        for place in range(parts):
+            columns: list[list[Any]] = [[], [], [], [], []]
+            for part in self._provided_by(number, low, high):
+                permits = self._copies.numbers.number(number, part.permits)
+                rows = np.full(len(permits), True)
+                if parts > 1:
+                    rows = permits // np.uint64(-(-(1 << 64) // parts)) == place
+                days = (part.provided_at + _JAPAN_S) // _DAY_S * _DAY_S - _JAPAN_S
+                some: tuple[Any, ...] = (permits, part.persons, part.outcomes, part.reasons, days)
+                for column, values in zip(columns, some, strict=True):
+                    column.append(values[rows])
+            if not columns[0]:
+                return
+            permits, persons, outcomes, reasons, days = (np.concatenate(column) for column in columns)
             order = np.argsort(permits)
-            aliases = self._copies.aliases(number, found.persons)
-            yield AnsweredCopy(
-                permits[order], aliases[order], found.outcomes[order], found.reasons[order], found.provided_at[order]
-            )
+            for first in range(0, len(order), ROWS_PER_CHUNK):
+                at = order[first : first + ROWS_PER_CHUNK]
+                aliases = self._copies.aliases(number, persons[at])
+                yield AnsweredCopy(permits[at], aliases, outcomes[at], reasons[at], days[at])
+
+    def _provided_by(self, number: int, low: float, high: float) -> Iterator[HubProvided]:
+        for chunk, rows in self._copies.chunks(self._copies.first_since(int(low))):
+            found = self._copies.provided(chunk, rows)
+            if found is not None:
+                mine = (found.providers == number) & (found.provided_at >= low) & (found.provided_at < high)
+                if mine.any():
+                    yield found.part(mine)

@@ -249,8 +249,9 @@ takes 4 ms, and 2 ms more for each 100 withheld records that it passes over, whi
 OWN_ID_BYTES_MAX = 64
 """An institution's own id of a person, in UTF-8; those in use have 10 to 15 characters."""
 
-LOAD_CHUNK_BYTES_MAX = 1 << 28
-"""One chunk of a load of a copy register: it is judged as a whole, and held in memory with what is made of it."""
+LOAD_CHUNK_BYTES_MAX = 1 << 27
+"""One chunk of a load of a copy register: it is judged as a whole, and held in memory with what is made of it, about
+four times as much."""
 
 LOAD_ID_CHARS_MAX = 64
 
@@ -262,4 +263,7 @@ REGISTER_CELL_BYTES_MAX = 4_096
 """One cell of a copy register, in UTF-8."""
 
 REGISTER_ITEM_BYTES_MAX = 16_384
-"""What one row has of one item, encoded: three of them still fit a sealed payload, and its length fits 16 bits."""
+"""What one row has of one item, encoded; its length fits 16 bits."""
+
+REGISTER_ROW_BYTES_MAX = 65_536 - 1_024
+"""What one row has of all items, encoded: with its head, sealed, it is a payload."""

@@ -70,7 +70,7 @@ def pack_payloads(key: PeriodKey, payloads: Sequence[bytes | None], now: int) ->
     if len(kept) == len(payloads):
         sizes = np.fromiter(map(len, kept), np.uint32, len(kept))
     else:
-        sizes = np.array([NO_PAYLOAD if one is None else len(one) for one in payloads], dtype=np.uint32)
+        sizes = np.fromiter([NO_PAYLOAD if one is None else len(one) for one in payloads], np.uint32, len(payloads))
     return _pack(key, sizes, b"".join(kept), now)
 
 

@@ -33,6 +33,7 @@ from hub.withholding import Office, check_clerk
 
 _ANSWERS = (Status.PROVIDED, Status.EMPTY, Status.NO_RECORD, Status.REFUSED, Status.MANUAL)
 _IS_ANSWER = np.isin(np.arange(256), _ANSWERS)
+_PLAIN = frozenset((bytes, type(None)))
 _IS_REFUSAL = np.isin(np.arange(256), REFUSALS)
 
 
@@ -106,9 +107,9 @@ def _decode_payloads(payloads: Any, outcomes: npt.NDArray[np.uint8]) -> list[byt
         raise RequestError(f"payloads: expected a list, got {type(payloads).__name__}")
     if len(payloads) != len(outcomes):
         raise RequestError(f"payloads: expected {len(outcomes)} rows, got {len(payloads)}")
-    # A list of plain bytes, as mostly, is looked at without a line of Python for each.
-    plain = set(map(type, payloads)) == {bytes} and max(map(len, payloads)) <= PAYLOAD_BYTES_MAX
-    if plain and (outcomes == Status.PROVIDED).all():
+    # Plain bytes and None, as mostly, are looked at without a line of Python for each.
+    plain = set(map(type, payloads)) <= _PLAIN and max(map(len, filter(None, payloads)), default=0) <= PAYLOAD_BYTES_MAX
+    if plain and all(payloads[row] is None for row in np.flatnonzero(outcomes != Status.PROVIDED).tolist()):
         return list(payloads)
     found = [bytes(one) if isinstance(one, bytearray | memoryview) else one for one in payloads]
     without = outcomes != Status.PROVIDED
@@ -193,7 +194,7 @@ class Provider:
         for some in _split(rows, given.payloads):
             payloads = given.payloads
             if payloads is not None and len(some) < len(payloads):
-                payloads = [payloads[row] for row in some.tolist()]
+                payloads = list(map(payloads.__getitem__, some.tolist()))
             ends = Ends(
                 np.full(len(some), provider, np.uint16), indexes[some], seen.persons[some], seen.which[some],
                 seen.parts, parts, given.outcomes[some], given.reasons[some], payloads,
@@ -356,7 +357,7 @@ def _split(rows: npt.NDArray[np.intp], payloads: list[bytes | None] | None) -> l
     """
     sizes = np.zeros(0, np.int64)
     if payloads is not None and None in payloads:
-        sizes = np.fromiter((0 if one is None else len(one) for one in payloads), np.int64, len(payloads))
+        sizes = np.fromiter([0 if one is None else len(one) for one in payloads], np.int64, len(payloads))
     elif payloads is not None:
         sizes = np.fromiter(map(len, payloads), np.int64, len(payloads))  # type: ignore[arg-type]
     if len(rows) <= ROWS_PER_CHUNK and (payloads is None or sizes[rows].sum() <= PAYLOAD_BYTES_PER_COMMIT_MAX):

@@ -11,7 +11,7 @@ import pytest
 from agency_desk import OTHER_ITEM, csv_of, load, own_id, payload_of, register_of, town_agency
 
 import hub
-from hub.agency import answering
+from hub.agency import answering, compare
 from hub.agency.owncopy import read_answered
 from hub.errors import RequestError
 from hub.messages import Reason, Status
@@ -50,7 +50,7 @@ def test_everybody_gets_the_outcome_that_is_theirs(parties: Parties, tmp_path: P
         parties.h.flag(parties.town, parties.known[5:6], hub.Flag.MANUAL, clerk="sato")
         done = agency.answer(parties.h)
         assert done.outcomes == {"PROVIDED": 2, "EMPTY": 1, "NO_RECORD": 3, "MANUAL": 1}
-        assert done.left == 1
+        assert done.left == 0
         assert told(parties) == [
             (Status.PROVIDED, 0, payload_of(0)),
             (Status.PROVIDED, 0, payload_of(1)),
@@ -209,6 +209,28 @@ def test_someone_elses_answer_is_no_line_of_the_copy(parties: Parties, tmp_path:
 
         assert agency.answer(Meanwhile()).outcomes == {"PROVIDED": 2}
         assert copy_of(agency) == [(Status.PROVIDED, 0, True)] * 2
+
+
+def test_who_is_flagged_in_between_is_manual_in_the_copy_too(parties: Parties, tmp_path: Path) -> None:
+    parties.ask("r1", [0, 1, 2])
+    with town_agency(tmp_path / "a", parties) as agency:
+        load(agency, [register_of(range(3))])
+
+        class Meanwhile:
+            """The hub, where another body flags somebody behind the collection."""
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(parties.h, name)
+
+            def provide(self, *rest: Any, **words: Any) -> Any:
+                parties.h.flag("nenkin", parties.nenkin[1:2], hub.Flag.MANUAL, clerk="ito")
+                return parties.h.provide(*rest, **words)
+
+        assert agency.answer(Meanwhile()).outcomes == {"PROVIDED": 2, "MANUAL": 1}
+        assert sorted(copy_of(agency)) == [
+            (Status.PROVIDED, 0, True), (Status.PROVIDED, 0, True), (Status.MANUAL, 0, True),
+        ]  # fmt: skip
+        assert compare(parties.h, providers=[agency]).ok
 
 
 class DiesError(Exception):

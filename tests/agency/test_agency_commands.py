@@ -178,7 +178,7 @@ def test_permits_that_no_register_answers_are_counted(place: Place) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ("init", "town", "nobody"), ("status", "nowhere"), ("link", "nowhere", "links.csv"),
+        ("init", "town", "x" * 33), ("status", "nowhere"), ("link", "nowhere", "links.csv"),
         ("answer", "nowhere", "linkage"), ("records", "nowhere", "--role", "provider", "--out", "x.csv"),
     ],
 )  # fmt: skip

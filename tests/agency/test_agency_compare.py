@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ import pytest
 from agency_desk import load, payload_of, register_of, town_agency
 
 import hub
+from hub import copies
 from hub.agency import Agency, compare
 from hub.agency.compare import Comparer
 from hub.agency.owncopy import ANSWERED, ASKED, LINES, TOLD
+from hub.catalog.moments import JAPAN
 from hub.errors import RequestError
 from hub.messages import Status
 from hub.requests import request_key
@@ -21,6 +24,7 @@ from inquiries import tax_inquiry
 from parties import DAY_S, Parties
 
 PERSONS = 40
+DAY = dt.timedelta(days=1)
 
 
 class Desks:
@@ -273,8 +277,8 @@ class AlteredHub(Comparer):
     record = -1
     outcome: int | None = None
 
-    def _provided(self, chunk: Any, rows: Any) -> Any:
-        some = super()._provided(chunk, rows)
+    def provided(self, chunk: Any, rows: Any) -> Any:
+        some = super().provided(chunk, rows)
         if some is None:
             return None
         hit = some.permits == self.record
@@ -282,8 +286,8 @@ class AlteredHub(Comparer):
             return some.part(~hit)
         return some._replace(outcomes=np.where(hit, np.uint8(self.outcome), some.outcomes))
 
-    def _asked(self, key: bytes, first: int) -> Any:
-        some = super()._asked(key, first)
+    def asked(self, key: bytes, first: int) -> Any:
+        some = super().asked(key, first)
         if some is None:
             return None
         hit = some.stand.permits == self.record
@@ -412,13 +416,28 @@ def test_the_hub_gives_the_provider_its_answers_by_permit(desks: Desks) -> None:
 
 
 def test_a_stretch_of_time_bounds_the_hubs_copy(desks: Desks) -> None:
-    import datetime as dt
-
     moment = dt.datetime.fromtimestamp(desks.parties.clock.now, dt.UTC)
     later = list(desks.h.copy_of("nenkin", role="requester", since=moment))
     assert {part.request for part in later} == {request_key("nenkin", name) for name in ("later", "waiting")}
-    before = list(desks.h.copy_of(desks.parties.town, role="provider", until=moment))
-    assert sum(len(part.permits) for part in before) == PERSONS + 1
+    today = dt.datetime.fromtimestamp(desks.parties.clock.now, JAPAN).date()
+    town = desks.parties.town
+    for words, count in (({"since": today}, PERSONS + 4), ({"until": today}, 0), ({"since": today + DAY}, 0)):
+        assert sum(len(part.permits) for part in desks.h.copy_of(town, role="provider", **words)) == count
+    with pytest.raises(RequestError, match="expected days"):
+        desks.h.copy_of(town, role="provider", since=moment)
+
+
+def test_the_providers_copy_tells_neither_chunk_nor_second(desks: Desks, monkeypatch: pytest.MonkeyPatch) -> None:
+    (whole,) = desks.h.copy_of(desks.parties.town, role="provider")
+    assert len(whole.permits) == PERSONS + 4
+    assert not ((whole.provided_on + 32_400) % DAY_S).any()
+    assert (np.diff(whole.permits.astype(object)) > 0).all()
+    # Sorted in several passes it is the same.
+    monkeypatch.setattr(copies, "ANSWERED_AT_A_TIME", 10)
+    parts = list(desks.h.copy_of(desks.parties.town, role="provider"))
+    assert len(parts) == 5
+    for name in whole._fields:
+        assert (np.concatenate([getattr(part, name) for part in parts]) == getattr(whole, name)).all()
 
 
 def test_a_comparison_says_what_it_was(desks: Desks) -> None:

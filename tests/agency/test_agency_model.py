@@ -120,16 +120,12 @@ class Days:
 
     def answer(self) -> None:
         done = self.town.answer(self.parties.h)
-        assert done.left == self.left
+        assert done.left == 0
         told = {(request_id, row): self.model.answer(person) for request_id, row, person in self.model.waiting}
         assert done.rows == len(told)
         for (request_id, row), one in told.items():
             self.model.told[request_id][row] = one
-            # Whom a clerk is to decide about waits for the clerk, flagged or not.
-            self.left += one[0] == Status.PENDING
         self.model.waiting = []
-
-    left = 0
 
     def reopen(self) -> None:
         self.town.close()

@@ -10,7 +10,7 @@ import pytest
 from agency_desk import HEADER, ITEM, LAYOUT, csv_of, line, load, own_id, register_of
 
 import hub.agency
-from hub.agency import Agency, read_layout
+from hub.agency import Agency, read_layout, register
 from hub.agency.encode import make_payloads
 from hub.agency.ownids import decode_own_ids, raw_keys
 from hub.agency.register import read_register
@@ -334,3 +334,75 @@ def test_what_stands_behind_the_named_length_is_cut_off(tmp_path: Path) -> None:
         agency.load_chunk("tax", "l1", 2, register_of([2]))
         agency.finish_load("tax", "l1", 2)
         assert None not in rows_of(agency, [own_id(1), own_id(2)], [0])
+
+
+@pytest.mark.parametrize("count", [15, 16, 64])
+def test_an_item_of_many_columns_comes_back(agency: Agency, count: int) -> None:
+    names = [f"c{number}" for number in range(count)]
+    columns = "".join(f'[[column]]\nname = "{name}"\nitem = "市町村民税"\ntype = "int"\n' for name in names)
+    agency.declare('name = "tax"\nkey = { column = "id", kind = "own_id" }\n' + columns)
+    cells = ",".join(map(str, range(count)))
+    load(agency, [csv_of([f"{own_id(1)},{cells}"], header="id," + ",".join(names))])
+    assert rows_of(agency, [own_id(1)], [0]) == [{ITEM: {name: at for at, name in enumerate(names)}}]
+
+
+def test_one_column_more_is_refused() -> None:
+    columns = "".join(f'[[column]]\nname = "c{number}"\nitem = "i"\ntype = "int"\n' for number in range(65))
+    with pytest.raises(RequestError, match="column: expected 1 to 64, got 65"):
+        read_layout('name = "tax"\nkey = { column = "id", kind = "own_id" }\n' + columns)
+
+
+@pytest.mark.parametrize(("count", "fits"), [(15, True), (16, False)])
+def test_a_register_has_at_most_15_items(count: int, fits: bool) -> None:
+    columns = "".join(
+        f'[[column]]\nname = "c{number}"\nitem = "i{number}"\ntype = "int"\n' for number in range(count)
+    )
+    text = 'name = "tax"\nkey = { column = "id", kind = "own_id" }\n' + columns
+    if fits:
+        assert len(read_layout(text).items) == 15
+    else:
+        with pytest.raises(RequestError, match="items: expected at most 15"):
+            read_layout(text)
+
+
+def test_a_register_without_rows_is_loaded_all_the_same(agency: Agency) -> None:
+    load(agency, [csv_of([])])
+    assert rows_of(agency, [own_id(1)], [0]) == [None]
+    load(agency, [], "none")
+    assert rows_of(agency, [own_id(1)], [0]) == [None]
+
+
+def test_a_chunk_that_is_too_long_is_refused(agency: Agency, monkeypatch: pytest.MonkeyPatch) -> None:
+    good = register_of([1])
+    monkeypatch.setattr(register, "LOAD_CHUNK_BYTES_MAX", len(good))
+    agency.begin_load("tax", "l1")
+    agency.load_chunk("tax", "l1", 1, good)
+    with pytest.raises(RequestError, match="at most"):
+        agency.load_chunk("tax", "l1", 2, good + b"\n")
+
+
+def test_what_a_row_has_of_an_item_is_bounded(agency: Agency) -> None:
+    names = [f"c{number}" for number in range(5)]
+    columns = "".join(
+        f'[[column]]\nname = "{name}"\nitem = "市町村民税"\ntype = "text"\nmax_bytes = 4096\n' for name in names
+    )
+    agency.declare('name = "tax"\nkey = { column = "id", kind = "own_id" }\n' + columns)
+    agency.begin_load("tax", "l1")
+    cells = ",".join(["x" * 4096] * 4)
+    with pytest.raises(RequestError, match="at most 16384 bytes of item"):
+        agency.load_chunk("tax", "l1", 1, csv_of([f"a,{cells},"], header="id," + ",".join(names)))
+    assert agency.load_chunk("tax", "l1", 1, csv_of(["a,,,,,"], header="id," + ",".join(names))).rows == 1
+
+
+def test_what_a_row_has_of_all_items_is_bounded(agency: Agency) -> None:
+    names = [f"c{number}" for number in range(16)]
+    columns = "".join(
+        f'[[column]]\nname = "{name}"\nitem = "i{number // 3}"\ntype = "text"\nmax_bytes = 4096\n'
+        for number, name in enumerate(names)
+    )
+    agency.declare('name = "tax"\nkey = { column = "id", kind = "own_id" }\n' + columns)
+    agency.begin_load("tax", "l1")
+    header = "id," + ",".join(names)
+    with pytest.raises(RequestError, match="at most 64512 bytes in a row"):
+        agency.load_chunk("tax", "l1", 1, csv_of(["a," + ",".join(["x" * 4096] * 16)], header=header))
+    agency.load_chunk("tax", "l1", 1, csv_of(["a," + ",".join(["x" * 4000] * 16)], header=header))

@@ -2,7 +2,8 @@
 
 from hub.agency.agency import Agency, AgencyState, RegisterState, open
 from hub.agency.answering import Answered
-from hub.agency.compare import Comparison, Difference, compare
+from hub.agency.compare import compare
+from hub.agency.differences import Comparison, Difference
 from hub.agency.layout import Layout, read_layout
 from hub.agency.links import Linked
 from hub.agency.register import LoadState

@@ -4,7 +4,8 @@
 
 | the person | outcome |
 |---|---|
-| flagged MANUAL, here or at the hub | MANUAL: a clerk decides |
+| flagged MANUAL here | MANUAL: a clerk decides |
+| flagged MANUAL at the hub, by whomever | none: it is on the clerk's list (``collect(manual=True)``) already |
 | has a row with something of the items asked for | PROVIDED, with a payload (``encode.py``) |
 | has a row with nothing of them | EMPTY |
 | has none in a register that is loaded | NO_RECORD |
@@ -95,6 +96,7 @@ class Answerer:
     def answer(self, h: Any, limit: int | None, progress: Callable[[int], None] | None) -> Answered:
         """See ``Agency.answer``."""
         self.recover(h)
+        behind = self._copy.last_number()
         counts: Counter[str] = Counter()
         left = rows = 0
         pages = self._pages(h, limit)
@@ -110,7 +112,28 @@ class Answerer:
                     rows += len(done.permits)
                     if progress is not None:
                         progress(rows)
-        return Answered(dict(counts), left)
+        turned = self._turned(h, behind) if rows else {}
+        if turned:
+            counts[Status.MANUAL.name] += sum(turned.values())
+            counts.subtract(turned)
+        return Answered({name: rows for name, rows in counts.items() if rows}, left)
+
+    def _turned(self, h: Any, behind: int) -> dict[str, int]:
+        """Correct what the hub made MANUAL of: answers about people who were flagged since they were collected.
+
+        Returns:
+            how many, by the outcome that was given.
+        """
+        waiting = _all_waiting(h, self._store.institution, manual=True)
+        turned: Counter[str] = Counter()
+        for number in range(behind + 1, self._copy.last_number() + 1) if len(waiting) else ():
+            rows = self._copy.read(number)
+            if rows is not None:
+                hit = np.isin(rows.permits, waiting) & (rows.outcomes != Status.MANUAL)
+                if hit.any():
+                    turned.update(_names(rows.outcomes[hit]))
+                    self._copy.turn(rows, hit)
+        return dict(turned)
 
     def _pages(self, h: Any, limit: int | None) -> Iterator[_Page]:
         """What waits, page by page, with its answers."""
@@ -118,17 +141,19 @@ class Answerer:
         cursor = None
         while limit is None or planned < limit:
             most = PAGE_ROWS if limit is None else min(PAGE_ROWS, limit - planned)
-            found = h.collect(self._store.institution, limit=min(most, COLLECT_ROWS_MAX), after=cursor)
+            # Without those that a clerk decides already: the hub would look up of each how often it was asked about.
+            most = min(most, COLLECT_ROWS_MAX)
+            found = h.collect(self._store.institution, limit=most, after=cursor, manual=False)
             if not found:
                 return
-            plans = self._plan(h, found)
+            plans = self.plan(h, found)
             rows = sum(len(plan.permits) for plan in plans)
             yield _Page(plans, sum(map(len, found)) - rows)
             planned += rows
             cursor = found[-1].cursor
 
-    def _plan(self, h: Any, page: list[Permits]) -> list[_Plan]:
-        """Answers to permits; those that a clerk decides at the hub already, or no register answers, are left out."""
+    def plan(self, h: Any, page: list[Permits]) -> list[_Plan]:
+        """Answers to permits; those that no register answers are left out."""
         with self._store.read() as reader:
             registers = read_registers(reader)
         keys: dict[str, bytes | None] = {}
@@ -153,12 +178,7 @@ class Answerer:
     def _plan_group(self, register: Register, asked: list[int], key: bytes | None, some: list[Permits]) -> list[_Plan]:
         numbers = np.concatenate([permits.permit for permits in some])
         aliases = np.concatenate([permits.aliases for permits in some])
-        fresh = ~np.concatenate([permits.manual for permits in some])
-        if not fresh.all():
-            numbers, aliases = numbers[fresh], aliases[fresh]
         n = len(numbers)
-        if not n:
-            return []
         outcomes = np.full(n, Status.NO_RECORD, np.uint8)
         reasons = np.full(n, Reason.NOT_LOADED, np.uint8)
         mixed = mix_keys(aliases)
@@ -243,7 +263,7 @@ class Answerer:
         goes = self._copy.open_goes()
         if not goes:
             return 0
-        waiting = _all_waiting(h, self._store.institution)
+        waiting = _all_waiting(h, self._store.institution, manual=False)
         taken = 0
         for rows in goes:
             kept = ~np.isin(rows.permits, waiting)
@@ -279,11 +299,11 @@ def _register_for(registers: list[Register], inquiry: PermitInquiry) -> tuple[Re
     return None
 
 
-def _all_waiting(h: Any, institution: str) -> npt.NDArray[np.uint64]:
-    """Every permit that waits, sorted; without those that a clerk was asked about already."""
+def _all_waiting(h: Any, institution: str, *, manual: bool) -> npt.NDArray[np.uint64]:
+    """Every permit that waits, sorted: those that a clerk is to decide, or the others."""
     found = [np.zeros(0, np.uint64)]
     cursor = None
-    while page := h.collect(institution, limit=COLLECT_ROWS_MAX, after=cursor, manual=False):
+    while page := h.collect(institution, limit=COLLECT_ROWS_MAX, after=cursor, manual=manual):
         found += [permits.permit for permits in page]
         cursor = page[-1].cursor
     return np.sort(np.concatenate(found))

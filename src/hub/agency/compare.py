@@ -12,101 +12,26 @@ copy that differs from the hub's, which its signed checkpoints hold in place.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from hub.agency.agency import Agency
-from hub.agency.owncopy import AnsweredRows, AskedRows, is_final, read_answered, read_asked, read_requests
-from hub.agency.runs import Words, mix_keys
+from hub.agency.comparesums import Sums
+from hub.agency.differences import SHOWN_MAX, Comparison, Found, blame, row_place
+from hub.agency.owncopy import AskedRows, is_final, read_asked, read_requests
 from hub.copies import NOBODY, CopyReader, HubAsked, HubProvided
 from hub.decode import CLASSES_FROM
 from hub.errors import RequestError
 from hub.limits import REQUEST_DAYS
-from hub.messages import Status
 
-PARTS_BITS = 16
-LINES_AGAIN_MAX = 1 << 22
-"""Lines that are read again and compared one by one, on each side; about 100 MB."""
-SHOWN_MAX = 10_000
-"""Differences that are listed; the others are counted."""
 ALIGNED_MAX = 1_000
 """Rows of a chunk that are missing one by one; of more the end of the chunk is said to be missing."""
 _DAY_S = 86_400
 
 Bools = npt.NDArray[np.bool_]
-
-
-class Difference(msgspec.Struct, frozen=True, kw_only=True):
-    """One line that the copies do not agree about.
-
-    Attributes:
-        copy: whose is wrong: "requester", "provider" or "hub". kind: "missing", "extra" or "differs".
-        what: of "differs" the columns. place: where in that copy: request and row (counted from 1), or permit.
-        institution: whose copy the place is in.
-    """
-
-    copy: str
-    kind: str
-    what: str
-    institution: str
-    place: str
-
-    def __str__(self) -> str:
-        words = f" ({self.what})" if self.what else ""
-        return f"{self.copy}: {self.kind}{words}: {self.institution} {self.place}"
-
-
-class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """What a comparison found.
-
-    Attributes:
-        requested, provided: lines compared of the requester's copy and of the providers'.
-        waiting: rows of the requester's copy whose end it has not been told yet; gone: rows of requests that the hub
-            keeps no longer, not compared; unfinished: permits in the providers' copies without a receipt.
-        differences: at most ``SHOWN_MAX``; more: how many are not listed.
-    """
-
-    requested: int
-    provided: int
-    waiting: int
-    gone: int
-    unfinished: int
-    differences: tuple[Difference, ...]
-    more: int
-
-    @property
-    def ok(self) -> bool:
-        """Whether all copies agree."""
-        return not self.differences and not self.more
-
-
-class _Place(NamedTuple):
-    """A difference, and the permit's record that it is about (-1: none), with what the copy says it ended with."""
-
-    found: Difference
-    record: int
-    ended: tuple[int, int] | None
-
-
-class _Found:
-    """Collects differences."""
-
-    def __init__(self) -> None:
-        self.places: list[_Place] = []
-        self.more = 0
-
-    def add(self, copy: str, kind: str, what: str, institution: str, place: str, record: int = -1,
-            ended: tuple[int, int] | None = None) -> None:  # fmt: skip
-        """Note one."""
-        if len(self.places) >= SHOWN_MAX:
-            self.more += 1
-            return
-        found = Difference(copy=copy, kind=kind, what=what, institution=institution, place=place)
-        self.places.append(_Place(found, record, ended))
 
 
 def compare(
@@ -135,8 +60,8 @@ class Comparer:
     """Compares copies with an open hub's."""
 
     def __init__(self, copies: CopyReader, catalog: Any, now: int) -> None:
-        self._copies, self._catalog, self._now = copies, catalog, now
-        self._key = np.frombuffer(os.urandom(16), "<u8").astype(np.uint64)
+        self.copies, self.catalog, self._now = copies, catalog, now
+        self.key = np.frombuffer(os.urandom(16), "<u8").astype(np.uint64)
         self._done = 0
         self._progress: Callable[[int], None] = lambda lines: None
 
@@ -151,49 +76,49 @@ class Comparer:
         if requester is None and not providers:
             raise RequestError("compare: expected a requester's or a provider's copy, got none")
         self._progress = progress or self._progress
-        found = _Found()
+        found = Found()
         requested = waiting = gone = provided = unfinished = 0
         inquiries: dict[bytes, int] = {}
         low = max(since or 0, self._now - REQUEST_DAYS * _DAY_S) if requester is not None else 0
         if requester is not None:
             requested, waiting, gone, inquiries = self._compare_asked(requester, low, found)
-        sums = _Sums(self, providers, since or 0)
+        sums = Sums(self, providers, since or 0)
         # Providers' answers of all years are compared, a requester's rows of 30 days.
-        first = self._copies.first_since(since or 0 if providers else low)
-        for chunk, rows in self._copies.chunks(first):
-            some = self._provided(chunk, rows)
+        first = self.copies.first_since(since or 0 if providers else low)
+        for chunk, rows in self.copies.chunks(first):
+            some = self.provided(chunk, rows)
             if some is not None and providers:
                 sums.add_hub(some)
             if requester is not None and chunk.time >= low:
-                for inquiry, received_at in self._copies.inquiries(chunk, rows, requester.institution).items():
+                for inquiry, received_at in self.copies.inquiries(chunk, rows, requester.institution).items():
                     if inquiry not in inquiries and received_at >= low:
                         inquiries[inquiry] = -1
                         place = f"request of another id, received at {received_at}"
                         found.add("requester", "missing", "", requester.institution, place)
-            self._step(len(rows))
+            self.step(len(rows))
         if providers:
             provided, unfinished = sums.compare(found)
-        places = _blame(found.places)
+        places = blame(found.places)
         return Comparison(
             requested=requested, provided=provided, waiting=waiting, gone=gone, unfinished=unfinished,
             differences=tuple(places), more=found.more,
         )  # fmt: skip
 
-    def _provided(self, chunk: Any, rows: Any) -> HubProvided | None:
-        return self._copies.provided(chunk, rows)
+    def provided(self, chunk: Any, rows: Any) -> HubProvided | None:
+        return self.copies.provided(chunk, rows)
 
-    def _asked(self, key: bytes, first: int) -> HubAsked | None:
-        return self._copies.asked(key, first)
+    def asked(self, key: bytes, first: int) -> HubAsked | None:
+        return self.copies.asked(key, first)
 
-    def _step(self, lines: int) -> None:
+    def step(self, lines: int) -> None:
         self._done += lines
         self._progress(self._done)
 
     # -- the requester's
 
-    def _compare_asked(self, agency: Agency, low: int, found: _Found) -> tuple[int, int, int, dict[bytes, int]]:
+    def _compare_asked(self, agency: Agency, low: int, found: Found) -> tuple[int, int, int, dict[bytes, int]]:
         """Lines compared, lines that wait, lines that the hub keeps no longer, names of the inquiries that it has."""
-        number = self._catalog.institution(agency.institution).number
+        number = self.catalog.institution(agency.institution).number
         compared = waiting = gone = 0
         inquiries: dict[bytes, int] = {}
         with agency._store.read() as reader:
@@ -204,7 +129,7 @@ class Comparer:
                     continue
                 rows = at = 0
                 for part in read_asked(reader, key):
-                    theirs = self._asked(key, part.first)
+                    theirs = self.asked(key, part.first)
                     if theirs is None:
                         # Begun, and the hub never had it: nothing to compare. Answered, and it must have it.
                         if asked is None:
@@ -219,25 +144,25 @@ class Comparer:
                     at = part.first + max(len(part.aliases), len(theirs.persons))
                     compared += len(part.aliases)
                     waiting += waits
-                    self._step(len(part.aliases))
+                    self.step(len(part.aliases))
                 for row in range(at, min(rows, at + SHOWN_MAX)):
-                    found.add("requester", "missing", "", agency.institution, _row_place(name, row))
+                    found.add("requester", "missing", "", agency.institution, row_place(name, row))
         return compared, waiting, gone, inquiries
 
     def _compare_rows(
-        self, institution: str, number: int, name: str, asked: Any, own: AskedRows, theirs: HubAsked, found: _Found
+        self, institution: str, number: int, name: str, asked: Any, own: AskedRows, theirs: HubAsked, found: Found
     ) -> int:
         if own.status is None or own.told is None or own.reason is None or own.told_reason is None:
-            found.add("requester", "missing", "answer", institution, _row_place(name, own.first))
+            found.add("requester", "missing", "answer", institution, row_place(name, own.first))
             return 0
-        persons = self._copies.persons(number, own.aliases)
+        persons = self.copies.persons(number, own.aliases)
         if len(persons) != len(theirs.persons):
             # One line that is not there must not make every line behind it another's.
             mine, other = _align(persons, theirs.persons)
             for row in np.flatnonzero(~other).tolist():
-                found.add("requester", "missing", "", institution, _row_place(name, own.first + row))
+                found.add("requester", "missing", "", institution, row_place(name, own.first + row))
             for row in np.flatnonzero(~mine).tolist():
-                found.add("requester", "extra", "", institution, _row_place(name, own.first + row))
+                found.add("requester", "extra", "", institution, row_place(name, own.first + row))
             places = np.flatnonzero(other)
             own, persons, theirs = _some_rows(own, mine), persons[mine], _some_asked(theirs, other)
         else:
@@ -271,7 +196,7 @@ class Comparer:
             what = ", ".join(word for word, rows in wrong.items() if rows[row])
             is_end = bool(wrong["outcome"][row] or wrong["reason of the outcome"][row])
             said = (int(own.told[row]), int(own.told_reason[row])) if is_end else None
-            place = _row_place(name, own.first + int(places[row]))
+            place = row_place(name, own.first + int(places[row]))
             found.add("requester", "differs", what, institution, place, int(stand.permits[row]), said)
         return int((ended & ~final).sum())
 
@@ -308,193 +233,3 @@ def _some_asked(theirs: HubAsked, rows: Bools) -> HubAsked:
         for name in ("first_status", "first_reason", "status", "reason", "ended", "ended_reason", "indexes", "permits")
     }
     return HubAsked(stand._replace(**columns), theirs.persons[rows], theirs.providers[rows])
-
-
-class _Line(NamedTuple):
-    """A provider's line of either copy: permit number, person, outcome, reason, and when."""
-
-    person: int
-    outcome: int
-    reason: int
-    at: int
-
-
-class _Sums:
-    """Sums of the providers' lines, by parts of the permit numbers, of both copies."""
-
-    def __init__(self, comparer: Comparer, agencies: list[Agency], since: int) -> None:
-        self._comparer, self._since = comparer, since
-        self._agencies = {
-            comparer._catalog.institution(one.institution).number: one for one in agencies
-        }  # fmt: skip
-        self._hub = {number: np.zeros(1 << PARTS_BITS, np.uint64) for number in self._agencies}
-        self._counts = {number: np.zeros(1 << PARTS_BITS, np.int64) for number in self._agencies}
-
-    def __repr__(self) -> str:
-        return "_Sums()"
-
-    def add_hub(self, some: HubProvided) -> None:
-        """Add the provisions of a chunk of the log."""
-        for number, part in self._of_agencies(some):
-            permits = self._comparer._copies.numbers.number(number, part.permits)
-            self._add(self._hub[number], self._counts[number], permits, part.persons, part.outcomes, part.reasons)
-
-    def _of_agencies(self, some: HubProvided) -> Iterator[tuple[int, HubProvided]]:
-        present = np.unique(some.providers).tolist()
-        for number in present:
-            if number in self._agencies:
-                rows = (some.providers == number) & (some.provided_at >= self._since)
-                part = some if rows.all() else some.part(rows)
-                if len(part.permits):
-                    yield number, part
-
-    def _add(
-        self, sums: Words, counts: npt.NDArray[np.int64], permits: Words, persons: npt.NDArray[np.uint32],
-        outcomes: npt.NDArray[np.uint8], reasons: npt.NDArray[np.uint8],
-    ) -> None:  # fmt: skip
-        words = np.empty((len(permits), 2), np.uint64)
-        words[:, 0] = permits ^ self._comparer._key[0]
-        words[:, 1] = persons.astype(np.uint64) | outcomes.astype(np.uint64) << np.uint64(32)
-        words[:, 1] |= reasons.astype(np.uint64) << np.uint64(40)
-        words[:, 1] ^= self._comparer._key[1]
-        hashed, _ = mix_keys(words.view(np.uint8).reshape(-1, 16))
-        parts = (permits >> np.uint64(64 - PARTS_BITS)).astype(np.intp)
-        np.add.at(sums, parts, hashed)
-        counts += np.bincount(parts, minlength=len(counts))
-
-    def compare(self, found: _Found) -> tuple[int, int]:
-        """Compare all; returns lines compared and lines without a receipt."""
-        lines = unfinished = 0
-        again: dict[int, Bools] = {}
-        for number, agency in self._agencies.items():
-            sums = np.zeros(1 << PARTS_BITS, np.uint64)
-            counts = np.zeros(1 << PARTS_BITS, np.int64)
-            for rows in self._own(agency):
-                if rows.given_at is None:
-                    unfinished += len(rows.permits)
-                    continue
-                some = _final_rows(rows)
-                if rows.given_at < self._since or not len(some.permits):
-                    continue
-                persons = self._comparer._copies.persons(number, some.aliases)
-                self._add(sums, counts, some.permits, persons, some.outcomes, some.reasons)
-                lines += len(some.permits)
-                self._comparer._step(len(some.permits))
-            differ = (sums != self._hub[number]) | (counts != self._counts[number])
-            if differ.any():
-                # So many parts as are read again at once; the rest is counted.
-                size = np.cumsum(np.where(differ, counts + self._counts[number], 0))
-                kept = differ & (size <= LINES_AGAIN_MAX)
-                if not kept.any():
-                    kept[int(np.argmax(differ))] = True
-                found.more += int((differ & ~kept).sum())
-                again[number] = kept
-        if again:
-            self._compare_again(again, found)
-        return lines, unfinished
-
-    def _own(self, agency: Agency) -> Iterator[AnsweredRows]:
-        with agency._store.read() as reader:
-            yield from read_answered(reader)
-
-    def _compare_again(self, again: dict[int, Bools], found: _Found) -> None:
-        """Compare the lines of some parts one by one; here no line is left out by its time."""
-        theirs: dict[int, dict[int, _Line]] = {number: {} for number in again}
-        since, self._since = self._since, 0
-        for chunk, rows in self._comparer._copies.chunks():
-            some = self._comparer._provided(chunk, rows)
-            for number, part in self._of_agencies(some) if some is not None else ():
-                if number in again:
-                    permits = self._comparer._copies.numbers.number(number, part.permits)
-                    columns = (part.persons, part.outcomes, part.reasons, part.provided_at)
-                    _collect(theirs[number], again[number], permits, *columns)
-        for number, parts in again.items():
-            own: dict[int, _Line] = {}
-            twice: list[int] = []
-            for one in self._own(self._agencies[number]):
-                some_rows = _final_rows(one)
-                if one.given_at is None or not len(some_rows.permits):
-                    continue
-                persons = self._comparer._copies.persons(number, some_rows.aliases)
-                at = np.full(len(persons), one.given_at, np.int64)
-                twice += _collect(own, parts, some_rows.permits, persons, some_rows.outcomes, some_rows.reasons, at)
-            self._compare_lines(number, own, theirs[number], twice, since, found)
-
-    def _compare_lines(
-        self, number: int, own: dict[int, _Line], theirs: dict[int, _Line], twice: list[int], since: int, found: _Found
-    ) -> None:
-        code = self._agencies[number].institution
-        index_of = self._comparer._copies.numbers.index
-        for permit in sorted(own.keys() | theirs.keys()):
-            mine, other = own.get(permit), theirs.get(permit)
-            if mine == other or (mine is not None and other is not None and mine[:3] == other[:3]):
-                continue
-            if max(line.at for line in (mine, other) if line is not None) < since:
-                continue
-            index = int(index_of(number, np.array([permit], np.uint64))[0])
-            if mine is not None and other is not None and other.outcome == Status.NO_RECORD and (
-                mine.person == other.person and self._comparer._copies.is_blocked(index, other.person, number)
-            ):  # fmt: skip
-                # The provider answered, and the hub kept to itself that there is something (NO_SELF).
-                continue
-            said = None if mine is None else (mine.outcome, mine.reason)
-            kind = "missing" if mine is None else "extra" if other is None else "differs"
-            what = ""
-            if mine is not None and other is not None:
-                words = ("person", "outcome", "reason")
-                what = ", ".join(word for word, a, b in zip(words, mine, other, strict=False) if a != b)
-            found.add("provider", kind, what, code, _permit_place(permit), index, said)
-        for permit in twice:
-            found.add("provider", "extra", "twice", code, _permit_place(permit))
-
-
-def _final_rows(rows: AnsweredRows) -> AnsweredRows:
-    """Without those that a clerk was to decide: they are no answers yet."""
-    final = rows.outcomes != Status.MANUAL
-    if final.all():
-        return rows
-    return rows._replace(
-        permits=rows.permits[final], aliases=rows.aliases[final], outcomes=rows.outcomes[final],
-        reasons=rows.reasons[final],
-    )  # fmt: skip
-
-
-def _collect(
-    lines: dict[int, _Line], parts: Bools, permits: Words, persons: npt.NDArray[np.uint32],
-    outcomes: npt.NDArray[np.uint8], reasons: npt.NDArray[np.uint8], at: npt.NDArray[np.int64],
-) -> list[int]:  # fmt: skip
-    """Enter the lines of some parts; returns the permits that were there already."""
-    rows = np.flatnonzero(parts[(permits >> np.uint64(64 - PARTS_BITS)).astype(np.intp)])
-    twice = []
-    columns = (permits, persons, outcomes, reasons, at)
-    for permit, *line in zip(*(column[rows].tolist() for column in columns), strict=True):
-        if permit in lines:
-            twice.append(permit)
-        lines[permit] = _Line(*line)
-    return twice
-
-
-def _blame(places: list[_Place]) -> list[Difference]:
-    """Where requester and provider say the same against the hub, one line of the hub's instead of one of each."""
-    requesters = {place.record: place for place in places if place.found.copy == "requester" and place.ended}
-    both = {
-        place.record for place in places
-        if place.found.copy == "provider" and place.record in requesters and place.ended is not None
-        and place.ended == requesters[place.record].ended
-    }  # fmt: skip
-    out = []
-    for place in places:
-        if place.record not in both or place.record < 0:
-            out.append(place.found)
-        elif place.found.copy == "provider":
-            kind = {"extra": "missing", "missing": "extra"}.get(place.found.kind, place.found.kind)
-            out.append(msgspec.structs.replace(place.found, copy="hub", kind=kind))
-    return out
-
-
-def _row_place(name: str, row: int) -> str:
-    return f"request {name} row {row + 1}"
-
-
-def _permit_place(permit: int) -> str:
-    return f"permit {permit:016x}"

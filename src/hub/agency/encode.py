@@ -30,7 +30,7 @@ import numpy.typing as npt
 from hub.agency.judge import Ints, Judged
 from hub.agency.layout import Layout
 from hub.errors import RequestError
-from hub.limits import REGISTER_CELL_BYTES_MAX, REGISTER_ITEM_BYTES_MAX
+from hub.limits import REGISTER_CELL_BYTES_MAX, REGISTER_ITEM_BYTES_MAX, REGISTER_ROW_BYTES_MAX
 
 GATHER_BYTES = 1 << 25
 
@@ -65,8 +65,8 @@ class Encoder:
         constants = [bytes([_NIL])]
         self._places: dict[str, tuple[int, int]] = {}
         for item, columns in zip(self._items, self._columns, strict=True):
-            # 16 columns and more have a map of another head.
-            head = msgspec.msgpack.encode(dict.fromkeys(range(len(columns)))).split(b"\0", 1)[0]
+            count = len(columns)
+            head = bytes([0x80 | count]) if count < 16 else struct.pack(">BH", 0xDE, count)
             self._add(constants, "item " + item, msgspec.msgpack.encode(item) + head)
         for one in layout.column:
             self._add(constants, "column " + one.name, msgspec.msgpack.encode(one.name))
@@ -109,6 +109,8 @@ class Encoder:
                     f"register: expected at most {REGISTER_ITEM_BYTES_MAX} bytes of item {item} in a row, got more"
                 )
             parts[:, number] = size
+        if n and int(parts.sum(axis=1, dtype=np.int64).max()) > REGISTER_ROW_BYTES_MAX:
+            raise RequestError(f"register: expected at most {REGISTER_ROW_BYTES_MAX} bytes in a row, got more")
         starts[0] = source.add(parts.view(np.uint8).reshape(-1)) + 2 * k * np.arange(n)
         return gather(source.joined(), starts, sizes, n)
 
@@ -227,6 +229,8 @@ class Pieces(NamedTuple):
 
 def find_parts(file: npt.NDArray[np.uint8], at: Ints, items: int) -> Pieces:
     """The parts of rows that begin at these places of a register's file."""
+    if not len(at):
+        return Pieces(np.zeros((0, items), np.int64), np.zeros((0, items), np.int64))
     kind = np.dtype(f"V{2 * items}")
     windows: npt.NDArray[np.void] = np.ndarray((len(file) - 2 * items + 1,), kind, file, strides=(1,))
     sizes = windows[at].view("<u2").reshape(len(at), items).astype(np.int64)

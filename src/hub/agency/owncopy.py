@@ -1,6 +1,6 @@
 """The institution's own copy of the records (情報提供等記録): what it asked and was told, and what it answered.
 
-Values are sealed, numbers in keys big endian, in values little endian; what is written is never changed:
+Values are sealed, numbers in keys big endian, in values little endian:
 
 | database | key | value |
 |---|---|---|
@@ -11,6 +11,8 @@ Values are sealed, numbers in keys big endian, in values little endian; what is 
 | | u64 number, 1 | i64 time of the hub's receipt: the answers are given |
 
 In ``told`` 0 is how the inquiry was answered, 1 and up how the answers were read later, where something had changed.
+
+What is written stays, but for lines of ``answered`` that the hub did not take or keeps for a clerk.
 
 The rows stand in ``asked`` before the hub is asked, and in ``answered`` before it is answered: if the process dies in
 between, what is there without a status or a receipt says what was under way. The same inquiry made again completes it,
@@ -209,6 +211,28 @@ class OwnCopy:
                 )
                 commit.put_sealed(ANSWERED, key + LINES, body)
             commit.put_sealed(ANSWERED, key + RECEIPT, at.to_bytes(8, "little", signed=True))
+
+    def turn(self, rows: AnsweredRows, hit: npt.NDArray[np.bool_]) -> None:
+        """Write that the hub keeps some answers for a clerk to decide."""
+        outcomes = np.where(hit, np.uint8(Status.MANUAL), rows.outcomes)
+        reasons = np.where(hit, np.uint8(0), rows.reasons)
+        body = len(outcomes).to_bytes(8, "little") + b"".join(
+            column.tobytes() for column in (rows.permits, rows.aliases, outcomes, reasons)
+        )
+        with self._store.commit() as commit:
+            commit.put_sealed(ANSWERED, rows.number.to_bytes(8, "big") + LINES, body)
+
+    def last_number(self) -> int:
+        """The number of the last go; 0 = there was none."""
+        with self._store.read() as reader:
+            return int.from_bytes((reader.last_key(ANSWERED) or b"")[:8], "big")
+
+    def read(self, number: int) -> AnsweredRows | None:
+        """What was answered in a go; None where nothing of it was taken."""
+        with self._store.read() as reader:
+            if reader.get(ANSWERED, number.to_bytes(8, "big") + LINES) is None:
+                return None
+            return _answered_rows(reader, number)
 
     def _last_answered(self, txn: object, database: object) -> int:
         with txn.cursor(db=database) as cursor:  # type: ignore[attr-defined]

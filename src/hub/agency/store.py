@@ -99,6 +99,11 @@ class Reader:
                 yield bytes(cursor.key())
                 more = cursor.next()
 
+    def last_key(self, name: str) -> bytes | None:
+        """The last key of a database; None where it is empty."""
+        with self._txn.cursor(db=self._databases[name]) as cursor:
+            return bytes(cursor.key()) if cursor.last() else None
+
     def compare_sum(self, name: str) -> int:
         """Make sure that a database shows every value that was written last, before relying on what is not there.
 
