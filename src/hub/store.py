@@ -31,8 +31,8 @@ Sub-databases of the environment; numbers in keys are big endian:
 | ``tickets`` | u64 number of a draw | sealed: tickets (取得番号) and what was delivered on them, see ``tickets.py`` |
 | ``released`` | u64 index of a held record | sealed: index of its release, see ``releases.py`` |
 | ``erasures``, ``holds``, ``held`` | see ``erasures.py``, ``holds.py`` | what retention erased, and what it must not |
-| ``inbox``, ``inboxes``, ``permits``, ``outcomes``, ``manual`` | see ``inbox.py`` | which permits wait for whom |
-| ``payloads`` | u64 index of a first record | sealed: what providers answered, see ``payloadstore.py`` |
+| ``inbox``, ``inboxes``, ``permits``, ``outcomes``, ``manual`` | see ``inbox.py`` | what waits for whom |
+| ``payloads`` | u64 index of a first record | sealed: what was answered or pushed, see ``payloadstore.py`` |
 | ``notices`` | u64 index of a first record | sealed: texts of notices, see ``notices.py`` |
 | ``catalogs`` | SHA-256 | sealed: a catalog as it was in force |
 | ``requests.<day>`` | 16 bytes of SHA-256 of requester and id, u32 part | sealed, see ``requests.py`` |
