@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hub.append import order_by_chance
 from hub.bodies import ROW, Bodies, Chunk, link_of
 from hub.collect import Collector
 from hub.ends import Ends, append_ends
@@ -146,6 +147,9 @@ class Receiver(Collector):
                     raise _unfit("numbers: expected ones that have not lapsed, got one", late, "lapsed")
                 parts = [decode_shared(part.shared) for part in seen.parts]
             rows = np.flatnonzero(fresh)
+            if len(rows) > ROWS_PER_CHUNK:
+                # Who sees the records' indexes, the portal, must not learn in which part of this order each stands.
+                rows = rows[order_by_chance(len(rows))]
             for some in np.array_split(rows, -(-len(rows) // ROWS_PER_CHUNK)) if len(rows) else []:
                 ends = Ends(
                     np.full(len(some), box % ARRIVALS, np.uint16), indexes[some], seen.persons[some],

@@ -1,14 +1,14 @@
-"""What providers answered, kept until it is fetched or expires; never part of a record.
+"""What providers answered, and what was pushed, kept until it is fetched or expires; never part of a record.
 
-Database ``payloads``, key u64 index of the first record of the chunk of provisions (big endian), value sealed, little
-endian:
+Database ``payloads``, key u64 index of the first record of the chunk of provisions, pushes or updates (big endian),
+value sealed, little endian:
 
 | at | type | what |
 |---|---|---|
 | 0 | u16 | period of the chunk, under whose key it is encrypted |
 | 2 | u16 | 0 |
 | 4 | 12 | nonce |
-| 16 | i64 | when it was answered, seconds since 1970: the time at which its records were provided |
+| 16 | i64 | when it was answered or sent, seconds since 1970: when its records were provided, or of a push requested |
 | 24 | u32 | n, records of the chunk |
 | 28 | u32 | 0 |
 | 32 | | encrypted (AES-256-CTR, the period's key of fields, counter block = nonce ‖ u32 0): |

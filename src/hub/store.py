@@ -38,8 +38,8 @@ Sub-databases of the environment; numbers in keys are big endian:
 | ``identified`` | see ``uses.py`` | how many identifiers were asked by, by day |
 | ``proxies`` | see ``proxystate.py`` | who may act for whom |
 | ``erasures``, ``holds``, ``held`` | see ``erasures.py``, ``holds.py`` | what retention erased, and what it must not |
-| ``inbox``, ``inboxes``, ``permits``, ``outcomes``, ``manual`` | see ``inbox.py`` | which permits wait for whom |
-| ``payloads`` | u64 index of a first record | sealed: what providers answered, see ``payloadstore.py`` |
+| ``inbox``, ``inboxes``, ``permits``, ``outcomes``, ``manual`` | see ``inbox.py`` | what waits for whom |
+| ``payloads`` | u64 index of a first record | sealed: what was answered or pushed, see ``payloadstore.py`` |
 | ``notices`` | u64 index of a first record | sealed: texts of notices, see ``notices.py`` |
 | ``mislinks`` | 16 bytes of SHA-256 of institution and id | sealed: reports of wrong links, see ``mislink.py`` |
 | ``catalogs`` | SHA-256 | sealed: a catalog as it was in force |
