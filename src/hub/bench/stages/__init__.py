@@ -14,6 +14,7 @@ from hub.bench.stages import (
     history,
     identify,
     inquiry,
+    links,
     prove,
     push,
     record,
@@ -36,12 +37,13 @@ STAGES: dict[str, Callable[[Run], None]] = {
     "agency": agency.run,
     "push": push.run,
     "identify": identify.run,
+    "links": links.run,
     "retention": retention.run,
 }
 """In the order in which they run."""
 
 _MODULES = (
     acquire, resolve, authorise, inquiry, record, prove, history, blast, verify, exchange, agency, push, identify,
-    retention,
+    links, retention,
 )  # fmt: skip
 ABOUT = {module.__name__.rpartition(".")[2]: (module.__doc__ or "").splitlines()[0] for module in _MODULES}
