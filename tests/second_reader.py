@@ -531,14 +531,36 @@ class Reader:
                 expect(person != NOBODY or flags == 8, "an institution that is suspended as a whole")
                 self.flagged[person, institution] = flags
 
+    def read_persons(self, name: str) -> None:
+        """Who was merged; in the golden store everybody was split again, so that no record has two persons' numbers."""
+        for key, body in self.opened(name):
+            into, merges = msgspec.msgpack.decode(body)
+            expect(len(key) == 4 and into == 0xFFFFFFFF, "a person")
+            for gone, since, until, event, kept, moved, both, flags, holders, assigned in merges:
+                expect(struct.pack(">I", gone) in self.db[name] and since <= until <= self.state["records"], "a merge")
+                told = next(one for one in self.events if one[0] == event)
+                expect((told[3], told[12]) == (40, gone) and kept == sorted(kept) and not assigned, "event of a merge")
+                for number, alias, _ in (*moved, *both):
+                    expect(number in self.institutions and len(alias) == 16, "alias of a merge")
+                expect(all(0 < one[1] < 16 for one in flags) and all(len(one) == 3 for one in holders), "of a merge")
+
+    def read_deaths(self, name: str) -> None:
+        """In the golden store every death was taken back."""
+        expect(not self.opened(name), "deaths")
+
+    def read_successions(self, name: str) -> None:
+        for key, body in self.opened(name):
+            new, zero, _ = struct.unpack("<HHi", body)
+            expect(len(key) == 2 and zero == 0 and new in self.institutions, "a successor")
+
     def check_flags(self) -> None:
         """Flags stand as their events say, which name a person of their institution."""
         told: dict[tuple[int, int], int] = {}
         for event in self.events:
-            of_flags = {11: 15, 12: 15, 57: 15, 58: 15, 53: 16, 54: 16}
+            of_flags = {11: 15, 12: 15, 40: 15, 41: 15, 45: 15, 57: 15, 58: 15, 53: 16, 54: 16}
             fields = 18 if event[3] in (*identity.IDENTIFIERS, *identity.PROXIES) else of_flags.get(event[3], 12)
             expect(len(event) == fields, "fields of an event")
-            if fields == 15:
+            if event[3] in (11, 12, 57, 58):
                 institution, (person, alias, flags) = self.numbers[event[4]], event[12:]
                 if event[3] in (57, 58) and person == NOBODY:
                     expect(alias == b"" and flags == (8 if event[3] == 57 else 0), "suspension of everybody")
@@ -913,5 +935,6 @@ READERS: dict[str, Callable[[Reader, str], None]] = {
     "permits": exchange.read_permits, "outcomes": exchange.read_outcomes, "manual": exchange.read_manual,
     "payloads": exchange.read_payloads, "renewals": identity.read_renewals, "identified": identity.read_identified,
     "proxies": identity.read_proxies, "notices": sent.read_notices, "mislinks": mislinks.read_mislinks,
+    "persons": Reader.read_persons, "deaths": Reader.read_deaths, "successions": Reader.read_successions,
 }  # fmt: skip
 """In the order in which they are read."""

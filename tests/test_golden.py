@@ -149,7 +149,7 @@ def tail(event: list[object]) -> list[object]:
         return [None, None, None]
     _, alias, flags, *other = person_alias_flags_other
     shown = bytes(other[0]).hex() or None if other else None  # type: ignore[call-overload]
-    return [bytes(alias).hex() or None, None if other else flags, shown]  # type: ignore[call-overload]
+    return [bytes(alias).hex() or None, flags if event[3] in (11, 12, 57, 58) else None, shown]  # type: ignore[call-overload]
 
 
 def check_exchange(reader: Reader) -> None:

@@ -196,7 +196,7 @@ class Lives(RuleBasedStateMachine):
             report = self.h.verify()
             self.h.close()
             shutil.rmtree(self.folder)
-            assert report.problems == ()
+            assert report.problems == (), report.problems
 
     def acquire(self, codes: list[str], body: str) -> None:
         found = self.h.acquire(body, codes)
@@ -285,14 +285,18 @@ class Lives(RuleBasedStateMachine):
         told = self.h.deaths("jlis", [code], day, **words)
         expected = (known is None, known not in (None, number), known == number)
         assert (told.told, told.corrected, told.known) == expected
-        self.model.deaths[self.model.now(person)] = number
+        now = self.model.now(person)
+        self.model.deaths |= {one: number for one in self.model.members(now) if one == now or one in self.model.deaths}
 
     @rule(code=CODE)
     def live(self, code: str) -> None:
         person = self.model.persons.get(code)
         if person is not None:
             done = self.h.alive("jlis", [code], **TWO)
-            assert done == (self.model.deaths.pop(self.model.now(person), None) is not None)
+            now = self.model.now(person)
+            assert done == (now in self.model.deaths)
+            for one in self.model.members(now):
+                self.model.deaths.pop(one, None)
 
     @rule(data=st.data())
     def ask_about_who_is_known(self, data: st.DataObject) -> None:
@@ -341,7 +345,8 @@ class Lives(RuleBasedStateMachine):
     def ask_with_what_has_ended(self, code: str, body: int) -> None:
         name = self.bodies[body]
         for old in list(self.model.ended.get(name, {}))[:3]:
-            assert self.h.resolve(name, self.bodies[1 if body != 1 else 2], row(old)).status.tolist() == [Status.REVOKED]
+            found = self.h.resolve(name, self.bodies[1 if body != 1 else 2], row(old))
+            assert found.status.tolist() == [Status.REVOKED]
 
     @invariant()
     def the_aliases_are_the_models(self) -> None:
@@ -369,7 +374,8 @@ class Lives(RuleBasedStateMachine):
                     break
             inquiries = [one for one in reversed(shown) if one.kind == Kind.INQUIRY]
             found = [(one.requester, one.provider, int(one.outcome)) for one in inquiries]
-            assert found == self.model.shown(person)
+            expected = self.model.shown(person)
+            assert found == expected, (found, expected)
             if shown:
                 assert self.h.history(row(alias), limit=1).proof(0).index == shown[0].index
 

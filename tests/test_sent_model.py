@@ -35,7 +35,7 @@ import hub.notices
 import hub.notify
 import hub.push
 import hub.tail
-from hub.limits import ARRIVAL_DAYS, PERMIT_DAYS
+from hub.limits import ARRIVAL_DAYS, PERMIT_DAYS, REQUEST_DAYS
 from hub.messages import Flag, Kind, Status
 from hub.permits import lapse_time
 from inquiries import tax_inquiry
@@ -197,7 +197,7 @@ class SentMachine(RuleBasedStateMachine):
         self.model = Model()
         self.aliases: dict[str, dict[int, np.ndarray]] = {}
         self.number = 0
-        self.again: tuple[Any, list[int]] | None = None
+        self.again: tuple[Any, list[Status], float] | None = None
 
     @initialize(known=st.lists(st.sets(st.integers(0, PERSONS - 1)), min_size=4, max_size=4))
     def acquire(self, known: list[set[int]]) -> None:
@@ -218,7 +218,7 @@ class SentMachine(RuleBasedStateMachine):
 
     def check(self, call: Any, told: list[Status]) -> None:
         assert call().status.tolist() == told
-        self.again = call, told
+        self.again = call, told, self.clock.now
 
     @rule(sender=senders, persons=people, one=st.booleans())
     def notify(self, sender: str, persons: list[int], one: bool) -> None:
@@ -259,7 +259,10 @@ class SentMachine(RuleBasedStateMachine):
     def repeat(self) -> None:
         """The last call again: the same statuses, and nothing is recorded."""
         assert self.again is not None
-        call, told = self.again
+        call, told, at = self.again
+        if self.clock.now - at > (REQUEST_DAYS - 1) * DAY_S:
+            # The id is forgotten: it would be another call.
+            return
         before = self.h.stats()["records"]
         assert call().status.tolist() == told
         assert self.h.stats()["records"] == before
@@ -270,21 +273,21 @@ class SentMachine(RuleBasedStateMachine):
         if not found:
             return
         chosen = data.draw(st.lists(st.sampled_from(sorted(found)), unique=True, min_size=1))
-        self.h.taken(receiver, [found[payload] for payload in chosen])
+        self.h.taken(receiver, [number for name in chosen for number in found[name]])
         for line in self.model.waiting(receiver):
             if (line.person, line.payload) in chosen:
                 self.model.end(line, Kind.TAKEN, Status.PROVIDED)
 
-    def arrived(self, receiver: str) -> dict[tuple[int, bytes], int]:
+    def arrived(self, receiver: str) -> dict[tuple[int, bytes], list[int]]:
+        """Of each person and payload the numbers: an update has the same for what was asked and what was pushed."""
         persons = {alias.tobytes(): person for person, alias in self.aliases[receiver].items()}
-        found: dict[tuple[int, bytes], int] = {}
+        found: dict[tuple[int, bytes], list[int]] = {}
         cursor = None
         while page := self.h.arrived(receiver, limit=3, after=cursor):
             for some in page:
                 for alias, number, payload in zip(some.aliases, some.number.tolist(), some.payloads, strict=True):
                     name = persons[alias.tobytes()], payload or b""
-                    assert name not in found
-                    found[name] = number
+                    found.setdefault(name, []).append(number)
             cursor = page[-1].cursor
         return found
 
@@ -342,12 +345,16 @@ class SentMachine(RuleBasedStateMachine):
             return
         for receiver in RECEIVERS:
             waiting = model.waiting(receiver)
-            assert sorted(self.arrived(receiver)) == sorted((line.person, line.payload or b"") for line in waiting)
+            found = self.arrived(receiver)
+            numbers = [number for some in found.values() for number in some]
+            assert len(set(numbers)) == len(numbers)
+            told = {name: len(some) for name, some in found.items()}
+            assert told == Counter((line.person, line.payload or b"") for line in waiting)
         for person, alias in self.aliases["portal"].items():
             lines = [line for line in model.of(person) if line.shown()]
-            told = Counter((line.kind, line.gives, line.receives, line.outcome) for line in lines)
+            expected = Counter((line.kind, line.gives, line.receives, line.outcome) for line in lines)
             records = self.h.history(alias, limit=1_000).records
-            assert Counter((one.kind, one.provider, one.requester, one.outcome) for one in records) == told
+            assert Counter((one.kind, one.provider, one.requester, one.outcome) for one in records) == expected
             notices = [line for line in lines if line.kind == Kind.NOTICE and line.outcome == Status.OK]
             texts = [None if model.flagged(line.gives, person, Flag.NO_SELF) else line.text for line in notices]
             assert sorted(map(str, self.h.notices(alias, limit=1_000).texts)) == sorted(map(str, texts))

@@ -246,6 +246,7 @@ def fill(folder: Path) -> dict[str, Any]:
         golden.answer_january()
         # The next one's merge has begun.
         merge_once(h._store, bytes_max=1)
+        golden.merge_and_split()
         golden.draw_and_end()
         golden.identify_some()
         golden.act_for_some()
@@ -467,6 +468,19 @@ class Golden:
             h.release(("held", row), "moved twice", clerk="another clerk", requester="nenkin")
         h.register_key("nenkin", bytes(self.payload_key.public_key), clerk="clerk")
 
+    def merge_and_split(self) -> None:
+        """Two who were one for a while, with flags and facts that were united; one who was told dead by mistake."""
+        h, codes, words = self.h, self.codes, {"clerk": "one", "second_clerk": "another", "reason": "a mistake"}
+        h.flag("nenkin", np.ascontiguousarray(self.mine[44:45]), hub.Flag.NO_SELF)
+        h.merge("jlis", codes[43], codes[44], **words)
+        h.merge("jlis", codes[45], codes[43], **words)
+        h.split("jlis", codes[45], codes[43], **words)
+        h.split("jlis", codes[43], codes[44], **words)
+        day = dt.date(2026, 12, 1)
+        h.deaths("jlis", codes[46:48], day, clerk="one")
+        h.deaths("jlis", codes[46:47], day + dt.timedelta(1), correct=True, clerk="one", second_clerk="another")
+        h.alive("jlis", codes[46:48], **words)
+
     def send_some(self) -> None:
         """Notices in both forms, pushes that wait, were taken, and were not sent, and corrections of both kinds."""
         h, at, told = self.h, JANUARY + 700, self.told
@@ -505,14 +519,6 @@ class Golden:
         kept = {one.hex() for some in h.arrived("nenkin") for one in some.payloads if one is not None}
         told["sealed"] = {made: text for made, text in told["sealed"].items() if made in kept}
         told["sent"] = {name: receipt.status.tolist() for name, receipt in sent.items()}
-        told["notices"] = {
-            str(person): [
-                [record.provider, record.items[0], text]
-                for found in [h.notices(self.portal[person])]
-                for record, text in zip(found.records, found.texts, strict=True)
-            ]
-            for person in range(22, 31)
-        }
 
     def draw_and_end(self) -> None:
         """Tickets of one body in every state; aliases of it that were replaced, replaced again, and revoked."""
@@ -809,6 +815,15 @@ def tell(h: hub.Hub, told: dict[str, Any], portal: Any) -> None:
     # Of most only a digest: the second reader arrives at the same lines.
     told["histories"] = {str(person): histories[person] for person in (3, 5, 8)}
     told["history_digests"] = [hashlib.sha256(canonical(lines)).hexdigest() for lines in histories]
+    found = {person: h.notices(alias) for person, alias in enumerate(portal)}
+    told["notices"] = {
+        str(person): [
+            [record.provider, record.items[0], text]
+            for record, text in zip(notices.records, notices.texts, strict=True)
+        ]
+        for person, notices in found.items()
+        if len(notices.records)
+    }
     told["events"] = [
         [
             event.number, event.index, int(event.at.timestamp()), int(event.kind), event.institution, event.clerk,

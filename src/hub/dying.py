@@ -8,7 +8,7 @@ ask about the dead. A call of many is several transactions; the same call again 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -19,12 +19,12 @@ from hub.additions import complete_pending
 from hub.aliases import CLOSED, Persons, Statuses, find_aliases, find_persons
 from hub.catalog.moments import JAPAN
 from hub.confidential import HUB
-from hub.deaths import ALIVE, NAME, Entries, entered_after, put_deaths, put_entered, read_deaths, read_entered
+from hub.deaths import ALIVE, DEATH, NAME, Entries, entered_after, put_deaths, put_entered, read_deaths, read_entered
 from hub.errors import RowsError
 from hub.events import EventKind, Told
 from hub.liferecords import append_life_records
 from hub.messages import Aliases, Kind, Status
-from hub.persons import current
+from hub.persons import current, lives_of
 from hub.snapshot import Commit, Snapshot
 from hub.tableedits import TableEdits
 from hub.withholding import Office
@@ -97,6 +97,7 @@ class Dying:
                 store.compare_sum(snapshot, NAME)
                 persons, days = self._each_once(snapshot, find, days)
                 before = read_deaths(snapshot, persons)
+                rows, others = _dead_members(snapshot, persons)
             another = (before["day"] != ALIVE) & (before["day"] != days)
             if not correct and another.any():
                 raise RowsError(
@@ -104,13 +105,18 @@ class Dying:
                     rows=np.flatnonzero(another).tolist(), cause="corrects",
                 )  # fmt: skip
             known = before["day"] == days
-            rows = np.flatnonzero(~known)
-            for start in range(0, len(rows), DEATHS_PER_COMMIT):
-                some = rows[start : start + DEATHS_PER_COMMIT]
-                self._enter(before[some], days[some], teller)
+            entries, after = before[~known], days[~known]
+            # Whoever was merged into the person, dead as they were, is corrected with them.
+            moved = others["day"] != days[rows]
+            entries = np.concatenate((entries, others[moved]))
+            after = np.concatenate((after, days[rows][moved]))
+            owners = np.concatenate((persons[~known], persons[rows][moved]))
+            for some in _stretches(owners):
+                self._enter(entries[some], after[some], teller)
         self._appended()
         corrected = int(np.count_nonzero(another))
-        return Deaths(told=len(rows) - corrected, corrected=corrected, known=int(np.count_nonzero(known)))
+        return Deaths(told=int(np.count_nonzero(~known)) - corrected, corrected=corrected,
+                      known=int(np.count_nonzero(known)))  # fmt: skip
 
     def _each_once(
         self, snapshot: Snapshot, find: Find, days: Days
@@ -178,7 +184,6 @@ class Dying:
     def alive(self, find: Find, teller: Teller) -> int:
         """See ``Hub.alive``."""
         store = self._office.store
-        done = 0
         with store.acquiring:
             complete_pending(store, self._workers)
             with store.snapshot() as snapshot:
@@ -187,11 +192,13 @@ class Dying:
                 _refuse(status != 0, "aliases: expected those of persons whom the institution knows, got another",
                         "unknown")  # fmt: skip
                 before = read_deaths(snapshot, np.unique(persons))
-            before = before[before["day"] != ALIVE]
-            for start in range(0, len(before), DEATHS_PER_COMMIT):
-                some = before[start : start + DEATHS_PER_COMMIT]
-                self._take_back(some, teller)
-                done += len(some)
+                before = before[before["day"] != ALIVE]
+                done = len(before)
+                rows, others = _dead_members(snapshot, before["person"])
+            owners = np.concatenate((before["person"], before["person"][rows]))
+            before = np.concatenate((before, others))
+            for some in _stretches(owners):
+                self._take_back(before[some], teller)
         self._appended()
         return done
 
@@ -226,6 +233,30 @@ class Dying:
             now = np.unique(current(snapshot, np.concatenate(persons)))
             aliases, none = find_aliases(snapshot, portal, now, _ALONE)
         return Closed(aliases=np.ascontiguousarray(aliases[none == 0]), upto=upto)
+
+
+def _stretches(owners: Persons) -> Iterator[npt.NDArray[np.intp]]:
+    """Rows (uint32[N], whose each is) in parts of one transaction each; those of one person stay together."""
+    order = np.argsort(owners, kind="stable")
+    first = 0
+    while first < len(order):
+        end = min(first + DEATHS_PER_COMMIT, len(order))
+        while end < len(order) and owners[order[end]] == owners[order[end - 1]]:
+            end += 1
+        yield order[first:end]
+        first = end
+
+
+def _dead_members(snapshot: Snapshot, persons: Persons) -> tuple[npt.NDArray[np.intp], Entries]:
+    """The entries of those who were merged, dead, into some persons (uint32[N]), and of which row each is."""
+    lives = lives_of(snapshot)
+    if not len(lives):
+        return np.empty(0, np.intp), np.empty(0, DEATH)
+    pairs = [(at, member) for at, one in enumerate(persons.tolist()) for member in lives.members(one)[1:]]
+    found = read_deaths(snapshot, np.array([member for _, member in pairs], dtype=np.uint32))
+    rows = np.array([at for at, _ in pairs], dtype=np.intp)
+    ended = found["day"] != ALIVE
+    return rows[ended], found[ended]
 
 
 def _refuse(wrong: npt.NDArray[np.bool_], message: str, cause: str) -> None:

@@ -243,10 +243,13 @@ class State:
         seen.found[outcomes.words != 0] = True
         back = np.empty(n, dtype=np.intp)
         back[order] = np.arange(n)
-        return Seen(
-            seen.found[back], seen.persons[back], seen.which[back], seen.parts,
-            Outcomes(outcomes.words[back], outcomes.released[back]),
-        )  # fmt: skip
+        which, parts = seen.which[back], seen.parts
+        if len(parts) > n:
+            # Of a segment of many small inquiries a few permits: what is not named here is not to be decoded either.
+            used, place = np.unique(which, return_inverse=True)
+            which, parts = place.astype(np.uint32), [parts[one] for one in used.tolist()]
+        outcomes = Outcomes(outcomes.words[back], outcomes.released[back])
+        return Seen(seen.found[back], seen.persons[back], which, parts, outcomes)
 
     def ends(self, inboxes: Sequence[Inbox], indexes: Indexes) -> Outcomes:
         """What became of permits (uint64[N], any order) of these providers; nothing where they have none of them.

@@ -86,11 +86,12 @@ FOLLOWING = frozenset(
 
 A release is none of them: its provider is a party to it and not to the held record, and may withhold it."""
 
-UNJUDGED = frozenset(
-    map(int, (Kind.MERGED, Kind.SPLIT, Kind.PROXY_VIEW, Kind.PROXY_GRANTED, Kind.PROXY_REVOKED))
-)
-"""Kinds of records that no protection keeps back: they have no parties who could judge them, or are between a person
-and the portal, and tell nothing of where the person is."""
+UNJUDGED = frozenset(map(int, (Kind.MERGED, Kind.SPLIT)))
+"""Kinds of records that are about a person by number, have no parties and tell nothing of where anybody is: no
+protection keeps them back, and a split does not move them."""
+
+PERSONAL = frozenset(map(int, (Kind.PROXY_VIEW, Kind.PROXY_GRANTED, Kind.PROXY_REVOKED)))
+"""Kinds of records between a person and the portal: they tell of no institution, and no protection keeps them back."""
 
 
 class Inside(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
@@ -333,27 +334,31 @@ class Visibility:
         if not self._protections and not self._lives.any_split:
             return True
         record = stood(root.located, root.row)
-        if owner_of(self._lives, record, self._number_of) not in self._members:
+        if not owners_of(self._lives, record, self._number_of) <= self._members:
             return False
         protection = covering(self._protections, record)
-        if protection is None or record.kind in UNJUDGED:
+        if protection is None or record.kind in UNJUDGED | PERSONAL:
             return True
         judged = {requester[1], provider[1]} if provider_is_party(record) else {requester[1]}
         return judged == {protection.number}
 
 
-def owner_of(lives: Lives, record: Stood, number_of: Callable[[str], int]) -> int | None:
-    """Whose a record is that goes back to no other, see :meth:`Lives.owner`.
+def owners_of(lives: Lives, record: Stood, number_of: Callable[[str], int]) -> frozenset[int]:
+    """Whose a record can be that goes back to no other, see :meth:`Lives.owners`.
 
     Args:
         number_of: an institution's number by its code.
     """
-    if not lives.split_at_all(record.person):
-        return record.person
+    if record.kind in UNJUDGED or not lives.split_at_all(record.person):
+        return frozenset((record.person,))
+    return lives.owners(record.person, *asked_as(record, number_of))
+
+
+def asked_as(record: Stood, number_of: Callable[[str], int]) -> tuple[int, int, int]:
+    """By which index a question counts as made, its requester and its provider, 0 where it did not reach one."""
     # A release is made later than what it releases, and is about the same question.
     index = record.link if record.kind == Kind.RELEASE and record.link is not None else record.index
-    provider = record.provider if provider_is_party(record) else 0
-    return lives.owner(record.person, index, number_of(record.shared.requester), provider)
+    return index, number_of(record.shared.requester), record.provider if provider_is_party(record) else 0
 
 
 def read_protections(

@@ -23,7 +23,7 @@ import msgspec
 import numpy as np
 
 from hub.additions import complete_pending
-from hub.aliases import NOBODY, REPLACED, RESIDENT_CODES, REVOKED, find_aliases, find_persons
+from hub.aliases import CLOSED, NOBODY, REPLACED, RESIDENT_CODES, REVOKED, find_aliases, find_persons
 from hub.append import Laid
 from hub.confidential import HUB
 from hub.deaths import day_of_death
@@ -36,7 +36,7 @@ from hub.handles import QUESTIONS, Stood, make_handle, read_handle, stood
 from hub.history import find_records, person_keys
 from hub.holders import HELD, put_person, read_person, unite
 from hub.liferecords import append_life_records
-from hub.marks import owner_of
+from hub.marks import asked_as
 from hub.messages import Kind
 from hub.persons import Life, Lives, Merge, aliases_of, lives_of, lives_sum, note_lives, put_life
 from hub.snapshot import Commit, Snapshot
@@ -256,7 +256,7 @@ class Merging:
     def _split(
         self, commit: Commit, snapshot: Snapshot, lives: Lives, a: int, merge: Merge, words: Words
     ) -> tuple[int, Laid]:
-        b = merge.gone
+        b, portal = merge.gone, self._office.catalog().institution("portal").number
         mine = entries_of(snapshot, aliases_of(snapshot, a))
         edits, theirs = TableEdits(), {}
         for number, alias, _ in merge.moved:
@@ -271,8 +271,10 @@ class Merging:
             edits.remove(number, now[0], a)
             edits.add(number, now[0], b)
             theirs[number] = now[0]
+        closed = 0 if day_of_death(snapshot, b) is None else CLOSED
         for number, alias, flags in merge.both:
-            edits.lead(number, alias, b, flags)
+            # Whether their portal alias is closed may have changed since.
+            edits.lead(number, alias, b, flags & ~CLOSED | closed if number == portal else flags)
             edits.add(number, alias, b)
             theirs[number] = alias
         self._lead_codes(edits, snapshot, lives.members(b), b)
@@ -327,7 +329,7 @@ class Merging:
         with office.store.snapshot() as snapshot:
             person = self.person_of(snapshot, keep)
             for record in self._in_between(snapshot, person):
-                if owner_of(lives_of(snapshot), record, office.number_of) is None:
+                if office.owner(snapshot, record) is None:
                     found.append(
                         Undecided(
                             handle=make_handle(office.keys, number, record.index),
@@ -366,9 +368,9 @@ class Merging:
         with office.store.writer:
             with office.store.snapshot() as snapshot:
                 record, lives = office.read(snapshot, index), lives_of(snapshot)
-                index = _index_of(record)
+                index, requester, provider = asked_as(record, office.number_of)
                 owner = self.person_of(snapshot, pseudonym)
-                merge = _find_open(lives, record, office.number_of)
+                merge = lives.open_merge(record.person, index, requester, provider)
                 if merge is None or owner not in (record.person, merge.gone):
                     raise RequestError("handle: expected a record that is undecided between this person and another")
             if (index, owner) in merge.assigned:
@@ -384,24 +386,6 @@ class Merging:
                     second_clerk=words.second_clerk, ground=words.reason, person=owner,
                 )  # fmt: skip
                 office.tell(told, commit, record.period, record.index)
-
-
-def _find_open(lives: Lives, record: Stood, number_of: Callable[[str], int]) -> Merge | None:
-    """The split merge by which it cannot be told whose a record is, or was not before somebody assigned it."""
-    index = _index_of(record)
-    for merge in reversed(lives.life(record.person).merges):
-        if not merge.until or not merge.covers(index):
-            continue
-        if any(one == index for one, _ in merge.assigned):
-            return merge
-        if owner_of(lives, record, number_of) is None:
-            return merge
-    return None
-
-
-def _index_of(record: Stood) -> int:
-    """By which a question counts as made: of a release that of what it releases."""
-    return record.link if record.kind == Kind.RELEASE and record.link is not None else record.index
 
 
 def _check_apart(snapshot: Snapshot, lives: Lives, a: int, b: int) -> None:

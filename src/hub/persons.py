@@ -75,10 +75,18 @@ class Merge(msgspec.Struct, array_like=True, frozen=True):
         return self.since <= index < self.until
 
     def side(self, number: int) -> bool | None:
-        """Whom an institution meant: True the one who is gone, False the one who stays, None is not known."""
+        """Whom an institution meant: True the one who is gone, False the one who stays, None where nobody can tell."""
         if any(number == one for one, _, _ in self.moved):
             return True
         return False if number in self.kept else None
+
+    def told(self, index: int, requester: int, provider: int) -> bool | None:
+        """Whose a record is that was asked by one and of another: as of :meth:`side`."""
+        decided = next((to for one, to in self.assigned if one == index), None)
+        if decided is not None:
+            return decided == self.gone
+        sides = {self.side(requester), self.side(provider)} - {None}
+        return sides.pop() if len(sides) == 1 else None
 
 
 class Life(msgspec.Struct, array_like=True, frozen=True):
@@ -185,29 +193,39 @@ class Lives:
             waiting += fresh
         return list(found)
 
-    def owner(self, person: int, index: int, requester: int, provider: int) -> int | None:
-        """Whose a record is: the person that it names, unless it was made while they were one with another.
+    def owners(self, person: int, index: int, requester: int, provider: int) -> frozenset[int]:
+        """Whose a record can be: of the person that it names, unless it was made while they were one with another.
 
         Args:
             person, index: of the record, of a following one those of the one it goes back to. requester, provider:
-                institution numbers; provider 0 where the question did not reach it.
+                institution numbers; 0 = none, as where the question did not reach the provider.
 
         Returns:
-            the person, as numbered before any merge that stands; None where it cannot be told.
+            persons, as numbered before any merge; it belongs to who is all of them now, or to nobody.
         """
+        found: set[int] = set()
         # The newest first: it lies within those before it.
         for merge in reversed(self._holders.get(person, ())):
             if not merge.covers(index):
                 continue
-            decided = next((to for one, to in merge.assigned if one == index), None)
-            told = {merge.side(requester), merge.side(provider) if provider else None} - {None}
-            if decided is not None:
-                told = {decided == merge.gone}
-            if len(told) != 1:
-                return None
-            if told.pop():
-                return self.owner(merge.gone, index, requester, provider)
-        return person
+            asked, answered = merge.side(requester), merge.side(provider)
+            told = merge.told(index, requester, provider)
+            if told is not False:
+                # An institution that knew both went by the alias of the one who stays: whom of those merged into the
+                # other before it knew says nothing.
+                found |= self.owners(merge.gone, index, requester if asked else 0, provider if answered else 0)
+            if told is True:
+                return frozenset(found)
+            requester, provider = 0 if asked else requester, 0 if answered else provider
+        return frozenset(found | {person})
+
+    def open_merge(self, person: int, index: int, requester: int, provider: int) -> Merge | None:
+        """The newest merge that was split and does not tell whose a record of the two is, but by assignment."""
+        for merge in reversed(self._holders.get(person, ())):
+            sides = {merge.side(requester), merge.side(provider)} - {None}
+            if merge.covers(index) and len(sides) != 1:
+                return merge
+        return None
 
     def changed(self, total: int, lives: Mapping[int, Life]) -> Lives:
         """The next state: these persons stand otherwise.
@@ -330,7 +348,8 @@ def misplaced(
     # Few persons were ever split: only theirs are looked at one by one.
     for at in np.flatnonzero(np.isin(persons, lives.split())).tolist():
         person = int(persons[at])
-        wrong[at] = lives.owner(person, int(indexes[at]), requesters[int(which[at])], provider) != person
+        owners = lives.owners(person, int(indexes[at]), requesters[int(which[at])], provider)
+        wrong[at] = {lives.now(one) for one in owners} != {lives.now(person)}
     return wrong
 
 

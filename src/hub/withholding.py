@@ -50,7 +50,7 @@ from hub.marks import (
     Protection,
     Visibility,
     covering,
-    owner_of,
+    owners_of,
     parse_mark,
     parse_protection,
     protection_key,
@@ -119,14 +119,15 @@ class Office:
         return Visibility(snapshot, bodies, self.vault, self.keys, person, lives_of(snapshot), self.number_of)
 
     def number_of(self, code: str) -> int:
-        """An institution's number by its code; 0 of nobody."""
-        return self.catalog().institution(code).number if code else 0
+        """An institution's number by its code; 0 of nobody, and of whom the catalog does not know."""
+        catalog = self.catalog()
+        return catalog.institution(code).number if code in catalog.codes else 0
 
     def owner(self, snapshot: Snapshot, record: Stood) -> int | None:
         """Who the person of a question is now, None where that cannot be told any more (``persons.py``)."""
         lives = lives_of(snapshot)
-        owner = owner_of(lives, record, self.number_of)
-        return None if owner is None else lives.now(owner)
+        now = {lives.now(one) for one in owners_of(lives, record, self.number_of)}
+        return now.pop() if len(now) == 1 else None
 
     def protection(self, snapshot: Snapshot, record: Stood) -> Protection | None:
         """The protection under which a record has to be judged, or None."""

@@ -58,7 +58,8 @@ def measure_notices(bench: Run, world: World, rate: float) -> None:
     """Everybody gets a notice, by one text and by a text each."""
     size = size_name(world.persons)
     each = [f"{number:0{TEXT_BYTES}}" for number in range(world.persons)]
-    for case, texts in ((f"push: {size} notices", "あ" * (TEXT_BYTES // 3)), (f"push: {size} notices, own texts", each)):
+    shared = "あ" * (TEXT_BYTES // 3)
+    for case, texts in ((f"push: {size} notices", shared), (f"push: {size} notices, own texts", each)):
         bench.progress.step(case)
         seconds = []
         written = bytes_written()
