@@ -110,10 +110,11 @@ def _fold_sounds(text: str) -> str:
 
 _PREFECTURE = re.compile(r"^(東京都|北海道|京都府|大阪府|(?:神奈川|和歌山|鹿児島|[^都道府県市区町村郡]{2})県)")
 _COUNTY = re.compile(r"^[^市区町村郡]{1,4}郡(?=[^市区]{1,7}[町村])")
-_DASHES = re.compile(r"[‐‑‒–—―−﹣]")
+_PLAIN = {**VARIANTS, **dict.fromkeys(map(ord, "‐‑‒–—―−﹣"), "-")}
+_RUNS = re.compile(r"-+")
 _KANJI = "〇一二三四五六七八九十百千"
 _LONG_MARK = re.compile(rf"(?<=[\d{_KANJI}])ー(?=[\d{_KANJI}])")
-_NUMERALS = re.compile(rf"[{_KANJI}]+(?=丁目|番|号|条|線|街区|[ノ\-](?=[\d{_KANJI}]))")
+_NUMERALS = re.compile(rf"[{_KANJI}]+(?=丁目|番|号|条|線|街区|[のノ\-](?=[\d{_KANJI}]))")
 _LAST_NUMERALS = re.compile(rf"(?<=[番地目ノ\-])[{_KANJI}]+$")
 _BETWEEN = re.compile(r"(?<=\d)(?:丁目(?=ノ?\d)|番地|番(?!町)|号(?![室棟館])|ノ(?=\d))ノ?(?=(.?))")
 _CLUSTER = re.compile(r"\d+(?:-\d+)*")
@@ -127,15 +128,25 @@ _UNITS = {"十": 10, "百": 100, "千": 1000}
 @lru_cache(_KEPT)
 def fold_address(text: str) -> Address:
     """Fold an address to its parts."""
-    plain = _SPACES.sub("", unicodedata.normalize("NFKC", text)).casefold().translate(VARIANTS)
-    plain = _LONG_MARK.sub("-", _DASHES.sub("-", plain))
-    plain = _GA.sub("ケ", _AGAIN.sub(r"\1\1", plain)).replace("の", "ノ").replace("大字", "").replace("字", "")
-    plain = _NUMERALS.sub(_number, plain)
-    plain = _LAST_NUMERALS.sub(_number, plain)
+    plain = "".join(unicodedata.normalize("NFKC", text).split()).casefold().translate(_PLAIN)
+    # A pattern that finds nothing costs as much as one that does: most are tried only where there is something.
+    if "ー" in plain:
+        plain = _LONG_MARK.sub("-", plain)
+    if "々" in plain:
+        plain = _AGAIN.sub(r"\1\1", plain)
+    if "字" in plain:
+        plain = plain.replace("大字", "").replace("字", "")
+    plain = _NUMERALS.sub(_number, _GA.sub("ケ", plain)).replace("の", "ノ")
+    if plain and plain[-1] in _KANJI:
+        plain = _LAST_NUMERALS.sub(_number, plain)
     found = _PREFECTURE.match(plain)
     prefecture = found.group(1) if found else ""
-    rest = _COUNTY.sub("", plain[len(prefecture) :])
-    rest = re.sub(r"-+", "-", _BETWEEN.sub(_dash, rest))
+    rest = plain[len(prefecture) :]
+    if "郡" in rest:
+        rest = _COUNTY.sub("", rest)
+    rest = _BETWEEN.sub(_dash, rest)
+    if "--" in rest:
+        rest = _RUNS.sub("-", rest)
     for cluster in _CLUSTER.finditer(rest):
         behind = rest[cluster.end() : cluster.end() + 1]
         if not _AFTER.match(behind):

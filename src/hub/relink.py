@@ -80,6 +80,9 @@ class _Entry(NamedTuple):
     items: tuple[str, ...]
     role: str
 
+    def __repr__(self) -> str:
+        return "_Entry()"
+
 
 class _Swap(NamedTuple):
     """Rows of a call that replace something: the persons whose aliases stood on the files, and what is given.
@@ -93,6 +96,9 @@ class _Swap(NamedTuple):
     wrong: Persons
     kept: npt.NDArray[np.bool_]
     status: Statuses
+
+    def __repr__(self) -> str:
+        return f"_Swap(rows={len(self.rows)})"
 
 
 class Links:

@@ -138,7 +138,7 @@ def test_an_unknown_stage_is_one_line_and_status_2(tmp_path: Path) -> None:
     assert done.returncode == USAGE
     assert done.stderr.splitlines() == [
         "bench: stage: expected one of acquire, resolve, authorise, inquiry, record, prove, history, blast, verify, "
-        "exchange, agency, push, identify, retention, lives or list, got resolv"
+        "exchange, agency, push, identify, links, retention, lives or list, got resolv"
     ]
     assert content is None
     assert done.stdout == ""

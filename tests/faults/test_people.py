@@ -67,7 +67,7 @@ def test_a_failed_write_or_sync_loses_nothing_and_doubles_nothing(bench: Bench, 
     print(f"HUB_FAULT_SEED={SEED}")
     heard, calls = bench.run(number, fault.format(1_000_000))
     assert heard == [OPENED, STARTED, DONE, COUNTED]
-    assert calls >= 3
+    assert calls >= 2
     failed = 0
     for call in range(1, calls + 1):
         heard, _ = bench.run(number, fault.format(call))

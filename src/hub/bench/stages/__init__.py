@@ -14,6 +14,7 @@ from hub.bench.stages import (
     history,
     identify,
     inquiry,
+    links,
     lives,
     prove,
     push,
@@ -37,6 +38,7 @@ STAGES: dict[str, Callable[[Run], None]] = {
     "agency": agency.run,
     "push": push.run,
     "identify": identify.run,
+    "links": links.run,
     "retention": retention.run,
     "lives": lives.run,
 }
@@ -44,6 +46,6 @@ STAGES: dict[str, Callable[[Run], None]] = {
 
 _MODULES = (
     acquire, resolve, authorise, inquiry, record, prove, history, blast, verify, exchange, agency, push, identify,
-    retention, lives,
+    links, retention, lives,
 )  # fmt: skip
 ABOUT = {module.__name__.rpartition(".")[2]: (module.__doc__ or "").splitlines()[0] for module in _MODULES}
