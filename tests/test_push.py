@@ -524,7 +524,7 @@ def test_bad_input_changes_nothing(pushers: Pushers) -> None:
         "aliases": (good, pushers.known.astype(np.int8), "nenkin"),
         "expected the code": (good, pushers.known, "x"),
         "receivers: expected institution numbers": (good, pushers.known, np.zeros(6, np.uint32)),
-        "providers": (good, pushers.known, ["nenkin"] * 5),
+        "receivers: expected 6 rows, got 5": (good, pushers.known, ["nenkin"] * 5),
         "payloads: expected a list": (good, pushers.known, "nenkin", b"a"),
         "payloads: expected 6 rows": (good, pushers.known, "nenkin", [b"a"]),
         "in row 5": (good, pushers.known, "nenkin", [None] * 5 + [b"a" * (PAYLOAD_BYTES_MAX + 1)]),
