@@ -40,9 +40,12 @@ REQUESTER, PROVIDER = 1, 2
 """The sides of a record."""
 
 QUESTIONS = (int(Kind.INQUIRY), int(Kind.RELEASE))
-"""Kinds of records by which a provider is asked: they have two sides, marks and corrections of their own."""
+"""Kinds of records by which a provider is asked."""
 
-MARKED = (*QUESTIONS, int(Kind.PUSH), int(Kind.NOTICE), int(Kind.MISLINK))
+CORRECTABLE = (*QUESTIONS, int(Kind.PUSH), int(Kind.NOTICE))
+"""Kinds of records whose correction may be asked for."""
+
+MARKED = (*CORRECTABLE, int(Kind.MISLINK))
 """Kinds of records that have marks of their own."""
 
 _BLOCK = struct.Struct("<QII")
