@@ -4,8 +4,10 @@ Open a folder with :func:`open`, then see :class:`Hub`.
 """
 
 from hub import errors
+from hub.attributes import Attributes, compare_attributes, open_attributes
+from hub.blast import BlastRadius, Dealing
 from hub.catalog import Catalog, Decision, Institution, Procedure, Rule
-from hub.corrections import Notice
+from hub.corrections import CorrectionNotice
 from hub.events import Event, EventKind
 from hub.filing import RequestStatus
 from hub.handles import PartyRecord
@@ -18,22 +20,37 @@ from hub.messages import (
     Acquisition,
     Answer,
     Answers,
+    Arrivals,
+    Arrived,
+    Claims,
+    Differs,
     Flag,
     History,
     Holders,
+    Identified,
+    Identity,
     Inquiry,
     Kind,
+    Notice,
+    Notices,
     PermitInquiry,
     Permits,
+    Push,
     Reason,
     Receipt,
     Record,
     Resolved,
+    Sent,
     Status,
+    Update,
+    Uses,
     Wanted,
     Withhold,
 )
+from hub.mislink import MislinkReport
 from hub.payloads import new_payload_key, open_payload, seal_payload
+from hub.proxies import Principal, Proxy
+from hub.proxystate import ProxyKind, ProxyState
 from hub.retain import PeriodState, Retained
 from hub.tlog.proof import Proof
 from hub.verify import Report
@@ -46,8 +63,16 @@ __all__ = [
     "Acquisition",
     "Answer",
     "Answers",
+    "Arrivals",
+    "Arrived",
+    "Attributes",
+    "BlastRadius",
     "Catalog",
+    "Claims",
+    "CorrectionNotice",
+    "Dealing",
     "Decision",
+    "Differs",
     "Event",
     "EventKind",
     "Flag",
@@ -57,16 +82,25 @@ __all__ = [
     "HoldState",
     "Holders",
     "Hub",
+    "Identified",
+    "Identity",
     "Inquiry",
     "Institution",
     "Kind",
+    "MislinkReport",
     "Notice",
+    "Notices",
     "PartyRecord",
     "PeriodState",
     "PermitInquiry",
     "Permits",
+    "Principal",
     "Procedure",
     "Proof",
+    "Proxy",
+    "ProxyKind",
+    "ProxyState",
+    "Push",
     "Reason",
     "Receipt",
     "Record",
@@ -75,12 +109,17 @@ __all__ = [
     "Resolved",
     "Retained",
     "Rule",
+    "Sent",
     "Status",
+    "Update",
+    "Uses",
     "Wanted",
     "Withhold",
+    "compare_attributes",
     "errors",
     "new_payload_key",
     "open",
+    "open_attributes",
     "open_payload",
     "seal_payload",
 ]

@@ -1,13 +1,14 @@
 """The alias tables: their blocks, checks, look-ups. Writing them is in ``additions.py``.
 
-Every institution, and every namespace of identifiers, has two tables: *by alias* (alias to person) and *by person*
-(person to alias). A table is an extendible hash. Its blocks are LMDB values of 1 to 8 whole pages of 4,096 bytes; a
-block grows by a page when it is filled to 200/256, and splits when eight pages are. LMDB puts a value of that size
-16 bytes into its first page, so a block of p pages is 4096 p - 16 bytes and its first bucket starts on a cache line.
+Every institution, and the namespace of resident record codes, has two tables: *by alias* (alias to person) and *by
+person* (person to alias). Any other namespace of identifiers (``identifiers.py``) has the first only: a person may have
+several there. A table is an extendible hash. Its blocks are LMDB values of 1 to 8 whole pages of 4,096 bytes; a block
+grows by a page when it is filled to 200/256, and splits when eight pages are. LMDB puts a value of that size 16 bytes
+into its first page, so a block of p pages is 4096 p - 16 bytes and its first bucket starts on a cache line.
 
 Key in ``tables``: u32 table, u32 prefix, big endian. Table = 2 x institution number + (0 by alias, 1 by person);
-namespaces have numbers from 2**23. The prefix is the first ``depth`` bits of the hash of all keys in the block, then
-zeros.
+namespaces have numbers from 2**23, which is that of resident record codes. The prefix is the first ``depth`` bits of
+the hash of all keys in the block, then zeros.
 
 Block, little endian:
 
@@ -46,7 +47,7 @@ removed gives its place to the last one of its bucket; those bits stay.
 Closed is an alias of the portal's whose person has died; it is at work again if that is taken back. Other flags
 are 0. A revoked alias stays in its by-alias table for good and leads to its person still, as that person was numbered
 then (``persons.py`` says who that is now); by person there is one entry for each person who has an alias, and ``count``
-in ``meta`` says how many.
+in ``meta`` says how many. Where there is no table by person it counts the entries by alias, revoked or not.
 """
 
 from __future__ import annotations
@@ -83,6 +84,11 @@ Statuses = npt.NDArray[np.uint8]
 def table_number(number: int, kind: int) -> int:
     """The table of an institution (or namespace) and kind."""
     return number << 1 | kind
+
+
+def kinds_of(number: int) -> tuple[int, ...]:
+    """The kinds of tables that an institution or namespace has."""
+    return (BY_ALIAS,) if number > RESIDENT_CODES else (BY_ALIAS, BY_PERSON)
 
 
 # -- directories and checks

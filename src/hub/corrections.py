@@ -110,7 +110,7 @@ class Standing(msgspec.Struct, array_like=True, frozen=True):
         return [one for one in self.asked if one.index not in done]
 
 
-class Notice(msgspec.Struct, frozen=True, kw_only=True):
+class CorrectionNotice(msgspec.Struct, frozen=True, kw_only=True):
     """What waits for a holder.
 
     Attributes:
@@ -129,7 +129,7 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     record: PartyRecord
 
     def __repr__(self) -> str:
-        return f"Notice({self.kind.name})"
+        return f"CorrectionNotice({self.kind.name})"
 
 
 # -- disclosures
@@ -285,11 +285,11 @@ class Corrections:
                     self._tell(commit, root, EventKind.CONFIRMED, code, clerk)
         self._appended()
 
-    def waiting(self, institution: str) -> list[Notice]:
+    def waiting(self, institution: str) -> list[CorrectionNotice]:
         """See ``Hub.corrections``."""
         office = self._office
         code = office.catalog().institution(institution).code
-        found: list[Notice] = []
+        found: list[CorrectionNotice] = []
         for index, standing in self._open():
             with office.store.snapshot() as snapshot:
                 if office.bodies(snapshot).is_erased(index):
@@ -379,7 +379,7 @@ class Corrections:
         told = Told(at=self._office.now(), kind=kind, institution=code, clerk=clerk)
         self._office.tell(told, commit, root.period, root.index)
 
-    def _notice(self, snapshot: Snapshot, root: Stood, index: int, code: str) -> Notice:
+    def _notice(self, snapshot: Snapshot, root: Stood, index: int, code: str) -> CorrectionNotice:
         office = self._office
         catalog = office.catalog()
         number = catalog.institution(code).number
@@ -393,7 +393,7 @@ class Corrections:
         if root.by_class and root.provider not in (0, number) and by == catalog.code_by_number(root.provider):
             # Whoever asked a class is told here neither which body holds the person.
             by = ""
-        return Notice(
+        return CorrectionNotice(
             handle=make_handle(office.keys, number, index),
             kind=Kind(told.kind),
             at=dt.datetime.fromtimestamp(told.requested_at, dt.UTC),

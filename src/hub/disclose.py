@@ -19,7 +19,7 @@ from hub.keys import Keys
 from hub.limits import HISTORY_LIMIT_MAX
 from hub.log import Log
 from hub.marks import Visibility
-from hub.messages import History, Kind, Record, Status
+from hub.messages import History, Kind, Record, Status, parties_of
 from hub.periods import PeriodKeys
 from hub.persons import Lives
 from hub.snapshot import Snapshot
@@ -52,6 +52,8 @@ def disclose_history(
     disclosure: str,
     lives: Lives,
     catalog_of: Callable[[str], Catalog],
+    leave_out: frozenset[int] = frozenset(),
+    kind: Kind | None = None,
 ) -> History:
     """A page of a person's records.
 
@@ -63,6 +65,8 @@ def disclose_history(
         prove: called when a proof of the page is first asked for.
         visibility: which records may be shown, of the same snapshot. disclosure: token of this page.
         catalog_of: the law as it was held when a record was made, by its digest.
+        leave_out: kinds of records that are not shown.
+        kind: only records of this kind that reached whom they were for.
 
     Raises:
         RequestError: limit, cursor, institution or procedure is not of this history or catalog.
@@ -88,7 +92,7 @@ def disclose_history(
         batch=-(-(limit + 1) // RECORDS_AT_A_TIME) * RECORDS_AT_A_TIME,
     ):
         for one, root in zip(batch, visibility.roots(batch), strict=True):
-            if root is None:
+            if root is None or int(one.row["kind"]) in leave_out:
                 continue
             chunk = one.located.chunk
             decision = int(one.row["decision"])
@@ -100,6 +104,7 @@ def disclose_history(
                 or (end is not None and requested_at >= end)
                 or (procedure is not None and shared.procedure != procedure)
                 or (number is not None and not _is_of(institution, number, (one, root)))
+                or (kind is not None and (int(one.row["kind"]), int(one.row["outcome"])) != (kind, Status.OK))
             ):
                 continue
             found.append(one)
@@ -177,13 +182,14 @@ def _record(catalog: Catalog, catalog_of: Callable[[str], Catalog], found: Found
     shared = chunk.shared[decision]
     requested_at, provided_at = chunk.fields.times[decision]
     names = catalog_of(shared.catalog)
+    gives, receives = parties_of(kind, catalog.code_by_number(provider), shared.requester)
     return Record(
         kind=Kind(kind),
         requested_at=dt.datetime.fromtimestamp(requested_at, dt.UTC),
         provided_at=dt.datetime.fromtimestamp(provided_at, dt.UTC) if provided_at else None,
-        requester=shared.requester,
+        requester=receives,
         on_behalf_of=shared.on_behalf_of,
-        provider=catalog.code_by_number(provider),
+        provider=gives,
         procedure=shared.procedure,
         items=shared.items,
         role=shared.role,
@@ -194,8 +200,8 @@ def _record(catalog: Catalog, catalog_of: Callable[[str], Catalog], found: Found
         index=found.located.index,
         link=link_of(found.row),
         remark=shared.remark,
-        requester_name=names.name_of(shared.requester),
-        provider_name=names.name_of(catalog.code_by_number(provider)),
+        requester_name=names.name_of(receives),
+        provider_name=names.name_of(gives),
     )
 
 

@@ -115,9 +115,10 @@ class Exchanging(ABC):
             permits: :class:`hub.Permits` or uint64[N], each once. outcomes: a ``Status`` for all, or uint8[N]:
                 PROVIDED, EMPTY, NO_RECORD, REFUSED; MANUAL where a clerk must decide: everybody else sees PENDING.
             payloads: with PROVIDED, bytes or None a row, at most 64 KiB; sealed to the requester's key if it has one.
-            reasons: of REFUSED one of ``hub.REFUSALS``, else 0.
-            clerk: who decided. Without one the answers are a machine's: of persons whom a clerk must decide about
-                they are kept as MANUAL.
+            reasons: of REFUSED one of ``hub.REFUSALS``; of NO_RECORD ``Reason.NOT_LOADED`` where the provider's data
+                are not there yet, so that it cannot say that there is no such person; else 0.
+            clerk: who decided. Without one the answers are a machine's: of persons whom a clerk must decide about, and
+                of those whose linkage is suspended unless it refuses, they are kept as MANUAL.
 
         Raises:
             RequestError: a permit of another institution, one that lapsed, one that was answered otherwise, another

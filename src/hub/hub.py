@@ -31,6 +31,7 @@ from hub.aliases import (
 )
 from hub.answers import Answering
 from hub.append import Grown, Laid, grow_tree
+from hub.arrivals import Receiver
 from hub.asked import Asked, Limit
 from hub.askedlog import AskedLog
 from hub.authorise import authorise
@@ -38,7 +39,9 @@ from hub.batch import Batch, Decided
 from hub.bodies import Heads
 from hub.catalog import Catalog, Consents
 from hub.collect import Collector
+from hub.copies import Copies, CopyReader
 from hub.corrections import Corrections
+from hub.deaths import is_closed
 from hub.decode import CODES_ABOVE, decode_aliases, decode_codes, decode_inquiry, decode_providers
 from hub.deliver import Deliverer
 from hub.delivery import Delivery
@@ -50,8 +53,11 @@ from hub.filing import Filing
 from hub.flagging import Flagging
 from hub.gather import Gatherer, Parts, settle_future
 from hub.holds import HoldKeys
+from hub.identifiers import namespace_number
+from hub.identifying import Identifying
 from hub.keeping import Keeping
 from hub.lapse import Lapser
+from hub.linking import Linking
 from hub.lives import Lives
 from hub.locate import day_of_inquiry, locate_rows, stand_in_providers
 from hub.locating import Locating
@@ -59,15 +65,21 @@ from hub.log import Log
 from hub.merger import Merger
 from hub.merging import Merging
 from hub.messages import Acquired, Answer, Inquiry, Resolved, Status, Withhold
+from hub.mislink import Mislinks
+from hub.mislinking import Mislinking
+from hub.notices import expire_notices
 from hub.payloadkeys import PayloadKeys
 from hub.payloadstore import expire_payloads
 from hub.periods import PeriodKeys, period_of, period_start
 from hub.permits import PermitNumbers, lapse_time
 from hub.personacts import PersonActs
 from hub.provide import Provider
+from hub.proxies import Proxies
+from hub.proxying import Proxying
 from hub.record import Prepared, must_prepare_again, prepare_chunk, write_chunk
 from hub.releases import Releases
 from hub.releasing import Releasing
+from hub.relink import Links
 from hub.requestgroups import RequestGroups
 from hub.requests import (
     Request,
@@ -83,11 +95,15 @@ from hub.respond import respond, respond_empty
 from hub.retain import resume_shredding
 from hub.screen import Screen
 from hub.sealed import unseal
+from hub.send import Sender
+from hub.sending import SendingMethods
 from hub.showing import Showing
 from hub.snapshot import Snapshot, State
 from hub.store import Store
 from hub.successions import NAME as SUCCESSIONS
+from hub.suspending import Suspending
 from hub.tlog.checkpoint import LogKey
+from hub.uses import Uses
 from hub.withholding import Office, Withholding
 from hub.workers import Workers
 
@@ -100,7 +116,8 @@ logger = logging.getLogger("hub")
 
 
 class Hub(
-    Showing, Filing, Acts, PersonActs, Exchanging, Flagging, Keeping, Lives, Locating, PayloadKeys, Releasing,
+    Showing, Filing, Acts, PersonActs, Copies, Exchanging, Flagging, Identifying, Keeping, Linking, Lives, Locating,
+    Mislinking, PayloadKeys, Proxying, Releasing, SendingMethods, Suspending,
 ):  # fmt: skip
     """An open hub folder. Made by :func:`open`; a context manager; may be used from several threads."""
 
@@ -139,15 +156,25 @@ class Hub(
         self._withholding = Withholding(self._office)
         self._asked = Asked(AskedLog(self._store, self._periods, self._heads))
         self._corrections = Corrections(self._office, self._corrected)
+        self._uses = Uses(self._store)
+        self._proxies = Proxies(self._office, self._corrected, closed=is_closed)
         self._releases = Releases(self._office, self._asked, self._corrected)
-        self._merging = Merging(self._office, self._workers, self._corrected)
+        self._links = Links(self._office, self._workers, self._delivering, self._corrected, self._barred)
+        self._merging = Merging(self._office, self._workers, self._corrected, self._proxies.end_all)
         self._dying = Dying(self._office, self._workers, self._corrected)
         exchange = self._exchange = Exchange(self._store, self._periods)
-        numbers = PermitNumbers(self._store.keys)
+        numbers = self._numbers = PermitNumbers(self._store.keys)
         self._collector = Collector(self._office, exchange, numbers)
         self._provider = Provider(self._office, exchange, numbers, lambda: self._published().publish())
+        self._receiver = Receiver(self._office, exchange, numbers, lambda: self._published().publish())
         self._lapser = Lapser(self._office, exchange, lambda: self._published().publish())
         self._answering = Answering(self._office, exchange)
+        self._sender = Sender(
+            self._office, self._workers, self.catalog_of, self._day, self._gathering,
+            lambda: self._published().publish(),
+        )  # fmt: skip
+        self._copies = CopyReader(self._office, self._answering, numbers)
+        self._mislinks = Mislinks(self._office, numbers, self._sender, self._publish)
         self._delivery: Delivery | None = None
         self._lapsing = threading.Lock()
         """Held while it is found out whether permits lapse today."""
@@ -227,6 +254,12 @@ class Hub(
             for institution in self.catalog.institutions():
                 if catalog.institution(institution.code).number != institution.number:
                     raise RequestError(f"catalog: expected the number of {institution.code} to stay, got another")
+            for namespace in self.catalog.namespaces:
+                # Its number names its table: the pseudonyms there are under the key of its name.
+                if catalog.namespaces.position(namespace.namespace) != self.catalog.namespaces.position(
+                    namespace.namespace
+                ):
+                    raise RequestError(f"catalog: expected namespace {namespace.namespace} in its place, got another")
         key = bytes.fromhex(catalog.digest)
         with self._store.commit() as commit:
             commit.put_sealed("catalogs", key, catalog.dump())
@@ -617,6 +650,7 @@ class Hub(
             if now >= self._next_lapse:
                 self._lapser.lapse()
                 expire_payloads(self._store, now)
+                expire_notices(self._store, now)
                 self._next_lapse = lapse_time(now + 1, 0)
 
     def _published(self) -> Log:
@@ -653,6 +687,10 @@ class Hub(
                 "folder": str(self._store.folder),
                 "persons": snapshot.state.persons,
                 "resident_codes": count_aliases(snapshot, RESIDENT_CODES),
+                "identifiers": {
+                    namespace.namespace: count_aliases(snapshot, namespace_number(catalog, namespace.namespace))
+                    for namespace in catalog.namespaces
+                },
                 "records": snapshot.state.records,
                 "commits": snapshot.state.commit,
                 "aliases": {

@@ -13,16 +13,19 @@ import numpy as np
 import numpy.typing as npt
 
 from hub.acquire import Barred
-from hub.aliases import find_persons
+from hub.aliases import Statuses
 from hub.catalog import Catalog
-from hub.decode import CODES_ABOVE, decode_aliases, decode_codes
+from hub.decode import CODES_ABOVE, decode_aliases, decode_codes, decode_differs
 from hub.errors import RequestError
 from hub.limits import ROWS_PER_BATCH_MAX
-from hub.messages import Acquired, Acquisition, Aliases, Receipt
+from hub.messages import Acquired, Aliases, Receipt
 from hub.reissue import reissue, revoke
+from hub.snapshot import Commit
 from hub.store import Store
 from hub.successions import table_of
-from hub.tickets import acquired_aliases, close_tickets, deliver_tickets, draw_tickets
+from hub.ticketdelivery import deliver_tickets
+from hub.tickets import acquired_aliases, close_tickets, draw_tickets
+from hub.withholding import Office
 from hub.workers import Workers
 
 REGISTER = "jlis"
@@ -34,6 +37,7 @@ class Lives(ABC):
 
     _store: Store
     _workers: Workers
+    _office: Office
     _delivering: threading.Lock
     """Held while tickets are delivered or closed: what was read of them is true until it is written."""
 
@@ -41,6 +45,10 @@ class Lives(ABC):
     @abstractmethod
     def catalog(self) -> Catalog:
         """The legal basis in force in this folder."""
+
+    @abstractmethod
+    def _tell_held(self, commit: Commit, institution: int, differs: Statuses, delivered: int) -> None:
+        """Append the event of tickets that are held."""
 
     @abstractmethod
     def _now(self) -> int:
@@ -72,7 +80,7 @@ class Lives(ABC):
             raise RequestError(f"n: expected 1 to {ROWS_PER_BATCH_MAX} tickets, got {n}")
         return draw_tickets(self._store, self._store.keys, number, int(n), self._now())
 
-    def deliver(self, institution: str, tickets: Any, codes: Any) -> Receipt:
+    def deliver(self, institution: str, tickets: Any, codes: Any, differs: Any = None) -> Receipt:
         """The register body's part: deliver tickets of whatever institutions with resident record codes.
 
         Each institution gets an alias of the person, or keeps the one that it has; no alias is told here, nor whether
@@ -81,10 +89,14 @@ class Lives(ABC):
 
         Args:
             institution: ``jlis``. tickets: uint8[N, 16]. codes: list of N 11-digit strings, or int64[N].
+            differs: uint8[N] of :class:`hub.Differs`: what of the claimed attributes (``claims``) is another in the
+                register; 0 = all match. A row where something differs is HELD: nothing is made until a second clerk of
+                the institution confirms it. None where no ticket has a claim.
 
         Raises:
             RequestError: another institution or form; or a ticket is unknown, has lapsed, or was delivered with
-                another code: the first such row is named, and nothing was changed.
+                another code or outcome; or it has a claim that was not compared, or none where something differs or
+                where its institution must send one: the first such row is named, and nothing was changed.
             StorageError: the disk is full or failed.
         """
         if institution != REGISTER:
@@ -92,10 +104,12 @@ class Lives(ABC):
         rows, numbers, now = decode_aliases(tickets, "tickets"), decode_codes(codes), self._now()
         if len(rows) != len(numbers):
             raise RequestError(f"codes: expected {len(rows)} rows, got {len(numbers)}")
+        masks = None if differs is None else decode_differs(differs, len(rows))
         with self._delivering:
             deliver_tickets(
-                self._store, self._store.keys, rows, numbers, now, self._workers, CODES_ABOVE, self._barred
-            )
+                self._store, self._store.keys, self._office.vault, rows, numbers, masks, now, self._workers,
+                CODES_ABOVE, self._tell_held, self._barred,
+            )  # fmt: skip
         return Receipt(rows=len(rows), received_at=now)
 
     def acquired(self, institution: str, tickets: Any) -> Acquired:
@@ -108,24 +122,23 @@ class Lives(ABC):
 
         Returns:
             aliases uint8[N, 16], those that the persons have at this moment, and status: CREATED; ALREADY where the
-            institution had an alias of this person before; WAITING where nothing was delivered yet; NONE where the
-            ticket is unknown, another institution's, closed or lapsed, or its alias was revoked.
+            institution had an alias of this person before; WAITING where nothing was delivered yet; HELD where
+            attributes differ, with ``differs``, until ``confirm_links``; NONE where the ticket is unknown, another
+            institution's, closed or lapsed, or its alias was revoked.
         """
         number = self.catalog.institution(institution).number
         rows = decode_aliases(tickets, "tickets")
         with self._store.snapshot() as snapshot:
-            found = acquired_aliases(snapshot, self._store.keys, number, rows, self._now(), self._workers)
-            told = np.flatnonzero(found.aliases.any(axis=1))
-            if self._barred(number) is not None and len(told):
-                # Of who has died since: their alias is closed.
-                ended = told[find_persons(snapshot, number, found.aliases[told], self._workers)[2] != 0]
-                found.aliases[ended], found.status[ended] = 0, Acquisition.NONE
-            return found
+            return acquired_aliases(
+                snapshot, self._store.keys, self._office.vault, number, rows, self._now(), self._workers,
+                closed=self._barred(number) is not None,
+            )  # fmt: skip
 
     def close_tickets(self, institution: str, tickets: Any) -> int:
         """Say that the aliases of these tickets have arrived: the hub forgets whom they were delivered for.
 
-        From then on they answer NONE. Tickets that wait, are unknown or another institution's are left as they are.
+        From then on they answer NONE. One that is HELD is dropped: its link is never made. Tickets that wait, are
+        unknown or another institution's are left as they are.
 
         Returns:
             how many tickets this call closed.

@@ -33,7 +33,7 @@ What a history needs of a mark, its first sixteen bytes, is not encrypted; who, 
 
 A record is shown if neither side withholds it and, where its person is under a protection that covers it, every party
 to it has judged it under that protection; the provider is one unless the outcome is one of 1 to 7 (``handles.py``).
-What follows a record (corrections, provisions, lapses) is
+What follows a record (corrections, provisions, lapses, updates, what was taken) is
 shown with it or not at all; what follows an erased one is not shown, since its marks were erased with it. A release has
 marks of its own, and is shown only where the held record is shown too.
 """
@@ -78,17 +78,20 @@ FOLLOWING = frozenset(
         int,
         (
             Kind.CORRECTION_ASKED, Kind.CORRECTION, Kind.CONFIRMATION,
-            Kind.PROVISION, Kind.LAPSE,
+            Kind.PROVISION, Kind.LAPSE, Kind.UPDATE, Kind.TAKEN,
         ),
     )
 )  # fmt: skip
-"""Kinds of records that go back to an inquiry or a release, and are shown with it or not at all.
+"""Kinds of records that go back to an inquiry, a release or a push, and are shown with it or not at all.
 
 A release is none of them: its provider is a party to it and not to the held record, and may withhold it."""
 
-UNJUDGED = (int(Kind.MERGED), int(Kind.SPLIT))
+UNJUDGED = frozenset(map(int, (Kind.MERGED, Kind.SPLIT)))
 """Kinds of records that are about a person by number, have no parties and tell nothing of where anybody is: no
 protection keeps them back, and a split does not move them."""
+
+PERSONAL = frozenset(map(int, (Kind.PROXY_VIEW, Kind.PROXY_GRANTED, Kind.PROXY_REVOKED)))
+"""Kinds of records between a person and the portal: they tell of no institution, and no protection keeps them back."""
 
 
 class Inside(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
@@ -334,7 +337,7 @@ class Visibility:
         if not owners_of(self._lives, record, self._number_of) <= self._members:
             return False
         protection = covering(self._protections, record)
-        if protection is None or record.kind in UNJUDGED:
+        if protection is None or record.kind in UNJUDGED | PERSONAL:
             return True
         judged = {requester[1], provider[1]} if provider_is_party(record) else {requester[1]}
         return judged == {protection.number}

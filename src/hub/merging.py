@@ -75,10 +75,16 @@ class Undecided(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Merging:
-    """Merges and splits of an open hub; ``appended`` is called with each, also a repeated one, before it returns."""
+    """Merges and splits of an open hub; ``appended`` is called with each, also a repeated one, before it returns.
 
-    def __init__(self, office: Office, workers: Workers, appended: Callable[[], None]) -> None:
-        self._office, self._workers, self._appended = office, workers, appended
+    ``end_proxies`` ends the proxies of a person on either side: who is merged into another grants theirs anew.
+    """
+
+    def __init__(
+        self, office: Office, workers: Workers, appended: Callable[[], None],
+        end_proxies: Callable[[Commit, int, str], object],
+    ) -> None:  # fmt: skip
+        self._office, self._workers, self._appended, self._end_proxies = office, workers, appended, end_proxies
 
     def __repr__(self) -> str:
         return "Merging()"
@@ -148,6 +154,7 @@ class Merging:
         event = self._tell(commit, EventKind.MERGED, b, words)
         added = self._unite_flags(commit, a, b, mine | {number: alias for number, alias, _ in moved}, words.clerk)
         holders = self._unite_holders(commit, snapshot, a, b)
+        self._end_proxies(commit, b, "merged")
         first, laid = append_life_records(
             self._office, commit, Kind.MERGED, REGISTER, np.array([a, b], np.uint32), clerk=words.clerk
         )

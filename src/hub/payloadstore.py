@@ -155,6 +155,41 @@ def payload_sizes(periods: PeriodKeys, key: bytes, value: object) -> tuple[int, 
     return None if opened is None else (opened.head[0], opened.sizes)
 
 
+def has_payloads(
+    snapshot: Snapshot, periods: PeriodKeys | OpenedKeys, indexes: npt.NDArray[np.int64]
+) -> npt.NDArray[np.bool_]:
+    """bool[N]: whether what these provisions (int64[N], any order) brought is still here; only sizes are decrypted.
+
+    Raises:
+        StorageError: a value is damaged.
+    """
+    found = np.zeros(len(indexes), dtype=np.bool_)
+    first, sizes = 0, np.empty(0, np.uint32)
+    for at in np.argsort(indexes).tolist():
+        index = int(indexes[at])
+        if not first <= index < first + len(sizes):
+            place = snapshot.pages.at_or_before(NAME.encode(), index.to_bytes(8, "big"))
+            if place is None:
+                continue
+            first = int.from_bytes(place[0], "big")
+            sizes = _read_sizes(periods, first, unseal(NAME, place[0], place[1]))
+        if first <= index < first + len(sizes):
+            found[at] = sizes[index - first] != NO_PAYLOAD
+    return found
+
+
+def _read_sizes(periods: PeriodKeys | OpenedKeys, first: int, body: bytes) -> npt.NDArray[np.uint32]:
+    """The sizes of a chunk's payloads; empty where its period's key is gone."""
+    period, _, nonce, _, n, _ = _HEAD.unpack_from(body)
+    key = periods.of(period)
+    if key is None:
+        return np.empty(0, np.uint32)
+    plain = key.crypt_fields(nonce, body[_HEAD.size : _HEAD.size + 4 * n])
+    if len(plain) != 4 * n:
+        raise StorageError(f"payloads of records from {first}: expected their sizes, got something else")
+    return np.frombuffer(plain, np.uint32, n)
+
+
 def forget_payloads(commit: Commit, periods: PeriodKeys, indexes: npt.NDArray[np.int64]) -> None:
     """Remove the payloads of these provisions (int64[N], ascending): they were fetched."""
     at = 0

@@ -21,7 +21,7 @@ from hub.exchange import Exchange, Seen, State
 from hub.flags import Flagged
 from hub.inbox import MANUAL, Indexes, ended_by, reason_of, segment_key, status_of
 from hub.limits import PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_PER_COMMIT_MAX, ROWS_PER_BATCH_MAX, ROWS_PER_CHUNK
-from hub.messages import OWN_DATA, REFUSALS, Flag, Kind, Permits, Receipt, Status
+from hub.messages import OWN_DATA, REFUSALS, Flag, Kind, Permits, Reason, Receipt, Status
 from hub.payloadkeys import read_payload_key
 from hub.payloads import check_payloads
 from hub.payloadstore import PayloadReader
@@ -74,10 +74,14 @@ def decode_answers(permits: Any, outcomes: Any, payloads: Any, reasons: Any) -> 
         names = ", ".join(one.name for one in _ANSWERS)
         raise RequestError(f"outcomes: expected {names}, got another in row {int(np.argmin(fits))}")
     why = np.zeros(n, np.uint8) if reasons is None else _column("reasons", reasons, n)
-    wrong = np.flatnonzero(np.where(found == Status.REFUSED, ~_IS_REFUSAL[why], why != 0))
+    fits = np.where(found == Status.REFUSED, _IS_REFUSAL[why], why == 0)
+    wrong = np.flatnonzero(~fits & ~((found == Status.NO_RECORD) & (why == Reason.NOT_LOADED)))
     if len(wrong):
         names = ", ".join(one.name for one in REFUSALS)
-        raise RequestError(f"reasons: expected {names} for REFUSED and none otherwise, got another in row {wrong[0]}")
+        raise RequestError(
+            f"reasons: expected {names} for REFUSED, NOT_LOADED or none for NO_RECORD, and none otherwise,"
+            f" got another in row {wrong[0]}"
+        )
     return Given(numbers, found, why, _decode_payloads(payloads, found))
 
 
@@ -308,8 +312,9 @@ def _screen(
 ) -> Given:
     """What flags make of answers to open permits.
 
-    Without a clerk those about persons of whom a clerk must decide (MANUAL, at any institution) become MANUAL. Own data
-    of a person flagged NO_SELF at this provider become NO_RECORD, whatever it answers.
+    Without a clerk those about persons of whom a clerk must decide (MANUAL, at any institution) become MANUAL, and so
+    do those about persons whose linkage this provider has suspended, unless it refuses: a refusal gives nothing away.
+    Own data of a person flagged NO_SELF at this provider become NO_RECORD, whatever it answers.
     """
     waiting = seen.outcomes.words == 0
     persons = lives.current(seen.persons)
@@ -317,10 +322,15 @@ def _screen(
         manual = flagged.manual_anywhere(persons)
         if manual is not None:
             given = _turn(given, manual & waiting, Status.MANUAL)
+        suspended = flagged.suspended(persons, provider)
+        if suspended is not None:
+            given = _turn(given, suspended & waiting & (given.outcomes != Status.REFUSED), Status.MANUAL)
     if flagged.has(Flag.NO_SELF):
         own = np.array([shared.procedure.startswith(OWN_DATA) for shared in parts] or [False])
         blocked = flagged.no_self(persons, provider) & own[seen.which] & waiting
-        given = _turn(given, blocked & (given.outcomes != Status.MANUAL), Status.NO_RECORD)
+        # A NO_RECORD stays as it is, with its reason: beside others that are not loaded it must not stand out.
+        blocked &= (given.outcomes != Status.MANUAL) & (given.outcomes != Status.NO_RECORD)
+        given = _turn(given, blocked, Status.NO_RECORD)
     return given
 
 

@@ -96,8 +96,12 @@ class Releases:
         persons = current(snapshot, np.array([record.person], dtype=np.uint32))
         _, status = find_aliases(snapshot, record.provider, persons, _ALONE)
         manual = self._office.flagged.of(snapshot).manual_anywhere(persons)
-        known = not status[0] or (manual is not None and bool(manual[0]))
-        return Status.OK if known else Status.NO_ALIAS_AT_PROVIDER
+        if manual is not None and bool(manual[0]):
+            return Status.OK
+        if status[0]:
+            return Status.NO_ALIAS_AT_PROVIDER
+        suspended = self._office.flagged.of(snapshot).suspended(persons, record.provider)
+        return Status.OK if suspended is None or not suspended[0] else Status.SUSPENDED
 
     def _append(
         self, record: Stood, person: int, outcome: Status, flagged: Flagged, code: str, number: int, reason: str,

@@ -100,12 +100,18 @@ class Showing(ABC):
             "since": since, "until": until, "institution": institution, "procedure": procedure,
             "limit": limit, "cursor": cursor,
         }  # fmt: skip
+        return self._read_history(lambda snapshot: self._find_citizen(snapshot, portal_alias), options)
+
+    def _read_history(
+        self, find: Callable[[Snapshot], int], options: dict[str, Any], *, leave_out: frozenset[int] = frozenset()
+    ) -> History:
+        """A page of the records of whom ``find`` names; for a proxy without some kinds, and without a disclosure."""
         begun = time.monotonic()
         try:
-            found = self._disclose(portal_alias, options)
+            found = self._disclose(find, options, leave_out)
         except GapError:
             # Retention may have erased, since this snapshot began, what it still names: once more from the newest one.
-            found = self._disclose(portal_alias, options)
+            found = self._disclose(find, options, leave_out)
         self._even_out(begun)
         return found
 
@@ -118,9 +124,11 @@ class Showing(ABC):
         spent = time.monotonic() - begun
         time.sleep(-spent % HISTORY_STEP_S)
 
-    def _disclose(self, portal_alias: Any, options: dict[str, Any]) -> History:
+    def _disclose(
+        self, find: Callable[[Snapshot], int], options: dict[str, Any], leave_out: frozenset[int]
+    ) -> History:
         with self._store.snapshot() as snapshot:
-            person = self._find_citizen(snapshot, portal_alias)
+            person = find(snapshot)
             bodies, now = Bodies(snapshot, self._periods, self._heads), max(int(self._clock()), snapshot.state.time)
             return disclose_history(
                 snapshot,
@@ -131,7 +139,9 @@ class Showing(ABC):
                 person,
                 prove=self._prove,
                 visibility=self._office.visibility(snapshot, bodies, person),
-                disclosure=make_disclosure(self._store.keys, person, now, snapshot.state.records),
+                # A correction is the person's own to ask for.
+                disclosure="" if leave_out else make_disclosure(self._store.keys, person, now, snapshot.state.records),
+                leave_out=leave_out,
                 lives=lives_of(snapshot),
                 catalog_of=self.catalog_of,
                 **options,

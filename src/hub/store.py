@@ -32,10 +32,16 @@ Sub-databases of the environment; numbers in keys are big endian:
 | ``holders`` | see ``holders.py`` | who holds whom, as a member of which class, since when and until when |
 | ``wanted`` | u16 institution number, 16 bytes of a pseudonym | sealed: an alias that is wanted, see ``wanted.py`` |
 | ``tickets`` | u64 number of a draw | sealed: tickets (取得番号) and what was delivered on them, see ``tickets.py`` |
+| ``claims``, ``linked`` | see ``claims.py`` | sealed: attributes that wait to be compared; held and replaced links |
 | ``released`` | u64 index of a held record | sealed: index of its release, see ``releases.py`` |
+| ``renewals`` | see ``identifiers.py`` | which identifier from outside took the place of which |
+| ``identified`` | see ``uses.py`` | how many identifiers were asked by, by day |
+| ``proxies`` | see ``proxystate.py`` | who may act for whom |
 | ``erasures``, ``holds``, ``held`` | see ``erasures.py``, ``holds.py`` | what retention erased, and what it must not |
 | ``inbox``, ``inboxes``, ``permits``, ``outcomes``, ``manual`` | see ``inbox.py`` | which permits wait for whom |
 | ``payloads`` | u64 index of a first record | sealed: what providers answered, see ``payloadstore.py`` |
+| ``notices`` | u64 index of a first record | sealed: texts of notices, see ``notices.py`` |
+| ``mislinks`` | 16 bytes of SHA-256 of institution and id | sealed: reports of wrong links, see ``mislink.py`` |
 | ``catalogs`` | SHA-256 | sealed: a catalog as it was in force |
 | ``requests.<day>`` | 16 bytes of SHA-256 of requester and id, u32 part | sealed, see ``requests.py`` |
 
@@ -88,8 +94,8 @@ COMPARED_AT_A_TIME = 1_000
 NAMES = (
     "meta", "tables", "changes", "pending", "records", "entries", "nodes", "catalogs", "runs", "rundir", "checkpoints",
     "marks", "corrections", "events", "erasures", "holds", "held", "flagged", "payloadkeys", "holders", "wanted",
-    "tickets", "inbox", "inboxes", "permits", "outcomes", "manual", "payloads", "released", "persons", "deaths",
-    "successions",
+    "tickets", "claims", "linked", "inbox", "inboxes", "permits", "outcomes", "manual", "payloads", "released",
+    "renewals", "identified", "proxies", "persons", "deaths", "successions", "notices", "mislinks",
 )  # fmt: skip
 
 

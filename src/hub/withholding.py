@@ -28,7 +28,7 @@ from hub.events import NAME as EVENTS
 from hub.events import EventKind, Told, last_number, put_event
 from hub.flags import FlaggedCache
 from hub.handles import (
-    QUESTIONS,
+    MARKED,
     REQUESTER,
     PartyRecord,
     Stood,
@@ -155,7 +155,7 @@ class Office:
         return put_event(commit, period, index, self.vault.encrypt(EVENTS, period, event))
 
     def records_of(self, snapshot: Snapshot, person: int, since: float | None, until: float | None) -> Iterator[Stood]:
-        """The questions about a person in a range of time, newest first.
+        """The questions about a person, and what was sent about them, in a range of time, newest first.
 
         Args:
             person: who they are now, whoever was merged into them included.
@@ -170,7 +170,7 @@ class Office:
             for one in batch:
                 record = stood(one.located, one.row)
                 if (
-                    record.kind in QUESTIONS
+                    record.kind in MARKED
                     and (low is None or record.requested_at >= low)
                     and (high is None or record.requested_at < high)
                     and self.owner(snapshot, record) == person
@@ -268,7 +268,7 @@ class Withholding:
         with office.store.snapshot() as snapshot:
             record = office.read(snapshot, index)
             sides = sides_of(catalog, record, catalog.institution(code).number)
-            if record.kind not in QUESTIONS or not sides:
+            if record.kind not in MARKED or not sides:
                 raise RequestError("handle: expected a record of an inquiry that it is a party to, got another")
             protection = office.protection(snapshot, record)
             marks = [read_mark(snapshot, office.vault, index, side) for side in sides]

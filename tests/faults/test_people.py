@@ -51,7 +51,9 @@ def test_a_life_of_persons_survives_25_kills(nursery: Nursery, tmp_path: Path, l
 
 @pytest.fixture(scope="module")
 def bench(recorder: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    return Bench(recorder, tmp_path_factory.mktemp("people"), "people")
+    made = Bench(recorder, tmp_path_factory.mktemp("people"))
+    made.job = "people"
+    return made
 
 
 @pytest.mark.preload

@@ -11,7 +11,7 @@ import msgspec
 
 import hub
 from hub.commands.options import add_folder, spell_moment, take_alias, take_folder, take_moment
-from hub.commands.words import STATUS_WORDS
+from hub.commands.words import STATUS_WORDS, spell_parties
 from hub.errors import StorageError
 from hub.limits import HISTORY_LIMIT, HISTORY_LIMIT_MAX
 from hub.messages import Aliases, Kind, Record, Status
@@ -143,6 +143,8 @@ class Speller:
 
     def spell_record(self, record: Record) -> str:
         """A record in five lines, and two more where it follows another."""
+        if record.kind == Kind.MISLINK:
+            return self._spell_mislink(record)
         asked = self.name(record.requester, record.requester_name)
         asked += f" (on behalf of {record.on_behalf_of})" if record.on_behalf_of else ""
         if record.kind in LIFE_WORDS:
@@ -153,9 +155,9 @@ class Speller:
             return "\n".join(lines)
         provider = self.name(record.provider, record.provider_name)
         lines = [
-            f"{spell_moment(record.requested_at)}  {asked} asked {provider}",
+            f"{spell_moment(record.requested_at)}  {spell_parties(record.kind, asked, provider)}",
             f"  about    {'、'.join(record.items)}" + (f", of the {record.role}" if record.role else ""),
-            f"  for      {self.label(record.procedure)}, by {record.section}",
+            f"  for      {self.label(record.procedure)}" + (f", by {record.section}" if record.section else ""),
             f"  basis    {record.legal_basis}",
             f"  outcome  {STATUS_WORDS[record.outcome]}",
         ]
@@ -166,6 +168,15 @@ class Speller:
             lines.append(f"  follows  record {record.link}, as record {record.index}")
         if record.remark:
             lines.append("  remark   " + record.remark.replace("\n", "\n           "))
+        return "\n".join(lines)
+
+    def _spell_mislink(self, record: Record) -> str:
+        lines = (
+            f"{spell_moment(record.requested_at)}  {self.name(record.requester)} had linked another person to you",
+            f"  by       {record.section}",
+            f"  basis    {record.legal_basis}",
+            f"  remark   {record.remark}",
+        )
         return "\n".join(lines)
 
     def cells(self, record: Record) -> tuple[str, ...]:
