@@ -163,6 +163,19 @@ def test_flags_go_with_the_successor_who_alone_takes_them_off(bodies: Merged) ->
     assert h.collect(bodies.new, manual=True) == []
 
 
+def test_people_whose_linkage_is_suspended_stay_so_and_a_body_that_is_is_not_succeeded(bodies: Merged) -> None:
+    h = bodies.h
+    h.suspend(bodies.town, bodies.known[:1].copy(), clerk="佐藤", reason="a wrong link")
+    h.suspend(bodies.other_town, clerk="佐藤", reason="a wrong file")
+    with pytest.raises(RequestError, match=f"not suspended, got {bodies.other_town}"):
+        bodies.succeed()
+    h.resume(bodies.other_town, clerk="佐藤", reason="mended")
+    bodies.succeed()
+    assert bodies.ask_new("r1", [0, 1]) == [Status.SUSPENDED, Status.OK]
+    h.resume(bodies.new, bodies.known[:1].copy(), clerk="佐藤", reason="mended")
+    assert bodies.ask_new("r2", [0]) == [Status.OK]
+
+
 def test_the_record_keeps_the_code_and_the_name_of_its_time(bodies: Merged) -> None:
     h = bodies.h
     old = h.catalog.institution(bodies.town)
