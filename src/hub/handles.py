@@ -163,10 +163,10 @@ def reached(outcomes: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     return _REACHED.take(outcomes)
 
 
-def sides_of(catalog: Catalog, record: Stood, number: int) -> list[int]:
-    """The sides on which an institution is a party to a record."""
-    sides = [REQUESTER] if catalog.institution(record.shared.requester).number == number else []
-    return sides + [PROVIDER] * (record.provider == number and provider_is_party(record))
+def sides_of(catalog: Catalog, record: Stood, *numbers: int) -> list[int]:
+    """The sides on which an institution is a party to a record; several numbers: also as those that it succeeded."""
+    sides = [REQUESTER] if catalog.institution(record.shared.requester).number in numbers else []
+    return sides + [PROVIDER] * (record.provider in numbers and provider_is_party(record))
 
 
 def tell(catalog: Catalog, record: Stood, number: int, alias: bytes, *, withheld: bool) -> PartyRecord:

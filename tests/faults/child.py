@@ -10,8 +10,8 @@ over the socket, with the job's own pipe passed along, so that a kill costs mill
 * ``faulty``: one operation of a plan with a fault in force (under the recorder), again when that is said to be safe;
 * ``identities``: likewise a life of identifiers and proxies (``identity_life.py``);
 * ``lives``: a life of aliases from where its journal is, to ``stop`` or until killed, perhaps with a fault in force;
+* ``people``: the same of persons (``people.py``);
 * ``tickets``: the same of tickets that are compared and links that are replaced (``ticketlife.py``);
-* ``people``: the same of persons;
 * ``steps``: open, operations of a plan with exports and merges between, with a fault in force all the while;
 * ``agency``: the steps of two institutions' folders (``agency_life.py``), with a fault in force or until killed;
 * ``life``: open, the steps of ``exchange_life.py``, ``sent_life.py`` or ``link_life.py``, with a fault in force or
