@@ -56,7 +56,8 @@ Exit status: 0 done; 1 done, some lines rejected; 2 wrong request; 3 disk; 130 C
 ACQUIRED_EPILOG = f"""\
 TICKETS.csv has the column ticket, and may be what "hub tickets" wrote. The result has the columns
 row,alias,status: CREATED; ALREADY where the institution had an alias of this person; WAITING where
-nothing was delivered yet; NONE. {REJECTED_HELP}
+nothing was delivered yet; HELD where the register has other attributes ("hub confirm-links");
+NONE. {REJECTED_HELP}
 The command may be given again, until --close says that the aliases have arrived: once the result
 is on the disk, the hub then forgets whom the tickets stood for.
 
@@ -96,7 +97,7 @@ def add_commands(commands: Any) -> None:
     parser = _add(commands, "tickets", told, TICKETS_EPILOG, ("INSTITUTION", "NUMBER"), run_tickets)
     parser.add_argument("--out", required=True, metavar="FILE", help="the result (.csv, .parquet, .arrow)")
 
-    told = "the register body's part: tickets with resident record codes"
+    told = "the register body's part: say whose each ticket is"
     _add_file(commands, "deliver", told, DELIVER_EPILOG, ("DELIVERY.csv",), run_deliver)
 
     told = "an institution's aliases for its tickets"
