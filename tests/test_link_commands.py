@@ -108,6 +108,9 @@ def test_shifted_rows_are_held_confirmed_or_dropped(desk: Desk) -> None:
     desk.run("acquired", desk.hub, CITY, desk.at("tickets.csv"), "--out", desk.at("aliases.csv"))
     held = [tickets[int(row[0]) - 1] for row in desk.read("aliases.csv") if row[2] == "HELD"]
     assert len(held) == 20
+    why = {int(row[0]): row[3] for row in desk.read("aliases.csv")}
+    assert [why[row] for row in sorted(why) if row not in range(21, 41)] == [""] * 40
+    assert {row: why[row] for row in range(21, 41)} == {int(row[0]): row[1] for row in found}
     desk.write("held.csv", ["ticket"], [[ticket] for ticket in held[:1]])
     words = "confirm-links", desk.hub, CITY, desk.at("held.csv"), "--reason", "戸籍", "--out", desk.at("one.csv")
     status, _, err = desk.run(*words, "--clerk", "Sato")
