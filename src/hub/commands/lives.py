@@ -91,14 +91,17 @@ def add_commands(commands: Any) -> None:
         parser.set_defaults(run=run)
     told = "records of which a split cannot tell whose they are"
     parser = commands.add_parser("undecided", help=told, epilog=SPLIT_EPILOG)
+    parser.description = "List what a split cannot decide; the code of who stayed comes by the standard input."
     add_folder(parser)
     parser.set_defaults(run=run_undecided)
     parser = commands.add_parser("assign", help="say whose such a record is; it takes two clerks", epilog=SPLIT_EPILOG)
+    parser.description = "Say whose such a record is; the code of one of the two comes by the standard input."
     add_folder(parser, "HANDLE")
     _add_clerks(parser)
     parser.set_defaults(run=run_assign)
 
     parser = commands.add_parser("deaths", help="tell who has died, from a file", epilog=DEATHS_EPILOG)
+    parser.description = "Tell who has died, from a file."
     add_folder(parser, "INSTITUTION", "DEATHS.csv")
     parser.add_argument("--correct", action="store_true", help="another day takes the place of the one before")
     parser.add_argument("--clerk", metavar="NAME", help="who tells, for auditors")
@@ -107,12 +110,14 @@ def add_commands(commands: Any) -> None:
     add_progress(parser)
     parser.set_defaults(run=run_deaths)
     parser = commands.add_parser("alive", help="take back deaths that were told by mistake", epilog=DEATHS_EPILOG)
+    parser.description = "Take back deaths that were told by mistake."
     add_folder(parser, "INSTITUTION", "DEATHS.csv")
     _add_clerks(parser)
     parser.add_argument("--encoding", choices=ENCODINGS, default="auto", help="of DEATHS.csv (default: auto)")
     add_progress(parser)
     parser.set_defaults(run=run_alive)
     parser = commands.add_parser("closed", help="portal aliases that deaths have closed", epilog=DEATHS_EPILOG)
+    parser.description = "Write the portal aliases that deaths have closed, for the portal to end their sessions."
     add_folder(parser)
     parser.add_argument("--since", type=int, default=0, metavar="N", help="the number of the call before")
     parser.add_argument("--out", required=True, metavar="FILE", help="the aliases (.csv, .parquet, .arrow)")
@@ -120,6 +125,7 @@ def add_commands(commands: Any) -> None:
 
     parser = commands.add_parser("succeed", help="one institution succeeds others", epilog=SUCCEED_EPILOG)
     parser.add_argument("words", nargs="*", metavar="FOLDER NEW OLD ...", help=argparse.SUPPRESS)
+    parser.description = "Let one institution succeed others, as when municipalities merge; or list successions."
     parser.usage = f"{parser.prog} FOLDER [NEW OLD ...] [options]"
     parser.add_argument("--folder", metavar="FOLDER", help="the hub's folder, where it is not the first argument")
     parser.add_argument("--day", metavar="DATE", help="from which on, up to today")
