@@ -1,4 +1,4 @@
-"""What the pages of docs/ print is run as printed, each block in an empty folder of its own.
+"""What README and the pages of docs/ print is run as printed, each block in an empty folder of its own.
 
 The shell is a real one; its ``hub`` is a few lines that hand the arguments to this process, where all is loaded.
 """
@@ -19,8 +19,9 @@ import pytest
 
 from hub.cli import main
 
-DOCS = Path(__file__).parent.parent / "docs"
-PAGES = ("agency", "blast", "identifiers", "lives", "mislinks", "proxies", "push")
+ROOT = Path(__file__).parent.parent
+TOPICS = ("agency", "blast", "identifiers", "lives", "mislinks", "proxies", "push")
+PAGES = ("README", *(f"docs/{topic}" for topic in TOPICS))
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 CLIENT = """\
@@ -41,7 +42,7 @@ sys.exit(status)
 
 def blocks(page: str) -> list[tuple[str, str]]:
     """Language and text of what a page has between fences: commands where a line begins with ``hub``."""
-    found = BLOCK.findall((DOCS / f"{page}.md").read_text(encoding="utf-8"))
+    found = BLOCK.findall((ROOT / f"{page}.md").read_text(encoding="utf-8"))
     return [(language or "sh", text) for language, text in found if language or re.search("^hub ", text, re.MULTILINE)]
 
 
