@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -359,3 +360,25 @@ def test_a_damaged_text_is_named(parties: Parties, damage: str) -> None:
     if damage == "flip":
         with pytest.raises(StorageError, match="notices"):
             texts_of(parties, 0)
+
+
+def test_a_notice_to_the_dead_is_told_as_one_that_reaches_nobody(parties: Parties) -> None:
+    # Their portal alias is closed: it must be sent on paper, to whoever is left.
+    parties.h.deaths(parties.town, parties.known[:1], dt.date(2026, 11, 20))
+    sent = parties.h.notify(notice(parties), parties.known[:2], ["a", "b"])
+    assert sent.status.tolist() == [Status.NO_ALIAS_AT_PROVIDER, Status.OK]
+    two = {"clerk": "佐藤", "second_clerk": "鈴木", "reason": "mixed up"}
+    parties.h.alive(parties.town, parties.known[:1], **two)
+    assert texts_of(parties, 0) == []
+    assert parties.h.notify(notice(parties, "n2"), parties.known[:1], "c").status.tolist() == [Status.OK]
+    assert texts_of(parties, 0) == ["c"]
+    assert parties.h.verify().problems == ()
+
+
+def test_a_text_stays_hidden_where_the_sender_was_succeeded(parties: Parties) -> None:
+    parties.h.notify(notice(parties), parties.known[:2], "to both")
+    parties.h.flag(parties.town, parties.known[:1], Flag.NO_SELF)
+    new = parties.h.catalog.institutions("市町村長")[2].code
+    two = {"clerk": "佐藤", "second_clerk": "鈴木", "reason": "合併"}
+    parties.h.succeed([parties.town], new, dt.date(2026, 11, 25), **two)
+    assert [texts_of(parties, person) for person in (0, 1)] == [[None], ["to both"]]

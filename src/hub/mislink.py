@@ -32,6 +32,7 @@ from hub.bodies import ROW
 from hub.breach import LEGAL_BASIS, Deadlines, Notified, find_deadlines, given_of_right, given_of_wrong, write_draft
 from hub.catalog import Catalog, Institution
 from hub.catalog.moments import JAPAN
+from hub.deaths import closed_at
 from hub.errors import RequestError
 from hub.events import EventKind, Told
 from hub.handles import REQUESTER
@@ -147,7 +148,8 @@ class ByPerson(Notifying):
 def _at_portal(snapshot: Snapshot, portal: int, persons: Numbers) -> Statuses:
     """uint8[N]: OK or NO_ALIAS_AT_PROVIDER."""
     _, none = find_aliases(snapshot, portal, persons, _ALONE)
-    return np.where(none == 0, np.uint8(Status.OK), np.uint8(Status.NO_ALIAS_AT_PROVIDER))
+    reads = (none == 0) & ~closed_at(snapshot, portal, persons)
+    return np.where(reads, np.uint8(Status.OK), np.uint8(Status.NO_ALIAS_AT_PROVIDER))
 
 
 def check_case(

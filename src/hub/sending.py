@@ -25,6 +25,7 @@ from hub.push import Pushing
 from hub.send import Sender
 from hub.snapshot import Snapshot
 from hub.store import Store
+from hub.successions import successions_of
 from hub.update import Updating
 from hub.withholding import Office
 
@@ -201,5 +202,7 @@ class SendingMethods(ABC):
             senders = [self.catalog.institution(record.provider).number for record in found.records]
             person = self._find_citizen(snapshot, portal_alias)
             persons = np.full(len(senders), person, np.uint32)
-            blocked = self._office.flagged.of(snapshot).no_self(persons, np.array(senders, np.uint32))
+            # Flags went to the successor of whoever sent it.
+            numbers = successions_of(snapshot).current(np.array(senders, np.uint32))
+            blocked = self._office.flagged.of(snapshot).no_self(persons, numbers)
         return [None if hidden else text for text, hidden in zip(texts, blocked.tolist(), strict=True)]
