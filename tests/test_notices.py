@@ -382,3 +382,24 @@ def test_a_text_stays_hidden_where_the_sender_was_succeeded(parties: Parties) ->
     two = {"clerk": "佐藤", "second_clerk": "鈴木", "reason": "合併"}
     parties.h.succeed([parties.town], new, dt.date(2026, 11, 25), **two)
     assert [texts_of(parties, person) for person in (0, 1)] == [[None], ["to both"]]
+
+
+def test_what_was_sent_to_two_who_were_one_can_be_assigned(parties: Parties) -> None:
+    # The town and the portal knew both, so that nobody can tell whom it was meant for.
+    h, two = parties.h, {"clerk": "佐藤", "second_clerk": "鈴木", "reason": "merged by mistake"}
+    h.merge("jlis", *parties.codes[:2], **two)
+    h.notify(notice(parties), parties.known[:1], "to one of them")
+    h.report_mislink(parties.town, parties.known[0], section="窓口", **two)
+    h.split("jlis", *parties.codes[:2], **two)
+    assert [texts_of(parties, person) for person in (0, 1)] == [[], []]
+    undecided = h.undecided("jlis", parties.codes[0])
+    assert sorted((one.requester, one.procedure) for one in undecided) == [
+        (parties.town, "mislink"), (parties.town, "notice"), (parties.town, "notice"),
+    ]  # fmt: skip
+    for one in undecided:
+        h.assign("jlis", one.handle, parties.codes[1], **two)
+    assert h.undecided("jlis", parties.codes[0]) == []
+    assert texts_of(parties, 0) == []
+    assert len(texts_of(parties, 1)) == 2
+    assert texts_of(parties, 1)[-1] == "to one of them"
+    assert h.verify().problems == ()

@@ -141,7 +141,7 @@ class Collector:
         lives = lives_of(state.snapshot)
         if lives.any_split:
             requesters = [self._office.number_of(decode_shared(part.shared).requester) for part in rows.parts]
-            keep &= ~misplaced(lives, provider, rows.indexes, rows.persons, rows.which, requesters)
+            keep &= ~misplaced(lives, provider % ARRIVALS, rows.indexes, rows.persons, rows.which, requesters)
         by_clerk = self._by_clerk(state, provider, rows)
         if manual is not None:
             keep &= by_clerk == manual

@@ -344,7 +344,10 @@ class Merging:
         return found
 
     def _in_between(self, snapshot: Snapshot, person: int) -> Iterator[Stood]:
-        """Questions about a person that were recorded while another, who was split from them, was one with them."""
+        """Records about a person that were made while another, who was split from them, was one with them.
+
+        What follows another record belongs to whomever that one does.
+        """
         office = self._office
         ended = [merge for merge in lives_of(snapshot).life(person).merges if merge.until]
         if not ended:
@@ -356,7 +359,7 @@ class Merging:
                 if one.located.index < first:
                     return
                 record = stood(one.located, one.row)
-                if record.kind in QUESTIONS:
+                if record.kind in QUESTIONS or record.link is None:
                     yield record
 
     def assign(self, handle: bytes, pseudonym: bytes, words: Words) -> None:
