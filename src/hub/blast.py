@@ -27,8 +27,9 @@ from hub.limits import INQUIRY_OPEN_DAYS_MAX
 from hub.messages import OWN_DATA, Aliases, Kind, Status, parties_of
 from hub.payloadstore import has_payloads
 from hub.permits import PermitNumbers
-from hub.persons import lives_of
+from hub.persons import current, lives_of
 from hub.snapshot import Snapshot
+from hub.successions import successions_of
 from hub.withholding import Office
 from hub.workers import Workers
 
@@ -344,8 +345,10 @@ class _Search:
         own = [one.side == REQUESTER and one.record.shared.procedure.startswith(OWN_DATA) for one in questions]
         if not any(own):
             return own
-        persons = np.array([one.record.person for one in questions], dtype=np.uint32)
+        # As of ``answers``: who the person is now, and who has the flags of a body that was succeeded.
+        persons = current(self._snapshot, np.array([one.record.person for one in questions], dtype=np.uint32))
         providers = np.array([one.record.provider for one in questions], dtype=np.uint32)
+        providers = successions_of(self._snapshot).current(providers)
         return (flagged.no_self(persons, providers) & np.array(own)).tolist()
 
     def _dealing(self, question: _Question, here: bool | None, permit: int, blocked: bool) -> Dealing:

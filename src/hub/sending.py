@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -120,7 +121,11 @@ class SendingMethods(ABC):
         self._catch_up()
         updating = Updating(self._office, self._exchange, self._numbers, update, permits, payloads)
         # What this institution provides meanwhile is seen by it, or provided after it.
-        with self._exchange.lock(updating.number):
+        with ExitStack() as locks:
+            with self._store.snapshot() as snapshot:
+                olds = successions_of(snapshot).olds(updating.number)
+            for number in sorted((updating.number, *olds)):
+                locks.enter_context(self._exchange.lock(number))
             return self._sender.send(updating)
 
     def arrived(self, institution: str, *, limit: int = ARRIVED_ROWS, after: str | None = None) -> list[Arrivals]:

@@ -1,0 +1,141 @@
+"""What is sent where persons are merged and split, and bodies succeed others."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import hub
+from hub.errors import RequestError, RowsError
+from hub.messages import Flag, Status
+from test_push import Pushers, push_of
+from test_update import update_of
+
+DAY = dt.date(2026, 11, 25)
+TWO = {"clerk": "佐藤", "second_clerk": "鈴木", "reason": "merged"}
+
+
+class World(Pushers):
+    """Pushers, and a third town that is to succeed the first."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.new = self.h.catalog.institutions("市町村長")[2].code
+
+    def succeed(self, *olds: str) -> None:
+        self.h.succeed(list(olds) or [self.town], self.new, DAY, **TWO)
+
+    def merge(self) -> None:
+        self.h.merge("jlis", *self.codes[:2], **TWO)
+
+    def split(self) -> None:
+        self.h.split("jlis", *self.codes[:2], **TWO)
+
+    def provided(self, person: int, request_id: str = "r1") -> np.ndarray:
+        """The town's permit of a question that it answered."""
+        assert self.ask(request_id, [person]).status.tolist() == [Status.OK]
+        permits = self.h.collect(self.town)[0].permit
+        self.h.provide(self.town, permits, Status.PROVIDED, [b"tax"])
+        return permits
+
+    def came(self, institution: str = "nenkin") -> list[tuple[bytes, bytes | None]]:
+        """What waits for a body: alias, payload."""
+        return [
+            (alias.tobytes(), payload)
+            for some in self.h.arrived(institution)
+            for alias, payload in zip(some.aliases, some.payloads, strict=True)
+        ]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    with World(tmp_path / "hub") as made:
+        yield made
+        assert made.h.verify().problems == ()
+
+
+def test_a_body_that_was_succeeded_sends_nothing_more(world: World) -> None:
+    """Its flags went to the successor: it would send what a clerk must decide, and tell whom it must not."""
+    h, old = world.h, world.town
+    h.flag(old, world.known[:1], Flag.NO_SELF)
+    notice = hub.Notice(institution=old, subject="s", section="窓口", request_id="n1")
+    first = h.notify(notice, world.known[:2], "text").status.tolist()
+    world.succeed()
+    later = hub.Notice(institution=old, subject="s", section="窓口", request_id="n2")
+    one, words = world.known[:1], {"clerk": "佐藤", "reason": "merged"}
+    calls: list[Any] = [
+        lambda: h.notify(later, one, "text"),
+        lambda: world.push([0]),
+        lambda: h.push(push_of(world.new, "p2"), one, old),
+        lambda: h.update(update_of(old, items=("出生",)), one, [b"x"]),
+        lambda: h.flag(old, one, Flag.MANUAL),
+        lambda: h.suspend(old, one, **words),
+        lambda: h.resume(old, **words),
+        lambda: h.tickets(old, 1),
+    ]
+    for call in calls:
+        with pytest.raises(RequestError, match=f"got {old}, which {world.new} succeeded"):
+            call()
+    assert h.notify(notice, world.known[:2], "text").status.tolist() == first, "what was sent before is told again"
+    named = hub.Notice(institution=world.new, subject="s", section="窓口", request_id="n3")
+    assert h.notify(named, world.known[:2], "text").status.tolist() == [Status.NO_ALIAS_AT_PROVIDER, Status.OK]
+
+
+def test_a_successor_corrects_what_the_old_body_gave(world: World) -> None:
+    permits = world.provided(0)
+    world.push([1], receivers="mhlw")
+    world.h.acquire("mhlw", world.codes)
+    world.succeed()
+    sent = world.h.update(update_of(world.new), permits, [b"right"])
+    assert sent.status.tolist() == [Status.OK]
+    assert world.came() == [(world.nenkin[0].tobytes(), b"right")]
+    sent = world.h.update(update_of(world.new, "u2", items=("出生",)), world.known[:2], [b"a", b"b"])
+    assert sent.status.tolist() == [Status.NO_RECORD, Status.OK]
+
+
+def test_an_update_by_a_permit_of_the_gone_one_heeds_the_flags_of_who_they_are_now(world: World) -> None:
+    permits = world.provided(1)
+    world.merge()
+    world.h.flag(world.town, world.known[:1], Flag.MANUAL)
+    assert world.h.update(update_of(world.town), permits, [b"x"]).status.tolist() == [Status.MANUAL]
+    assert world.came() == []
+
+
+def test_an_update_of_what_is_anothers_by_now_is_refused(world: World) -> None:
+    """The town knew only the gone one, the agency both: it must not get the correction with the other's alias."""
+    h = world.h
+    h.revoke(world.town, world.known[:1])
+    world.merge()
+    permits = world.provided(0)
+    world.split()
+    with pytest.raises(RowsError, match="whose person is certain"):
+        h.update(update_of(world.town), permits, [b"x"])
+    sent = h.update(update_of(world.town, "u2", items=("市町村民税",)), world.known[1:2], [b"x"])
+    assert sent.status.tolist() == [Status.NO_RECORD]
+    assert world.came() == []
+
+
+def test_an_update_of_what_is_nobodys_is_refused(world: World) -> None:
+    world.merge()
+    permits = world.provided(0)
+    world.split()
+    with pytest.raises(RowsError, match="whose person is certain") as caught:
+        world.h.update(update_of(world.town), permits, [b"x"])
+    assert (caught.value.cause, caught.value.rows) == ("split", [0])
+
+
+def test_who_was_merged_is_corrected_by_the_alias_that_is_left(world: World) -> None:
+    world.push([1])
+    world.merge()
+    sent = world.h.update(update_of(world.town, items=("出生",)), world.known[:1], [b"right"])
+    assert sent.status.tolist() == [Status.OK]
+    assert (world.nenkin[0].tobytes(), b"right") in world.came()
+    assert world.h.verify().problems == ()
+    world.split()
+    shown = [len(world.h.history(world.portal[person]).records) for person in (0, 1)]
+    assert shown == [2, 4], "merged and split; the gone one also what was sent, and corrected"
