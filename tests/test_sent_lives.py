@@ -65,6 +65,8 @@ def test_a_body_that_was_succeeded_sends_nothing_more(world: World) -> None:
     h.flag(old, world.known[:1], Flag.NO_SELF)
     notice = hub.Notice(institution=old, subject="s", section="窓口", request_id="n1")
     first = h.notify(notice, world.known[:2], "text").status.tolist()
+    drawn = h.tickets(old, 1)
+    h.deliver("jlis", drawn, world.codes[2:3])
     world.succeed()
     later = hub.Notice(institution=old, subject="s", section="窓口", request_id="n2")
     one, words = world.known[:1], {"clerk": "佐藤", "reason": "merged"}
@@ -77,10 +79,14 @@ def test_a_body_that_was_succeeded_sends_nothing_more(world: World) -> None:
         lambda: h.suspend(old, one, **words),
         lambda: h.resume(old, **words),
         lambda: h.tickets(old, 1),
+        lambda: h.confirm_links(old, drawn, **words),
+        lambda: h.replace_links(old, drawn, one, **words),
+        lambda: h.report_mislink(old, world.known[0], **TWO),
     ]
     for call in calls:
         with pytest.raises(RequestError, match=f"got {old}, which {world.new} succeeded"):
             call()
+    assert not [one for one in h.history(world.portal[0]).records if one.procedure == "mislink"]
     assert h.notify(notice, world.known[:2], "text").status.tolist() == first, "what was sent before is told again"
     named = hub.Notice(institution=world.new, subject="s", section="窓口", request_id="n3")
     assert h.notify(named, world.known[:2], "text").status.tolist() == [Status.NO_ALIAS_AT_PROVIDER, Status.OK]
@@ -139,3 +145,15 @@ def test_who_was_merged_is_corrected_by_the_alias_that_is_left(world: World) -> 
     world.split()
     shown = [len(world.h.history(world.portal[person]).records) for person in (0, 1)]
     assert shown == [2, 4], "merged and split; the gone one also what was sent, and corrected"
+
+
+def test_a_proxy_that_was_granted_by_two_as_one_ends_with_the_split(world: World) -> None:
+    """Both went by one alias at the portal: whoever was meant by the one must not read the other's history."""
+    h, words = world.h, {"label": "夫", "called": "妻"}
+    voluntary = hub.ProxyKind.VOLUNTARY
+    h.grant_proxy(world.portal[0], world.portal[2], voluntary, **words)
+    world.merge()
+    h.grant_proxy(world.portal[0], world.portal[3], voluntary, **words)
+    h.grant_proxy(world.portal[4], world.portal[0], voluntary, **words)
+    world.split()
+    assert [len(h.principals(world.portal[person])) for person in (2, 3, 0, 1)] == [1, 0, 0, 0]

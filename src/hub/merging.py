@@ -77,12 +77,13 @@ class Undecided(msgspec.Struct, frozen=True, kw_only=True):
 class Merging:
     """Merges and splits of an open hub; ``appended`` is called with each, also a repeated one, before it returns.
 
-    ``end_proxies`` ends the proxies of a person on either side: who is merged into another grants theirs anew.
+    ``end_proxies`` ends the proxies of a person on either side: who is merged into another grants theirs anew, and of
+    two who are split those end that began while they were one.
     """
 
     def __init__(
         self, office: Office, workers: Workers, appended: Callable[[], None],
-        end_proxies: Callable[[Commit, int, str], object],
+        end_proxies: Callable[..., object],
     ) -> None:  # fmt: skip
         self._office, self._workers, self._appended, self._end_proxies = office, workers, appended, end_proxies
 
@@ -283,6 +284,8 @@ class Merging:
         aliases = {number: alias for number, (alias, _) in mine.items()}
         self._split_flags(commit, a, merge, aliases | theirs, words.clerk)
         self._split_holders(commit, snapshot, a, merge)
+        # Either may have granted it with the portal alias that both had: the other one's agent must not read on.
+        self._end_proxies(commit, a, "split", since=merge.event)
         until = commit.state.records
         first, laid = append_life_records(
             self._office, commit, Kind.SPLIT, REGISTER, np.array([a, b], np.uint32), clerk=words.clerk

@@ -47,6 +47,7 @@ from hub.persons import current
 from hub.screen import default_marks, review_day
 from hub.send import HIDDEN_GROUND, Columns, Decisions, Numbers, Sender, Statuses
 from hub.snapshot import Commit, Snapshot
+from hub.successions import check_at_work
 from hub.tlog.entry import Shared
 from hub.withholding import Office, check_clerks, check_text
 from hub.workers import Workers
@@ -203,6 +204,8 @@ class Mislinks:
         people = self._people(case)
         with self._office.store.snapshot() as snapshot:
             found = self._read(snapshot, case)
+            if found is None:
+                check_at_work(snapshot, self._office.catalog(), np.array([case.body.number], dtype=np.uint32))
         blast = self._blast(case, found)
         if dry_run:
             at = self._office.now() if found is None else found[1].at
