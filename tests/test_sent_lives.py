@@ -13,6 +13,8 @@ import pytest
 import hub
 from hub.errors import RequestError, RowsError
 from hub.messages import Flag, Status
+from inquiries import tax_inquiry
+from test_own_data import CLASS, RULE, TOWN, ask
 from test_push import Pushers, push_of
 from test_update import update_of
 
@@ -157,3 +159,42 @@ def test_a_proxy_that_was_granted_by_two_as_one_ends_with_the_split(world: World
     h.grant_proxy(world.portal[4], world.portal[0], voluntary, **words)
     world.split()
     assert [len(h.principals(world.portal[person])) for person in (2, 3, 0, 1)] == [1, 0, 0, 0]
+
+
+def test_a_successor_finds_out_and_reports_what_an_old_bodys_link_has_done(world: World) -> None:
+    h = world.h
+    permits = world.provided(0)
+    h.inquire(tax_inquiry("r2"), world.nenkin[:1], world.town)
+    waiting = h.collect(world.town)[0].permit.tolist()
+    world.push([0])
+    before = h.blast_radius(world.town, world.known[0])
+    world.succeed()
+    found = h.blast_radius(world.new, world.known[0])
+    assert [(one.kind, one.side, one.receiver, one.outcome, one.permit, one.open) for one in found.dealings] == [
+        (one.kind, one.side, one.receiver, one.outcome, one.permit, one.open) for one in before.dealings
+    ]
+    assert {one.permit for one in found.dealings} == {None, *permits.tolist(), *waiting}
+    h.withhold(found.dealings[0].handle, "in doubt", DAY + dt.timedelta(days=100), institution=world.new, clerk="佐藤")
+    report = h.report_mislink(world.new, world.known[0], right_alias=world.known[1], **TWO)
+    assert (report.notified, report.otherwise, len(report.blast.received)) == (2, 0, 2)
+
+
+@pytest.mark.parametrize("how", ["merged", "succeeded"])
+def test_own_data_stays_hidden_in_the_blast_radius_as_in_the_answers(world: World, how: str) -> None:
+    """A record has the number of the gone one, or of the old body; the flag is of who they are now."""
+    h = world.h
+    catalog = h.catalog.import_table(CLASS.encode(), "classes")
+    h.load_catalog(catalog.import_rules(RULE.encode()))
+    known = h.acquire(TOWN, world.codes).aliases
+    ask(h, "o1", world.portal[1:2])
+    h.provide(TOWN, h.collect(TOWN)[0].permit, Status.PROVIDED, [b"tax"])
+    if how == "merged":
+        world.merge()
+        h.flag(TOWN, known[:1], Flag.NO_SELF)
+        alias = world.portal[0]
+    else:
+        h.flag(TOWN, known[1:2], Flag.NO_SELF)
+        world.succeed(TOWN)
+        alias = world.portal[1]
+    assert h.answers("portal", "o1").status.tolist() == [Status.NO_RECORD]
+    assert [one.outcome for one in h.blast_radius("portal", alias).dealings] == [Status.NO_RECORD]

@@ -25,7 +25,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from hub.aliases import NOBODY, find_aliases, find_persons
+from hub.aliases import NOBODY, find_aliases
 from hub.append import append_records, lay_records, make_fields, order_rows
 from hub.blast import BlastRadius, find_behind, find_blast
 from hub.bodies import ROW
@@ -47,7 +47,7 @@ from hub.persons import current
 from hub.screen import default_marks, review_day
 from hub.send import HIDDEN_GROUND, Columns, Decisions, Numbers, Sender, Statuses
 from hub.snapshot import Commit, Snapshot
-from hub.successions import check_at_work
+from hub.successions import check_at_work, find_known_persons
 from hub.tlog.entry import Shared
 from hub.withholding import Office, check_clerks, check_text
 from hub.workers import Workers
@@ -139,7 +139,7 @@ class ByPerson(Notifying):
 
     def columns(self, snapshot: Snapshot, decisions: Decisions, rows: slice) -> Columns:
         """See :class:`Sending`."""
-        persons = current(snapshot, find_persons(snapshot, self.number, self.aliases[rows], _ALONE)[0])
+        persons = current(snapshot, find_known_persons(snapshot, self.number, self.aliases[rows], _ALONE)[0])
         status = _at_portal(snapshot, int(self.receivers[0]), persons)
         status[persons == NOBODY] = Status.UNKNOWN_ALIAS
         places = np.arange(rows.start, rows.stop)
