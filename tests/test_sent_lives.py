@@ -170,9 +170,13 @@ def test_a_successor_finds_out_and_reports_what_an_old_bodys_link_has_done(world
     before = h.blast_radius(world.town, world.known[0])
     world.succeed()
     found = h.blast_radius(world.new, world.known[0])
-    assert [(one.kind, one.side, one.receiver, one.outcome, one.permit, one.open) for one in found.dealings] == [
-        (one.kind, one.side, one.receiver, one.outcome, one.permit, one.open) for one in before.dealings
+    # Of one second they stand in the order of their handles.
+    said = [
+        {(one.kind, one.side, one.receiver, one.outcome, one.permit, one.open) for one in radius.dealings}
+        for radius in (before, found)
     ]
+    assert said[0] == said[1]
+    assert len(found.dealings) == 3
     assert {one.permit for one in found.dealings} == {None, *permits.tolist(), *waiting}
     h.withhold(found.dealings[0].handle, "in doubt", DAY + dt.timedelta(days=100), institution=world.new, clerk="佐藤")
     report = h.report_mislink(world.new, world.known[0], right_alias=world.known[1], **TWO)
@@ -198,3 +202,28 @@ def test_own_data_stays_hidden_in_the_blast_radius_as_in_the_answers(world: Worl
         alias = world.portal[1]
     assert h.answers("portal", "o1").status.tolist() == [Status.NO_RECORD]
     assert [one.outcome for one in h.blast_radius("portal", alias).dealings] == [Status.NO_RECORD]
+
+
+def test_a_successor_takes_what_was_sent_to_the_old_body(world: World) -> None:
+    """The old one would be told the successor's aliases of persons whom both know."""
+    h, old, new = world.h, world.other_town, world.new
+    theirs = h.acquire(old, world.codes[:2]).aliases
+    world.push([0, 1], receivers=old, payloads=[b"a", b"b"])
+    world.succeed(old)
+    mine = h.acquire(new, world.codes[:3]).aliases
+    world.push([2], "p2", receivers=new, payloads=[b"c"])
+    for call in (lambda: h.arrived(old), lambda: h.taken(old, [1])):
+        with pytest.raises(RequestError, match=f"got {old}, which {new} succeeded"):
+            call()
+    assert sorted(world.came(new)) == sorted(zip(map(bytes, mine), (b"a", b"b", b"c"), strict=True))
+    assert theirs[0].tobytes() not in dict(world.came(new))
+    numbers = world.arrived(new, limit=1)
+    assert len(set(numbers)) == 3, "by pages, each once"
+    with pytest.raises(RowsError) as caught:
+        h.taken(new, [*numbers, 12345])
+    assert caught.value.rows == [3]
+    h.update(update_of(world.town, items=("出生",)), world.known[:1], [b"right"])
+    (corrects,) = [one for some in h.arrived(new) for one in some.corrects if one is not None]
+    h.withhold(corrects, "in doubt", DAY + dt.timedelta(days=100), institution=new, clerk="佐藤")
+    assert h.taken(new, numbers).rows == 3
+    assert [payload for _, payload in world.came(new)] == [b"right"]

@@ -15,6 +15,7 @@ import numpy as np
 
 from hub.arrivals import Receiver
 from hub.catalog import Catalog
+from hub.collect import collect_all
 from hub.exchange import Exchange
 from hub.limits import ARRIVED_ROWS, HISTORY_LIMIT
 from hub.messages import Arrivals, History, Kind, Notice, Notices, Push, Receipt, Sent, Update
@@ -56,6 +57,14 @@ class SendingMethods(ABC):
         self, find: Callable[[Snapshot], int], options: dict[str, Any], *, leave_out: frozenset[int] = frozenset()
     ) -> History:
         """A page of a history."""
+
+    @abstractmethod
+    def _olds(self, institution: str) -> list[str]:
+        """The bodies that an institution succeeded."""
+
+    @abstractmethod
+    def _check_at_work(self, institution: str) -> None:
+        """Refuse a body that was succeeded."""
 
     @abstractmethod
     def _catch_up(self) -> None:
@@ -140,8 +149,12 @@ class SendingMethods(ABC):
         Raises:
             RequestError: the cursor is none of this institution's arrivals.
         """
+        self._check_at_work(institution)
         self._catch_up()
-        return self._receiver.arrived(institution, limit, after)
+        olds = self._olds(institution)
+        if not olds:
+            return self._receiver.arrived(institution, limit, after)
+        return collect_all(self._receiver.arrived, [institution, *olds], limit, after)
 
     def taken(self, institution: str, numbers: Any) -> Receipt:
         """Say that arrivals were taken: recorded, and their data forgotten. Again it is accepted and changes nothing.
@@ -153,8 +166,12 @@ class SendingMethods(ABC):
             RequestError: one is none of this institution's, or has lapsed; nothing was changed.
             StorageError: the disk failed; whole transactions of 65,536 rows may have been kept.
         """
+        self._check_at_work(institution)
         self._catch_up()
-        return self._receiver.taken(institution, numbers)
+        olds = self._olds(institution)
+        if not olds:
+            return self._receiver.taken(institution, numbers)
+        return self._receiver.taken_all([institution, *olds], numbers)
 
     # -- notices
 
