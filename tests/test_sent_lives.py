@@ -227,3 +227,16 @@ def test_a_successor_takes_what_was_sent_to_the_old_body(world: World) -> None:
     h.withhold(corrects, "in doubt", DAY + dt.timedelta(days=100), institution=new, clerk="佐藤")
     assert h.taken(new, numbers).rows == 3
     assert [payload for _, payload in world.came(new)] == [b"right"]
+
+
+@pytest.mark.parametrize("known", ["one", "both"])
+def test_a_split_gives_back_the_flags_that_a_successor_has(world: World, known: str) -> None:
+    """It flagged by the alias of the gone one, which is the old body's: that one must not be left unprotected."""
+    h = world.h
+    if known == "one":
+        h.revoke(world.town, world.known[:1])
+    world.merge()
+    world.succeed()
+    h.flag(world.new, world.known[1:2] if known == "one" else world.known[:1], Flag.MANUAL)
+    world.split()
+    assert h.flags(world.new, world.known[1:2]).tolist() == [Flag.MANUAL]

@@ -40,6 +40,7 @@ from hub.marks import asked_as
 from hub.messages import Kind
 from hub.persons import Life, Lives, Merge, aliases_of, lives_of, lives_sum, note_lives, put_life
 from hub.snapshot import Commit, Snapshot
+from hub.successions import successions_of
 from hub.tableedits import TableEdits, entries_of, entry_of
 from hub.withholding import REGISTER, Office
 from hub.workers import Workers
@@ -282,7 +283,7 @@ class Merging:
         edits.write(commit, snapshot, self._workers)
         self._tell(commit, EventKind.SPLIT, b, words)
         aliases = {number: alias for number, (alias, _) in mine.items()}
-        self._split_flags(commit, a, merge, aliases | theirs, words.clerk)
+        self._split_flags(commit, snapshot, a, merge, aliases | theirs, words.clerk)
         self._split_holders(commit, snapshot, a, merge)
         # Either may have granted it with the portal alias that both had: the other one's agent must not read on.
         self._end_proxies(commit, a, "split", since=merge.event)
@@ -296,18 +297,24 @@ class Merging:
         self._put(commit, lives, {a: Life(NOBODY, merges), b: Life(NOBODY, lives.life(b).merges)})
         return first, laid
 
-    def _split_flags(self, commit: Commit, a: int, merge: Merge, aliases: dict[int, bytes], clerk: str) -> None:
+    def _split_flags(
+        self, commit: Commit, snapshot: Snapshot, a: int, merge: Merge, aliases: dict[int, bytes], clerk: str
+    ) -> None:
         """An institution's flags go to whom it knows; where it knows both, both keep them: nobody is exposed."""
         b = merge.gone
         before, other = read_flags(commit, a), read_flags(commit, b)
         after, others = dict(before), dict(other)
-        moved, both = ({number for number, _, _ in some} for some in (merge.moved, merge.both))
+        # Flags of a body that was succeeded since are its successor's.
+        now = successions_of(snapshot).now
+        moved, both = ({now(number) for number, _, _ in some} for some in (merge.moved, merge.both))
+        kept = set(map(now, merge.kept))
+        moved, both = moved - kept - both, both | (moved & kept)
         for number in moved:
             others[number] = after.pop(number, 0)
         for number in both:
             others[number] = others.get(number, 0) | before.get(number, 0)
-        for number, flags in merge.flags:
-            if number not in moved | both | set(merge.kept):
+        for number, flags in ((now(number), flags) for number, flags in merge.flags):
+            if number not in moved | both | kept:
                 # It knows neither any more, and could not take off what the merge brought.
                 after[number] = after.get(number, 0) & ~flags
         self._put_flags(commit, {a: (before, after), b: (other, others)}, aliases, clerk)
