@@ -598,3 +598,13 @@ def test_an_identifier_goes_with_its_person_through_a_merge_and_back(world: Worl
     assert two.status.tolist() == [Identity.VALID, Identity.REPLACED, Identity.VALID]
     assert (two.aliases == world.citizens[[0, 1, 1]]).all()
     assert world.h.verify().ok
+
+
+def test_a_successor_is_led_to_the_aliases_of_the_body_that_it_succeeded(world: World) -> None:
+    world.register(slice(None), SERIALS)
+    new = world.h.acquire(OTHER_TOWN, world.codes[:3]).aliases
+    words = {"clerk": "佐藤", "second_clerk": "鈴木", "reason": "合併"}
+    world.h.succeed([TOWN], OTHER_TOWN, dt.date(2026, 12, 1), **words)
+    found = world.h.identify(OTHER_TOWN, "jpki-auth", SERIALS)
+    assert found.status.tolist() == [Identity.VALID] * N
+    assert found.aliases.tobytes() == new.tobytes() + world.town[3:].tobytes()

@@ -363,3 +363,8 @@ def test_verify_compares_reports_with_their_events(parties: Parties) -> None:
         body[2] = 1
         commit.put_sealed("mislinks", key, bytes(body))
     assert any("as its events say" in problem for problem in h.verify().problems)
+
+
+def test_who_has_died_is_to_be_told_by_other_means(parties: Parties) -> None:
+    parties.h.deaths(parties.town, parties.known[[RIGHT]], dt.date(2026, 11, 20))
+    assert (report(parties, dry_run=True).notified, report(parties).notified) == (1, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -359,3 +360,46 @@ def test_a_damaged_text_is_named(parties: Parties, damage: str) -> None:
     if damage == "flip":
         with pytest.raises(StorageError, match="notices"):
             texts_of(parties, 0)
+
+
+def test_a_notice_to_the_dead_is_told_as_one_that_reaches_nobody(parties: Parties) -> None:
+    # Their portal alias is closed: it must be sent on paper, to whoever is left.
+    parties.h.deaths(parties.town, parties.known[:1], dt.date(2026, 11, 20))
+    sent = parties.h.notify(notice(parties), parties.known[:2], ["a", "b"])
+    assert sent.status.tolist() == [Status.NO_ALIAS_AT_PROVIDER, Status.OK]
+    two = {"clerk": "佐藤", "second_clerk": "鈴木", "reason": "mixed up"}
+    parties.h.alive(parties.town, parties.known[:1], **two)
+    assert texts_of(parties, 0) == []
+    assert parties.h.notify(notice(parties, "n2"), parties.known[:1], "c").status.tolist() == [Status.OK]
+    assert texts_of(parties, 0) == ["c"]
+    assert parties.h.verify().problems == ()
+
+
+def test_a_text_stays_hidden_where_the_sender_was_succeeded(parties: Parties) -> None:
+    parties.h.notify(notice(parties), parties.known[:2], "to both")
+    parties.h.flag(parties.town, parties.known[:1], Flag.NO_SELF)
+    new = parties.h.catalog.institutions("市町村長")[2].code
+    two = {"clerk": "佐藤", "second_clerk": "鈴木", "reason": "合併"}
+    parties.h.succeed([parties.town], new, dt.date(2026, 11, 25), **two)
+    assert [texts_of(parties, person) for person in (0, 1)] == [[None], ["to both"]]
+
+
+def test_what_was_sent_to_two_who_were_one_can_be_assigned(parties: Parties) -> None:
+    # The town and the portal knew both, so that nobody can tell whom it was meant for.
+    h, two = parties.h, {"clerk": "佐藤", "second_clerk": "鈴木", "reason": "merged by mistake"}
+    h.merge("jlis", *parties.codes[:2], **two)
+    h.notify(notice(parties), parties.known[:1], "to one of them")
+    h.report_mislink(parties.town, parties.known[0], section="窓口", **two)
+    h.split("jlis", *parties.codes[:2], **two)
+    assert [texts_of(parties, person) for person in (0, 1)] == [[], []]
+    undecided = h.undecided("jlis", parties.codes[0])
+    assert sorted((one.requester, one.procedure) for one in undecided) == [
+        (parties.town, "mislink"), (parties.town, "notice"), (parties.town, "notice"),
+    ]  # fmt: skip
+    for one in undecided:
+        h.assign("jlis", one.handle, parties.codes[1], **two)
+    assert h.undecided("jlis", parties.codes[0]) == []
+    assert texts_of(parties, 0) == []
+    assert len(texts_of(parties, 1)) == 2
+    assert texts_of(parties, 1)[-1] == "to one of them"
+    assert h.verify().problems == ()

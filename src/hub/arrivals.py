@@ -27,6 +27,7 @@ from hub.messages import Arrivals, Arrived, Kind, Receipt, Status
 from hub.payloadstore import PayloadReader, forget_payloads
 from hub.permits import PermitNumbers
 from hub.snapshot import Commit
+from hub.successions import successions_of
 from hub.tlog.entry import decode_shared
 from hub.withholding import Office
 
@@ -125,7 +126,8 @@ class Receiver(Collector):
             _, rows = bodies.read([link])
             following = link_of(rows[0])
             if following is None or rows[0]["kind"] != Kind.PROVISION:
-                return make_handle(self._office.keys, box % ARRIVALS, link)
+                number = successions_of(state.snapshot).now(box % ARRIVALS)
+                return make_handle(self._office.keys, number, link)
             link = following
         return None
 
@@ -159,6 +161,27 @@ class Receiver(Collector):
                 append_ends(self._office, ends, self._forget(np.sort(indexes[some]).astype(np.int64)))
         self._published()
         return Receipt(request_id="", rows=len(indexes), received_at=now)
+
+    def taken_all(self, institutions: list[str], numbers: Any) -> Receipt:
+        """:meth:`taken`, of an institution and of those that it succeeded, whose arrivals it has as well."""
+        given = decode_numbers(numbers)
+        which = np.full(len(given), -1, np.intp)
+        with self._exchange.state() as state:
+            for place, code in enumerate(institutions):
+                left = np.flatnonzero(which < 0)
+                box = self._box(code)
+                found = state.see(box, self._numbers.index(box, given[left])).found
+                which[left[found]] = place
+        if (which < 0).any():
+            raise _unfit("numbers: expected arrivals of this institution, got another", which < 0, "unknown")
+        for place in np.unique(which).tolist():
+            rows = np.flatnonzero(which == place)
+            try:
+                self.taken(institutions[place], given[rows])
+            except RowsError as error:
+                error.rows = rows[error.rows].tolist()
+                raise
+        return Receipt(request_id="", rows=len(given), received_at=self._office.now())
 
     def _forget(self, indexes: npt.NDArray[np.int64]) -> Callable[[Commit], None]:
         return lambda commit: forget_payloads(commit, self._office.periods, indexes)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from hub.aliases import NOBODY, find_aliases, find_persons
+from hub.aliases import NOBODY
 from hub.catalog.moments import bound_of
 from hub.errors import RequestError
 from hub.handles import PROVIDER, QUESTIONS, REQUESTER, Stood, make_handle, provider_is_party, stood
@@ -27,8 +27,9 @@ from hub.limits import INQUIRY_OPEN_DAYS_MAX
 from hub.messages import OWN_DATA, Aliases, Kind, Status, parties_of
 from hub.payloadstore import has_payloads
 from hub.permits import PermitNumbers
-from hub.persons import lives_of
+from hub.persons import current, lives_of
 from hub.snapshot import Snapshot
+from hub.successions import find_known_aliases, find_known_persons, successions_of
 from hub.withholding import Office
 from hub.workers import Workers
 
@@ -161,7 +162,7 @@ def find_behind(snapshot: Snapshot, number: int, alias: Aliases) -> int:
     Raises:
         RequestError: the institution never had it.
     """
-    persons, _, _ = find_persons(snapshot, number, alias.reshape(1, 16), _ALONE)
+    persons, _, _ = find_known_persons(snapshot, number, alias.reshape(1, 16), _ALONE)
     if persons[0] == NOBODY:
         raise RequestError("alias: expected one of this institution's, of now or before, got another")
     return lives_of(snapshot).now(int(persons[0]))
@@ -238,6 +239,11 @@ class _Search:
     ) -> None:
         self._office, self._snapshot, self._code, self._number = office, snapshot, code, number
         self._first, self._end = first, end
+        olds = successions_of(snapshot).olds(number)
+        self._numbers = frozenset((number, *olds))
+        """Its own and those of bodies that it succeeded: their questions are its own."""
+        catalog = office.catalog()
+        self._codes = frozenset((code, *(catalog.institution_by_number(old).code for old in olds)))
         self.now = office.now()
 
     def __repr__(self) -> str:
@@ -250,7 +256,7 @@ class _Search:
         others: list[int] = []
         corrected: set[int] = set()
         for record, moment in self._parties_records(person):
-            if record.kind == Kind.UPDATE and record.shared.requester == self._code:
+            if record.kind == Kind.UPDATE and record.shared.requester in self._codes:
                 # Not told for itself: of a push a receiver that does not know the person leaves none.
                 corrected.add(-1 if record.link is None else record.link)
             elif record.kind in QUESTIONS or record.kind in _SENT:
@@ -295,7 +301,7 @@ class _Search:
         ):
             for one in batch:
                 chunk, decision = one.located.chunk, int(one.row["decision"])
-                if one.row["provider"] == self._number or chunk.shared[decision].requester == self._code:
+                if int(one.row["provider"]) in self._numbers or chunk.shared[decision].requester in self._codes:
                     moments = chunk.fields.moments
                     record = stood(one.located, one.row)
                     # What ends a question is told apart by it.
@@ -305,14 +311,14 @@ class _Search:
     def _heard_of(self, person: int) -> bool:
         """Whether the institution may hear of questions about a person that it did not answer."""
         persons = np.array([person], dtype=np.uint32)
-        if not find_aliases(self._snapshot, self._number, persons, _ALONE)[1][0]:
+        if not find_known_aliases(self._snapshot, self._number, persons, _ALONE)[1][0]:
             return True
         manual = self._office.manual_anywhere(self._snapshot, persons)
         return manual is None or not manual[0]
 
     def _sides(self, record: Stood) -> list[int]:
-        sides = [REQUESTER] if record.shared.requester == self._code else []
-        return sides + [PROVIDER] * (record.provider == self._number and provider_is_party(record))
+        sides = [REQUESTER] if record.shared.requester in self._codes else []
+        return sides + [PROVIDER] * (record.provider in self._numbers and provider_is_party(record))
 
     def _within(self, record: Stood, end: _End | None) -> bool:
         """Whether a question was put or waited or was answered in the interval."""
@@ -334,8 +340,14 @@ class _Search:
         provided = {at: place for at, place in brought.items() if place is not None}
         indexes = np.array(list(provided.values()), dtype=np.int64)
         here = dict(zip(provided, has_payloads(self._snapshot, self._office.periods, indexes).tolist(), strict=True))
-        places = np.array([one.record.index for one in questions], dtype=np.uint64)
-        permits = numbers.number(self._number, places).tolist()
+        # A permit that was left with a body succeeded since has its number of that one.
+        permits = [
+            int(numbers.number(
+                one.record.provider if one.record.provider in self._numbers else self._number,
+                np.array([one.record.index], dtype=np.uint64),
+            )[0])
+            for one in questions
+        ]  # fmt: skip
         return [self._dealing(one, here.get(at), permits[at], blocked[at]) for at, one in enumerate(questions)]
 
     def _blocked(self, questions: Sequence[_Question]) -> list[bool]:
@@ -344,8 +356,10 @@ class _Search:
         own = [one.side == REQUESTER and one.record.shared.procedure.startswith(OWN_DATA) for one in questions]
         if not any(own):
             return own
-        persons = np.array([one.record.person for one in questions], dtype=np.uint32)
+        # As of ``answers``: who the person is now, and who has the flags of a body that was succeeded.
+        persons = current(self._snapshot, np.array([one.record.person for one in questions], dtype=np.uint32))
         providers = np.array([one.record.provider for one in questions], dtype=np.uint32)
+        providers = successions_of(self._snapshot).current(providers)
         return (flagged.no_self(persons, providers) & np.array(own)).tolist()
 
     def _dealing(self, question: _Question, here: bool | None, permit: int, blocked: bool) -> Dealing:

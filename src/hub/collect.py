@@ -14,6 +14,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,35 @@ class _Place:
 
     def __init__(self, first: int, below: int, number: int) -> None:
         self.first, self.below, self.number = first, below, number
+
+
+def collect_all(
+    read: Callable[[str, int, str | None], list[Any]], bodies: list[str], limit: int, after: str | None
+) -> list[Any]:
+    """What waits for an institution, then what was left with those that it succeeded, by cursors that say whose.
+
+    Args:
+        read: of one of the bodies, how many rows, behind which of its cursors.
+
+    Raises:
+        RequestError: the cursor is none of this institution's.
+    """
+    place, behind = 0, after
+    if after is not None and isinstance(after, str) and "." in after:
+        number, behind = after.split(".", 1)
+        place = int(number) if number.isdecimal() and int(number) < len(bodies) else len(bodies)
+        if place == len(bodies):
+            raise RequestError("after: expected a cursor of this institution's permits, got something else")
+    taken: list[Any] = []
+    rows = 0
+    while place < len(bodies) and (rows < limit or not taken):
+        for one in read(bodies[place], max(1, limit - rows), behind):
+            if place:
+                one.cursor = f"{place}.{one.cursor}"
+            taken.append(one)
+            rows += len(one)
+        place, behind = place + 1, None
+    return taken
 
 
 class Collector:
@@ -141,7 +171,7 @@ class Collector:
         lives = lives_of(state.snapshot)
         if lives.any_split:
             requesters = [self._office.number_of(decode_shared(part.shared).requester) for part in rows.parts]
-            keep &= ~misplaced(lives, provider, rows.indexes, rows.persons, rows.which, requesters)
+            keep &= ~misplaced(lives, provider % ARRIVALS, rows.indexes, rows.persons, rows.which, requesters)
         by_clerk = self._by_clerk(state, provider, rows)
         if manual is not None:
             keep &= by_clerk == manual

@@ -27,11 +27,14 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from hub.aliases import Persons
+from hub.aliases import CLOSED, Persons, find_aliases, find_persons
 from hub.errors import StorageError
 from hub.persons import current
 from hub.sealed import unseal
 from hub.snapshot import Commit, Snapshot
+from hub.workers import Workers
+
+_ALONE = Workers(1)
 
 NAME = "deaths"
 BLOCK, COMMIT = b"p", b"c"
@@ -75,6 +78,20 @@ def dead(snapshot: Snapshot, persons: Persons) -> npt.NDArray[np.bool_]:
     if not snapshot.state.sums.get(NAME, 0):
         return np.zeros(len(persons), np.bool_)
     mask: npt.NDArray[np.bool_] = read_deaths(snapshot, current(snapshot, persons))["day"] != ALIVE
+    return mask
+
+
+def closed_at(snapshot: Snapshot, portal: int, persons: Persons) -> npt.NDArray[np.bool_]:
+    """bool[N]: whose alias at the portal is closed (uint32[N], NOBODY allowed), by the alias tables, in bulk.
+
+    Raises:
+        StorageError: a block is damaged.
+    """
+    if not snapshot.state.sums.get(NAME, 0):
+        return np.zeros(len(persons), np.bool_)
+    aliases, none = find_aliases(snapshot, portal, persons, _ALONE)
+    flags = find_persons(snapshot, portal, aliases, _ALONE)[1]
+    mask: npt.NDArray[np.bool_] = (none == 0) & (flags & CLOSED != 0)
     return mask
 
 

@@ -10,8 +10,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from hub.answers import Answering
-from hub.collect import Collector
-from hub.errors import RequestError
+from hub.collect import Collector, collect_all
 from hub.lapse import Lapser
 from hub.limits import COLLECT_ROWS
 from hub.log import Log
@@ -74,28 +73,10 @@ class Exchanging(ABC):
         olds = self._olds(institution)
         if not olds:
             return self._collector.collect(institution, limit, after, manual)
-        return self._collect_all([institution, *olds], limit, after, manual)
-
-    def _collect_all(
-        self, bodies: list[str], limit: int, after: str | None, manual: bool | None
-    ) -> list[Permits]:
-        """What waits for an institution, then what was left with those that it succeeded, by cursors that say whose."""
-        place, behind = 0, after
-        if after is not None and isinstance(after, str) and "." in after:
-            number, behind = after.split(".", 1)
-            place = int(number) if number.isdecimal() and int(number) < len(bodies) else len(bodies)
-            if place == len(bodies):
-                raise RequestError("after: expected a cursor of this institution's permits, got something else")
-        taken: list[Permits] = []
-        rows = 0
-        while place < len(bodies) and (rows < limit or not taken):
-            for one in self._collector.collect(bodies[place], max(1, limit - rows), behind, manual):
-                if place:
-                    one.cursor = f"{place}.{one.cursor}"
-                taken.append(one)
-                rows += len(one)
-            place, behind = place + 1, None
-        return taken
+        return collect_all(
+            lambda code, rows, behind: self._collector.collect(code, rows, behind, manual),
+            [institution, *olds], limit, after,
+        )  # fmt: skip
 
     def provide(
         self,

@@ -38,6 +38,10 @@ class Flagging(ABC):
         """The legal basis in force in this folder."""
 
     @abstractmethod
+    def _check_at_work(self, institution: str) -> None:
+        """Refuse a body that was succeeded."""
+
+    @abstractmethod
     def _now(self) -> int:
         """Seconds since 1970, never before the last record."""
 
@@ -68,6 +72,7 @@ class Flagging(ABC):
         if len(rows) > FLAGS_PER_CALL_MAX:
             raise RequestError(f"aliases: expected at most {FLAGS_PER_CALL_MAX} rows, got {len(rows)}")
         with self._store.writer:
+            self._check_at_work(institution)
             with self._store.snapshot() as snapshot:
                 changes = find_changes(self._office, snapshot, number, rows, chosen, on, self._workers)
             if changes:

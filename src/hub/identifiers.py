@@ -40,7 +40,6 @@ from hub.aliases import (
     count_aliases,
     count_key,
     directory,
-    find_aliases,
     find_persons,
     table_number,
 )
@@ -53,6 +52,7 @@ from hub.reissue import rows_max
 from hub.sealed import unseal
 from hub.snapshot import Commit, Snapshot
 from hub.store import Store
+from hub.successions import find_known_aliases
 from hub.workers import Workers
 
 RENEWALS = "renewals"
@@ -286,7 +286,7 @@ def identify(
         ends = _ends_valid(snapshot, number, pseudonyms[replaced], persons[replaced], workers)
         status[replaced[~ends]] = Identity.REVOKED
         leads[replaced[ends]] = True
-    aliases, none = find_aliases(snapshot, institution, persons, workers)
+    aliases, none = find_known_aliases(snapshot, institution, persons, workers)
     aliases[~leads | (none != 0)] = 0
     status[(status == Identity.VALID) & (none != 0)] = Identity.NO_ALIAS
     return Identified(aliases, status)

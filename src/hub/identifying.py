@@ -31,6 +31,7 @@ from hub.messages import Acquired, Aliases, Identified, Identity, Uses
 from hub.pseudonyms import decode_identifiers, pseudonyms_of
 from hub.snapshot import Commit
 from hub.store import Store
+from hub.successions import find_known_persons
 from hub.uses import Uses as Counting
 from hub.uses import read_counts
 from hub.withholding import Office, check_clerk
@@ -200,7 +201,7 @@ class Identifying(ABC):
         rows: Aliases = decode_aliases(people, "people")
         with self._store.snapshot() as snapshot:
             number = self.catalog.institution(issuer).number
-            persons, _, status = find_persons(snapshot, number, rows, self._workers)
+            persons, _, status = find_known_persons(snapshot, number, rows, self._workers)
         if status.any():
             raise RequestError(f"people: expected the issuer's own aliases, got {np.count_nonzero(status)} others")
         return persons

@@ -42,6 +42,10 @@ class Linking(ABC):
         """The legal basis in force in this folder."""
 
     @abstractmethod
+    def _check_at_work(self, institution: str) -> None:
+        """Refuse a body that was succeeded."""
+
+    @abstractmethod
     def _now(self) -> int:
         """Seconds since 1970, never before the last record."""
 
@@ -172,6 +176,7 @@ class Linking(ABC):
         rows = decode_aliases(tickets, "tickets")
         _check_named(clerk)
         check_text("reason", reason, REMARK_CHARS_MAX)
+        self._check_at_work(institution)
         return self._links.confirm(number, rows, clerk, reason)
 
     def replace_links(
@@ -207,6 +212,7 @@ class Linking(ABC):
             raise RequestError(f"keep_old: expected True, False or bool[{len(rows)}], got something else")
         _check_named(clerk)
         check_text("reason", reason, REMARK_CHARS_MAX)
+        self._check_at_work(institution)
         return self._links.replace(number, rows, old, np.broadcast_to(keep, (len(rows),)), clerk, reason)
 
 

@@ -47,6 +47,10 @@ class Lives(ABC):
         """The legal basis in force in this folder."""
 
     @abstractmethod
+    def _check_at_work(self, institution: str) -> None:
+        """Refuse a body that was succeeded."""
+
+    @abstractmethod
     def _tell_held(self, commit: Commit, institution: int, differs: Statuses, delivered: int) -> None:
         """Append the event of tickets that are held."""
 
@@ -78,6 +82,7 @@ class Lives(ABC):
             raise RequestError(f"n: expected a number of tickets, got {type(n).__name__}")
         if not 1 <= n <= ROWS_PER_BATCH_MAX:
             raise RequestError(f"n: expected 1 to {ROWS_PER_BATCH_MAX} tickets, got {n}")
+        self._check_at_work(institution)
         return draw_tickets(self._store, self._store.keys, number, int(n), self._now())
 
     def deliver(self, institution: str, tickets: Any, codes: Any, differs: Any = None) -> Receipt:

@@ -40,6 +40,7 @@ from hub.marks import asked_as
 from hub.messages import Kind
 from hub.persons import Life, Lives, Merge, aliases_of, lives_of, lives_sum, note_lives, put_life
 from hub.snapshot import Commit, Snapshot
+from hub.successions import successions_of
 from hub.tableedits import TableEdits, entries_of, entry_of
 from hub.withholding import REGISTER, Office
 from hub.workers import Workers
@@ -77,12 +78,13 @@ class Undecided(msgspec.Struct, frozen=True, kw_only=True):
 class Merging:
     """Merges and splits of an open hub; ``appended`` is called with each, also a repeated one, before it returns.
 
-    ``end_proxies`` ends the proxies of a person on either side: who is merged into another grants theirs anew.
+    ``end_proxies`` ends the proxies of a person on either side: who is merged into another grants theirs anew, and of
+    two who are split those end that began while they were one.
     """
 
     def __init__(
         self, office: Office, workers: Workers, appended: Callable[[], None],
-        end_proxies: Callable[[Commit, int, str], object],
+        end_proxies: Callable[..., object],
     ) -> None:  # fmt: skip
         self._office, self._workers, self._appended, self._end_proxies = office, workers, appended, end_proxies
 
@@ -281,8 +283,10 @@ class Merging:
         edits.write(commit, snapshot, self._workers)
         self._tell(commit, EventKind.SPLIT, b, words)
         aliases = {number: alias for number, (alias, _) in mine.items()}
-        self._split_flags(commit, a, merge, aliases | theirs, words.clerk)
+        self._split_flags(commit, snapshot, a, merge, aliases | theirs, words.clerk)
         self._split_holders(commit, snapshot, a, merge)
+        # Either may have granted it with the portal alias that both had: the other one's agent must not read on.
+        self._end_proxies(commit, a, "split", since=merge.event)
         until = commit.state.records
         first, laid = append_life_records(
             self._office, commit, Kind.SPLIT, REGISTER, np.array([a, b], np.uint32), clerk=words.clerk
@@ -293,18 +297,24 @@ class Merging:
         self._put(commit, lives, {a: Life(NOBODY, merges), b: Life(NOBODY, lives.life(b).merges)})
         return first, laid
 
-    def _split_flags(self, commit: Commit, a: int, merge: Merge, aliases: dict[int, bytes], clerk: str) -> None:
+    def _split_flags(
+        self, commit: Commit, snapshot: Snapshot, a: int, merge: Merge, aliases: dict[int, bytes], clerk: str
+    ) -> None:
         """An institution's flags go to whom it knows; where it knows both, both keep them: nobody is exposed."""
         b = merge.gone
         before, other = read_flags(commit, a), read_flags(commit, b)
         after, others = dict(before), dict(other)
-        moved, both = ({number for number, _, _ in some} for some in (merge.moved, merge.both))
+        # Flags of a body that was succeeded since are its successor's.
+        now = successions_of(snapshot).now
+        moved, both = ({now(number) for number, _, _ in some} for some in (merge.moved, merge.both))
+        kept = set(map(now, merge.kept))
+        moved, both = moved - kept - both, both | (moved & kept)
         for number in moved:
             others[number] = after.pop(number, 0)
         for number in both:
             others[number] = others.get(number, 0) | before.get(number, 0)
-        for number, flags in merge.flags:
-            if number not in moved | both | set(merge.kept):
+        for number, flags in ((now(number), flags) for number, flags in merge.flags):
+            if number not in moved | both | kept:
                 # It knows neither any more, and could not take off what the merge brought.
                 after[number] = after.get(number, 0) & ~flags
         self._put_flags(commit, {a: (before, after), b: (other, others)}, aliases, clerk)
@@ -344,7 +354,10 @@ class Merging:
         return found
 
     def _in_between(self, snapshot: Snapshot, person: int) -> Iterator[Stood]:
-        """Questions about a person that were recorded while another, who was split from them, was one with them."""
+        """Records about a person that were made while another, who was split from them, was one with them.
+
+        What follows another record belongs to whomever that one does.
+        """
         office = self._office
         ended = [merge for merge in lives_of(snapshot).life(person).merges if merge.until]
         if not ended:
@@ -356,7 +369,7 @@ class Merging:
                 if one.located.index < first:
                     return
                 record = stood(one.located, one.row)
-                if record.kind in QUESTIONS:
+                if record.kind in QUESTIONS or record.link is None:
                     yield record
 
     def assign(self, handle: bytes, pseudonym: bytes, words: Words) -> None:

@@ -25,13 +25,14 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from hub.aliases import NOBODY, find_aliases, find_persons
+from hub.aliases import NOBODY, find_aliases
 from hub.append import append_records, lay_records, make_fields, order_rows
 from hub.blast import BlastRadius, find_behind, find_blast
 from hub.bodies import ROW
 from hub.breach import LEGAL_BASIS, Deadlines, Notified, find_deadlines, given_of_right, given_of_wrong, write_draft
 from hub.catalog import Catalog, Institution
 from hub.catalog.moments import JAPAN
+from hub.deaths import closed_at
 from hub.errors import RequestError
 from hub.events import EventKind, Told
 from hub.handles import REQUESTER
@@ -46,6 +47,7 @@ from hub.persons import current
 from hub.screen import default_marks, review_day
 from hub.send import HIDDEN_GROUND, Columns, Decisions, Numbers, Sender, Statuses
 from hub.snapshot import Commit, Snapshot
+from hub.successions import check_at_work, find_known_persons
 from hub.tlog.entry import Shared
 from hub.withholding import Office, check_clerks, check_text
 from hub.workers import Workers
@@ -137,7 +139,7 @@ class ByPerson(Notifying):
 
     def columns(self, snapshot: Snapshot, decisions: Decisions, rows: slice) -> Columns:
         """See :class:`Sending`."""
-        persons = current(snapshot, find_persons(snapshot, self.number, self.aliases[rows], _ALONE)[0])
+        persons = current(snapshot, find_known_persons(snapshot, self.number, self.aliases[rows], _ALONE)[0])
         status = _at_portal(snapshot, int(self.receivers[0]), persons)
         status[persons == NOBODY] = Status.UNKNOWN_ALIAS
         places = np.arange(rows.start, rows.stop)
@@ -147,7 +149,8 @@ class ByPerson(Notifying):
 def _at_portal(snapshot: Snapshot, portal: int, persons: Numbers) -> Statuses:
     """uint8[N]: OK or NO_ALIAS_AT_PROVIDER."""
     _, none = find_aliases(snapshot, portal, persons, _ALONE)
-    return np.where(none == 0, np.uint8(Status.OK), np.uint8(Status.NO_ALIAS_AT_PROVIDER))
+    reads = (none == 0) & ~closed_at(snapshot, portal, persons)
+    return np.where(reads, np.uint8(Status.OK), np.uint8(Status.NO_ALIAS_AT_PROVIDER))
 
 
 def check_case(
@@ -201,6 +204,8 @@ class Mislinks:
         people = self._people(case)
         with self._office.store.snapshot() as snapshot:
             found = self._read(snapshot, case)
+            if found is None:
+                check_at_work(snapshot, self._office.catalog(), np.array([case.body.number], dtype=np.uint32))
         blast = self._blast(case, found)
         if dry_run:
             at = self._office.now() if found is None else found[1].at

@@ -1,9 +1,10 @@
 """Notices (お知らせ): an institution -> the portal of the persons it knows, one or a million, one text or one each.
 
 No rule of law is needed to write to somebody whom one knows, so the row's alias is all: who has none there is told as
-UNKNOWN_ALIAS or REVOKED. A person without a portal alias gets a record that says so (NO_ALIAS_AT_PROVIDER), and the
-sender is told it row by row: a notice that reached nobody must not be lost without anybody's notice, so that it is sent
-on paper. It says nothing of where a person is known, since only the portal is asked.
+UNKNOWN_ALIAS or REVOKED. A person without a portal alias, or one who has died, whose alias there is closed, gets a
+record that says so (NO_ALIAS_AT_PROVIDER), and the sender is told it row by row: a notice that reached nobody must not
+be lost without anybody's notice, so that it is sent on paper. It says nothing of where a person is known, since only
+the portal is asked.
 
 Whom the sender itself has flagged NO_SELF or WITHHELD gets no notice by the portal, which somebody else may be reading
 over their shoulder. For the sender such a row looks like one without a portal alias; its record is withheld on the
@@ -22,6 +23,7 @@ import numpy.typing as npt
 
 from hub.catalog import Catalog
 from hub.catalog.law import BASES
+from hub.deaths import closed_at
 from hub.decode import decode_aliases
 from hub.errors import RequestError
 from hub.flags import Flagged
@@ -35,8 +37,8 @@ from hub.limits import (
 from hub.messages import Kind, Notice, Status
 from hub.notices import pack_text, pack_texts, put_texts
 from hub.periods import PeriodKey
-from hub.send import Decisions, Entry, Numbers, Put, Screened, Sending, Statuses
-from hub.snapshot import Commit
+from hub.send import Columns, Decisions, Entry, Numbers, Put, Screened, Sending, Statuses
+from hub.snapshot import Commit, Snapshot
 from hub.withholding import check_clerk, check_text
 
 PROCEDURE = "notice"
@@ -84,6 +86,15 @@ class Notifying(Sending):
         """Everything: whoever knows a person may write to them."""
         entry = Entry(Status.OK, 0, 0, PROCEDURE, (self._subject,), "", None, BASES["notice"])
         return Decisions([entry], np.zeros(len(self), np.uint16))
+
+    def columns(self, snapshot: Snapshot, decisions: Decisions, rows: slice) -> Columns:
+        """See :class:`Sending`; the portal alias of the dead is closed, so nobody would read it there."""
+        found = super().columns(snapshot, decisions, rows)
+        reached = np.flatnonzero(found.status == Status.OK)
+        if len(reached):
+            closed = closed_at(snapshot, int(self.receivers[0]), np.ascontiguousarray(found.persons[reached]))
+            found.status[reached[closed]] = Status.NO_ALIAS_AT_PROVIDER
+        return found
 
     def screen(self, flagged: Flagged, persons: Numbers, status: Statuses) -> Screened:
         """Whom the sender has flagged gets nothing by the portal."""

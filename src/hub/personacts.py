@@ -28,7 +28,7 @@ from hub.snapshot import Snapshot
 from hub.store import Store
 from hub.succeeding import succeed
 from hub.successions import NAME as SUCCESSIONS
-from hub.successions import find_known_persons, successions_of
+from hub.successions import check_at_work, find_known_persons, successions_of
 from hub.withholding import REGISTER, Office, check_clerk, check_clerks, check_text
 from hub.workers import Workers
 
@@ -241,12 +241,7 @@ class PersonActs(ABC):
 
     def _check_numbers(self, numbers: npt.NDArray[np.uint32]) -> None:
         with self._store.snapshot() as snapshot:
-            found = successions_of(snapshot)
-        gone = np.flatnonzero(found.current(numbers) != numbers)
-        if len(gone):
-            old = int(numbers[gone[0]])
-            code, by = (self.catalog.institution_by_number(one).code for one in (old, found.now(old)))
-            raise RequestError(f"institution: expected a body that is at work, got {code}, which {by} succeeded")
+            check_at_work(snapshot, self.catalog, numbers)
 
     def _find_dead(
         self, institution: str, aliases: Any

@@ -255,8 +255,12 @@ class Proxies:
 
     # -- the ends of lives
 
-    def end_all(self, commit: Commit, person: int, ground: str) -> int:
-        """End every proxy of a person, on either side, in a transaction that is under way; returns how many."""
+    def end_all(self, commit: Commit, person: int, ground: str, *, since: int = 0) -> int:
+        """End every proxy of a person, on either side, in a transaction that is under way; returns how many.
+
+        Args:
+            since: only those that began behind the event of this number.
+        """
         pairs = {(one.principal, one.agent) for one in self._of_principal(commit, person)}
         for key, _ in items_of(commit, *range_of(AGENT, person)):
             pairs.add((PAIR.unpack(key)[2], person))
@@ -264,8 +268,10 @@ class Proxies:
         for one in found:
             if one is None:
                 raise StorageError(f"{NAME}: expected the proxy of an index, found none")
+        ended = [one for one in found if one is not None and one.grant > since]
+        for one in ended:
             self._remove(commit, one, ground, None)
-        return len(found)
+        return len(ended)
 
     # -- parts
 

@@ -32,6 +32,7 @@ from hub.aliases import NOBODY, RESIDENT_CODES, Persons, Statuses, find_persons
 from hub.append import Laid, append_records, lay_records, make_fields, order_rows
 from hub.bodies import ROW
 from hub.claims import LINKED, Link, find_link, put_link
+from hub.deaths import NAME as DEATHS
 from hub.errors import RequestError, StorageError
 from hub.events import EventKind, ToldLink
 from hub.handles import REQUESTER
@@ -323,6 +324,8 @@ class Links:
         store = self._office.store
         store.compare_sum(snapshot, NAME)
         store.compare_sum(snapshot, LINKED)
+        # Who is not found to have died may have an alias where the dead have none.
+        store.compare_sum(snapshot, DEATHS)
         found = look_up(snapshot, store.keys, tickets, self._office.now())
         return found._replace(person=current(snapshot, found.person))
 

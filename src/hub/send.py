@@ -41,6 +41,7 @@ from hub.resolve import resolve_aliases
 from hub.respond import respond
 from hub.screen import Basis, default_marks, review_day
 from hub.snapshot import Commit, Snapshot
+from hub.successions import check_at_work
 from hub.tlog.entry import Shared
 from hub.withholding import Office
 from hub.workers import Workers
@@ -262,6 +263,8 @@ class Sender:
             catalog = office.catalog()
             decisions = sending.decide(catalog, now)
             with office.store.snapshot() as snapshot:
+                # The flags by which people are protected have gone to the successor of whoever has one.
+                check_at_work(snapshot, catalog, np.append(np.unique(sending.receivers), np.uint32(sending.number)))
                 sending.check(snapshot)
             if not len(sending):
                 nothing = np.empty(0, np.uint8)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 
 from hub.arrivals import Receiver
 from hub.catalog import Catalog
+from hub.collect import collect_all
 from hub.exchange import Exchange
 from hub.limits import ARRIVED_ROWS, HISTORY_LIMIT
 from hub.messages import Arrivals, History, Kind, Notice, Notices, Push, Receipt, Sent, Update
@@ -25,6 +27,7 @@ from hub.push import Pushing
 from hub.send import Sender
 from hub.snapshot import Snapshot
 from hub.store import Store
+from hub.successions import successions_of
 from hub.update import Updating
 from hub.withholding import Office
 
@@ -54,6 +57,14 @@ class SendingMethods(ABC):
         self, find: Callable[[Snapshot], int], options: dict[str, Any], *, leave_out: frozenset[int] = frozenset()
     ) -> History:
         """A page of a history."""
+
+    @abstractmethod
+    def _olds(self, institution: str) -> list[str]:
+        """The bodies that an institution succeeded."""
+
+    @abstractmethod
+    def _check_at_work(self, institution: str) -> None:
+        """Refuse a body that was succeeded."""
 
     @abstractmethod
     def _catch_up(self) -> None:
@@ -119,7 +130,11 @@ class SendingMethods(ABC):
         self._catch_up()
         updating = Updating(self._office, self._exchange, self._numbers, update, permits, payloads)
         # What this institution provides meanwhile is seen by it, or provided after it.
-        with self._exchange.lock(updating.number):
+        with ExitStack() as locks:
+            with self._store.snapshot() as snapshot:
+                olds = successions_of(snapshot).olds(updating.number)
+            for number in sorted((updating.number, *olds)):
+                locks.enter_context(self._exchange.lock(number))
             return self._sender.send(updating)
 
     def arrived(self, institution: str, *, limit: int = ARRIVED_ROWS, after: str | None = None) -> list[Arrivals]:
@@ -134,8 +149,12 @@ class SendingMethods(ABC):
         Raises:
             RequestError: the cursor is none of this institution's arrivals.
         """
+        self._check_at_work(institution)
         self._catch_up()
-        return self._receiver.arrived(institution, limit, after)
+        olds = self._olds(institution)
+        if not olds:
+            return self._receiver.arrived(institution, limit, after)
+        return collect_all(self._receiver.arrived, [institution, *olds], limit, after)
 
     def taken(self, institution: str, numbers: Any) -> Receipt:
         """Say that arrivals were taken: recorded, and their data forgotten. Again it is accepted and changes nothing.
@@ -147,8 +166,12 @@ class SendingMethods(ABC):
             RequestError: one is none of this institution's, or has lapsed; nothing was changed.
             StorageError: the disk failed; whole transactions of 65,536 rows may have been kept.
         """
+        self._check_at_work(institution)
         self._catch_up()
-        return self._receiver.taken(institution, numbers)
+        olds = self._olds(institution)
+        if not olds:
+            return self._receiver.taken(institution, numbers)
+        return self._receiver.taken_all([institution, *olds], numbers)
 
     # -- notices
 
@@ -201,5 +224,7 @@ class SendingMethods(ABC):
             senders = [self.catalog.institution(record.provider).number for record in found.records]
             person = self._find_citizen(snapshot, portal_alias)
             persons = np.full(len(senders), person, np.uint32)
-            blocked = self._office.flagged.of(snapshot).no_self(persons, np.array(senders, np.uint32))
+            # Flags went to the successor of whoever sent it.
+            numbers = successions_of(snapshot).current(np.array(senders, np.uint32))
+            blocked = self._office.flagged.of(snapshot).no_self(persons, numbers)
         return [None if hidden else text for text, hidden in zip(texts, blocked.tolist(), strict=True)]

@@ -23,7 +23,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hub.aliases import Persons, Statuses, find_aliases, find_persons
-from hub.errors import StorageError
+from hub.catalog import Catalog
+from hub.errors import RequestError, StorageError
 from hub.messages import Aliases, Status
 from hub.sealed import unseal, value_sum
 from hub.snapshot import SUM_MASK, Commit, Snapshot
@@ -134,6 +135,20 @@ def _read(snapshot: Snapshot, expected: int) -> Successions:
     if found & SUM_MASK != expected:
         raise StorageError(f"{NAME}: expected the sum of what was written last, got another")
     return Successions(expected, entries)
+
+
+def check_at_work(snapshot: Snapshot, catalog: Catalog, numbers: Numbers) -> None:
+    """Refuse bodies that were succeeded, by their successor's name.
+
+    Raises:
+        RequestError: one of them (uint32[N]) was.
+    """
+    found = successions_of(snapshot)
+    gone = np.flatnonzero(found.current(numbers) != numbers)
+    if len(gone):
+        old = int(numbers[gone[0]])
+        code, by = (catalog.institution_by_number(one).code for one in (old, found.now(old)))
+        raise RequestError(f"institution: expected a body that is at work, got {code}, which {by} succeeded")
 
 
 def find_known_persons(

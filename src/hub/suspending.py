@@ -36,6 +36,10 @@ class Suspending(ABC):
         """The legal basis in force in this folder."""
 
     @abstractmethod
+    def _check_at_work(self, institution: str) -> None:
+        """Refuse a body that was succeeded."""
+
+    @abstractmethod
     def _now(self) -> int:
         """Seconds since 1970, never before the last record."""
 
@@ -90,6 +94,7 @@ class Suspending(ABC):
         if rows is not None and len(rows) > FLAGS_PER_CALL_MAX:
             raise RequestError(f"aliases: expected at most {FLAGS_PER_CALL_MAX} rows, got {len(rows)}")
         with self._store.writer:
+            self._check_at_work(institution)
             with self._store.snapshot() as snapshot:
                 if rows is None:
                     changes = self._of_everybody(snapshot, number, on)

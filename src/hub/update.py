@@ -23,15 +23,15 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from hub.aliases import NOBODY, find_persons
+from hub.aliases import NOBODY
 from hub.bodies import Located, link_of, pack_link
 from hub.catalog import Catalog
 from hub.decode import decode_aliases
 from hub.errors import RequestError, RowsError
-from hub.exchange import Exchange
+from hub.exchange import Exchange, State
 from hub.flags import Flagged
 from hub.handles import stood
-from hub.history import Found, GapError, find_all_records
+from hub.history import GapError, find_all_records
 from hub.inbox import ended_by, status_of
 from hub.limits import (
     PAYLOAD_BYTES_MAX,
@@ -42,10 +42,11 @@ from hub.limits import (
 )
 from hub.messages import OWN_DATA, Kind, Permits, Status, Update
 from hub.permits import PermitNumbers
-from hub.persons import lives_of
+from hub.persons import current, lives_of
 from hub.push import Carrying, check_items, check_sent
 from hub.send import Columns, Decisions, Entry, Numbers, Screened, Statuses
 from hub.snapshot import Snapshot
+from hub.successions import Successions, find_known_persons, successions_of
 from hub.tlog.entry import Shared
 from hub.withholding import Office, check_text
 from hub.workers import Workers
@@ -61,7 +62,7 @@ class Received(NamedTuple):
     """Something that a receiver got: the index of the record by which, and what it says.
 
     Attributes:
-        row: of the call.
+        row: of the call. person: as its record numbers them, who may have been merged into another since.
         silent: a push whose receiver does not know the person.
     """
 
@@ -90,7 +91,7 @@ class Updating(Carrying):
         check_sent(update.section, update.request_id, update.operator, update.confirmed)
         if update.reason is not None:
             check_text("reason", update.reason, REMARK_CHARS_MAX)
-        self._office, self._exchange, self._update = office, exchange, update
+        self._office, self._exchange, self._numbers, self._update = office, exchange, numbers, update
         self.store = office.store
         self.number = office.catalog().institution(update.institution).number
         self.sender, self.section, self.request_id = update.institution, update.section, update.request_id
@@ -104,13 +105,15 @@ class Updating(Carrying):
         else:
             if update.items is not None:
                 raise RequestError("items: expected none with permits, which have their own, got some")
-            self._permits = numbers.index(self.number, _decode_permits(permits))
+            self._told = _decode_permits(permits)
+            self._permits = numbers.index(self.number, self._told)
             self.aliases = np.zeros((len(self._permits), 16), np.uint8)
         if len(self) > UPDATE_ROWS_MAX:
             raise RequestError(f"update: expected at most {UPDATE_ROWS_MAX} rows, got {len(self)}")
         self._given = decode_given(payloads, len(self))
         self._found: list[Received] = []
         self._base = np.zeros(0, np.uint8)
+        self._now = np.zeros(0, np.uint32)
         digest = hashlib.sha256(b"hub/update/1" + msgspec.msgpack.encode(update))
         digest.update(len(self).to_bytes(8, "little"))
         digest.update(self.aliases.data if self._permits is None else b"permits" + self._permits.tobytes())
@@ -131,12 +134,7 @@ class Updating(Carrying):
             if self._permits is None:
                 self._found, self._base = self._by_alias(snapshot, catalog)
             else:
-                seen = state.see(self.number, self._permits)
-                wrong = np.flatnonzero(~seen.found | (status_of(seen.outcomes.words) != Status.PROVIDED))
-                if len(wrong):
-                    message = "permits: expected ones of this institution that were answered PROVIDED, got another"
-                    raise RowsError(f"{message} in row {wrong[0]}", rows=wrong.tolist(), cause="answered")
-                self._found = self._by_permit(snapshot, catalog, ended_by(seen.outcomes.words))
+                self._found = self._by_permit(snapshot, catalog, self._ends(state))
                 self._base = np.zeros(len(self), np.uint8)
         if len(self._found) > ROWS_PER_CHUNK:
             raise RequestError(f"update: expected at most {ROWS_PER_CHUNK} receivers in all, got {len(self._found)}")
@@ -165,22 +163,43 @@ class Updating(Carrying):
 
     # -- who received it
 
+    def _ends(self, state: State) -> npt.NDArray[np.int64]:
+        """int64[N]: the index of the record by which each permit was answered, here or by a body succeeded since."""
+        ends = np.full(len(self._told), -1, np.int64)
+        for number in (self.number, *successions_of(state.snapshot).olds(self.number)):
+            left = np.flatnonzero(ends < 0)
+            seen = state.see(number, self._numbers.index(number, self._told[left]))
+            answered = seen.found & (status_of(seen.outcomes.words) == Status.PROVIDED)
+            ends[left[answered]] = ended_by(seen.outcomes.words)[answered]
+        wrong = np.flatnonzero(ends < 0)
+        if len(wrong):
+            message = "permits: expected ones of this institution that were answered PROVIDED, got another"
+            raise RowsError(f"{message} in row {wrong[0]}", rows=wrong.tolist(), cause="answered")
+        return ends
+
     def _by_permit(self, snapshot: Snapshot, catalog: Catalog, ends: npt.NDArray[np.int64]) -> list[Received]:
         bodies = self._office.bodies(snapshot)
         if any(bodies.is_erased(index) for index in ends.tolist()):
             raise RequestError("permits: expected ones whose records are kept, got an older one")
         located, rows = bodies.read(ends.tolist())
-        found = []
+        found, wrong = [], []
+        successions = successions_of(snapshot)
         for at, (one, row) in enumerate(zip(located, rows, strict=True)):
             shared = one.chunk.shared[int(row["decision"])]
-            receiver = catalog.institution(shared.requester).number
+            receiver = successions.now(catalog.institution(shared.requester).number)
+            if self._owner(snapshot, one, row) is None:
+                wrong.append(at)
+                continue
             found.append(Received(at, int(row["person"]), receiver, one.index, shared))
+        if wrong:
+            message = "permits: expected ones whose person is certain, got one of persons who were split"
+            raise RowsError(f"{message} in row {wrong[0]}", rows=wrong, cause="split")
         return found
 
     def _by_alias(self, snapshot: Snapshot, catalog: Catalog) -> tuple[list[Received], Statuses]:
         assert self._update.items is not None
         items = details_of(catalog, self._update.items)
-        persons, _, resolved = find_persons(snapshot, self.number, self.aliases, _ALONE)
+        persons, _, resolved = find_known_persons(snapshot, self.number, self.aliases, _ALONE)
         base = np.where(resolved == Status.OK, np.uint8(Status.NO_RECORD), resolved)
         found: list[Received] = []
         for at, person in enumerate(persons.tolist()):
@@ -193,17 +212,18 @@ class Updating(Carrying):
     ) -> list[Received]:
         """What each receiver got last about a person, for each procedure, items, role and reference date."""
         bodies, sources = self._office.bodies(snapshot), lives_of(snapshot).sources(person)
+        successions = successions_of(snapshot)
         newest: dict[tuple[Any, ...], Received] = {}
         lapsed: set[int] = set()
         for batch in find_all_records(snapshot, bodies, self._office.periods, sources, _ALL, batch=_AT_A_TIME):
             for one in batch:
-                if not self._is_of(snapshot, person, one):
+                if self._owner(snapshot, one.located, one.row) != person:
                     continue
                 kind, outcome = int(one.row["kind"]), int(one.row["outcome"])
                 if kind == Kind.TAKEN and outcome == Status.LAPSED:
                     lapsed.add(link_of(one.row) or 0)
                     continue
-                got = self._got(catalog, at, person, one.located, one.row)
+                got = self._got(catalog, successions, at, one.located, one.row)
                 if got is None or items.isdisjoint(got.shared.items) or got.record in lapsed:
                     continue
                 shared = got.shared
@@ -214,22 +234,30 @@ class Updating(Carrying):
                     newest[name] = got
         return list(newest.values())
 
-    def _is_of(self, snapshot: Snapshot, person: int, one: Found) -> bool:
-        """Whether a record is about this person, who may have been one with another meanwhile (``persons.py``)."""
-        record = stood(one.located, one.row)
+    def _owner(self, snapshot: Snapshot, located: Located, row: np.void) -> int | None:
+        """Whom a record is about now, None where that is not who its number says (``persons.py``).
+
+        What two who were merged received as one and is another's by now cannot be corrected: what follows a record has
+        its number, and would arrive with the other's alias.
+        """
+        record = stood(located, row)
         if record.link is not None:
             record = msgspec.structs.replace(record, index=record.link)
-        return self._office.owner(snapshot, record) == person
+        owner = self._office.owner(snapshot, record)
+        return owner if owner == lives_of(snapshot).now(record.person) else None
 
-    def _got(self, catalog: Catalog, at: int, person: int, located: Located, row: np.void) -> Received | None:
-        """What a record says that somebody got of this institution, or None."""
-        _, provider, decision, outcome, kind, _ = row.item()
+    def _got(
+        self, catalog: Catalog, successions: Successions, at: int, located: Located, row: np.void
+    ) -> Received | None:
+        """What a record says that somebody got of this institution, or of one that it succeeded, or None."""
+        person, provider, decision, outcome, kind, _ = row.item()
         shared = located.chunk.shared[decision]
-        if kind == Kind.PROVISION and outcome == Status.PROVIDED and provider == self.number:
-            return Received(at, person, catalog.institution(shared.requester).number, located.index, shared)
+        requester = catalog.institution(shared.requester).number
+        if kind == Kind.PROVISION and outcome == Status.PROVIDED and successions.now(provider) == self.number:
+            return Received(at, person, successions.now(requester), located.index, shared)
         sent = outcome in (Status.OK, Status.NO_ALIAS_AT_PROVIDER)
-        if kind == Kind.PUSH and shared.requester == self.sender and sent:
-            return Received(at, person, provider, located.index, shared, outcome != Status.OK)
+        if kind == Kind.PUSH and successions.now(requester) == self.number and sent:
+            return Received(at, person, successions.now(provider), located.index, shared, outcome != Status.OK)
         return None
 
     # -- what becomes of it
@@ -244,6 +272,7 @@ class Updating(Carrying):
         n = len(found)
         status = np.array([Status.NO_ALIAS_AT_PROVIDER if one.silent else Status.OK for one in found], np.uint8)
         persons = np.array([one.person for one in found], np.uint32)
+        self._now = current(snapshot, persons)
         row = np.array([one.row for one in found], np.intp)
         return Columns(persons, status, self.receivers, decisions.decision, np.arange(n), row, self._base)
 
@@ -251,8 +280,9 @@ class Updating(Carrying):
         """As of a push; own data of persons flagged NO_SELF here go nowhere, and nobody is told."""
         silent = np.array([one.silent for one in self._found], np.bool_)
         own = np.array([one.shared.procedure.startswith(OWN_DATA) for one in self._found], np.bool_)
-        blocked = own & flagged.no_self(persons, self.number)
-        screened = self.screen_manual(flagged, persons, status, confirmed=self._update.confirmed)
+        # Records follow others by their numbers; flags are of whom these are now.
+        blocked = own & flagged.no_self(self._now, self.number)
+        screened = self.screen_manual(flagged, self._now, status, confirmed=self._update.confirmed)
         screened.recorded[silent | blocked] = False
         return screened
 
