@@ -41,10 +41,13 @@ LAYERS = [
     {"verify", "retain"},
     STAGES | {"locate"},
     {"gather", "acts", "filing", "keeping", "showing", "flagging", "lives", "locating", "payloadkeys", "releasing"},
+    {"serving"},
     {"ends"},
     {"collect", "provide", "lapse", "answers", "delivery"},
     {"exchanging"},
     {"hub"},
+    {"wire"},
+    {"server", "client", "aio"},
     {"files", "tables", "columns", "holderfile"},
     {"commands", "cli", "demo", "bench", "__main__"},
 ]

@@ -1,7 +1,9 @@
 """The information-linkage hub: administrative bodies ask each other about a person without a shared number.
 
-Open a folder with :func:`open`, then see :class:`Hub`.
+Open a folder with :func:`open`, then see :class:`Hub`; :func:`connect` to one that is served.
 """
+
+from typing import TYPE_CHECKING, Any
 
 from hub import errors
 from hub.catalog import Catalog, Decision, Institution, Procedure, Rule
@@ -38,6 +40,10 @@ from hub.retain import PeriodState, Retained
 from hub.tlog.proof import Proof
 from hub.verify import Report
 
+if TYPE_CHECKING:
+    from hub import aio
+    from hub.client import Remote, connect
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -70,6 +76,7 @@ __all__ = [
     "Reason",
     "Receipt",
     "Record",
+    "Remote",
     "Report",
     "RequestStatus",
     "Resolved",
@@ -78,9 +85,24 @@ __all__ = [
     "Status",
     "Wanted",
     "Withhold",
+    "aio",
+    "connect",
     "errors",
     "new_payload_key",
     "open",
     "open_payload",
     "seal_payload",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Whoever works on a folder alone does not wait for what only a network needs.
+    if name == "aio":
+        import hub.aio
+
+        return hub.aio
+    if name in ("Remote", "connect"):
+        from hub import client
+
+        return getattr(client, name)
+    raise AttributeError(f"module 'hub' has no attribute '{name}'")

@@ -30,6 +30,7 @@ from hub.commands import (
     marks,
     release,
     retain,
+    serve,
     tlog,
 )
 from hub.errors import HubError, StorageError, TamperError
@@ -85,7 +86,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
     modules = (
         keep, catalog, acquire, aliases, holders, inquire, exchange, history, marks, flag, release, retain, tlog, keys,
-        bench,
+        serve, bench,
     )  # fmt: skip
     for module in modules:
         module.add_commands(commands)

@@ -80,6 +80,7 @@ from hub.respond import respond, respond_empty
 from hub.retain import resume_shredding
 from hub.screen import Screen
 from hub.sealed import unseal
+from hub.serving import SERVED, Serving
 from hub.showing import Showing
 from hub.snapshot import Snapshot, State
 from hub.store import Store
@@ -95,7 +96,7 @@ _DAY_S = 86_400
 logger = logging.getLogger("hub")
 
 
-class Hub(Showing, Filing, Acts, Exchanging, Flagging, Keeping, Lives, Locating, PayloadKeys, Releasing):
+class Hub(Showing, Filing, Acts, Exchanging, Flagging, Keeping, Lives, Locating, PayloadKeys, Releasing, Serving):
     """An open hub folder. Made by :func:`open`; a context manager; may be used from several threads."""
 
     def __init__(
@@ -375,14 +376,35 @@ class Hub(Showing, Filing, Acts, Exchanging, Flagging, Keeping, Lives, Locating,
 
         A task that is cancelled does not take its inquiry back: the same request id gets the answer.
         """
+        future = self.inquire_together(
+            inquiry, aliases, providers, cases=cases, withhold=withhold, consents=consents
+        )  # fmt: skip
+        if future is not None:
+            return await future
+        return await asyncio.to_thread(
+            self.inquire, inquiry, aliases, providers, cases=cases, withhold=withhold, consents=consents
+        )
+
+    def inquire_together(
+        self,
+        inquiry: Inquiry,
+        aliases: Any,
+        providers: Any,
+        *,
+        cases: Sequence[str | None] | None = None,
+        withhold: Sequence[Withhold | None] | None = None,
+        consents: Consents = None,
+    ) -> asyncio.Future[Answer] | None:
+        """:meth:`inquire_async` without a task for each: a future of the running loop.
+
+        None where the inquiry is not one that shares a commit with others; nothing was done with it.
+        """
         batch = decode_inquiry(self.catalog, inquiry, aliases, providers, cases, withhold, consents)
         if not self._is_small(batch):
-            return await asyncio.to_thread(
-                self.inquire, inquiry, aliases, providers, cases=cases, withhold=withhold, consents=consents
-            )
+            return None
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._gathering().submit(batch, request_key(inquiry.requester, inquiry.request_id), future)
-        return await future
+        return future
 
     def _is_small(self, batch: Batch) -> bool:
         """Whether it shares a commit with others; marks and lists of holders are written with chunks of their own."""
@@ -678,7 +700,7 @@ def _decide(catalog: Catalog, batch: Batch, at: int) -> Decided:
 
 
 def _check_never_served(snapshot: Snapshot, what: str) -> None:
-    if snapshot.get("meta", b"served") is not None:
+    if snapshot.get("meta", SERVED) is not None:
         raise RequestError(f"{what}: expected a folder that was never served, got one that was")
 
 
