@@ -26,6 +26,8 @@ from hub.wire.connection import Connection
 
 BACKLOG = 4_096
 INSPECT_S = 1.0
+GOODBYE_S = 2.0
+"""At the end clients have so long to take leave; nothing is open any more."""
 RELOAD_S = 5.0
 """How often the files of revocation lists are looked at."""
 
@@ -127,6 +129,7 @@ class Server:
             await asyncio.sleep(0.01)
         for connection in list(self.connections):
             connection.close()
+        end = min(end, self.now() + GOODBYE_S)
         while self.now() < end and self.connections:
             await asyncio.sleep(0.01)
         for connection in list(self.connections):

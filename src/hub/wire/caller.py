@@ -29,6 +29,7 @@ SMALL_TIMEOUT_S, BULK_TIMEOUT_S = 60.0, 900.0
 """How long a call may take where its caller does not say: with all its retries."""
 
 CONNECT_S = 10.0
+GOODBYE_S = 1.0
 DELAY_S, DELAY_MAX_S = 0.05, 2.0
 POOL = 2
 
@@ -160,7 +161,8 @@ class WireCaller:
         Raises:
             WireError: nobody answers there. AccessError: the server does not take the certificate.
         """
-        self._links.append(await self._connect(CONNECT_S))
+        link = await self._connect(CONNECT_S)
+        self._links.append(link)
 
     async def close(self) -> None:
         """Close the connections; may be called again."""
@@ -168,8 +170,10 @@ class WireCaller:
         links, self._links = self._links, []
         for link in links:
             link.close()
-        # Lets the transports say goodbye.
-        await asyncio.sleep(0)
+        if links:
+            await asyncio.wait([link.gone for link in links], timeout=GOODBYE_S)
+        for link in links:
+            link.abort()
 
     # -- calls
 
@@ -251,7 +255,11 @@ class WireCaller:
         async with self._connecting:
             self._links = [link for link in self._links if link.usable]
             if len(self._links) < self._options.pool:
-                self._links.append(await self._connect(CONNECT_S))
+                link = await self._connect(CONNECT_S)
+                if self._closed:
+                    link.close()
+                # Only now: meanwhile another call may have put another list there.
+                self._links.append(link)
             return min(self._links, key=lambda link: link.open_calls)
 
     async def _connect(self, timeout: float) -> Link:

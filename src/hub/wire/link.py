@@ -34,12 +34,14 @@ class Link(asyncio.Protocol):
     """See the module; used in its loop's thread only.
 
     Attributes:
+        greeted, gone: done when the server has said who it is, and when the connection has ended.
         welcome: what the server said of itself. usable: whether it takes further calls.
     """
 
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
         self.greeted: asyncio.Future[Welcome] = loop.create_future()
+        self.gone: asyncio.Future[None] = loop.create_future()
         self.welcome: Welcome | None = None
         self.usable = False
         self._loop = loop
@@ -88,6 +90,11 @@ class Link(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
+    def abort(self) -> None:
+        """Close at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
     def _send(self, word: Any) -> None:
         if self._transport is not None:
             self._transport.write(encode_frame(word, GREETING if self.welcome is None else self.welcome.version))
@@ -111,6 +118,8 @@ class Link(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self.usable = False
         self._transport = None
+        if not self.gone.done():
+            self.gone.set_result(None)
         if self._end is None:
             if isinstance(error, ssl.SSLError):
                 self._end = AccessError(f"connection: refused by TLS: {error.reason or type(error).__name__}")
