@@ -19,7 +19,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from hub.hub import Hub, open
-from hub.wire.access import Access, make_context, open_security_log, security, tell_security
+from hub.wire.access import Access, make_context, open_security_log, security
 from hub.wire.calls import Calls
 from hub.wire.config import Config
 from hub.wire.connection import Connection
@@ -90,15 +90,10 @@ class Server:
         self._inspector = loop.create_task(self._inspect())
 
     def _handle_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """A handshake that fails is the client's fault and goes to the security log; the rest is ours."""
+        """What no call caught: a connection that breaks is its client's affair, the rest is ours."""
         error = context.get("exception")
-        if isinstance(error, OSError):
-            # Of OpenSSL's words the reason only.
-            cause = getattr(error, "reason", None) or type(error).__name__
-            verify = getattr(error, "verify_message", None)
-            tell_security("connection refused", cause=str(cause), verify=verify)
-            return
-        logger.error("server: %s", context.get("message"), exc_info=error)
+        level = logging.DEBUG if isinstance(error, OSError) else logging.ERROR
+        logger.log(level, "server: %s", context.get("message"), exc_info=error)
 
     async def _inspect(self) -> None:
         reload_at = 0.0

@@ -207,6 +207,21 @@ def _read_lists(tls: Tls) -> dict[bytes, Revoked]:
     return found
 
 
+class _Handshake(ssl.SSLObject):
+    """One connection's TLS; a handshake that fails is in the security log, which no event loop tells otherwise."""
+
+    def do_handshake(self) -> None:
+        try:
+            super().do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError as error:
+            # Of OpenSSL's words the reason only.
+            cause, verify = error.reason or type(error).__name__, getattr(error, "verify_message", None)
+            tell_security("handshake refused", cause=cause, verify=verify)
+            raise
+
+
 def make_context(tls: Tls) -> ssl.SSLContext:
     """TLS 1.3, with client certificates required.
 
@@ -216,6 +231,7 @@ def make_context(tls: Tls) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.verify_mode = ssl.CERT_REQUIRED
+    context.sslobject_class = _Handshake
     # No resumption: every connection shows its certificate.
     context.num_tickets = 0
     try:
