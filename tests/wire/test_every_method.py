@@ -124,7 +124,8 @@ def _provide(b: Both) -> Pair:
     reasons = np.array([0, 0, Reason.UNDER_CORRECTION, 0], np.uint8)
     payloads = [b"", None, None, b"tax" * 9_000]
     given = b.town, permits, outcomes, payloads
-    kept = b.h.provide(*given, reasons=reasons, clerk="platform/sato"), b.r.provide(*given, reasons=reasons, clerk="sato")
+    first = b.h.provide(*given, reasons=reasons, clerk="platform/sato")
+    kept = first, b.r.provide(*given, reasons=reasons, clerk="sato")
     b.ask("s", [0, 1])
     assert b.r.provide(b.town, _collected(b).permit, Status.NO_RECORD).rows == 2
     b.p.clock.now += 2

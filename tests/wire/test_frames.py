@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 
 import msgspec
@@ -112,13 +113,12 @@ def test_what_is_no_message_is_refused(name: str) -> None:
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_message_or_refused(data: bytes) -> None:
     for decode in (decode_from_client, decode_from_server):
-        try:
+        with contextlib.suppress(FrameError):
             decode(memoryview(data))
-        except FrameError:
-            pass
 
 
 def test_messages_come_back_as_they_went() -> None:
-    for word in (Hello([1, 2], "x"), Call(7, "nenkin", "status", False, 2, memoryview(b"\x80")), Part(1, memoryview(b"y"))):
+    call = Call(7, "nenkin", "status", False, 2, memoryview(b"\x80"))
+    for word in (Hello([1, 2], "x"), call, Part(1, memoryview(b"y"))):
         (message,) = read_all(agreed(), bytes(encode_frame(word, 1)))
         assert decode_from_client(memoryview(message)) == word

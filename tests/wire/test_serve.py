@@ -227,8 +227,7 @@ def test_a_signal_lets_it_read_revocation_lists(crowd: Parties, tmp_path: Path) 
         while True:
             try:
                 process.connect().close()
-            except AccessError as error:
-                assert "revoked" in str(error)
+            except AccessError:
                 break
             assert time.monotonic() < deadline
     finally:
