@@ -19,6 +19,7 @@ UNITS = {
     "ratio_to_best_peer": "x",
     "share_of_limit": "1",
     "rows_per_commit": "rows/commit",
+    "bytes_per_connection": "bytes",
 }
 
 
