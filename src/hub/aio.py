@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 
 from hub.catalog import Catalog
-from hub.errors import RequestError
 from hub.hub import Hub
 from hub.messages import History
 from hub.wire.caller import POOL, Options, Wanted, WireCaller, bind_call, make_history, make_options, signature_of
+from hub.wire.faults import NotOnWireError
 from hub.wire.methods import METHODS
 from hub.wire.results import HistoryBody
 
@@ -47,7 +47,7 @@ class AsyncRemote:
 
     def __getattr__(self, name: str) -> Any:
         if any(name in vars(base) for base in Hub.__mro__):
-            raise RequestError(f"{name}: expected a method that the wire has, got one of whoever runs the folder")
+            raise NotOnWireError(f"{name}: expected a method that the wire has, got one of whoever runs the folder")
         raise AttributeError(f"{type(self).__name__} has no attribute {name}")
 
     @property

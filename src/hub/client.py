@@ -23,6 +23,7 @@ from hub.errors import RequestError
 from hub.hub import Hub
 from hub.messages import History
 from hub.wire.caller import POOL, Options, Wanted, WireCaller, bind_call, make_history, make_options, signature_of
+from hub.wire.faults import NotOnWireError
 from hub.wire.methods import METHODS
 
 CATALOG_S = 300.0
@@ -62,8 +63,8 @@ class Remote:
         return f"Remote({'closed' if self._loop.is_closed() else 'open'})"
 
     def __getattr__(self, name: str) -> Any:
-        if name in vars(Hub) or any(name in vars(base) for base in Hub.__mro__):
-            raise RequestError(f"{name}: expected a method that the wire has, got one of whoever runs the folder")
+        if any(name in vars(base) for base in Hub.__mro__):
+            raise NotOnWireError(f"{name}: expected a method that the wire has, got one of whoever runs the folder")
         raise AttributeError(f"{type(self).__name__} has no attribute {name}")
 
     @property

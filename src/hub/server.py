@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import importlib
 import importlib.util
 import logging
@@ -25,6 +26,7 @@ from hub.wire.config import Config
 from hub.wire.connection import Connection
 
 BACKLOG = 4_096
+COLLECT_FROM = 50_000
 INSPECT_S = 1.0
 GOODBYE_S = 2.0
 """At the end clients have so long to take leave; nothing is open any more."""
@@ -100,11 +102,15 @@ class Server:
         while True:
             await asyncio.sleep(INSPECT_S)
             now = self.now()
-            for connection in list(self.connections):
-                connection.inspect(now)
-            if now >= reload_at:
-                reload_at = now + RELOAD_S
-                self.reload(always=False)
+            try:
+                for connection in list(self.connections):
+                    connection.inspect(now)
+                if now >= reload_at:
+                    reload_at = now + RELOAD_S
+                    self.reload(always=False)
+            except Exception:
+                # Whoever comes next is looked at again in a second.
+                logger.exception("server: the look at its connections failed")
 
     def reload(self, *, always: bool = True) -> None:
         """Read the revocation lists again, and end the connections that may not go on."""
@@ -164,7 +170,19 @@ def serve(config: Config, *, ready: Callable[[Server], None] | None = None) -> N
         RequestError, StorageError, OSError: it cannot be opened, or the address cannot be used.
     """
     with open(config.folder, head=config.head, answers_every_s=config.answers_every_s) as h:
+        _calm_collector()
         run_in_loop(run_server(h, config, ready=ready))
+
+
+def _calm_collector() -> None:
+    """Let the garbage collector look less often, and never at what is there for good.
+
+    A few hundred calls at a time come and go together; with Python's own threshold of 700 objects each such wave is
+    looked through several times, for nothing: 10 of the loop's 25 microseconds a call.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_FROM, 20, 20)
 
 
 def has_uvloop() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 import threading
@@ -149,7 +150,7 @@ def test_a_connection_cut_at_every_byte_of_a_frame_leaves_nothing_half_done(plai
 
 def test_a_long_call_cut_between_its_parts_is_forgotten_with_its_bytes(plain: Served, parties: Parties) -> None:
     body = msgspec.msgpack.encode(arguments(parties, "long", 150_000))
-    for end in (1, 2, 5, 9):
+    for end in (1, 2, 5, 8):
         wires = Wires(plain.port)
         first, *rest = [body[at : at + WIRE_PART_BYTES] for at in range(0, len(body), WIRE_PART_BYTES)]
         wires.send(frame([3, 1, "nenkin", "inquire", False, len(body), first]))
@@ -189,18 +190,55 @@ def test_more_bytes_than_the_server_holds_are_busy_and_their_parts_are_ignored(p
     wires.close()
 
 
-@pytest.mark.parametrize(
-    "data",
-    [b"", b"\x00", HELLO + b"\x10\x00", HELLO + frame([3, 1, "nenkin", "status", False, 3, b"x"])],
-    ids=["silent", "one byte", "half a frame", "half a call"],
-)
-def test_whoever_sends_slowly_is_cut(plain: Served, data: bytes) -> None:
-    wires = Wires(plain.port, hello=False)
-    wires.send(data)
+def test_whoever_sends_slowly_is_cut(plain: Served) -> None:
+    """Silent, one byte, half a frame, half a call; one that sends a byte now and then; not one that has no call."""
+    half = frame([3, 1, "nenkin", "status", False, 3, b"x"])
+    slow = [Wires(plain.port, hello=False) for _ in range(5)]
+    for wires, data in zip(slow, (b"", b"\x00", HELLO + b"\x10\x00", HELLO + half, HELLO + half[:9]), strict=True):
+        wires.send(data)
+    idle = Wires(plain.port)
     begin = time.monotonic()
-    assert "within seconds" in reason_of_end(wires)
+    ended = threading.Event()
+
+    def drip() -> None:
+        with contextlib.suppress(OSError):
+            for byte in half[9:]:
+                slow[4].send(bytes([byte]))
+                if ended.wait(0.5):
+                    return
+
+    dripping = threading.Thread(target=drip)
+    dripping.start()
+    for wires in slow:
+        assert "within seconds" in reason_of_end(wires)
+    ended.set()
+    dripping.join()
     assert time.monotonic() - begin < 9
-    still_served(plain)
+    idle.call(1, "nenkin", "verifier_key", {})
+    assert idle.read()[:2] == [5, 1]
+
+
+def test_a_long_call_of_a_client_that_left_counts_until_it_is_done(plain: Served, parties: Parties) -> None:
+    assert plain.server is not None
+    calls = plain.server.calls
+    body = msgspec.msgpack.encode(arguments(parties, "left", 120_000))
+    wires = Wires(plain.port)
+    with parties.h._store.writer:
+        wires.send(frame([3, 1, "nenkin", "inquire", False, len(body), body[:WIRE_PART_BYTES]]))
+        for at in range(WIRE_PART_BYTES, len(body), WIRE_PART_BYTES):
+            wires.send(frame([4, 1, body[at : at + WIRE_PART_BYTES]]))
+        wires.call(2, "nenkin", "checkpoint", {})
+        assert wires.read()[1] == 2
+        wires.close()
+        deadline = time.monotonic() + 10
+        while plain.server.connections and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert calls._bytes_left == (1 << 22) - len(body)
+    deadline = time.monotonic() + 20
+    while calls._bytes_left < 1 << 22 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert calls._bytes_left == 1 << 22
+    assert parties.h.status("nenkin", "left").complete
 
 
 def test_whoever_does_not_read_is_cut_and_holds_up_nobody(plain: Served, parties: Parties) -> None:

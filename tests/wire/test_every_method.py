@@ -410,6 +410,7 @@ def test_every_method_of_the_hub_is_in_the_table_or_is_the_operators() -> None:
 def test_what_is_the_operators_is_refused_by_name(both: Both) -> None:
     with pytest.raises(RequestError, match="resolve: expected a method that the wire has"):
         both.r.resolve("nenkin", both.town, both.nenkin)
+    assert not hasattr(both.r, "retain")
     with pytest.raises(AttributeError):
         both.r.resolved()
 

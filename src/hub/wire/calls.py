@@ -49,13 +49,18 @@ class Caller(Protocol):
 
 
 class Work(NamedTuple):
-    """One call that may be done."""
+    """One call that may be done.
+
+    Attributes:
+        body: its arguments. counted: how many of their bytes are counted as in flight, until it is done.
+    """
 
     caller: Caller
     call: Call
     method: Method
     party: Party
     body: memoryview
+    counted: int
 
     def __repr__(self) -> str:
         return f"Work({self.call.method})"
@@ -90,8 +95,8 @@ class Pool:
         self._open -= 1
 
     def close(self) -> None:
-        """Wait for what is being done."""
-        self._executor.shutdown()
+        """Wait for what is being done; what has not begun by now has nobody who waits for it."""
+        self._executor.shutdown(cancel_futures=True)
 
 
 class Calls:
@@ -143,6 +148,8 @@ class Calls:
             raise AccessError("institution: expected one of those of this connection's certificate, got another")
         if self.closing:
             raise BusyError("server: closing", retry_after_s=1.0)
+        if method.bulk and self._bytes_left <= 0:
+            raise BusyError("call: too many bytes in flight", retry_after_s=2 * RETRY_AFTER_S)
         return method
 
     def begin(self, work: Work) -> None:
@@ -151,18 +158,29 @@ class Calls:
         Raises:
             HubError: it could not be begun.
         """
+        in_thread = False
+        try:
+            in_thread = self._begin(work)
+        finally:
+            # A thread counts them off when it is done, whether or not its caller is still there.
+            if not in_thread and work.counted:
+                self.count(-work.counted)
+
+    def _begin(self, work: Work) -> bool:
+        """Begin a call; whether a thread does it."""
         if work.call.method == "inquire" and len(work.body) <= LOOP_BYTES_MAX and not work.call.progress:
             arguments = self._arguments(work)
             future = self._hub.inquire_together(**arguments)
             if future is not None:
                 future.add_done_callback(functools.partial(_settle, work))
-                return
+                return False
             self._submit(work, self._bulk, functools.partial(self._hub.inquire, **arguments))
         elif len(work.body) <= LOOP_BYTES_MAX:
             arguments = self._arguments(work)
             self._submit(work, self._bulk if work.method.bulk else self._small, self._doer(work, arguments))
         else:
             self._submit(work, self._bulk, lambda: self._doer(work, self._arguments(work))())
+        return True
 
     def _doer(self, work: Work, arguments: dict[str, Any]) -> Callable[[], Any]:
         method = work.method
@@ -188,6 +206,9 @@ class Calls:
                 self._loop.call_soon_threadsafe(caller.fail, number, name, error)
             else:
                 self._loop.call_soon_threadsafe(caller.answer, number, body)
+            finally:
+                if work.counted:
+                    self._loop.call_soon_threadsafe(self.count, -work.counted)
 
         pool.submit(self._loop, run)
 
@@ -214,7 +235,11 @@ def bind_arguments(
     method: Method, given: msgspec.Struct, institution: str, party: str, catalog: Catalog
 ) -> dict[str, Any]:
     """The arguments of the Hub's method from those of a call, with who calls, and through whom."""
-    arguments = {field: form.unpack(getattr(given, field), catalog) for field, form in method.params.items()}
+    arguments: dict[str, Any] = {}
+    for field, form in method.params.items():
+        value = getattr(given, field)
+        # What was left out is most of it.
+        arguments[field] = None if value is None else form.unpack(value, catalog)
     for clerk in CLERKS:
         if arguments.get(clerk) is not None:
             arguments[clerk] = _through(clerk, party, arguments[clerk])

@@ -66,7 +66,7 @@ class Connection(asyncio.Protocol):
         self._splitter = Splitter()
         self._version: int | None = None
         self._open: dict[int, int] = {}
-        """Calls that are open: number -> bytes of them that are counted as in flight."""
+        """Calls that are open: number -> bytes of their replies that are counted as in flight."""
         self._uploads: dict[int, Upload] = {}
         self._dropped: dict[int, int] = {}
         """Calls that were refused while their parts were under way: number -> bytes to come."""
@@ -99,6 +99,10 @@ class Connection(asyncio.Protocol):
             self.end(error)
         except HubError as error:
             self.end(error)
+        except Exception as error:
+            # A certificate that the authority signed and nobody can read.
+            tell_security("certificate refused", peer=self._peer, cause=type(error).__name__)
+            self.end(AccessError("certificate: expected one that can be read, got another"))
 
     def connection_lost(self, _: Exception | None) -> None:
         self._place.connections.discard(self)
@@ -220,10 +224,10 @@ class Connection(asyncio.Protocol):
             self._begin(upload.call, upload.method, memoryview(upload.buffer), upload.call.size)
 
     def _begin(self, call: Call, method: Method, body: memoryview, counted: int) -> None:
-        self._open[call.number] = counted
+        self._open[call.number] = 0
         assert self._party is not None
         try:
-            self._place.calls.begin(Work(self, call, method, self._party, body))
+            self._place.calls.begin(Work(self, call, method, self._party, body, counted))
         except BaseException as error:
             self.fail(call.number, call.method, error)
         if len(self._open) >= self._place.limits.requests_per_connection:

@@ -27,6 +27,10 @@ class AccessError(RequestError):
     code = "access"
 
 
+class NotOnWireError(RequestError, AttributeError):
+    """A method that only whoever runs the folder has."""
+
+
 class WireError(HubError):
     """The connection failed. Unless ``retry_safe`` it is not known whether the call was done."""
 

@@ -25,7 +25,7 @@ from hub.catalog import Catalog
 from hub.decode import decode_alias, decode_aliases, decode_codes, decode_days, decode_providers
 from hub.errors import RequestError
 from hub.holders import OPEN
-from hub.limits import ROWS_PER_BATCH_MAX, WIRE_LIST_MAX
+from hub.limits import ALIAS_BYTES, ROWS_PER_BATCH_MAX, WIRE_LIST_MAX
 from hub.messages import Permits, Record, Withhold
 
 NONE_SIZE = 0xFFFFFFFF
@@ -64,8 +64,14 @@ class Rows(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     data: memoryview
 
 
-def raw(values: npt.NDArray[Any]) -> memoryview:
-    """A column as its bytes, without a copy."""
+COPIED_BYTES = 1 << 10
+"""A column that is no longer is copied: it takes a tenth of the time of looking at it without a copy."""
+
+
+def raw(values: npt.NDArray[Any]) -> Any:
+    """A column as its bytes, a long one without a copy."""
+    if values.nbytes <= COPIED_BYTES:
+        return values.tobytes()
     return np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
 
 
@@ -144,11 +150,12 @@ def optional(form: Form) -> Form:
 
 
 def _aliases(name: str) -> Form:
-    return Form(
-        memoryview,
-        lambda value: raw(decode_aliases(value, name)),
-        lambda view, _: column(name, view, np.uint8, 16),
-    )
+    def unpack(view: memoryview, _: Catalog) -> npt.NDArray[np.uint8]:
+        if len(view) % ALIAS_BYTES:
+            raise RequestError(f"{name}: expected {ALIAS_BYTES} bytes a row, got {len(view)} bytes")
+        return np.frombuffer(view, np.uint8).reshape(-1, ALIAS_BYTES)
+
+    return Form(memoryview, lambda value: raw(decode_aliases(value, name)), unpack)
 
 
 ALIASES, TICKETS = _aliases("aliases"), _aliases("tickets")
@@ -178,11 +185,12 @@ def _pack_providers(value: Any) -> Providers:
 
 def _unpack_providers(classes: bool) -> Callable[[Providers, Catalog], Any]:
     def unpack(value: Providers, catalog: Catalog) -> Any:
-        codes, numbers = value.codes, column("providers", value.numbers, np.uint32)
+        codes = value.codes
+        if codes and not len(value.numbers):
+            return codes[0] if len(codes) == 1 else codes
+        numbers = column("providers", value.numbers, np.uint32)
         if not codes:
             return numbers
-        if not len(numbers):
-            return codes[0] if len(codes) == 1 else codes
         known = decode_providers(catalog, codes, len(codes), classes=classes)
         if int(numbers.max()) >= len(codes):
             raise RequestError(f"providers: expected places of {len(codes)} codes, got {numbers.max()}")

@@ -34,10 +34,11 @@ def run(bench: Run) -> None:
         credentials = Credentials(bench.folder / "wire-certificates")
         server = ServerProcess(world.folder, credentials, [REQUESTER])
         try:
+            # First of all: later ones would find memory that others have left.
+            measure_idle(bench, server, credentials)
             measure_bulk(bench, world, server, credentials)
             for connections in CONNECTIONS:
                 measure_singles(bench, world, server, credentials, connections)
-            measure_idle(bench, server, credentials)
         finally:
             server.close()
 
