@@ -278,7 +278,13 @@ def test_more_calls_than_may_be_open_wait_and_are_all_answered(plain: Served, pa
         for number in range(calls)
         for body in [msgspec.msgpack.encode(arguments(parties, f"n{number}"))]
     )
-    threading.Thread(target=wires.send, args=(data,)).start()
+    assert plain.server is not None
+    with parties.h._store.writer:
+        threading.Thread(target=wires.send, args=(data,)).start()
+        time.sleep(0.3)
+        (connection,) = plain.server.connections
+        assert len(connection._open) == 8
+        still_served(plain)
     replies = [wires.read() for _ in range(calls)]
     assert sorted(reply[1] for reply in replies) == list(range(calls))
     assert {reply[0] for reply in replies} == {5}

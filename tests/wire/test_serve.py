@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from served import Network, Served, plain_config
+from served import Network, Served, Wires, plain_config
 
 import hub
 from hub.cli import main
@@ -339,7 +339,27 @@ def test_what_is_not_known_to_be_done_is_not_done_twice(parties: Parties) -> Non
             assert served.server is not None
             served.do(lambda: [one.abort() for one in list(served.server.connections)])  # type: ignore[union-attr]
             thread.join(10)
-        assert [type(error) for error in failed] == [WireError]
-        assert not failed[0].retry_safe
+            assert not thread.is_alive()
+            assert [type(error) for error in failed] == [WireError]
+            assert not failed[0].retry_safe
     finally:
         served.stop()
+
+
+def test_what_is_open_when_the_server_stops_is_answered_and_what_comes_then_is_busy(parties: Parties) -> None:
+    served = Served(parties.h, plain_config(["nenkin", parties.town]))
+    wires = Wires(served.port)
+    with parties.h._store.writer:
+        wires.call(1, "nenkin", "begin_file", {"request_id": "f", "digest": bytes(32), "rows_max": 1})
+        wires.call(2, "nenkin", "find_file", {"request_id": "f"})
+        assert wires.read()[:2] == [5, 2]
+        served.begin_stop()
+        assert wires.read()[0] == 8
+        wires.call(3, "nenkin", "find_file", {"request_id": "f"})
+        assert wires.read()[:3] == [6, 3, "busy"]
+    assert wires.read()[:2] == [5, 1]
+    assert wires.ended()
+    served.stop()
+    assert parties.h.find_file("nenkin", "f") is not None
+    with pytest.raises(ConnectionError):
+        Wires(served.port)
