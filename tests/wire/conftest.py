@@ -35,7 +35,7 @@ def parties(tmp_path: Path) -> Iterator[Parties]:
 def plain(parties: Parties) -> Iterator[Served]:
     """The same hub, served without TLS and with small bounds, for those who send anything."""
     limits = Limits(requests_per_connection=8, hello_s=1.5, frame_s=1.5, unread_s=1.5, bytes_in_flight=1 << 22)
-    served = Served(parties.h, plain_config(["nenkin", parties.town, "portal"], limits))
+    served = Served(parties.h, plain_config(["nenkin", parties.town, "portal"], limits), as_usual=True)
     try:
         yield served
     finally:

@@ -15,21 +15,26 @@ import msgspec
 from certificates import Authority, Issued
 
 import hub
-from hub.server import Server
+from hub.server import Server, run_in_loop
 from hub.wire.config import Certificate, Config, Limits, Plain, Tls
 
 
 class Served:
-    """Serves an open hub until it is stopped."""
+    """Serves an open hub until it is stopped.
 
-    def __init__(self, h: hub.Hub, config: Config) -> None:
+    Args:
+        as_usual: in the loop that ``hub serve`` takes, uvloop's where it is installed; otherwise in Python's own.
+    """
+
+    def __init__(self, h: hub.Hub, config: Config, *, as_usual: bool = False) -> None:
         self.h = h
         self.server: Server | None = None
         self._error: BaseException | None = None
         self._ready = threading.Event()
         self._stop: asyncio.Event | None = None
         self.loop: asyncio.AbstractEventLoop | None = None
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(config)), daemon=True)
+        run = run_in_loop if as_usual else asyncio.run
+        self._thread = threading.Thread(target=lambda: run(self._serve(config)), daemon=True)
         self._thread.start()
         self._ready.wait(20)
         if self._error is not None:

@@ -37,6 +37,15 @@ def still_served(plain: Served) -> None:
     wires.close()
 
 
+def wait_until_alone(plain: Served) -> None:
+    """Until the server has noticed that everybody left."""
+    assert plain.server is not None
+    deadline = time.monotonic() + 10
+    while plain.server.connections and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert plain.server.connections == set()
+
+
 def reason_of_end(wires: Wires) -> str:
     """What the server says before it closes."""
     text = ""
@@ -158,6 +167,9 @@ def test_a_long_call_cut_between_its_parts_is_forgotten_with_its_bytes(plain: Se
             wires.send(frame([4, 1, piece]))
         wires.close()
     # All of them would not fit the bytes in flight at once.
+    wait_until_alone(plain)
+    assert plain.server is not None
+    assert plain.server.calls._bytes_left == 1 << 22
     wires = Wires(plain.port)
     wires.send(frame([3, 7, "nenkin", "inquire", True, len(body), first]))
     for piece in rest:
@@ -230,9 +242,7 @@ def test_a_long_call_of_a_client_that_left_counts_until_it_is_done(plain: Served
         wires.call(2, "nenkin", "checkpoint", {})
         assert wires.read()[1] == 2
         wires.close()
-        deadline = time.monotonic() + 10
-        while plain.server.connections and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_until_alone(plain)
         assert calls._bytes_left == (1 << 22) - len(body)
     deadline = time.monotonic() + 20
     while calls._bytes_left < 1 << 22 and time.monotonic() < deadline:
@@ -261,11 +271,8 @@ def test_whoever_does_not_read_is_cut_and_holds_up_nobody(plain: Served, parties
     # The server reads no further, so the sender waits; then it is cut.
     assert sent.wait(15)
     thread.join()
-    deadline = time.monotonic() + 10
-    while plain.server is not None and plain.server.connections and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait_until_alone(plain)
     assert plain.server is not None
-    assert plain.server.connections == set()
     assert plain.server.calls._bytes_left == 1 << 22
 
 

@@ -61,7 +61,7 @@ class Cutter:
 
 @pytest.fixture
 def cutter(parties: Parties) -> Iterator[Cutter]:
-    served = Served(parties.h, plain_config(["nenkin", parties.town, "portal"]))
+    served = Served(parties.h, plain_config(["nenkin", parties.town, "portal"]), as_usual=True)
     found = Cutter(served.port)
     yield found
     found.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import random
 import ssl
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -227,6 +228,8 @@ class WireCaller:
                 delay = min(2 * delay, DELAY_MAX_S)
             else:
                 return _decode_reply(wanted.name, body)
+            # Not all at the same moment when a server comes back.
+            wait *= 1 + random.random() / 2
             if self._closed or loop.time() + wait >= deadline:
                 raise failure
             await asyncio.sleep(wait)
