@@ -123,16 +123,17 @@ def test_an_institution_that_acts_for_another_is_refused_and_logged(
             lambda: h.inquire(tax_inquiry("x", requester=parties.other_town), parties.nenkin[:1], parties.town),
             lambda: h.collect(parties.other_town),
             lambda: h.history(parties.portal[0]),
-            lambda: h.tickets("no such institution", 1),
+            lambda: h.tickets(parties.nenkin[0].tobytes().hex(), 1),
         ):
             with pytest.raises(AccessError):
                 call()
     assert parties.h.stats()["records"] == 0
     lines = told(caplog)
     assert [line["institution"] for line in lines] == [
-        parties.other_town, parties.other_town, "portal", "no such institution",
+        parties.other_town, parties.other_town, "portal", "unknown",
     ]  # fmt: skip
     assert [line["method"] for line in lines] == ["inquire", "collect", "history", "tickets"]
+    assert parties.nenkin[0].tobytes().hex() not in caplog.text
     assert {line["certificate"] for line in lines} == {"platform"}
     assert {line["key_sha256"] for line in lines} == {network.client.key_sha256}
 

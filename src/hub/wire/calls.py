@@ -138,10 +138,12 @@ class Calls:
         if method is None:
             raise RequestError("method: expected one that the wire has, got another")
         if call.institution not in party.institutions or method.only not in (None, call.institution):
+            # Only a code that there is: what else a client sends here may be anything, an alias too.
+            named = call.institution if call.institution in self._hub.catalog.codes else "unknown"
             key = None if party.certificate is None else party.certificate.key_sha256
             tell_security(
                 "institution refused", certificate=party.name, key_sha256=key, peer=peer, method=call.method,
-                institution=call.institution,
+                institution=named,
             )  # fmt: skip
             if method.only not in (None, call.institution):
                 raise AccessError(f"{call.method}: expected the institution {method.only}, got another")
