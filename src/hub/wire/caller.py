@@ -125,8 +125,9 @@ def bind_call(name: str, signature: inspect.Signature, args: tuple[Any, ...], kw
     given = signature.bind(*args, **kwargs).arguments
     timeout, progress = given.pop("timeout", None), given.pop("progress", None)
     institution: Any = method.only
-    if method.names == "inquiry":
-        institution = getattr(given["inquiry"], "requester", None)
+    if method.of is not None:
+        argument, _, field = method.names.partition(".")
+        institution = getattr(given[argument], field, None)
     elif method.names:
         named = [given.pop(one, None) for one in (method.names, "institution", "requester") if one not in method.params]
         institution = next((one for one in named if one is not None), None)

@@ -18,11 +18,11 @@ from hub.catalog import Catalog
 from hub.errors import BusyError, HubError, RequestError
 from hub.hub import Hub
 from hub.limits import OPERATOR_CHARS_MAX
-from hub.messages import Answer, Inquiry
+from hub.messages import Answer
 from hub.wire.access import Party, tell_security
 from hub.wire.config import Limits
 from hub.wire.faults import AccessError
-from hub.wire.methods import METHODS, REQUEST_DECODERS, InquiryBody, Method
+from hub.wire.methods import METHODS, REQUEST_DECODERS, Method
 from hub.wire.results import ANSWER
 from hub.wire.words import Call
 
@@ -245,13 +245,14 @@ def bind_arguments(
     for clerk in CLERKS:
         if arguments.get(clerk) is not None:
             arguments[clerk] = _through(clerk, party, arguments[clerk])
-    if method.names == "inquiry":
-        body: InquiryBody = arguments["inquiry"]
-        operator = party if body.operator is None else _through("operator", party, body.operator)
-        arguments["inquiry"] = Inquiry(
-            requester=institution, procedure=body.procedure, items=body.items, section=body.section,
-            request_id=body.request_id, role=body.role, operator=operator, reference_date=body.reference_date,
-        )  # fmt: skip
+    if method.of is not None:
+        name, _, field = method.names.partition(".")
+        fields = arguments[name]
+        fields[field] = institution
+        if "operator" in fields:
+            operator = fields["operator"]
+            fields["operator"] = party if operator is None else _through("operator", party, operator)
+        arguments[name] = method.of(**fields)
     elif method.names:
         arguments[method.names] = institution
     return arguments

@@ -1,12 +1,13 @@
 """The table of what can be called over the wire: each method of the Hub in one entry.
 
 Not in it is what only whoever runs the folder does (``acquire``, ``resolve``, ``verify``, ``retain``, holds, catalogs,
-events). A further method of the Hub is one more entry, and then server, clients and the tests have it.
+events). A further method of the Hub is one more entry, and then server and clients have it: its arguments by the forms
+of ``packing.py`` (a Struct that says who acts: :func:`without`), its result by those of ``results.py``. ``PLAYS`` in
+``tests/wire/test_every_method.py`` and the table in docs/wire.md take one line each; the tests say so where they lack.
 """
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -24,29 +25,39 @@ from hub.wire import results as r
 PORTAL = "portal"
 
 
-class InquiryBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """:class:`hub.Inquiry` without its requester, which is the institution of the call."""
+def without(cls: type[msgspec.Struct], field: str, **types: Any) -> p.Form:
+    """The form of an argument like :class:`hub.Inquiry`, without the field that says who acts: the call says it.
 
-    procedure: str
-    items: tuple[str, ...]
-    section: str
-    request_id: str
-    role: str | None = None
-    operator: str | None = None
-    reference_date: dt.date | None = None
-
-
-def _pack_inquiry(value: Any) -> InquiryBody:
-    if not isinstance(value, Inquiry):
-        raise RequestError(f"inquiry: expected hub.Inquiry, got {type(value).__name__}")
-    items = value.items
-    return InquiryBody(
-        value.procedure, items if isinstance(items, str) else tuple(items), value.section, value.request_id,  # type: ignore[arg-type]
-        value.role, value.operator, value.reference_date,
+    Args:
+        types: of fields that are to be decoded as another type than the class says.
+    """
+    fields = [one for one in msgspec.structs.fields(cls) if one.name != field]
+    names = [one.name for one in fields]
+    # An array becomes what the class has it for: nothing behind it may change it.
+    tuples = [name for name in names if name in types]
+    body = msgspec.defstruct(
+        f"{cls.__name__}Body",
+        [(one.name, types.get(one.name, one.type), one.default) for one in fields],
+        kw_only=True, omit_defaults=True, forbid_unknown_fields=True,
     )  # fmt: skip
+    word = cls.__name__.lower()
+
+    def pack(value: Any) -> msgspec.Struct:
+        if not isinstance(value, cls):
+            raise RequestError(f"{word}: expected hub.{cls.__name__}, got {type(value).__name__}")
+        given = {name: getattr(value, name) for name in names}
+        for name in tuples:
+            if isinstance(given[name], list):
+                given[name] = tuple(given[name])
+        return body(**given)
+
+    def unpack(value: Any, _: Any) -> dict[str, Any]:
+        return {name: getattr(value, name) for name in names}
+
+    return p.Form(body, pack, unpack)
 
 
-INQUIRY = p.Form(InquiryBody, _pack_inquiry, lambda body, _: body)
+INQUIRY = without(Inquiry, "requester", items=tuple[str, ...])
 
 
 class Method(NamedTuple):
@@ -54,7 +65,8 @@ class Method(NamedTuple):
 
     Attributes:
         params: its arguments by name, without the institution and without ``progress``. result: what it gives.
-        names: which argument the institution of the call fills; "" for none.
+        names: which argument the institution of the call fills, or which field of one: ``inquiry.requester``; "" for
+            none. of: the class of such an argument.
         only: the one institution that may call it.
         write: whether it changes what is stored. bulk: whether it may carry or give millions of rows.
         again: whether a client may repeat it by itself when it does not know whether it was done: the result is right.
@@ -71,6 +83,7 @@ class Method(NamedTuple):
     again: bool = True
     progress: bool = False
     do: Callable[..., Any] | None = None
+    of: type[msgspec.Struct] | None = None
 
 
 def _read(params: dict[str, p.Form], result: r.Result, names: str = "institution", **more: Any) -> Method:
@@ -167,7 +180,7 @@ METHODS: dict[str, Method] = {
             "inquiry": INQUIRY, "aliases": p.ALIASES, "providers": p.PROVIDERS, "cases": p.CASES, "withhold": p.MARKS,
             "consents": p.CONSENTS,
         },
-        r.ANSWER, "inquiry", bulk=True, progress=True,
+        r.ANSWER, "inquiry.requester", of=Inquiry, bulk=True, progress=True,
     ),
     "status": _read(_ID, r.STATUS, "requester"),
     "begin_file": Method({**_ID, "digest": p.BYTES, "rows_max": p.NUMBER}, r.NOTHING, "requester"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import time
 
+import msgspec
 import numpy as np
 
 import hub
@@ -15,7 +16,7 @@ from hub.bench.wireload import ENCODER, Credentials, Crowd, ServerProcess
 from hub.bench.world import REQUESTER, World
 from hub.messages import Status
 from hub.server import has_uvloop, run_in_loop
-from hub.wire.methods import InquiryBody
+from hub.wire.methods import INQUIRY
 from hub.wire.packing import raw
 
 CONNECTIONS = (64, 256)
@@ -87,11 +88,9 @@ def _crowd(bench: Run, world: World, name: str, count: int) -> Crowd:
     question = pension_inquiry("")
 
     def arguments(row: int) -> memoryview:
-        body = InquiryBody(
-            question.procedure, tuple(question.items), question.section, f"bench-{name}-{row}", question.role
-        )
         provider = world.town_codes[int(towns[row])]
-        given = {"inquiry": body, "aliases": raw(aliases[row]), "providers": ([provider], b"")}
+        inquiry = msgspec.structs.replace(question, request_id=f"bench-{name}-{row}")
+        given = {"inquiry": INQUIRY.pack(inquiry), "aliases": raw(aliases[row]), "providers": ([provider], b"")}
         return memoryview(ENCODER.encode(given))
 
     return Crowd(REQUESTER, count, arguments)
