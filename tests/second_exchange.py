@@ -1,7 +1,8 @@
 """The second reader's part for the exchange: inboxes, payloads, and what the hub tells of them.
 
 Written from the byte tables of ``inbox.py``, ``tail.py``, ``deliver.py``, ``payloadstore.py``, ``permits.py``,
-``collect.py`` and ``releases.py`` alone. Everything is compared with the records, from which all of it follows.
+``collect.py`` and ``releases.py`` alone; what is sent unasked waits in the same inboxes. Everything is compared with
+the records, from which all of it follows.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from second_basics import aes, ctr, expect
 
-INQUIRY, PROVISION, LAPSE, RELEASE = 1, 6, 7, 8
+INQUIRY, PROVISION, LAPSE, RELEASE, PUSH, UPDATE, TAKEN = 1, 6, 7, 8, 9, 10, 12
+ARRIVALS = 65_536
 OK, PENDING, PROVIDED, NO_RECORD, REFUSED, LAPSED, HELD = 0, 8, 9, 11, 12, 13, 16
+NOT_LOADED = 23
 REASONS = {20: "IDENTITY_IN_DOUBT", 21: "UNDER_CORRECTION", 22: "LINKAGE_SUSPENDED"}
 MANUAL = 1
 REFUSED_EVENT, RELEASED_EVENT = 20, 23
@@ -23,6 +26,11 @@ NO_PAYLOAD = 0xFFFFFFFF
 DAY_S, JAPAN_S = 86_400, 32_400
 PERMIT_DAYS_MAX, DROP_AFTER_S, ASKED_DAYS = 28, 63 * DAY_S, 31
 PROMPT_S = 2
+
+
+def box_of(record: dict[str, Any]) -> int:
+    """The inbox of what a record leaves or ends."""
+    return record["provider"] + ARRIVALS * (record["kind"] in (PUSH, UPDATE, TAKEN))
 
 
 def part_of(record: dict[str, Any]) -> tuple[bytes, int, int]:
@@ -36,7 +44,7 @@ def read_inbox(reader: Any, name: str) -> None:
     reader.waiting = {
         index: record
         for index, record in enumerate(reader.records)
-        if record is not None and record["kind"] in (INQUIRY, RELEASE) and record["outcome"] == OK
+        if record is not None and record["kind"] in (INQUIRY, RELEASE, PUSH, UPDATE) and record["outcome"] == OK
     }
     reader.ends = {}
     for record in reader.waiting.values():
@@ -44,7 +52,7 @@ def read_inbox(reader: Any, name: str) -> None:
         expect(asked < until <= asked + (PERMIT_DAYS_MAX + 1) * DAY_S, "time of a permit")
         expect((until + JAPAN_S) % DAY_S == 0, "permits lapse at the end of a day in Japan")
     for index, record in enumerate(reader.records):
-        if record is not None and record["kind"] in (PROVISION, LAPSE):
+        if record is not None and record["kind"] in (PROVISION, LAPSE, TAKEN):
             read_end(reader, index, record)
     check_events(reader)
     values = dict(reader.opened(name))
@@ -67,11 +75,15 @@ def read_end(reader: Any, index: int, record: dict[str, Any]) -> None:
     expect(link is not None and link < index and link not in reader.ends, "each permit ends once")
     reader.ends[link] = index
     expect(record["shared"][14] is None, "no remark")
-    if record["kind"] == LAPSE:
+    lapsed = record["kind"] == LAPSE or (record["kind"] == TAKEN and record["outcome"] == LAPSED)
+    if lapsed:
         expect((record["outcome"], provided, reason, record["moment"]) == (LAPSED, 0, 0, 0), "lapse")
+    elif record["kind"] == TAKEN:
+        expect((record["outcome"], reason, record["moment"]) == (PROVIDED, 0, 0) and provided > 0, "taken")
     else:
         expect(PROVIDED <= record["outcome"] <= REFUSED, "answer")
-        expect(reason in (REASONS if record["outcome"] == REFUSED else (0,)), "reason of an answer")
+        allowed = {REFUSED: tuple(REASONS), NO_RECORD: (0, NOT_LOADED)}
+        expect(reason in allowed.get(record["outcome"], (0,)), "reason of an answer")
         late = record["times"][0] + PROMPT_S < provided
         expect(record["moment"] != 0 or not late, "a late answer leaves at a fixed moment")
         expect(record["moment"] == 0 or 0 <= record["moment"] - provided < DAY_S, "moment of an answer")
@@ -79,12 +91,13 @@ def read_end(reader: Any, index: int, record: dict[str, Any]) -> None:
         return
     expect(link in reader.waiting, "end of a permit")
     permit = reader.waiting[link]
+    expect((permit["kind"] in (PUSH, UPDATE)) == (record["kind"] == TAKEN), "end of another kind")
     same = [record["shared"][:11], record["shared"][12], record["person"], record["provider"], record["times"][0]]
     expect(
         same == [permit["shared"][:11], permit["shared"][12], permit["person"], permit["provider"], permit["times"][0]],
         "end of another's permit",
     )
-    if record["kind"] == LAPSE:
+    if lapsed:
         expect(permit["moment"] <= record["written"], "lapsed too early")
     else:
         expect(permit["times"][0] <= provided < permit["moment"], "answered in time")
@@ -114,7 +127,8 @@ def read_inboxes(reader: Any, name: str) -> None:
     reader.segments = {}
     for key, body in reader.opened(name):
         (provider,), (base,) = struct.unpack(">I", key), struct.unpack_from("<Q", body)
-        expect(provider == 0 or provider in reader.institutions, "whose inbox")
+        expect(provider == 0 or provider % ARRIVALS in reader.institutions, "whose inbox")
+        expect(provider < 2 * ARRIVALS, "number of an inbox")
         expect(base == base_of(reader, provider), "base of an inbox")
         behind = 0
         for first, last, n, waiting, deadline, asked, released, zero in struct.iter_unpack("<QQIIqqII", body[8:]):
@@ -148,12 +162,12 @@ def read_permits(reader: Any, name: str) -> None:
                 continue
             expect(index in reader.waiting, "permit of a segment")
             record = reader.waiting[index]
-            expect((record["provider"], record["person"]) == (provider, person), "whose permit")
+            expect((box_of(record), record["person"]) == (provider, person), "whose permit")
             expect(part_of(record) == part, "part of a permit")
         reader.permits[provider, first] = rows
     expect(reader.permits.keys() == reader.segments.keys(), "segments of the inboxes")
     for index, record in reader.waiting.items():
-        base = base_of(reader, record["provider"])
+        base = base_of(reader, box_of(record))
         if index < base and index not in sorted_in:
             # Its segment was dropped: everything in it had ended, and was asked long ago.
             expect(reader.ends.get(index, base) < base, "a permit that waits is in a segment")
@@ -196,7 +210,7 @@ def read_manual(reader: Any, name: str) -> None:
         (time,) = struct.unpack("<Q", body)
         expect(index in reader.waiting and index not in reader.ends, "a clerk's permit waits")
         record = reader.waiting[index]
-        expect(record["provider"] == provider, "a clerk's permit")
+        expect(box_of(record) == provider, "a clerk's permit")
         expect(record["times"][0] <= time < record["moment"] and time <= reader.state["time"], "a clerk's time")
         reader.manual.add(index)
 
@@ -212,10 +226,12 @@ def read_payloads(reader: Any, name: str) -> None:
         place, sizes = 4 * n, struct.unpack_from(f"<{n}I", plain)
         for index, size in enumerate(sizes, first):
             record = reader.records[index]
-            expect(record["times"][1] == at, "time of payloads")
+            sent = record["kind"] in (PUSH, UPDATE)
+            expect(record["times"][not sent] == at, "time of payloads")
             if size == NO_PAYLOAD:
                 continue
-            expect((record["kind"], record["outcome"]) == (PROVISION, PROVIDED), "payload of what was provided")
+            right = record["outcome"] == OK if sent else (record["kind"], record["outcome"]) == (PROVISION, PROVIDED)
+            expect(right, "payload of what was provided")
             reader.payloads[index] = plain[place : place + size]
             place += size
         expect(place == len(plain) and any(size != NO_PAYLOAD for size in sizes), "bytes of payloads")
@@ -266,7 +282,7 @@ def collected(reader: Any, institution: str, now: int) -> list[dict[str, Any]]:
     by_part: dict[tuple[bytes, int, int], list[tuple[int, int, dict[str, Any]]]] = {}
     for index, record in reader.waiting.items():
         known = struct.pack("<I", record["person"]) in aliases
-        if record["provider"] == provider and index not in reader.ends and record["moment"] > now and known:
+        if box_of(record) == provider and index not in reader.ends and record["moment"] > now and known:
             row = permit_number(reader, provider, index), index, record
             by_part.setdefault(part_of(record), []).append(row)
     found = []

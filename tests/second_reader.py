@@ -22,6 +22,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 import second_exchange as exchange
+import second_identity as identity
+import second_mislinks as mislinks
+import second_sent as sent
 from second_basics import Damaged, Values, aes, ctr, expect, sha256
 
 M64 = (1 << 64) - 1
@@ -29,9 +32,15 @@ KEY_NAMES = ("identifiers", "disclosure", "cursors", "log")
 DERIVED = {"records", "entries", "nodes", "runs"}
 RESIDENT_CODES = 1 << 23
 CORRECTION_ASKED, CORRECTION, CONFIRMATION, ERASURE, PROVISION, LAPSE, RELEASE = 2, 3, 4, 5, 6, 7, 8
+PUSH, UPDATE, NOTICE, TAKEN = 9, 10, 11, 12
+LINK_CONFIRMED, LINK_REPLACED = 19, 20
+STRANGER = "誤って紐付けられていた者"
 HELD = 16
+NOBODY = 0xFFFFFFFF
 CORRECTING = (CORRECTION_ASKED, CORRECTION, CONFIRMATION)
-FOLLOWING = (*CORRECTING, PROVISION, LAPSE)
+FOLLOWING = (*CORRECTING, PROVISION, LAPSE, UPDATE, TAKEN)
+PERSONAL = (16, 17, 18)
+"""Views, grants and ends of proxies: between a person and the portal."""
 
 
 def unpack(text: str) -> bytes:
@@ -81,6 +90,8 @@ class Reader:
         self.check_marks()
         self.check_flags()
         self.check_corrections()
+        identity.check_identity(self)
+        mislinks.check_mislinks(self)
 
     def unseal(self, name: str, key: bytes, value: bytes) -> bytes:
         """Sealed: u64 xxh3-64 of name, 0, length of the key in decimal, 0, key, body; then the body."""
@@ -203,6 +214,7 @@ class Reader:
 
     def read_tickets(self, name: str) -> None:
         self.tickets: dict[bytes, tuple[int, int, int]] = {}
+        self.states: dict[bytes, tuple[int, int]] = {}
         for key, body in self.opened(name):
             institution, n, form, at = struct.unpack_from("<HHB3xq", body)
             expect(len(body) == 16 + 5 * n * (form == 1) and 1 <= n <= 800 and form <= 2 and at > 0, "draw")
@@ -211,9 +223,46 @@ class Reader:
             persons = struct.unpack_from(f"<{n}I", body, 16) if form == 1 else (0xFFFFFFFF,) * n
             states = body[16 + 4 * n :] if form == 1 else bytes([3 * (form == 2)]) * n
             for position, (person, state) in enumerate(zip(persons, states, strict=True)):
-                expect(state <= 3 and (person < self.state["persons"]) == (state in (1, 2)), "ticket")
+                expect(state <= 5 and (person < self.state["persons"]) == (state in (1, 2)), "ticket")
+                self.states[struct.pack(">QH", draw, position)] = state, person
                 block = draw.to_bytes(6, "little") + struct.pack("<HIxxxx", institution, position)
                 self.tickets[aes(self.own_key("tickets"), block)] = institution, state, person
+
+    def read_claims(self, name: str) -> None:
+        self.claims, self.claiming = {}, set()
+        for key, body in self.opened(name):
+            if len(key) == 2:
+                expect(len(body) == 8 and struct.unpack(">H", key)[0] in self.institutions, "who must claim")
+                self.claiming.add(self.institutions[struct.unpack(">H", key)[0]])
+            else:
+                clerk, sealed = self.decrypt(name, 0, body)
+                expect(bool(clerk) and len(sealed) <= 1024, "claim")
+                self.claims[key] = clerk, sealed
+        expect(self.claims.keys() == {key for key, (state, _) in self.states.items() if state == 5}, "claims")
+
+    def read_linked(self, name: str) -> None:
+        """What was held waits with its code's pseudonym; what was confirmed or replaced has a record."""
+        self.linked = {key: self.decrypt(name, 0, body) for key, body in self.opened(name)}
+        for key, (differs, _, pseudonym, confirmed, replaced, old, status) in self.linked.items():
+            state, person = self.states[key]
+            expect(0 <= differs <= 15 and bool(differs) == bool(confirmed or state == 4), "what differs")
+            expect(len(pseudonym) == 16 * (state == 4) and len(old) == 16 * bool(replaced), "link")
+            expect(state == 4 or (state in (1, 2) and bool(confirmed or replaced)), "state of a link")
+            expect(status in ((1, 2) if replaced else (0,)), "status of a link")
+            if confirmed:
+                one = self.records[confirmed - 1]
+                expect((one["kind"], one["person"], one["outcome"]) == (LINK_CONFIRMED, person, 0), "confirmed")
+            if replaced:
+                one = self.records[replaced - 1]
+                expect(one["kind"] == LINK_REPLACED and one["person"] != person, "replaced")
+        expect({key for key, (state, _) in self.states.items() if state == 4} <= set(self.linked), "held")
+        told = [event for event in self.events if event[3] in (53, 54)]
+        for event in told:
+            one = self.records[event[1]]
+            expect(one["kind"] == event[3] - 34 and one["shared"][14] == event[7], "event of a link")
+        kept = [(index, one["kind"], one["shared"][6]) for index, one in enumerate(self.records) if one]
+        tell = [at for at, kind, role in kept if kind == LINK_CONFIRMED or (kind, role) == (LINK_REPLACED, STRANGER)]
+        expect(sorted(event[1] for event in told) == tell, "records of links as their events say")
 
     def read_changes(self, name: str) -> None:
         for key, body in self.opened(name):
@@ -478,16 +527,45 @@ class Reader:
             numbers = [institution for institution, _, _ in entries]
             expect(bool(numbers) and numbers == sorted(set(numbers)), "flags by institution")
             for institution, flags, zero in entries:
-                expect(institution in self.institutions and 1 <= flags <= 7 and zero == 0, "flags")
+                expect(institution in self.institutions and 1 <= flags <= 15 and zero == 0, "flags")
+                expect(person != NOBODY or flags == 8, "an institution that is suspended as a whole")
                 self.flagged[person, institution] = flags
+
+    def read_persons(self, name: str) -> None:
+        """Who was merged; in the golden store everybody was split again, so that no record has two persons' numbers."""
+        for key, body in self.opened(name):
+            into, merges = msgspec.msgpack.decode(body)
+            expect(len(key) == 4 and into == 0xFFFFFFFF, "a person")
+            for gone, since, until, event, kept, moved, both, flags, holders, assigned in merges:
+                expect(struct.pack(">I", gone) in self.db[name] and since <= until <= self.state["records"], "a merge")
+                told = next(one for one in self.events if one[0] == event)
+                expect((told[3], told[12]) == (40, gone) and kept == sorted(kept) and not assigned, "event of a merge")
+                for number, alias, _ in (*moved, *both):
+                    expect(number in self.institutions and len(alias) == 16, "alias of a merge")
+                expect(all(0 < one[1] < 16 for one in flags) and all(len(one) == 3 for one in holders), "of a merge")
+
+    def read_deaths(self, name: str) -> None:
+        """In the golden store every death was taken back."""
+        expect(not self.opened(name), "deaths")
+
+    def read_successions(self, name: str) -> None:
+        for key, body in self.opened(name):
+            new, zero, _ = struct.unpack("<HHi", body)
+            expect(len(key) == 2 and zero == 0 and new in self.institutions, "a successor")
 
     def check_flags(self) -> None:
         """Flags stand as their events say, which name a person of their institution."""
         told: dict[tuple[int, int], int] = {}
         for event in self.events:
-            expect(len(event) == (15 if event[3] in (11, 12) else 12), "fields of an event")
-            if event[3] in (11, 12):
+            of_flags = {11: 15, 12: 15, 40: 15, 41: 15, 45: 15, 57: 15, 58: 15, 53: 16, 54: 16}
+            fields = 18 if event[3] in (*identity.IDENTIFIERS, *identity.PROXIES) else of_flags.get(event[3], 12)
+            expect(len(event) == fields, "fields of an event")
+            if event[3] in (11, 12, 57, 58):
                 institution, (person, alias, flags) = self.numbers[event[4]], event[12:]
+                if event[3] in (57, 58) and person == NOBODY:
+                    expect(alias == b"" and flags == (8 if event[3] == 57 else 0), "suspension of everybody")
+                    told[person, institution] = flags
+                    continue
                 known = self.tables[institution, 0][alias]
                 expect(known == struct.pack("<I", person), "alias of who is flagged")
                 told[person, institution] = flags
@@ -800,6 +878,8 @@ class Reader:
         record = self.records[root]
         if protection is None or not protection["on"] or record["times"][0] < protection["since"]:
             return True
+        if record["kind"] in PERSONAL:
+            return True
         parties = marks if provider_is_party(record) else marks[:1]
         return all(mark["judged"] == protection["number"] for mark in parties)
 
@@ -807,14 +887,18 @@ class Reader:
         one = self.records[index]
         shared = one["shared"]
         asked, provided = one["times"]
-        return [index, one["kind"], asked, provided or None, shared[2], shared[3], self.code_of(one["provider"]),
+        receives, gives = shared[2], self.code_of(one["provider"])
+        if one["kind"] in sent.GIVEN:
+            receives, gives = gives, receives
+        return [index, one["kind"], asked, provided or None, receives, shared[3], gives,
                 shared[4], shared[5], shared[6], shared[7], shared[12], one["outcome"], shared[1].hex(), one["link"],
                 shared[14]]  # fmt: skip
 
 
 def provider_is_party(record: dict[str, Any]) -> bool:
-    """Statuses 1 to 7 and HELD, and provider 0: the question reached nobody."""
-    return record["provider"] != 0 and not 1 <= record["outcome"] <= 7 and record["outcome"] != HELD
+    """Statuses 1 to 7 and HELD, and provider 0: the question reached nobody. A notice is the person's."""
+    reached = not 1 <= record["outcome"] <= 7 and record["outcome"] != HELD
+    return record["provider"] != 0 and record["kind"] != NOTICE and reached
 
 
 def value_sum(key: bytes, value: bytes) -> int:
@@ -846,9 +930,11 @@ READERS: dict[str, Callable[[Reader, str], None]] = {
     "corrections": Reader.read_corrections, "holders": Reader.read_holders, "wanted": Reader.read_wanted,
     "holds": Reader.read_holds, "held": Reader.read_held,
     "requests": Reader.read_requests, "flagged": Reader.read_flagged, "payloadkeys": Reader.read_payload_keys,
-    "tickets": Reader.read_tickets,
+    "tickets": Reader.read_tickets, "claims": Reader.read_claims, "linked": Reader.read_linked,
     "released": Reader.read_released, "inbox": exchange.read_inbox, "inboxes": exchange.read_inboxes,
     "permits": exchange.read_permits, "outcomes": exchange.read_outcomes, "manual": exchange.read_manual,
-    "payloads": exchange.read_payloads,
+    "payloads": exchange.read_payloads, "renewals": identity.read_renewals, "identified": identity.read_identified,
+    "proxies": identity.read_proxies, "notices": sent.read_notices, "mislinks": mislinks.read_mislinks,
+    "persons": Reader.read_persons, "deaths": Reader.read_deaths, "successions": Reader.read_successions,
 }  # fmt: skip
 """In the order in which they are read."""

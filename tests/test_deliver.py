@@ -9,7 +9,7 @@ from hub._deliver import count_permits, place_permits
 from hub.bodies import ROW, ROW_BYTES
 from hub.tail import LEAVING
 
-PROVIDERS = 1 << 16
+BOXES = 1 << 17
 
 
 def draw(seed: int, rows: int) -> np.ndarray:
@@ -20,7 +20,7 @@ def draw(seed: int, rows: int) -> np.ndarray:
     table["provider"] = random.choice([0, 1, 7, 1_741, 65_535], rows)
     table["decision"] = random.integers(0, 3, rows)
     table["outcome"] = random.choice([0, 0, 0, 3, 255], rows)
-    table["kind"] = random.choice([1, 8, 6, 7, 0, 255], rows)
+    table["kind"] = random.choice([1, 8, 6, 7, 9, 10, 11, 12, 0, 255], rows)
     return table
 
 
@@ -29,16 +29,21 @@ def plain(table: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2, 1_000])
-def test_permits_stand_by_provider_in_the_order_of_the_log(rows: int) -> None:
+def test_permits_and_arrivals_stand_by_inbox_in_the_order_of_the_log(rows: int) -> None:
     chunks = [draw(seed, rows) for seed in (1, 2)]
     part = np.array([5, 3, 5], dtype=np.uint32)
     expected = sorted(
-        (int(row["provider"]), number * 10_000 + at, int(row["person"]), int(part[row["decision"]]))
+        (
+            int(row["provider"]) + 65_536 * (row["kind"] in (9, 10)),
+            number * 10_000 + at,
+            int(row["person"]),
+            int(part[row["decision"]]),
+        )
         for number, table in enumerate(chunks)
         for at, row in enumerate(table)
-        if row["outcome"] == 0 and row["kind"] in (1, 8)
+        if row["outcome"] == 0 and row["kind"] in (1, 8, 9, 10)
     )
-    counts = np.zeros(PROVIDERS, dtype=np.uint32)
+    counts = np.zeros(BOXES, dtype=np.uint32)
     for table in chunks:
         count_permits(plain(table), LEAVING, counts)
     assert int(counts.sum()) == len(expected)
@@ -47,7 +52,7 @@ def test_permits_stand_by_provider_in_the_order_of_the_log(rows: int) -> None:
     columns = [np.empty(len(expected), dtype=np.uint32) for _ in range(3)]
     for number, table in enumerate(chunks):
         place_permits(plain(table), LEAVING, number * 10_000, part, places, *columns)
-    of_row = np.repeat(np.arange(PROVIDERS), counts).tolist()
+    of_row = np.repeat(np.arange(BOXES), counts).tolist()
     assert list(zip(of_row, *(column.tolist() for column in columns), strict=True)) == expected
     assert (places == starts[1:]).all()
 
@@ -56,11 +61,11 @@ def test_permits_stand_by_provider_in_the_order_of_the_log(rows: int) -> None:
 def test_a_decision_or_a_place_that_is_not_there_is_refused(decisions: int, room: int) -> None:
     table = np.zeros(10, dtype=ROW)
     table["kind"], table["decision"] = 1, 2
-    places, columns = np.zeros(PROVIDERS, np.uint32), [np.full(room, 9, np.uint32) for _ in range(3)]
+    places, columns = np.zeros(BOXES, np.uint32), [np.full(room, 9, np.uint32) for _ in range(3)]
     with pytest.raises(IndexError, match="permits: expected decisions"):
         place_permits(plain(table), LEAVING, 0, np.zeros(decisions, np.uint32), places, *columns)
     place_permits(
-        plain(table), LEAVING, 0, np.zeros(3, np.uint32), np.zeros(PROVIDERS, np.uint32),
+        plain(table), LEAVING, 0, np.zeros(3, np.uint32), np.zeros(BOXES, np.uint32),
         *(np.zeros(10, np.uint32) for _ in range(3)),
     )  # fmt: skip
 
@@ -69,7 +74,7 @@ def test_a_decision_or_a_place_that_is_not_there_is_refused(decisions: int, room
 def test_columns_of_another_size_are_refused(wrong: str) -> None:
     rows = np.zeros((3, 15 if wrong == "rows" else ROW_BYTES), dtype=np.uint8)
     leaving = LEAVING[:255].copy() if wrong == "kinds" else LEAVING
-    counts = np.zeros(PROVIDERS - (wrong == "counts"), dtype=np.uint32)
+    counts = np.zeros(BOXES - (wrong == "counts"), dtype=np.uint32)
     if wrong != "columns":
         with pytest.raises(ValueError, match="expected"):
             count_permits(rows, leaving, counts)

@@ -144,7 +144,9 @@ def test_a_stopped_collection_leaves_no_file(desk: Exchange, monkeypatch: pytest
 
 def answer_all(desk: Exchange) -> dict[str, tuple[str, str, str]]:
     """Each outcome once, MANUAL for one, and data for the rest; what the agency must read, by the city's alias."""
-    outcomes = [("EMPTY", ""), ("NO_RECORD", ""), ("REFUSED", "UNDER_CORRECTION"), ("MANUAL", "")]
+    outcomes = [
+        ("EMPTY", ""), ("NO_RECORD", ""), ("NO_RECORD", "NOT_LOADED"), ("REFUSED", "UNDER_CORRECTION"), ("MANUAL", ""),
+    ]  # fmt: skip
     lines, expected = [], {}
     for row in desk.collect():
         outcome, reason = outcomes.pop() if outcomes else ("PROVIDED", "")
@@ -195,6 +197,7 @@ def test_lines_of_the_wrong_shape_are_set_aside_with_line_and_cause(desk: Exchan
             f"{good.upper()},PROVIDED,NONE,{text(b'x')}", f"{good}0,EMPTY,,", f"{permits[1]},OK,,",
             f"{permits[2]},REFUSED,,", f"{permits[3]},EMPTY,UNDER_CORRECTION,", f"{permits[4]},EMPTY,,{text(b'x')}",
             f"{permits[5]},PROVIDED,,x!", f"{permits[6]},PROVIDED", "", f"{permits[7]},REFUSED,CONSENT,",
+            f"{permits[8]},EMPTY,NOT_LOADED,", f"{permits[9]},REFUSED,NOT_LOADED,",
         ]
     )  # fmt: skip
     status, told, err = desk.provide()
@@ -203,7 +206,7 @@ def test_lines_of_the_wrong_shape_are_set_aside_with_line_and_cause(desk: Exchan
     causes = [(line, cause.split(":")[0]) for line, cause in desk.rejected()]
     assert causes == [
         ("3", "permit"), ("4", "outcome"), ("5", "reason"), ("6", "reason"), ("7", "payload"), ("8", "payload"),
-        ("9", "wrong number of columns"), ("11", "reason"),
+        ("9", "wrong number of columns"), ("11", "reason"), ("12", "reason"), ("13", "reason"),
     ]  # fmt: skip
     assert not any(permit in told + (desk.folder / "provided.rejected.csv").read_text() for permit in permits)
     assert [row["payload"] for row in desk.answers()[1]].count(text(b"x")) == 1
@@ -388,7 +391,7 @@ def test_fetched_says_so_only_where_nothing_waits(desk: Exchange) -> None:
     desk.provide("--clerk", "sato")
     status, rows = desk.answers("--fetched")
     assert (status, "forgotten" in desk.told) == (0, True)
-    assert len([row for row in rows if row["payload"]]) == ASKED - 4
+    assert len([row for row in rows if row["payload"]]) == ASKED - 5
     again = desk.answers()[1]
     assert [row["status"] for row in again] == [row["status"] for row in rows]
     assert not any(row["payload"] for row in again)

@@ -584,7 +584,7 @@ def test_a_flag_that_no_event_tells_of_is_found(parties: Parties) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"\1\0\1", b"\1\0\0\0", b"\1\0\x08\0", b"\1\0\1\1", b"\0\0\1\0", b"\2\0\1\0\1\0\1\0", b"\1\0\1\0" * 2]
+    "body", [b"", b"\1\0\1", b"\1\0\0\0", b"\1\0\x10\0", b"\1\0\1\1", b"\0\0\1\0", b"\2\0\1\0\1\0\1\0", b"\1\0\1\0" * 2]
 )
 def test_a_value_that_is_no_flags_is_refused(parties: Parties, body: bytes) -> None:
     with parties.h._store.commit() as commit:

@@ -17,7 +17,10 @@ from nacl.public import PrivateKey, SealedBox
 
 from second_basics import Damaged, Values
 from second_exchange import answers, collected, cursor_of
+from second_identity import handles
+from second_identity import pseudonym as pseudonym_of
 from second_reader import DERIVED, M64, Reader, load, value_sum
+from second_sent import arrived, notices, sending
 
 REPOSITORY = Path(__file__).parents[1]
 GOLDEN = REPOSITORY / "tests" / "data" / "store"
@@ -49,16 +52,24 @@ def check(databases: dict[str, Values]) -> None:
     assert {person: alias for alias, person in holders.items()} == reader.tables[mhlw, 1]
     assert reader.counts[mhlw] == len(holders)
     replaced, revoked = 192, 128
-    assert [reader.flags.pop((mhlw, alias)) for alias in ended] == [replaced, replaced, revoked, replaced, revoked]
+    flags = [replaced, replaced, revoked, replaced, revoked, revoked]
+    assert [reader.flags.pop((mhlw, alias)) for alias in ended] == flags
+    check_identity(reader)
     assert not reader.flags
     for ticket, (status, alias) in TOLD["tickets"].items():
         institution, state, person = reader.tickets[bytes.fromhex(ticket)]
         held = reader.tables[mhlw, 1].get(struct.pack("<I", person))
-        waiting_or_none = 3 if state == 0 else 0
+        waiting_or_none = {0: 3, 4: 4, 5: 3}.get(state, 0)
         assert institution == mhlw
         assert status == (state if state in (1, 2) and held is not None else waiting_or_none)
         assert bytes.fromhex(alias) == (held if held is not None else bytes(16))
     assert len(reader.tickets) == len(TOLD["tickets"])
+    (claimed,), linked = reader.claims.values(), list(reader.linked.values())
+    assert (claimed[0], TOLD["claimed"][claimed[1].hex()]) == ("first clerk", "attributes 3")
+    assert [(one[0], one[1]) for one in linked] == [(1, None), (10, "first clerk"), (0, None)]
+    assert linked[1][2] == reader.pseudonym(TOLD["codes"][50])
+    assert linked[2][5].hex() == TOLD["ended"][-1][0]
+    assert reader.claiming == {"mhlw"}
     # The acquisition that was cut off has written some of its new persons; all of them stand in what was written down.
     known = {reader.pseudonym(code): person for person, code in enumerate(TOLD["codes"])}
     waiting = dict(reader.pending[1 << 23])
@@ -81,7 +92,7 @@ def check(databases: dict[str, Values]) -> None:
     assert [hashlib.sha256(one).hexdigest() for one in lines] == TOLD["history_digests"]
     sides = (None, "requester", "provider")
     events = [
-        [*one[:9], sides[one[9]], one[10] or None, one[11], *([one[13].hex(), one[14]] if one[12:] else [None, None])]
+        [*one[:9], sides[one[9]], one[10] or None, one[11], *tail(one)]
         for one in reader.events
     ]
     assert events == TOLD["events"]
@@ -120,6 +131,25 @@ def check(databases: dict[str, Values]) -> None:
         # Kept for thirty days only.
         assert reader.answer("nenkin", request_id) is None
     check_exchange(reader)
+    check_sent(reader)
+
+
+def check_sent(reader: Reader) -> None:
+    """Compare what was sent unasked with what its sender, its receiver and the citizens were told."""
+    assert {name: sending(reader, TOWN, name) for name in TOLD["sent"]} == TOLD["sent"]
+    for person, told in TOLD["notices"].items():
+        assert notices(reader, int(person)) == told
+    assert arrived(reader, "nenkin", TOLD["now"]) == sorted(TOLD["arrived"])
+
+
+def tail(event: list[object]) -> list[object]:
+    """Of what an event has behind the common fields: alias, flags, the alias in its place."""
+    person_alias_flags_other = event[12:]
+    if len(person_alias_flags_other) not in (3, 4):
+        return [None, None, None]
+    _, alias, flags, *other = person_alias_flags_other
+    shown = bytes(other[0]).hex() or None if other else None  # type: ignore[call-overload]
+    return [bytes(alias).hex() or None, flags if event[3] in (11, 12, 57, 58) else None, shown]  # type: ignore[call-overload]
 
 
 def check_exchange(reader: Reader) -> None:
@@ -148,6 +178,26 @@ def check_exchange(reader: Reader) -> None:
     assert sealed == set(TOLD["sealed"])
     for envelope, text in TOLD["sealed"].items():
         assert SealedBox(private).decrypt(bytes.fromhex(envelope)[20:]).decode() == text
+
+
+def check_identity(reader: Reader) -> None:
+    """Compare identifiers and proxies with what the hub told, and take the flags of identifiers out."""
+    number, told = (1 << 23) + 1, TOLD["identified"]
+    revoked = {"VALID": None, "NO_ALIAS": None, "REVOKED": 128, "REPLACED": 192}
+    for identifier, (status, person) in told["serials"].items():
+        one = pseudonym_of(reader, "serials", identifier.encode())
+        if status == "UNKNOWN":
+            assert one not in reader.tables[number, 0]
+        else:
+            assert reader.tables[number, 0][one] == struct.pack("<I", person)
+            assert reader.flags.pop((number, one), None) == revoked[status]
+    assert (number + 1, 0) not in reader.tables
+    assert reader.identified == told["counts"]
+    proxies = sorted(
+        [pair[0], pair[1], *proxy[:3], proxy[5], proxy[6], *(one.hex() for one in handles(reader, pair))]
+        for pair, proxy in reader.proxies.items()
+    )
+    assert proxies == TOLD["proxies"]
 
 
 def inflated(databases: dict[str, Values]) -> dict[str, Values]:
@@ -216,7 +266,7 @@ def test_a_value_with_a_right_checksum_that_no_commit_wrote_is_noticed_by_the_su
 
 
 # When a clerk was asked is in ``manual`` alone, and some of its permits are a clerk's because of a flag too.
-@pytest.mark.parametrize("name", ["inbox", "inboxes", "permits", "outcomes", "payloads", "released"])
+@pytest.mark.parametrize("name", ["inbox", "inboxes", "permits", "outcomes", "payloads", "released", "notices"])
 def test_a_value_of_the_exchange_with_right_sums_that_does_not_follow_from_the_log_is_noticed(name: str) -> None:
     databases = load(GOLDEN)
     for key, value in databases[name].items():

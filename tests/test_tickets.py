@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import hub
-from hub import limits, tickets
+from hub import limits, ticketdelivery, tickets
 from hub.errors import RequestError, StorageError
 from hub.messages import Acquisition
 from hub.snapshot import Commit
@@ -271,10 +271,10 @@ def test_a_delivery_that_died_between_aliases_and_tickets_is_completed(
     drawn, others = h.tickets("nenkin", N), h.tickets(town, N)
     both, twice = np.concatenate((drawn, others)), np.tile(codes, 2)
 
-    def die(*_: Any) -> None:
+    def die(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tickets, "_put", die)
+    monkeypatch.setattr(ticketdelivery, "put_tickets", die)
     with pytest.raises(KeyboardInterrupt):
         h.deliver("jlis", both, twice)
     monkeypatch.undo()

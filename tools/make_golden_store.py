@@ -53,7 +53,8 @@ from hub.aliases import find_aliases
 from hub.catalog import Catalog
 from hub.catalog.classes import ClassLine
 from hub.catalog.institutions import Institution
-from hub.catalog.law import Row, Rule
+from hub.catalog.law import OWN_RULES_FROM, Row, Rule
+from hub.catalog.namespaces import Namespace
 from hub.catalog.standing import Assessment, Delegation
 from hub.catalog.tables import Tables
 from hub.catalog.terms import Term
@@ -121,25 +122,41 @@ def random_source() -> Callable[[int], bytes]:
     return lambda size: golden_bytes(f"random/{next(calls)}", size)
 
 
-def golden_catalog(terms: tuple[Term, ...] = ()) -> Catalog:
-    """One procedure and five bodies: the shipped law may change without the bytes here."""
+def golden_catalog(terms: tuple[Term, ...] = (), *, own: bool = False) -> Catalog:
+    """One procedure, with ``own`` a second one of the operator's, and some bodies: the shipped law may change without
+    the bytes here."""
     bodies = (("nenkin", "body", ""), ("mhlw", "national", ""), ("portal", "system", ""))
     cities = ((TOWN, "city", "東京都"), (VILLAGE, "city", "北海道"))
+    offices = (("pm", "national", ""), ("jlis", "body", ""))
     rule = Rule(
         rule=1, basis="19-8", row="73", article="75", number="3", sub="", procedure=PROCEDURE, label="golden",
         requester="厚生労働大臣", provider="市町村長", kind="地方税", detail="市町村民税", roles=("納付義務者",),
         valid_from=dt.date(2018, 1, 1), valid_to=None,
     )  # fmt: skip
+    rows = [Row("19-8", "73", "75", "厚生労働大臣", "国民年金法", "golden", False, (("市町村長", "地方税"),))]
+    rules = [rule]
+    if own:
+        rows.append(Row("own", "1", "1", "受取機関", "golden", "golden", False, (("市町村長", "戸籍情報"),)))
+        rules.append(
+            Rule(
+                rule=OWN_RULES_FROM, basis="own", row="1", article="1", number="", sub="", procedure="own/1/1",
+                label="golden", requester="受取機関", provider="市町村長", kind="戸籍情報", detail="出生",
+                roles=("本人",), valid_from=None, valid_to=None,
+            )
+        )  # fmt: skip
     return Catalog(
         Tables(
             origin="golden",
-            rows=(Row("19-8", "73", "75", "厚生労働大臣", "国民年金法", "golden", False, (("市町村長", "地方税"),)),),
-            rules=(rule,),
+            rows=tuple(rows),
+            rules=tuple(rules),
             institutions=tuple(
                 Institution(number=number, code=code, kind=kind, prefecture=prefecture, name=prefecture + code, kana="")
-                for number, (code, kind, prefecture) in enumerate((*bodies, *cities, ("pm", "national", "")), 1)
+                for number, (code, kind, prefecture) in enumerate((*bodies, *cities, *offices), 1)
             ),
-            classes=(ClassLine("厚生労働大臣", ("code:mhlw",), ""), ClassLine("市町村長", ("kind:city",), "")),
+            classes=(
+                ClassLine("厚生労働大臣", ("code:mhlw",), ""), ClassLine("市町村長", ("kind:city",), ""),
+                *((ClassLine("受取機関", ("code:nenkin",), ""),) if own else ()),
+            ),
             members=(),
             narrowings=(),
             delegations=(
@@ -150,6 +167,10 @@ def golden_catalog(terms: tuple[Term, ...] = ()) -> Catalog:
             ),
             assessments=(Assessment("*", "*", "both", dt.date(2015, 10, 5)),),
             terms=terms,
+            namespaces=(
+                Namespace("serials", "golden", "portal", ("nenkin", TOWN), ("nenkin",)),
+                Namespace("others", "golden", "portal", (TOWN,)),
+            ),
         )
     )
 
@@ -218,12 +239,17 @@ def fill(folder: Path) -> dict[str, Any]:
         mark = hub.Withhold(ground="family", until=REVIEW)
         golden.ask("january/withheld", [60, 15], [TOWN] * 2, JANUARY + 60, withhold=[None, mark])
         golden.flag_some()
+        golden.report_some()
         golden.locate_some()
         golden.release_one()
+        golden.send_some()
         golden.answer_january()
         # The next one's merge has begun.
         merge_once(h._store, bytes_max=1)
+        golden.merge_and_split()
         golden.draw_and_end()
+        golden.identify_some()
+        golden.act_for_some()
         golden.tell_exchange()
         tell(h, golden.told, golden.portal)
         more = [*golden.codes[7:33:2], *(f"{2 * 10**10 + n:011}" for n in range(40))]
@@ -380,6 +406,21 @@ class Golden:
         rows = [61, 20, 21, 22, 62, 20]
         self.ask("january/flagged", rows, [TOWN] * 6, JANUARY + 120, withhold=[None, None, None, None, None, mark])
 
+    def report_some(self) -> None:
+        """Linkage suspended of one person and for a while of all; a wrong link reported, one told by other means."""
+        h, words = self.h, {"clerk": "town clerk", "reason": "identity in doubt"}
+        h.suspend(TOWN, self.theirs[43:45], **words)
+        h.suspend(TOWN, **words)
+        # Of one a clerk must decide anyway.
+        self.ask("january/suspended", [43, 45, 20, 61], [TOWN] * 4, JANUARY + 150)
+        h.resume(TOWN, **words)
+        h.resume(TOWN, self.theirs[44:45], **words)
+        h.suspend("mhlw", **words)
+        h.flag(TOWN, self.theirs[46:47], hub.Flag.NO_SELF)
+        report = {**words, "second_clerk": "another", "since": dt.date(2026, 9, 1), "until": dt.date(2027, 1, 1)}
+        h.report_mislink(TOWN, self.theirs[45], self.theirs[46], request_id="report", **report)
+        h.report_mislink("nenkin", self.mine[47], **report)
+
     def locate_some(self) -> None:
         """Facts of holders in every form, rows that name their class, and an alias that is wanted."""
         h, codes = self.h, self.codes
@@ -427,6 +468,58 @@ class Golden:
             h.release(("held", row), "moved twice", clerk="another clerk", requester="nenkin")
         h.register_key("nenkin", bytes(self.payload_key.public_key), clerk="clerk")
 
+    def merge_and_split(self) -> None:
+        """Two who were one for a while, with flags and facts that were united; one who was told dead by mistake."""
+        h, codes, words = self.h, self.codes, {"clerk": "one", "second_clerk": "another", "reason": "a mistake"}
+        h.flag("nenkin", np.ascontiguousarray(self.mine[44:45]), hub.Flag.NO_SELF)
+        h.merge("jlis", codes[43], codes[44], **words)
+        h.merge("jlis", codes[45], codes[43], **words)
+        h.split("jlis", codes[45], codes[43], **words)
+        h.split("jlis", codes[43], codes[44], **words)
+        day = dt.date(2026, 12, 1)
+        h.deaths("jlis", codes[46:48], day, clerk="one")
+        h.deaths("jlis", codes[46:47], day + dt.timedelta(1), correct=True, clerk="one", second_clerk="another")
+        h.alive("jlis", codes[46:48], **words)
+
+    def send_some(self) -> None:
+        """Notices in both forms, pushes that wait, were taken, and were not sent, and corrections of both kinds."""
+        h, at, told = self.h, JANUARY + 700, self.told
+        self.clock[0] = at
+        h.load_catalog(golden_catalog((Term(PROCEDURE, providers_per_person_max=1),), own=True))
+        h.flag(TOWN, self.theirs[[24]], hub.Flag.NO_SELF, clerk="town clerk")
+        unknown = np.frombuffer(golden_bytes("unknown alias", 16), np.uint8)
+
+        def words(request_id: str) -> dict[str, Any]:
+            return {"institution": TOWN, "section": "市民課", "request_id": request_id, "operator": "town clerk"}
+
+        notice = hub.Notice(subject="児童手当の現況届", **words("notice/all"))
+        text = "提出してください\n期限は六月末"
+        sent = {"notice/all": h.notify(notice, np.array([*self.theirs[23:27], unknown]), text)}
+        notice = hub.Notice(subject="住民税の決定", **words("notice/each"))
+        sent["notice/each"] = h.notify(notice, self.theirs[[25, 24, 30]], ["税額は一円", "税額は二円", b"three"])
+        births: dict[str, Any] = {"procedure": "own/1/1", "items": ("出生",), "role": "本人", "event": "出生"}
+        # Of the third a clerk must decide; the village may not be sent anything.
+        rows = self.theirs[[25, 26, 20, 27]]
+        to = ["nenkin", "nenkin", "nenkin", VILLAGE]
+        sent["push/1"] = h.push(
+            hub.Push(**births, **words("push/1")), rows, to, [self.seal("birth 25"), None, self.seal("birth 20"), b""]
+        )
+        confirmed = hub.Push(**births, **words("push/2"), confirmed=True)
+        sent["push/2"] = h.push(confirmed, self.theirs[[20]], "nenkin", [self.seal("birth 20")])
+        taken = [one for some in h.arrived("nenkin") for one in some.number.tolist()]
+        h.taken("nenkin", np.array(taken[:2], np.uint64))
+        self.clock[0] = at + 60
+        # Sealed to the requester's key, as what was provided is.
+        update = hub.Update(items=("出生",), reason="日付の誤り", **words("update/1"), confirmed=True)
+        payload: dict[str, Any] = {"nenkin": self.seal("birth 25 corrected")}
+        sent["update/1"] = h.update(update, self.theirs[[25, 28]], [payload, None])
+        update = hub.Update(items=("地方税",), **words("update/2"))
+        sent["update/2"] = h.update(update, self.theirs[[0, 1, 2]], [self.seal(f"tax {n}") for n in range(3)])
+        # What was taken or not sent is kept nowhere.
+        kept = {one.hex() for some in h.arrived("nenkin") for one in some.payloads if one is not None}
+        told["sealed"] = {made: text for made, text in told["sealed"].items() if made in kept}
+        told["sent"] = {name: receipt.status.tolist() for name, receipt in sent.items()}
+
     def draw_and_end(self) -> None:
         """Tickets of one body in every state; aliases of it that were replaced, replaced again, and revoked."""
         h, codes = self.h, self.codes
@@ -438,7 +531,8 @@ class Golden:
         again = h.reissue("mhlw", mine[:2].copy()).aliases
         h.reissue("mhlw", again[:1].copy())
         h.revoke("mhlw", np.concatenate((again[1:2], mine[2:3])))
-        tickets = np.concatenate((some, closed, waiting))
+        linked, wrong = self.link()
+        tickets = np.concatenate((some, closed, waiting, linked))
         acquired = h.acquired("mhlw", tickets)
         status = acquired.status.tolist()
         self.told["tickets"] = {
@@ -446,8 +540,97 @@ class Golden:
             for ticket, code, alias in zip(hexes(tickets), status, hexes(acquired.aliases), strict=True)
         }
         ended = [*zip(hexes(mine[:3]), (40, 41, 42), strict=True), *zip(hexes(again), (40, 41), strict=True)]
-        self.told["ended"] = [[alias, person] for alias, person in ended]
-        self.told["holders"] = {alias: codes.index(code) for alias, code in self._holders("mhlw", codes[40:48])}
+        self.told["ended"] = [[alias, person] for alias, person in [*ended, (hexes(wrong)[0], 51)]]
+        self.told["holders"] = {alias: codes.index(code) for alias, code in self._holders("mhlw", codes[40:53])}
+
+    def link(self) -> tuple[Any, Any]:
+        """Tickets that matched, were confirmed, are held, wait to be compared, and replaced an alias; that alias."""
+        h, codes = self.h, self.codes
+        h.register_key("jlis", bytes(self.payload_key.public_key), clerk="register clerk")
+        linked, wrong = h.tickets("mhlw", 5), h.acquire("mhlw", codes[51:52]).aliases
+        sealed = [self.seal(f"attributes {row}") for row in range(4)]
+        self.told["claimed"] = {made.hex(): self.told["sealed"].pop(made.hex()) for made in sealed}
+        h.claim("mhlw", linked[:4].copy(), sealed, clerk="first clerk")
+        h.deliver("jlis", linked[:3].copy(), codes[48:51], [0, 1, 10])
+        h.confirm_links("mhlw", linked[1:2].copy(), clerk="second clerk", reason="seen in papers")
+        h.deliver("jlis", linked[4:].copy(), codes[52:53])
+        h.replace_links("mhlw", linked[4:].copy(), wrong, clerk="second clerk", reason="slipped by a row")
+        h.require_claims("mhlw", clerk="first clerk")
+        return linked, wrong
+
+    def identify_some(self) -> None:
+        """Identifiers of both lengths in every state, chains among them, and one that names another person now."""
+        h = self.h
+        serials = {f"serial-{row}" * (1 + row % 3): 30 + row for row in range(9)}
+        names = list(serials)
+        h.register_identifiers("serials", "portal", self.portal[30:39].copy(), names, clerk="portal clerk")
+        for step in range(2):
+            old = [name + "'" * step for name in names[:2]]
+            new = [name + "'" * (step + 1) for name in names[:2]]
+            h.renew_identifiers("serials", "portal", old, new)
+            serials |= {name: serials[before] for before, name in zip(old, new, strict=True)}
+        # One chain ends, and two identifiers that were nobody's renewal.
+        h.revoke_identifiers("serials", "portal", [names[1] + "''", *names[2:4]])
+        h.register_identifiers("serials", "portal", self.portal[50:51].copy(), names[3:4], again=True)
+        serials[names[3]] = 50
+        asked = [*serials, "never"]
+        found = h.identify("nenkin", "serials", asked)
+        h.identify(TOWN, "serials", asked)
+        h.identify(TOWN, "others", names)
+        states = [hub.Identity(one).name for one in found.status.tolist()]
+        # Whoever may follow hears REVOKED of a chain that has ended.
+        states = ["REPLACED" if asked[at] in (names[1], names[1] + "'") else one for at, one in enumerate(states)]
+        told = {name: [one, serials.get(name)] for name, one in zip(asked, states, strict=True)}
+        day = dt.datetime.fromtimestamp(self.clock[0], dt.timezone(dt.timedelta(hours=9))).date()
+        numbers = {"serials": (1 << 23) + 1, "others": (1 << 23) + 2}
+        counts = [
+            [
+                (day - dt.date(1970, 1, 1)).days, one.institution, numbers[one.namespace],
+                [one.rows.get(status.name, 0) for status in hub.Identity],
+            ]
+            for one in h.identified(day)
+        ]  # fmt: skip
+        self.told["identified"] = {"serials": told, "counts": counts}
+
+    def act_for_some(self) -> None:
+        """Proxies in force, unconfirmed, changed, viewed, and ended by either."""
+        h, portal = self.h, self.portal
+        pairs = ((5, 6), (5, 7), (6, 5), (8, 5), (9, 5))
+        for person, agent in pairs:
+            kind, until = hub.ProxyKind.VOLUNTARY, None
+            if agent == 7:
+                kind, until = hub.ProxyKind.STATUTORY, dt.date(2030, 4, 2)
+            h.grant_proxy(
+                portal[person], portal[agent], kind, label=f"label {agent}", called=f"called {person}", until=until,
+                clerk="portal clerk",
+            )  # fmt: skip
+        acting = {one.label: one.handle for one in h.principals(portal[5])}
+        for _ in range(2):
+            h.proxy_history(portal[5], acting["called 8"])
+            self.clock[0] += 600
+        h.proxy_history(portal[5], acting["called 8"])
+        h.question_proxies(portal[6])
+        h.question_proxies(portal[5])
+        h.confirm_proxies(portal[5])
+        h.revoke_proxy(portal[5], acting["called 9"])
+        own = h.grant_proxy(
+            portal[5], portal[6], hub.ProxyKind.VOLUNTARY, label="label 6", called="called 5", until=dt.date(2031, 1, 1)
+        )
+        h.revoke_proxy(portal[5], h.proxies(portal[5])[1].handle, clerk="portal clerk")
+        theirs = {one.label: one.handle.hex() for agent in (5, 6) for one in h.principals(portal[agent])}
+        with h._store.snapshot() as snapshot:
+            hidden = h._proxies._of_principal(snapshot, 6)
+            theirs |= {one.inside.called: h._proxies._handle(one, 1 << 63).hex() for one in hidden}
+        self.told["proxies"] = sorted(
+            [
+                person, agent, int(one.kind), int(one.state), one.until.toordinal() if one.until else 0, one.label,
+                f"called {person}", one.handle.hex(), theirs[f"called {person}"],
+            ]
+            for person, agent in pairs
+            for one in h.proxies(portal[person])
+            if one.label == f"label {agent}"
+        )  # fmt: skip
+        assert own.hex() in {line[7] for line in self.told["proxies"]}
 
     def _holders(self, institution: str, codes: list[str]) -> list[tuple[str, str]]:
         """Who has an alias of these persons, and which; nobody gets one."""
@@ -590,6 +773,14 @@ class Golden:
                 "payloads": [None if one is None else one.hex() for one in answers.payloads],
                 "complete": answers.complete,
             }  # fmt: skip
+        told["arrived"] = [
+            [number, bytes(alias).hex(), int(some.about.kind), some.about.sender, some.about.event,
+             None if payload is None else payload.hex(), None if handle is None else handle.hex()]
+            for some in h.arrived("nenkin")
+            for number, alias, payload, handle in zip(
+                some.number.tolist(), some.aliases, some.payloads, some.corrects, strict=True
+            )
+        ]  # fmt: skip
         told["collected"] = {
             institution: [
                 {
@@ -624,11 +815,21 @@ def tell(h: hub.Hub, told: dict[str, Any], portal: Any) -> None:
     # Of most only a digest: the second reader arrives at the same lines.
     told["histories"] = {str(person): histories[person] for person in (3, 5, 8)}
     told["history_digests"] = [hashlib.sha256(canonical(lines)).hexdigest() for lines in histories]
+    found = {person: h.notices(alias) for person, alias in enumerate(portal)}
+    told["notices"] = {
+        str(person): [
+            [record.provider, record.items[0], text]
+            for record, text in zip(notices.records, notices.texts, strict=True)
+        ]
+        for person, notices in found.items()
+        if len(notices.records)
+    }
     told["events"] = [
         [
             event.number, event.index, int(event.at.timestamp()), int(event.kind), event.institution, event.clerk,
             event.second_clerk, event.ground, event.until.toordinal() if event.until else 0, event.side,
             event.protection, event.withheld, None if event.alias is None else event.alias.hex(), event.flags,
+            None if event.other is None else event.other.hex(),
         ]
         for event in h.events(limit=1_000)
     ]  # fmt: skip

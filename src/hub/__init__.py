@@ -6,8 +6,10 @@ Open a folder with :func:`open`, then see :class:`Hub`; :func:`connect` to one t
 from typing import TYPE_CHECKING, Any
 
 from hub import errors
+from hub.attributes import Attributes, compare_attributes, open_attributes
+from hub.blast import BlastRadius, Dealing
 from hub.catalog import Catalog, Decision, Institution, Procedure, Rule
-from hub.corrections import Notice
+from hub.corrections import CorrectionNotice
 from hub.events import Event, EventKind
 from hub.filing import RequestStatus
 from hub.handles import PartyRecord
@@ -20,22 +22,37 @@ from hub.messages import (
     Acquisition,
     Answer,
     Answers,
+    Arrivals,
+    Arrived,
+    Claims,
+    Differs,
     Flag,
     History,
     Holders,
+    Identified,
+    Identity,
     Inquiry,
     Kind,
+    Notice,
+    Notices,
     PermitInquiry,
     Permits,
+    Push,
     Reason,
     Receipt,
     Record,
     Resolved,
+    Sent,
     Status,
+    Update,
+    Uses,
     Wanted,
     Withhold,
 )
+from hub.mislink import MislinkReport
 from hub.payloads import new_payload_key, open_payload, seal_payload
+from hub.proxies import Principal, Proxy
+from hub.proxystate import ProxyKind, ProxyState
 from hub.retain import PeriodState, Retained
 from hub.tlog.proof import Proof
 from hub.verify import Report
@@ -52,8 +69,16 @@ __all__ = [
     "Acquisition",
     "Answer",
     "Answers",
+    "Arrivals",
+    "Arrived",
+    "Attributes",
+    "BlastRadius",
     "Catalog",
+    "Claims",
+    "CorrectionNotice",
+    "Dealing",
     "Decision",
+    "Differs",
     "Event",
     "EventKind",
     "Flag",
@@ -63,16 +88,25 @@ __all__ = [
     "HoldState",
     "Holders",
     "Hub",
+    "Identified",
+    "Identity",
     "Inquiry",
     "Institution",
     "Kind",
+    "MislinkReport",
     "Notice",
+    "Notices",
     "PartyRecord",
     "PeriodState",
     "PermitInquiry",
     "Permits",
+    "Principal",
     "Procedure",
     "Proof",
+    "Proxy",
+    "ProxyKind",
+    "ProxyState",
+    "Push",
     "Reason",
     "Receipt",
     "Record",
@@ -82,14 +116,19 @@ __all__ = [
     "Resolved",
     "Retained",
     "Rule",
+    "Sent",
     "Status",
+    "Update",
+    "Uses",
     "Wanted",
     "Withhold",
     "aio",
+    "compare_attributes",
     "connect",
     "errors",
     "new_payload_key",
     "open",
+    "open_attributes",
     "open_payload",
     "seal_payload",
 ]

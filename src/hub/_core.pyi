@@ -10,6 +10,7 @@ NOBODY: int
 MARK: int
 REPLACE: int
 REMOVE: int
+LEAD: int
 
 class Directory:
     slots_array: npt.NDArray[np.uint64]
@@ -90,6 +91,13 @@ def find_persons(
 def find_aliases(
     persons: npt.NDArray[np.uint32],
     directory: Directory,
+    aliases: npt.NDArray[np.uint8],
+    status: npt.NDArray[np.uint8],
+) -> int: ...
+def probe_person(
+    person: int,
+    numbers: npt.NDArray[np.uint32],
+    lookup: DirectoryMap,
     aliases: npt.NDArray[np.uint8],
     status: npt.NDArray[np.uint8],
 ) -> int: ...

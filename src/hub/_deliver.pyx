@@ -1,28 +1,36 @@
-"""The permits of a stretch of the log, by provider: counted, then each put to its place; two passes over the rows.
+"""The permits of a stretch of the log, by inbox: counted, then each put to its place; two passes over the rows.
 
-A row is one of ``bodies.py``: u32 person, u16 provider, u16 decision, u8 outcome, u8 kind, 6 bytes of link. It leaves a
-permit where its kind is in ``leaving`` and its outcome is 0. Nothing of it is trusted: a provider of 16 bits has one of
-65,536 places, and a decision beyond the chunk's is refused.
+A row is one of ``bodies.py``: u32 person, u16 provider, u16 decision, u8 outcome, u8 kind, 6 bytes of link. Where its
+kind is in ``leaving`` and its outcome is 0 it leaves something: 1 a permit in the provider's inbox, 2 an arrival in its
+inbox of arrivals, whose number is 65,536 more. Nothing of it is trusted: a provider of 16 bits has two of 131,072
+places, and a decision beyond the chunk's is refused.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 
 cdef enum:
     ROW_BYTES = 16
-    PROVIDERS = 65536
+    BOXES = 131072
+
+
+cdef inline uint32_t box_of(const uint8_t* row, uint8_t kind) noexcept nogil:
+    """The inbox of a row of a kind that leaves something: 1 for permits, else for arrivals."""
+    return (<const uint16_t*>(row + 4))[0] + (<uint32_t>(kind != 1) << 16)
 
 
 def count_permits(const uint8_t[:, ::1] rows, const uint8_t[::1] leaving, uint32_t[::1] counts):
-    """Add the permits of each provider to ``counts`` (uint32[65536]); rows uint8[N, 16], leaving uint8[256] by kind."""
+    """Add the permits of each inbox to ``counts`` (uint32[131072]); rows uint8[N, 16], leaving uint8[256] by kind."""
     cdef int64_t i, n = rows.shape[0]
+    cdef uint8_t kind
     cdef const uint8_t* row
-    if rows.shape[1] != ROW_BYTES or leaving.shape[0] != 256 or counts.shape[0] != PROVIDERS:
-        raise ValueError("rows: expected uint8[N, 16], 256 kinds and 65,536 counts")
+    if rows.shape[1] != ROW_BYTES or leaving.shape[0] != 256 or counts.shape[0] != BOXES:
+        raise ValueError("rows: expected uint8[N, 16], 256 kinds and 131,072 counts")
     with nogil:
         for i in range(n):
             row = &rows[i, 0]
-            if row[8] == 0 and leaving[row[9]]:
-                counts[(<const uint16_t*>(row + 4))[0]] += 1
+            kind = leaving[row[9]]
+            if row[8] == 0 and kind:
+                counts[box_of(row, kind)] += 1
 
 
 def place_permits(
@@ -39,30 +47,33 @@ def place_permits(
 
     Args:
         base: what is added to a row's number for its offset. part: uint32[K], of each decision.
-        places: uint32[65536], where the next permit of each provider goes. offsets, persons, which: uint32[M].
+        places: uint32[131072], where the next permit of each inbox goes. offsets, persons, which: uint32[M].
 
     Raises:
         IndexError: a decision is not among K, or a place is not among M; some were put.
     """
     cdef int64_t i, n = rows.shape[0]
-    cdef uint32_t at, decision, size = <uint32_t>offsets.shape[0], decisions = <uint32_t>part.shape[0]
+    cdef uint8_t kind
+    cdef uint32_t at, box, decision, size = <uint32_t>offsets.shape[0], decisions = <uint32_t>part.shape[0]
     cdef const uint8_t* row
     cdef bint wrong = False
-    if rows.shape[1] != ROW_BYTES or leaving.shape[0] != 256 or places.shape[0] != PROVIDERS:
-        raise ValueError("rows: expected uint8[N, 16], 256 kinds and 65,536 places")
+    if rows.shape[1] != ROW_BYTES or leaving.shape[0] != 256 or places.shape[0] != BOXES:
+        raise ValueError("rows: expected uint8[N, 16], 256 kinds and 131,072 places")
     if persons.shape[0] != size or which.shape[0] != size:
         raise ValueError("columns: expected the same length")
     with nogil:
         for i in range(n):
             row = &rows[i, 0]
-            if row[8] != 0 or not leaving[row[9]]:
+            kind = leaving[row[9]]
+            if row[8] != 0 or not kind:
                 continue
             decision = (<const uint16_t*>(row + 6))[0]
-            at = places[(<const uint16_t*>(row + 4))[0]]
+            box = box_of(row, kind)
+            at = places[box]
             if decision >= decisions or at >= size:
                 wrong = True
                 break
-            places[(<const uint16_t*>(row + 4))[0]] = at + 1
+            places[box] = at + 1
             offsets[at] = base + <uint32_t>i
             persons[at] = (<const uint32_t*>row)[0]
             which[at] = part[decision]

@@ -7,6 +7,7 @@ known yet becomes a new person. The institution never learns the code, and the h
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
@@ -14,23 +15,29 @@ import numpy.typing as npt
 
 from hub import _core
 from hub.additions import Addition, Seed, add_entries, complete_pending, fresh_seed
-from hub.aliases import RESIDENT_CODES, Statuses, count_aliases, find_aliases, find_persons
+from hub.aliases import RESIDENT_CODES, Persons, Statuses, count_aliases, find_aliases, find_persons
+from hub.deaths import NAME as DEATHS
 from hub.errors import StorageError
 from hub.keys import Keys
 from hub.limits import PERSONS_MAX, ROWS_PER_ACQUIRE_CHUNK
 from hub.messages import Acquired, Acquisition, Aliases
+from hub.persons import lives_sum
+from hub.snapshot import Snapshot
 from hub.store import Store
 from hub.workers import Workers
 
 T = TypeVar("T", bound=np.generic)
+
+Barred = Callable[[Snapshot, Persons], npt.NDArray[np.bool_]]
 
 FEW_ALIASES = 1024
 _ROWS_PER_PIECE = 1 << 15
 
 
 def acquire(
-    store: Store, keys: Keys, number: int, codes: npt.NDArray[np.int64], workers: Workers, above: int
-) -> Acquired:
+    store: Store, keys: Keys, number: int, codes: npt.NDArray[np.int64], workers: Workers, above: int,
+    barred: Barred | None = None,
+) -> Acquired:  # fmt: skip
     """Give an institution its aliases of the persons with these resident record codes.
 
     Idempotent: who has an alias there keeps it. Each chunk is durable or not there at all; after an error the
@@ -39,6 +46,7 @@ def acquire(
     Args:
         number: the institution's number.
         codes: int64[N], each at least 0 and under ``above``.
+        barred: of persons (uint32[N]) who gets none: status NONE, whether they have one or not.
     """
     n = len(codes)
     aliases, status = np.empty((n, 16), np.uint8), np.empty(n, np.uint8)
@@ -50,7 +58,7 @@ def acquire(
         with store.acquiring:
             # What an error left half written is completed first; nearly always there is nothing.
             complete_pending(store, workers)
-            _acquire_chunk(store, number, pseudonyms, aliases[rows], status[rows], workers)
+            _acquire_others(store, number, pseudonyms, aliases[rows], status[rows], workers, barred)
     return Acquired(aliases, status)
 
 
@@ -66,6 +74,35 @@ def code_pseudonyms(keys: Keys, codes: npt.NDArray[np.int64], above: int, worker
 
     workers.over_slices(len(codes), encrypt)
     return out
+
+
+def _acquire_others(
+    store: Store, number: int, pseudonyms: Aliases, aliases: Aliases, status: Statuses, workers: Workers,
+    barred: Barred | None,
+) -> None:  # fmt: skip
+    """Fill in one chunk's rows, of those who are barred with nothing."""
+    with store.snapshot() as snapshot:
+        if lives_sum(snapshot.state):
+            # Two codes may lead to one person: to look at each person once, all of theirs become one.
+            persons, _, found = find_persons(snapshot, RESIDENT_CODES, pseudonyms, workers)
+            pseudonyms[found == 0] = find_aliases(snapshot, RESIDENT_CODES, persons[found == 0], workers)[0]
+    out = np.zeros(len(pseudonyms), np.bool_)
+    if barred is not None:
+        with store.snapshot() as snapshot:
+            # Finding nothing must mean that there is nothing.
+            store.compare_sum(snapshot, DEATHS)
+            if count_aliases(snapshot, RESIDENT_CODES):
+                persons, _, found = find_persons(snapshot, RESIDENT_CODES, pseudonyms, workers)
+                out[found == 0] = barred(snapshot, persons[found == 0])
+    if not out.any():
+        _acquire_chunk(store, number, pseudonyms, aliases, status, workers)
+        return
+    rows = np.flatnonzero(~out)
+    some, some_status = np.empty((len(rows), 16), np.uint8), np.empty(len(rows), np.uint8)
+    if len(rows):
+        _acquire_chunk(store, number, pseudonyms[rows], some, some_status, workers)
+    aliases[:], status[:] = 0, Acquisition.NONE
+    aliases[rows], status[rows] = some, some_status
 
 
 def _acquire_chunk(

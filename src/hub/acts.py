@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from hub._core import code_blocks
-from hub.corrections import Corrections, Notice
+from hub.corrections import CorrectionNotice, Corrections
 from hub.decode import CODES_ABOVE, decode_alias, decode_codes
 from hub.events import Event, check_after, read_events
 from hub.handles import PartyRecord
@@ -220,7 +220,7 @@ class Acts(ABC):
         """
         return self._corrections.correct(handle, reason, section, institution, requester, clerk, accepted, appeal)
 
-    def corrections(self, institution: str) -> list[Notice]:
+    def corrections(self, institution: str) -> list[CorrectionNotice]:
         """What waits for an institution: corrections to decide, corrections of others to confirm; oldest first."""
         return self._corrections.waiting(institution)
 

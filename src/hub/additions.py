@@ -41,7 +41,6 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from hub import _core
 from hub.aliases import (
-    BY_ALIAS,
     BY_PERSON,
     RESIDENT_CODES,
     Persons,
@@ -51,6 +50,7 @@ from hub.aliases import (
     directory,
     find_aliases,
     find_persons,
+    kinds_of,
     table_number,
 )
 from hub.errors import StorageError
@@ -137,8 +137,13 @@ class Addition(NamedTuple):
         return f"Addition(number={self.number}, entries={len(self.persons)})"
 
 
-def add_entries(store: Store, additions: list[Addition], workers: Workers) -> None:
+def add_entries(
+    store: Store, additions: list[Addition], workers: Workers, also: Callable[[Commit], object] | None = None
+) -> None:
     """Add entries to the tables, durably. The caller holds ``store.acquiring``.
+
+    Args:
+        also: puts something else into the commit from which on the addition is decided.
 
     Raises:
         StorageError: the disk is full or failed. Either nothing was kept, or all is decided and will be completed.
@@ -148,7 +153,7 @@ def add_entries(store: Store, additions: list[Addition], workers: Workers) -> No
             parts = [
                 part
                 for addition in additions
-                for kind in (BY_ALIAS, BY_PERSON)
+                for kind in kinds_of(addition.number)
                 for part in cut_parts(
                     snapshot, addition, kind, commit.state.commit, _bits(len(addition.persons), ROWS_PER_WINDOW)
                 )
@@ -156,8 +161,12 @@ def add_entries(store: Store, additions: list[Addition], workers: Workers) -> No
             put_parts(commit, parts, workers)
             for addition in additions:
                 _count(commit, snapshot, addition)
+            if also is not None:
+                also(commit)
         return
     with store.commit() as commit:
+        if also is not None:
+            also(commit)
         for place, addition in enumerate(additions):
             _write_down(commit, place, addition)
             _count_persons(commit, addition)
@@ -192,12 +201,12 @@ def _complete(
     bits = [_bits(_foreseen_bytes(store, addition), COMMIT_BYTES_MAX // WINDOWS_PER_COMMIT) for addition in additions]
     with store.commit() as commit, store.snapshot() as snapshot:
         for addition, window_bits in zip(additions, bits, strict=True):
-            for kind in (BY_ALIAS, BY_PERSON):
+            for kind in kinds_of(addition.number):
                 _split_blocks(commit, snapshot, table_number(addition.number, kind), window_bits)
 
     def cut(held: contextlib.ExitStack) -> Iterator[_Part]:
         for place, addition in enumerate(additions):
-            for kind in (BY_ALIAS, BY_PERSON):
+            for kind in kinds_of(addition.number):
                 rest = addition
                 if left is not None:
                     rows = left[place][kind]
@@ -295,6 +304,8 @@ def _left_over(
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     """Which entries are not in the by-alias and not in the by-person table yet."""
     by_alias = find_persons(snapshot, addition.number, addition.aliases, workers)[2] != 0
+    if BY_PERSON not in kinds_of(addition.number):
+        return by_alias, np.zeros(len(by_alias), np.bool_)
     by_person = find_aliases(snapshot, addition.number, addition.persons, workers)[1] != 0
     return by_alias, by_person
 

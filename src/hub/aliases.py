@@ -1,13 +1,14 @@
 """The alias tables: their blocks, checks, look-ups. Writing them is in ``additions.py``.
 
-Every institution, and every namespace of identifiers, has two tables: *by alias* (alias to person) and *by person*
-(person to alias). A table is an extendible hash. Its blocks are LMDB values of 1 to 8 whole pages of 4,096 bytes; a
-block grows by a page when it is filled to 200/256, and splits when eight pages are. LMDB puts a value of that size
-16 bytes into its first page, so a block of p pages is 4096 p - 16 bytes and its first bucket starts on a cache line.
+Every institution, and the namespace of resident record codes, has two tables: *by alias* (alias to person) and *by
+person* (person to alias). Any other namespace of identifiers (``identifiers.py``) has the first only: a person may have
+several there. A table is an extendible hash. Its blocks are LMDB values of 1 to 8 whole pages of 4,096 bytes; a block
+grows by a page when it is filled to 200/256, and splits when eight pages are. LMDB puts a value of that size 16 bytes
+into its first page, so a block of p pages is 4096 p - 16 bytes and its first bucket starts on a cache line.
 
 Key in ``tables``: u32 table, u32 prefix, big endian. Table = 2 x institution number + (0 by alias, 1 by person);
-namespaces have numbers from 2**23. The prefix is the first ``depth`` bits of the hash of all keys in the block, then
-zeros.
+namespaces have numbers from 2**23, which is that of resident record codes. The prefix is the first ``depth`` bits of
+the hash of all keys in the block, then zeros.
 
 Block, little endian:
 
@@ -33,7 +34,7 @@ Bucket, one cache line, up to three entries:
 | 0 | 3 x u64 | first half of each alias |
 | 24 | 3 x u64 | second half |
 | 48 | 3 x u32 | person |
-| 60 | 3 x u8 | flags: 128 revoked, the alias stands for nobody any more; 64 and 128 replaced; other bits 0 |
+| 60 | 3 x u8 | flags: 128 revoked, the alias stands for nobody any more; 64 and 128 replaced; 32 closed (below) |
 | 63 | u8 | low two bits: entries in use; bit 2 + k, k 0 to 5: an entry of kind k went past this bucket, then full |
 
 The hash is the first half of the alias (aliases and pseudonyms are uniform already), or a mix of the person number:
@@ -43,8 +44,10 @@ first. Kind = (low 16 bits of the hash * 6) >> 16: who is not in a bucket is loo
 same kind went past, or the bit of every fourth bucket would send a reader on who finds nothing. An entry that is
 removed gives its place to the last one of its bucket; those bits stay.
 
-A revoked alias stays in its by-alias table for good and leads to its person still; by person there is one entry for
-each person who has an alias, and ``count`` in ``meta`` says how many.
+Closed is an alias of the portal's whose person has died; it is at work again if that is taken back. Other flags
+are 0. A revoked alias stays in its by-alias table for good and leads to its person still, as that person was numbered
+then (``persons.py`` says who that is now); by person there is one entry for each person who has an alias, and ``count``
+in ``meta`` says how many. Where there is no table by person it counts the entries by alias, revoked or not.
 """
 
 from __future__ import annotations
@@ -67,8 +70,8 @@ BY_ALIAS, BY_PERSON = 0, 1
 RESIDENT_CODES = 1 << 23
 """Number of the namespace of resident record codes (住民票コード)."""
 
-REPLACED, REVOKED = 64, 128
-"""Flags of a by-alias entry."""
+CLOSED, REPLACED, REVOKED = 32, 64, 128
+"""Flags of a by-alias entry; one that is closed or revoked answers ``Status.REVOKED``."""
 
 UNCHECKED, NOT_LOADED = 250, 251
 NOBODY = 0xFFFFFFFF
@@ -81,6 +84,11 @@ Statuses = npt.NDArray[np.uint8]
 def table_number(number: int, kind: int) -> int:
     """The table of an institution (or namespace) and kind."""
     return number << 1 | kind
+
+
+def kinds_of(number: int) -> tuple[int, ...]:
+    """The kinds of tables that an institution or namespace has."""
+    return (BY_ALIAS,) if number > RESIDENT_CODES else (BY_ALIAS, BY_PERSON)
 
 
 # -- directories and checks

@@ -18,8 +18,10 @@ from hub.inbox import Inbox, Indexes, Outcomes, ended_by, reason_of, status_of
 from hub.limits import ROWS_PER_BATCH_MAX
 from hub.messages import OWN_DATA, Answers, Flag, Reason, Status
 from hub.payloadstore import PayloadReader, forget_payloads
+from hub.persons import current
 from hub.releases import find_releases
 from hub.requests import NO_RECORD_BIT, Request, chunk_state
+from hub.successions import successions_of
 from hub.withholding import Office
 
 FEW_ROWS = 1_024
@@ -38,6 +40,32 @@ class _Rows(NamedTuple):
 
     def __repr__(self) -> str:
         return f"_Rows({len(self.status)})"
+
+
+class Stand(NamedTuple):
+    """How rows of a request stand, without what was provided.
+
+    Attributes:
+        rows: of the whole request. received_at: when the hub received it. inquiry: its name in records.
+        first_status, first_reason: uint8[N], as the inquiry was answered; status, reason: as they are told now; ended,
+            ended_reason: the same as the log has it, where own data has been blocked since.
+        indexes: int64[N], of the records of the inquiry itself, -1 = none; permits: of those that leave the permits.
+    """
+
+    rows: int
+    received_at: int
+    inquiry: bytes
+    first_status: npt.NDArray[np.uint8]
+    first_reason: npt.NDArray[np.uint8]
+    status: npt.NDArray[np.uint8]
+    reason: npt.NDArray[np.uint8]
+    ended: npt.NDArray[np.uint8]
+    ended_reason: npt.NDArray[np.uint8]
+    indexes: npt.NDArray[np.int64]
+    permits: npt.NDArray[np.int64]
+
+    def __repr__(self) -> str:
+        return f"Stand({len(self.status)})"
 
 
 class Answering:
@@ -68,6 +96,28 @@ class Answering:
             outcomes = self._outcomes(state, rows.indexes[waiting])
             return self._answer(state, rows, waiting, outcomes, now)
 
+    def stand(self, key: bytes, first: int, limit: int) -> Stand | None:
+        """How rows of a request stand: for the copies that are compared, see ``copies.py``. None: it is not known."""
+        now = self._office.now()
+        found = self._office.groups.find(key, now)
+        if found is None:
+            return None
+        name, request, small = found
+        end = min(first + limit, request.rows)
+        with self._exchange.state() as state:
+            rows = _read_rows(state, name, key, request, small, first, end)
+            asked = _Rows(rows.status.copy(), rows.reason, rows.indexes.copy())
+            self._follow_released(state, rows)
+            waiting = np.flatnonzero((rows.status == Status.OK) & (rows.indexes >= 0))
+            outcomes = self._outcomes(state, rows.indexes[waiting])
+            ended, ended_reason = _told(rows, waiting, outcomes, now)
+            status, reason = ended.copy(), ended_reason.copy()
+            self._block_own_data(state, rows, status, reason)
+        return Stand(
+            request.rows, request.received_at, request.inquiry, asked.status, asked.reason, status, reason,
+            ended, ended_reason, asked.indexes, rows.indexes,
+        )  # fmt: skip
+
     def _follow_released(self, state: State, rows: _Rows) -> None:
         """Rows that were held and released stand as their releases do, see ``releases.py``."""
         held = np.flatnonzero((rows.status == Status.HELD) & (rows.indexes >= 0))
@@ -94,11 +144,7 @@ class Answering:
         self, state: State, rows: _Rows, waiting: npt.NDArray[np.intp], outcomes: Outcomes, now: int
     ) -> Answers:
         shown = outcomes.words * (outcomes.released <= now)
-        status = rows.status.copy()
-        reason = rows.reason.copy()
-        status[status == Status.OK] = Status.PENDING
-        status[waiting] = np.where(shown == 0, np.uint8(Status.PENDING), status_of(shown))
-        reason[waiting] = reason_of(shown)
+        status, reason = _told(rows, waiting, outcomes, now)
         self._block_own_data(state, rows, status, reason)
         payloads: list[bytes | None] = [None] * len(status)
         provided = status[waiting] == Status.PROVIDED
@@ -122,9 +168,14 @@ class Answering:
         if not located[0].chunk.shared[int(first[0]["decision"])].procedure.startswith(OWN_DATA):
             return
         _, found = bodies.read(rows.indexes[at].tolist())
-        persons = np.ascontiguousarray(found["person"])
-        blocked = at[flagged.no_self(persons, found["provider"].astype(np.uint32))]
+        persons = current(state.snapshot, np.ascontiguousarray(found["person"]))
+        numbers = successions_of(state.snapshot).current(found["provider"].astype(np.uint32))
+        blocked = at[flagged.no_self(persons, numbers)]
         status[blocked], reason[blocked] = Status.NO_RECORD, Reason.NONE
+
+    def knows(self, key: bytes) -> bool:
+        """Whether there is such a request."""
+        return self._office.groups.find(key, self._office.now()) is not None
 
     def fetched(self, requester: str, key: bytes) -> int:
         """See ``Hub.fetched``."""
@@ -145,6 +196,19 @@ class Answering:
             with office.store.commit() as commit:
                 forget_payloads(commit, office.periods, np.sort(provided))
         return len(provided)
+
+
+def _told(
+    rows: _Rows, waiting: npt.NDArray[np.intp], outcomes: Outcomes, now: int
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Statuses and reasons as the log tells the requester of them."""
+    shown = outcomes.words * (outcomes.released <= now)
+    status = rows.status.copy()
+    reason = rows.reason.copy()
+    status[status == Status.OK] = Status.PENDING
+    status[waiting] = np.where(shown == 0, np.uint8(Status.PENDING), status_of(shown))
+    reason[waiting] = reason_of(shown)
+    return status, reason
 
 
 def _read_rows(

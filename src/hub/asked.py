@@ -35,7 +35,7 @@ from hub.askedrows import Items, People, Persons, Question, Rows, count_together
 from hub.limits import ASKED_BYTES_MAX, ASKED_LISTS_MAX
 from hub.messages import Status
 
-COUNTED = (int(Status.OK), int(Status.NO_ALIAS_AT_PROVIDER))
+COUNTED = (int(Status.OK), int(Status.NO_ALIAS_AT_PROVIDER), int(Status.SUSPENDED))
 """What the requester heard that tells it something of where the person is known."""
 
 _COUNTED = np.isin(np.arange(256), COUNTED).astype(np.uint8)

@@ -17,20 +17,30 @@ from typing import NoReturn
 
 from hub.commands import (
     acquire,
+    agency,
     aliases,
+    arrivals,
     bench,
+    blast,
     catalog,
     exchange,
     flag,
     history,
     holders,
+    identifiers,
     inquire,
     keep,
     keys,
+    links,
+    lives,
     marks,
+    mislink,
+    proxies,
     release,
     retain,
+    send,
     serve,
+    suspend,
     tlog,
 )
 from hub.errors import HubError, StorageError, TamperError
@@ -85,8 +95,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"hub {_version()}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
     modules = (
-        keep, catalog, acquire, aliases, holders, inquire, exchange, history, marks, flag, release, retain, tlog, keys,
-        serve, bench,
+        keep, catalog, acquire, aliases, links, holders, identifiers, inquire, exchange, send, arrivals, agency,
+        history, proxies, marks, flag, lives, release, suspend, blast, mislink, retain, tlog, keys, serve,
+        bench,
     )  # fmt: skip
     for module in modules:
         module.add_commands(commands)

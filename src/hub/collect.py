@@ -14,6 +14,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 import struct
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,14 +22,16 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from hub import _core
-from hub.aliases import find_aliases
 from hub.errors import RequestError
 from hub.exchange import Exchange, Open, State
-from hub.inbox import Part, PermitRows, stretch
+from hub.handles import QUESTIONS
+from hub.inbox import ARRIVALS, Part, PermitRows, stretch
 from hub.limits import COLLECT_ROWS_MAX
 from hub.messages import PermitInquiry, Permits
 from hub.permits import PermitNumbers
+from hub.persons import current, lives_of, misplaced
 from hub.snapshot import Snapshot
+from hub.successions import find_known_aliases, successions_of
 from hub.tlog.entry import decode_shared
 from hub.withholding import Office
 from hub.workers import Workers
@@ -66,9 +69,12 @@ class Collector:
             raise RequestError(f"limit: expected 1 to {COLLECT_ROWS_MAX}, got something else")
         if manual is not None and not isinstance(manual, bool):
             raise RequestError(f"manual: expected True, False or None, got {type(manual).__name__}")
-        provider = self._office.catalog().institution(institution).number
+        return self.pages(self._office.catalog().institution(institution).number, limit, after, manual)
+
+    def pages(self, provider: int, limit: int, after: str | None, manual: bool | None) -> list[Any]:
+        """What waits in an inbox, see :meth:`collect`."""
         place = _Place(0, 0, 0) if after is None else self._read_cursor(provider, after)
-        taken: list[Permits] = []
+        taken: list[Any] = []
         rows = 0
         with self._exchange.state() as state:
             while rows < limit:
@@ -76,7 +82,7 @@ class Collector:
                 some = self._next(state, provider, place, limit - rows, manual)
                 if some is None:
                     break
-                made = self._permits(state, provider, some, begin)
+                made = self.hand_out(state, provider, some, begin)
                 rows += sum(map(len, made))
                 if made:
                     # Who has worked through all of a list goes on behind it; who stops in between sees the rest again.
@@ -126,10 +132,16 @@ class Collector:
         rows = found.rows
         now = self._office.now()
         deadlines = np.array([part.deadline for part in rows.parts], dtype=np.int64)
-        aliases, status = find_aliases(state.snapshot, provider, rows.persons, _ALONE)
+        # The successor of a body is told its own alias of a person first: nobody is told two.
+        number = successions_of(state.snapshot).now(provider % ARRIVALS)
+        aliases, status = find_known_aliases(state.snapshot, number, current(state.snapshot, rows.persons), _ALONE)
         keep = status == 0
         if len(deadlines):
             keep &= deadlines[rows.which] > now
+        lives = lives_of(state.snapshot)
+        if lives.any_split:
+            requesters = [self._office.number_of(decode_shared(part.shared).requester) for part in rows.parts]
+            keep &= ~misplaced(lives, provider, rows.indexes, rows.persons, rows.which, requesters)
         by_clerk = self._by_clerk(state, provider, rows)
         if manual is not None:
             keep &= by_clerk == manual
@@ -140,20 +152,27 @@ class Collector:
 
     def _by_clerk(self, state: State, provider: int, rows: PermitRows) -> npt.NDArray[np.bool_]:
         """bool[N]: whether a clerk has to decide."""
-        flagged = self._office.manual_anywhere(state.snapshot, rows.persons)
+        persons = current(state.snapshot, rows.persons)
+        flagged = self._office.manual_anywhere(state.snapshot, persons)
         by_clerk = np.zeros(len(rows.indexes), np.bool_) if flagged is None else flagged.copy()
+        # A machine must not answer for whom this provider has suspended since the permit was left.
+        if provider < ARRIVALS:
+            number = successions_of(state.snapshot).now(provider)
+            suspended = self._office.flagged.of(state.snapshot).suspended(persons, number)
+            if suspended is not None:
+                by_clerk |= suspended
         asked = state.manual(provider)
         if asked:
             by_clerk |= np.isin(rows.indexes, np.array(sorted(asked), dtype=np.uint64))
         return by_clerk
 
-    def _permits(
+    def hand_out(
         self,
         state: State,
         provider: int,
         some: tuple[PermitRows, npt.NDArray[np.uint64], npt.NDArray[np.uint8], npt.NDArray[np.bool_]],
         cursor: str,
-    ) -> list[Permits]:
+    ) -> list[Any]:
         """The permits by inquiry and deadline; no order but that of their numbers."""
         rows, numbers, aliases, by_clerk = some
         if not len(numbers):
@@ -200,8 +219,10 @@ class Collector:
     def _asked(self, state: State, person: int, requester: str) -> int:
         """How many bodies a requester has asked about a person lately."""
         since = self._office.now() - ASKED_DAYS * _DAY_S
+        person = lives_of(state.snapshot).now(person)
         records = self._office.records_of(state.snapshot, person, since, None)
-        return min(len({one.provider for one in records if one.shared.requester == requester}), 0xFFFF)
+        asked = (one for one in records if one.kind in QUESTIONS and one.shared.requester == requester)
+        return min(len({one.provider for one in asked}), 0xFFFF)
 
     # -- cursors
 

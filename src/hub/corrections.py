@@ -32,13 +32,13 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import hmac
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from hub.aliases import find_aliases
+from hub.aliases import NOBODY, find_aliases
 from hub.append import append_records, lay_records, make_fields
 from hub.bodies import ROW, pack_link
 from hub.catalog.moments import JAPAN
@@ -51,6 +51,7 @@ from hub.limits import CORRECTION_DAYS, CORRECTIONS_PER_RECORD_MAX, REMARK_CHARS
 from hub.marks import follow, read_state
 from hub.messages import Kind, Record, Status
 from hub.periods import period_of
+from hub.persons import lives_of
 from hub.sealed import unseal
 from hub.snapshot import Commit, Snapshot
 from hub.withholding import Office, check_clerk, check_text
@@ -109,7 +110,7 @@ class Standing(msgspec.Struct, array_like=True, frozen=True):
         return [one for one in self.asked if one.index not in done]
 
 
-class Notice(msgspec.Struct, frozen=True, kw_only=True):
+class CorrectionNotice(msgspec.Struct, frozen=True, kw_only=True):
     """What waits for a holder.
 
     Attributes:
@@ -128,7 +129,7 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     record: PartyRecord
 
     def __repr__(self) -> str:
-        return f"Notice({self.kind.name})"
+        return f"CorrectionNotice({self.kind.name})"
 
 
 # -- disclosures
@@ -140,8 +141,8 @@ def make_disclosure(keys: Keys, person: int, now: int, records: int) -> str:
     return (body + _disclosure_tag(keys, person, body)).hex()
 
 
-def read_disclosure(keys: Keys, person: int, disclosure: object) -> tuple[int, int]:
-    """(seconds since 1970, records in the log) of a disclosure.
+def read_disclosure(keys: Keys, persons: Iterable[int], disclosure: object) -> tuple[int, int]:
+    """(seconds since 1970, records in the log) of a disclosure to one of these, who are one person now.
 
     Raises:
         RequestError: it is not of this person's history.
@@ -150,7 +151,8 @@ def read_disclosure(keys: Keys, person: int, disclosure: object) -> tuple[int, i
         raw = bytes.fromhex(disclosure) if isinstance(disclosure, str) else b""
     except ValueError:
         raw = b""
-    if len(raw) != 32 or not hmac.compare_digest(_disclosure_tag(keys, person, raw[:16]), raw[16:]):
+    tags = [_disclosure_tag(keys, person, raw[:16]) for person in persons]
+    if len(raw) != 32 or not any(hmac.compare_digest(tag, raw[16:]) for tag in tags):
         raise RequestError("disclosed: expected the disclosure of this person's history, got another")
     return int.from_bytes(raw[:8], "big"), int.from_bytes(raw[8:16], "big")
 
@@ -183,7 +185,9 @@ class Corrections:
         check_text("text", text, REMARK_CHARS_MAX)
         check_clerk("clerk", clerk)
         office = self._office
-        at, size = read_disclosure(office.keys, person, disclosed)
+        with office.store.snapshot() as snapshot:
+            members = lives_of(snapshot).members(person)
+        at, size = read_disclosure(office.keys, members, disclosed)
         now = office.now()
         if (_day(now) - _day(at)).days > CORRECTION_DAYS:
             raise RequestError(f"disclosed: expected at most {CORRECTION_DAYS} days ago, got longer")
@@ -281,11 +285,11 @@ class Corrections:
                     self._tell(commit, root, EventKind.CONFIRMED, code, clerk)
         self._appended()
 
-    def waiting(self, institution: str) -> list[Notice]:
+    def waiting(self, institution: str) -> list[CorrectionNotice]:
         """See ``Hub.corrections``."""
         office = self._office
         code = office.catalog().institution(institution).code
-        found: list[Notice] = []
+        found: list[CorrectionNotice] = []
         for index, standing in self._open():
             with office.store.snapshot() as snapshot:
                 if office.bodies(snapshot).is_erased(index):
@@ -310,7 +314,7 @@ class Corrections:
             raise refused
         located, rows = bodies.read([index])
         found = Found(located[0], rows[0])
-        if found.row["person"] != person or found.row["kind"] not in QUESTIONS:
+        if found.row["person"] not in lives_of(snapshot).sources(person) or found.row["kind"] not in QUESTIONS:
             raise refused
         root = office.visibility(snapshot, bodies, person).roots([found])[0]
         if root is None:
@@ -375,19 +379,21 @@ class Corrections:
         told = Told(at=self._office.now(), kind=kind, institution=code, clerk=clerk)
         self._office.tell(told, commit, root.period, root.index)
 
-    def _notice(self, snapshot: Snapshot, root: Stood, index: int, code: str) -> Notice:
+    def _notice(self, snapshot: Snapshot, root: Stood, index: int, code: str) -> CorrectionNotice:
         office = self._office
         catalog = office.catalog()
         number = catalog.institution(code).number
         told = office.read(snapshot, index)
-        aliases, _ = find_aliases(snapshot, number, np.array([root.person], dtype=np.uint32), _ALONE)
+        owner = office.owner(snapshot, root)
+        person = NOBODY if owner is None else owner
+        aliases, _ = find_aliases(snapshot, number, np.array([person], dtype=np.uint32), _ALONE)
         sides = sides_of(catalog, root, number)
         withheld = any(read_state(snapshot, root.index, side)[0] for side in sides)
         by = told.shared.requester
         if root.by_class and root.provider not in (0, number) and by == catalog.code_by_number(root.provider):
             # Whoever asked a class is told here neither which body holds the person.
             by = ""
-        return Notice(
+        return CorrectionNotice(
             handle=make_handle(office.keys, number, index),
             kind=Kind(told.kind),
             at=dt.datetime.fromtimestamp(told.requested_at, dt.UTC),

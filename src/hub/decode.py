@@ -32,7 +32,7 @@ from hub.limits import (
     ROWS_PER_BATCH_MAX,
     SECTION_CHARS_MAX,
 )
-from hub.messages import Aliases, Inquiry, Withhold
+from hub.messages import Aliases, Differs, Inquiry, Withhold
 
 CODES_ABOVE = 10**11
 """A resident record code (住民票コード) has eleven digits."""
@@ -227,10 +227,22 @@ def decode_codes(codes: Any) -> npt.NDArray[np.int64]:
     return numbers
 
 
+def decode_differs(differs: Any, rows: int) -> npt.NDArray[np.uint8]:
+    """Check what differs of each row (uint8[N] or a list of ``Differs``): uint8[N], each 0 to 15."""
+    column = np.array(differs, dtype=np.int64) if isinstance(differs, list | tuple) else differs
+    if not isinstance(column, np.ndarray) or column.dtype not in (np.uint8, np.int64) or column.shape != (rows,):
+        raise RequestError(f"differs: expected uint8[{rows}], a number a row, got something else")
+    if ((column < 0) | (column > DIFFERS_MAX)).any():
+        raise RequestError(f"differs: expected 0 to {DIFFERS_MAX} in every row, got another")
+    return column.astype(np.uint8)
+
+
 def _check_rows(rows: int) -> None:
     if rows > ROWS_PER_BATCH_MAX:
         raise RequestError(f"batch: expected at most {ROWS_PER_BATCH_MAX} rows, got {rows}")
 
+
+DIFFERS_MAX = sum(Differs)
 
 _CHECKED_MAX = 4_096
 _checked: set[tuple[object, ...]] = set()

@@ -20,6 +20,8 @@ from hub._deliver import count_permits, place_permits
 from hub.bodies import ROW_BYTES, Bodies, Fields, Heads
 from hub.errors import StorageError
 from hub.inbox import (
+    ARRIVALS,
+    BOXES,
     ENTRY,
     INBOX,
     INBOXES,
@@ -63,9 +65,6 @@ CHUNKS_FROM = 2_048
 SMALL_SEGMENT = 2_048
 """A segment of fewer permits is written again with the next ones."""
 
-PROVIDERS = 1 << 16
-"""Numbers that a row's provider can have."""
-
 STEP_BYTES = 1 << 21
 """Written by one transaction, about: 5 ms."""
 
@@ -79,15 +78,15 @@ class Stretch(NamedTuple):
     """What a stretch of the log does to the inboxes, sorted by provider.
 
     Attributes:
-        left: permits. starts: int64[65537], where those of each provider begin. links, ends: as of ``tail.Changes``.
-        ended_of: uint16[M], the providers of those, ascending. providers: all of them, ascending.
+        left: permits. starts: int64[131073], where those of each inbox begin. links, ends: as of ``tail.Changes``.
+        ended_of: uint32[M], the inboxes of those, ascending. providers: all inboxes, ascending.
     """
 
     left: PermitRows
     starts: npt.NDArray[np.int64]
     links: Indexes
     ends: Outcomes
-    ended_of: npt.NDArray[np.uint16]
+    ended_of: npt.NDArray[np.uint32]
     providers: list[int]
 
     def __repr__(self) -> str:
@@ -196,7 +195,7 @@ class Deliverer:
 
     def _read(self, mark: Mark) -> Stretch:
         chunks: list[tuple[int, Fields, Rows]] = []
-        counts = np.zeros(PROVIDERS, dtype=np.uint32)
+        counts = np.zeros(BOXES, dtype=np.uint32)
         at = mark.begin
         while at < mark.end:
             # A snapshot each: a long one would keep every page that is rewritten meanwhile.
@@ -210,14 +209,13 @@ class Deliverer:
             chunks.append((chunk.first, chunk.fields, table))
             count_permits(_plain(table), LEAVING, counts)
         left, starts = _place(chunks, counts)
-        ends = [ends_of(first, fields, table) for first, fields, table in chunks]
-        links = np.concatenate([np.empty(0, np.uint64), *(one[0] for one in ends)])
-        words = np.concatenate([np.empty(0, np.uint64), *(one[1].words for one in ends)])
-        released = np.concatenate([np.empty(0, np.uint32), *(one[1].released for one in ends)])
-        ended_of = np.concatenate([np.empty(0, np.uint16), *(one[2] for one in ends)])
-        by = np.argsort(ended_of, kind="stable")
+        several = [_join_ends(chunks, arrivals=arrivals) for arrivals in (False, True)]
+        links = np.concatenate([one[0] for one in several])
+        words = np.concatenate([one[1] for one in several])
+        released = np.concatenate([one[2] for one in several])
+        ended_of = np.concatenate([one[3] for one in several])
         providers = np.union1d(np.flatnonzero(counts), np.unique(ended_of)).tolist()
-        return Stretch(left, starts, links[by], Outcomes(words[by], released[by]), ended_of[by], providers)
+        return Stretch(left, starts, links, Outcomes(words, released), ended_of, providers)
 
     def _step(self, commit: Commit, snapshot: Snapshot, mark: Mark, key: PeriodKey, now: int) -> int | None:
         """Sort in some providers from the mark's on; the next one, or None where that was the last."""
@@ -242,9 +240,7 @@ class Deliverer:
         permits = PermitRows(
             found.left.indexes[begin:end], found.left.persons[begin:end], found.left.which[begin:end], found.left.parts
         )
-        begin, end = np.searchsorted(found.ended_of, np.uint16(number)), len(found.ended_of)
-        if number + 1 < PROVIDERS:
-            end = np.searchsorted(found.ended_of, np.uint16(number + 1))
+        begin, end = stretch(found.ended_of, number, number + 1)
         links = found.links[begin:end]
         order = np.argsort(links, kind="stable")
         links = links[order]
@@ -314,11 +310,26 @@ def _plain(table: Rows) -> npt.NDArray[np.uint8]:
     return table.view(np.uint8).reshape(-1, ROW_BYTES)
 
 
+def _join_ends(
+    chunks: list[tuple[int, Fields, Rows]], *, arrivals: bool
+) -> tuple[Indexes, npt.NDArray[np.uint64], npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
+    """Links, words, released and inboxes of the permits, or arrivals, that some chunks end, sorted by inbox."""
+    ends = [ends_of(first, fields, table, arrivals=arrivals) for first, fields, table in chunks]
+    links = np.concatenate([np.empty(0, np.uint64), *(one[0] for one in ends)])
+    words = np.concatenate([np.empty(0, np.uint64), *(one[1].words for one in ends)])
+    released = np.concatenate([np.empty(0, np.uint32), *(one[1].released for one in ends)])
+    provider = np.concatenate([np.empty(0, np.uint16), *(one[2] for one in ends)])
+    # Of 16 bits, as they are here, they are sorted several times as fast as with the inbox's bit.
+    by = np.argsort(provider, kind="stable")
+    boxes = provider[by].astype(np.uint32) + np.uint32(ARRIVALS * arrivals)
+    return links[by], words[by], released[by], boxes
+
+
 def _place(
     chunks: list[tuple[int, Fields, Rows]], counts: npt.NDArray[np.uint32]
 ) -> tuple[PermitRows, npt.NDArray[np.int64]]:
     """The permits of some chunks by provider, in the order of the log; and where those of each provider begin."""
-    starts = np.zeros(PROVIDERS + 1, dtype=np.int64)
+    starts = np.zeros(BOXES + 1, dtype=np.int64)
     np.cumsum(counts, out=starts[1:])
     places = starts[:-1].astype(np.uint32)
     offsets, persons, which = (np.empty(int(starts[-1]), np.uint32) for _ in range(3))

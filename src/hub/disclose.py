@@ -14,13 +14,14 @@ from hub.bodies import ROW, ROW_BYTES, Bodies, link_of
 from hub.catalog import Catalog
 from hub.catalog.moments import bound_of
 from hub.errors import RequestError
-from hub.history import Found, find_records, person_keys
+from hub.history import Found, find_all_records
 from hub.keys import Keys
 from hub.limits import HISTORY_LIMIT_MAX
 from hub.log import Log
 from hub.marks import Visibility
-from hub.messages import History, Kind, Record, Status
+from hub.messages import History, Kind, Record, Status, parties_of
 from hub.periods import PeriodKeys
+from hub.persons import Lives
 from hub.snapshot import Snapshot
 from hub.tlog.entry import hash_shared
 from hub.tlog.proof import Proof
@@ -49,16 +50,23 @@ def disclose_history(
     prove: Callable[[list[Found], list[Record]], list[Proof]],
     visibility: Visibility,
     disclosure: str,
+    lives: Lives,
+    catalog_of: Callable[[str], Catalog],
+    leave_out: frozenset[int] = frozenset(),
+    kind: Kind | None = None,
 ) -> History:
     """A page of a person's records.
 
     Args:
-        person: their number.
+        person: their number now; whoever was merged into them is shown with them. lives: who that is.
         since, until: since <= requested_at < until; a date means the day in Japan, ``until`` the whole of it.
         institution: only records that it asked for or was asked in. procedure: only this one.
         cursor: of the page before; stays valid while records are added.
         prove: called when a proof of the page is first asked for.
         visibility: which records may be shown, of the same snapshot. disclosure: token of this page.
+        catalog_of: the law as it was held when a record was made, by its digest.
+        leave_out: kinds of records that are not shown.
+        kind: only records of this kind that reached whom they were for.
 
     Raises:
         RequestError: limit, cursor, institution or procedure is not of this history or catalog.
@@ -71,20 +79,20 @@ def disclose_history(
     number = None if institution is None else catalog.institution(institution).number
     if procedure is not None:
         catalog.procedure(procedure)
-    below = _FIRST if cursor is None else _read_cursor(keys, person, cursor)
+    below = _FIRST if cursor is None else _read_cursor(keys, lives.members(person), cursor)
     found: list[Found] = []
-    for batch in find_records(
+    for batch in find_all_records(
         snapshot,
         bodies,
-        person_keys(periods, person),
-        person,
+        periods,
+        lives.sources(person),
         below,
         since=_finite(first),
         until=_finite(end),
         batch=-(-(limit + 1) // RECORDS_AT_A_TIME) * RECORDS_AT_A_TIME,
     ):
         for one, root in zip(batch, visibility.roots(batch), strict=True):
-            if root is None:
+            if root is None or int(one.row["kind"]) in leave_out:
                 continue
             chunk = one.located.chunk
             decision = int(one.row["decision"])
@@ -96,13 +104,14 @@ def disclose_history(
                 or (end is not None and requested_at >= end)
                 or (procedure is not None and shared.procedure != procedure)
                 or (number is not None and not _is_of(institution, number, (one, root)))
+                or (kind is not None and (int(one.row["kind"]), int(one.row["outcome"])) != (kind, Status.OK))
             ):
                 continue
             found.append(one)
         if len(found) > limit:
             break
     more, found = len(found) > limit, found[:limit]
-    records = [_record(catalog, one) for one in found]
+    records = [_record(catalog, catalog_of, one) for one in found]
     after = _write_cursor(keys, person, records[-1].index) if more else None
     return History(records, after, lambda: prove(found, records), disclosure)
 
@@ -116,9 +125,9 @@ def _is_of(institution: str | None, number: int, records: Sequence[Found]) -> bo
 
 
 def prove_records(
-    log: Log, snapshot: Snapshot, bodies: Bodies, keys: Keys, person: int, found: list[Found], records: list[Record]
+    log: Log, snapshot: Snapshot, bodies: Bodies, keys: Keys, found: list[Found], records: list[Record]
 ) -> list[Proof]:
-    """The proofs of some records of one person, against the latest checkpoint.
+    """The proofs of some records, each with the disclosure key of its own person, against the latest checkpoint.
 
     Raises:
         StorageError: what is stored does not lead to the signed root.
@@ -128,7 +137,6 @@ def prove_records(
         return []
     located = [one.located for one in found]
     salts = bodies.salts(located)
-    disclosure = keys.disclosure_keys(np.array([person], dtype=np.uint32))
     # One row each, with its own shared fields: their decisions are numbered anew.
     rows = np.array([one.row for one in found], dtype=ROW)
     decisions = rows["decision"].tolist()
@@ -137,7 +145,7 @@ def prove_records(
     committed, leaves = np.empty((len(found), 48), np.uint8), np.empty((len(found), 32), np.uint8)
     _hash.hash_records(
         salts,
-        np.repeat(disclosure, len(found), axis=0),
+        keys.disclosure_keys(np.ascontiguousarray(rows["person"])),
         rows.view(np.uint8).reshape(-1, ROW_BYTES),
         np.frombuffer(
             b"".join(hash_shared(one.shared[at]) for one, at in zip(fields, decisions, strict=True)), np.uint8
@@ -167,19 +175,21 @@ def _finite(moment: float | None) -> float | None:
     return None if moment is None else min(max(moment, -(2.0**62)), 2.0**62)
 
 
-def _record(catalog: Catalog, found: Found) -> Record:
+def _record(catalog: Catalog, catalog_of: Callable[[str], Catalog], found: Found) -> Record:
     chunk = found.located.chunk
     # Taken apart once: a field of a numpy row costs as much as all of them.
     _, provider, decision, outcome, kind, _ = found.row.item()
     shared = chunk.shared[decision]
     requested_at, provided_at = chunk.fields.times[decision]
+    names = catalog_of(shared.catalog)
+    gives, receives = parties_of(kind, catalog.code_by_number(provider), shared.requester)
     return Record(
         kind=Kind(kind),
         requested_at=dt.datetime.fromtimestamp(requested_at, dt.UTC),
         provided_at=dt.datetime.fromtimestamp(provided_at, dt.UTC) if provided_at else None,
-        requester=shared.requester,
+        requester=receives,
         on_behalf_of=shared.on_behalf_of,
-        provider=catalog.code_by_number(provider),
+        provider=gives,
         procedure=shared.procedure,
         items=shared.items,
         role=shared.role,
@@ -190,6 +200,8 @@ def _record(catalog: Catalog, found: Found) -> Record:
         index=found.located.index,
         link=link_of(found.row),
         remark=shared.remark,
+        requester_name=names.name_of(receives),
+        provider_name=names.name_of(gives),
     )
 
 
@@ -198,11 +210,12 @@ def _write_cursor(keys: Keys, person: int, index: int) -> str:
     return (body + keys.cursor_tag(_PERSON.pack(person) + body)).hex()
 
 
-def _read_cursor(keys: Keys, person: int, cursor: str) -> int:
+def _read_cursor(keys: Keys, persons: Sequence[int], cursor: str) -> int:
     try:
         raw = bytes.fromhex(cursor)
     except (ValueError, TypeError):
         raw = b""
-    if len(raw) != 16 or not hmac.compare_digest(keys.cursor_tag(_PERSON.pack(person) + raw[:8]), raw[8:]):
+    tags = [keys.cursor_tag(_PERSON.pack(person) + raw[:8]) for person in persons]
+    if len(raw) != 16 or not any(hmac.compare_digest(tag, raw[8:]) for tag in tags):
         raise RequestError("cursor: expected one that this history gave, got another")
     return int.from_bytes(raw[:8], "big")

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -20,9 +20,10 @@ from hub.events import EventKind, Told
 from hub.flags import NAME as FLAGGED
 from hub.inbox import MANUAL, Part, segment_key
 from hub.limits import PROMPT_S
-from hub.messages import Kind, Reason
+from hub.messages import Kind, Reason, Status
 from hub.payloadstore import Packed, pack_payloads, put_payloads
 from hub.periods import period_of
+from hub.persons import lives_sum
 from hub.snapshot import Commit
 from hub.tlog.entry import Shared
 from hub.withholding import Office
@@ -31,7 +32,7 @@ _TRIES = 3
 
 
 class FlagsMovedError(Exception):
-    """Flags have changed since answers were screened."""
+    """Flags, or who is who, have changed since answers were screened."""
 
 
 class _Chunk(NamedTuple):
@@ -42,13 +43,14 @@ class _Chunk(NamedTuple):
 
 
 class Ends(NamedTuple):
-    """Permits that end, one chunk of them.
+    """Permits that end, one chunk of them; or arrivals, with kind TAKEN. All of them lapse, or none does.
 
     Attributes:
         providers: uint16[N]. indexes: uint64[N], of the permits' records. persons: uint32[N].
         which: uint32[N], place in ``parts``; ``shared`` are those, decoded.
         outcomes, reasons: uint8[N]. payloads: N, or None. by_clerk: bool[N], answered MANUAL before, or None.
-        clerk: who decided. flagged: sum of the flags that they were screened with; None: no flag matters.
+        clerk: who decided. screened: sums of the flags and of the merged persons that they were screened with; None:
+            neither matters.
     """
 
     providers: npt.NDArray[np.uint16]
@@ -63,22 +65,26 @@ class Ends(NamedTuple):
     by_clerk: npt.NDArray[np.bool_] | None
     kind: Kind
     clerk: str | None
-    flagged: int | None
+    screened: tuple[int, int] | None
 
     def __repr__(self) -> str:
         return f"Ends({len(self.indexes)})"
 
 
-def append_ends(office: Office, ends: Ends) -> None:
+def append_ends(office: Office, ends: Ends, also: Callable[[Commit], None] | None = None) -> None:
     """Make the ends of some permits durable: records, payloads, refusals, in one transaction.
 
+    Args:
+        also: what else belongs into it.
+
     Raises:
-        FlagsMovedError: somebody was flagged since they were screened; nothing was kept.
+        FlagsMovedError: somebody was flagged or merged since they were screened; nothing was kept.
         StorageError: the disk failed or is full; nothing was kept.
     """
     chunk = _prepare(office, ends)
     with office.store.commit() as commit:
-        if ends.flagged is not None and commit.state.sums.get(FLAGGED, 0) != ends.flagged:
+        now_screened = commit.state.sums.get(FLAGGED, 0), lives_sum(commit.state)
+        if ends.screened is not None and ends.screened != now_screened:
             raise FlagsMovedError
         now = max(office.now(), commit.state.time)
         for _ in range(_TRIES):
@@ -89,6 +95,8 @@ def append_ends(office: Office, ends: Ends) -> None:
         else:
             raise StorageError("provide: expected a period that stands still, got several", retry_safe=True)
         first = _write(office, commit, chunk, ends, now)
+        if also is not None:
+            also(commit)
     office.wake(first, chunk.laid)
 
 
@@ -108,10 +116,11 @@ def _prepare(office: Office, ends: Ends) -> _Chunk:
     table["decision"] = decision
     every = office.answers_every_s
     shared, times, moments = [], [], []
+    done_at = 0 if (ends.outcomes == Status.LAPSED).all() else now
     for name in used.tolist():
         which, reason, is_late = name >> 9, name >> 1 & 0xFF, name & 1
         shared.append(msgspec.structs.replace(ends.shared[which], reason=reason, remark=None))
-        times.append((ends.parts[which].requested_at, now if ends.kind == Kind.PROVISION else 0))
+        times.append((ends.parts[which].requested_at, done_at))
         moments.append(-(-now // every) * every if is_late else 0)
     fields = make_fields(shared, times, [(ends.clerk, None)], moments)
     person_keys = key.person_keys(ends.persons)
@@ -122,7 +131,8 @@ def _prepare(office: Office, ends: Ends) -> _Chunk:
     refused = []
     if ends.kind == Kind.PROVISION:
         reasons = ends.reasons[order]
-        refused = [(at, int(reasons[at])) for at in np.flatnonzero(reasons).tolist()]
+        is_refused = ends.outcomes[order] == Status.REFUSED
+        refused = [(at, int(reasons[at])) for at in np.flatnonzero(is_refused).tolist()]
     manual = []
     if ends.by_clerk is not None:
         at = np.flatnonzero(ends.by_clerk)

@@ -1,4 +1,4 @@
-"""What was done with marks, corrections and flags, in order, for auditors; no history ever reads it.
+"""What was done with marks, flags, identifiers and the like, in order, for auditors; no history ever reads it.
 
 Database ``events``, key u64 number from 1 (big endian), value sealed, little endian:
 
@@ -6,7 +6,7 @@ Database ``events``, key u64 number from 1 (big endian), value sealed, little en
 |---|---|---|
 | 0 | u16 | period of the record concerned, 0 = of none |
 | 2 | u48 | 1 + index of that record, 0 = none |
-| 8 | rest | encrypted (``confidential.py``): :class:`Told`, of flags :class:`ToldFlag` |
+| 8 | rest | encrypted (``confidential.py``): :class:`Told`, or one that adds to it |
 
 An event is written in the transaction of what it tells. Events are never changed; those of a shredded period cannot
 be read any more.
@@ -15,8 +15,9 @@ be read any more.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from enum import IntEnum
+from typing import TypeVar
 
 import msgspec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -30,6 +31,7 @@ from hub.snapshot import Commit, Snapshot
 
 NAME = "events"
 HEAD_BYTES = 8
+_AT_A_TIME = 1_000
 
 
 class EventKind(IntEnum):
@@ -59,8 +61,47 @@ class EventKind(IntEnum):
     """The register body said who holds some persons; the ground names the class and how many persons changed."""
     ALIAS_ASKED = 32
     """A requester asked that a provider acquires an alias of a person whom it does not know."""
+    MERGED = 40
+    """The register body found two persons to be one; the ground says why."""
+    SPLIT = 41
+    """The register body found a person to be two."""
+    DIED = 42
+    """An institution told of deaths, or corrected their day; the ground says of how many persons."""
+    ALIVE = 43
+    """Deaths were taken back; the ground says of how many persons and why."""
+    SUCCEEDED = 44
+    """Institutions were succeeded by another; the ground names them, the new one last."""
+    ASSIGNED = 45
+    """A supervisor said whose a record is that was made while two persons were one."""
     RELEASED = 23
     """A row that was held (``asked.py``) was released."""
+    IDENTIFIERS_REGISTERED = 46
+    """The issuer of a namespace said whom identifiers name; the ground names it and how many."""
+    IDENTIFIERS_RENEWED = 47
+    IDENTIFIERS_REVOKED = 48
+    PROXY_GRANTED = 49
+    """A person has a proxy (``proxies.py``), or other terms for one."""
+    PROXY_ENDED = 50
+    PROXY_CONFIRMED = 51
+    """A proxy waits for confirmation by the person, or was confirmed; the ground says which."""
+    LINKS_HELD = 52
+    """The register body found attributes that differ; the ground says of whose tickets how many, and which."""
+    LINK_CONFIRMED = 53
+    """A second clerk released a ticket that was held; the first is the one who claimed."""
+    LINK_REPLACED = 54
+    """A wrong link was replaced: the alias that stood on the file, and the one that takes its place (``other``)."""
+    CLAIMS_REQUIRED = 55
+    """From now on no ticket of the institution is delivered without attributes."""
+    CLAIMS_OPTIONAL = 56
+    SUSPENDED = 57
+    """A provider suspended the linkage of a person or, without an alias, of everybody; the ground says why."""
+    RESUMED = 58
+    MISLINK_RECORDED = 59
+    """A wrong link was reported (``mislink.py``): a record about one of its citizens; the ground says why."""
+    MISLINK_NOTIFIED = 60
+    """Its citizens were notified; the ground counts those who must be told by other means."""
+    MISLINK_DRAFTED = 61
+    """A report to the Commission was drafted; the ground has its counts and last days."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,7 +114,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
         index: of the record concerned, in the log. side: "requester" or "provider", for which a mark is.
         protection: number of the event by which a person came under protection.
         withheld: how a record stands on this side afterwards.
-        alias: the institution's own, of a person whom it flagged. flags: how the person stands there afterwards.
+        alias: the institution's own, of a person whom it flagged or suspended, or of a link. flags: how the person whom
+            it flagged or suspended stands there afterwards; without an alias how everybody does. other: the alias that
+            takes its place.
     """
 
     number: int
@@ -90,6 +133,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     withheld: bool | None
     alias: bytes | None = None
     flags: Flag | None = None
+    other: bytes | None = None
 
     def __repr__(self) -> str:
         return f"Event({self.number}, {self.kind.name})"
@@ -112,12 +156,53 @@ class Told(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
 
 
 class ToldFlag(Told, array_like=True, frozen=True, kw_only=True):
-    """The end of FLAGGED and UNFLAGGED: the person's number, the institution's alias, the flags as they stand then."""
+    """The end of FLAGGED, UNFLAGGED, SUSPENDED and RESUMED: the person's number, the institution's alias, the flags as
+    they stand then; NOBODY and an empty alias where the institution suspended or resumed the linkage of everybody."""
 
     person: int = NOBODY
     alias: bytes = b""
     flags: int = 0
 
+
+T = TypeVar("T", bound=ToldFlag)
+
+
+class ToldIdentifiers(ToldFlag, array_like=True, frozen=True, kw_only=True):
+    """The end of IDENTIFIERS_*: number of the namespace, entries that its table gained, and that were renewed."""
+
+    namespace: int = 0
+    gained: int = 0
+    renewed: int = 0
+
+
+class ToldProxy(ToldFlag, array_like=True, frozen=True, kw_only=True):
+    """The end of PROXY_*, ``person`` being the principal: the agent's number, that of the grant, the state then."""
+
+    agent: int = NOBODY
+    grant: int = 0
+    state: int = 0
+
+
+class ToldLink(ToldFlag, array_like=True, frozen=True, kw_only=True):
+    """The end of LINK_CONFIRMED and LINK_REPLACED: ``person`` is the one whom the file is about, ``alias`` the one that
+    is confirmed, or was replaced; ``other``: the one in its place."""
+
+    other: bytes = b""
+
+
+FORMS: dict[EventKind, type[ToldFlag]] = {
+    EventKind.IDENTIFIERS_REGISTERED: ToldIdentifiers,
+    EventKind.IDENTIFIERS_RENEWED: ToldIdentifiers,
+    EventKind.IDENTIFIERS_REVOKED: ToldIdentifiers,
+    EventKind.PROXY_GRANTED: ToldProxy,
+    EventKind.PROXY_ENDED: ToldProxy,
+    EventKind.PROXY_CONFIRMED: ToldProxy,
+    EventKind.LINK_CONFIRMED: ToldLink,
+    EventKind.LINK_REPLACED: ToldLink,
+}
+"""Events that tell more than flags do; all others are read as :class:`ToldFlag`."""
+
+_OF_FLAGS = (EventKind.FLAGGED, EventKind.UNFLAGGED, EventKind.SUSPENDED, EventKind.RESUMED)
 
 SIDE_NAMES = {0: None, 1: "requester", 2: "provider"}
 
@@ -152,8 +237,31 @@ def read_told(snapshot: Snapshot, vault: Vault, after: int, limit: int) -> Itera
         body = unseal(NAME, key, value)
         if len(body) < HEAD_BYTES:
             raise StorageError(f"event {number}: expected a head, got {len(body)} bytes")
-        told = vault.decrypt(NAME, int.from_bytes(body[:2], "little"), body[HEAD_BYTES:], ToldFlag)
-        yield number, int.from_bytes(body[2:8], "little"), told
+        yield number, int.from_bytes(body[2:8], "little"), _decrypt(vault, body)
+
+
+def _decrypt(vault: Vault, body: bytes) -> ToldFlag | None:
+    """An event in the form of its kind."""
+    period = int.from_bytes(body[:2], "little")
+    told = vault.decrypt(NAME, period, body[HEAD_BYTES:], ToldFlag)
+    form = None if told is None else FORMS.get(told.kind)
+    return told if form is None else vault.decrypt(NAME, period, body[HEAD_BYTES:], form)
+
+
+def read_told_as(
+    snapshot: Snapshot, vault: Vault, form: type[T], kinds: Collection[EventKind]
+) -> Iterator[tuple[int, int, T]]:
+    """All events of some kinds, which have this form, that were not shredded, as of :func:`read_told`.
+
+    Raises:
+        StorageError: one is damaged.
+    """
+    after = 0
+    while found := list(read_told(snapshot, vault, after, _AT_A_TIME)):
+        for after, link, told in found:
+            if told is not None and told.kind in kinds:
+                assert isinstance(told, form)
+                yield after, link, told
 
 
 def read_events(snapshot: Snapshot, vault: Vault, after: int, limit: int) -> tuple[list[Event], int | None]:
@@ -185,7 +293,8 @@ def _event(number: int, link: int, told: ToldFlag) -> Event:
         protection=told.protection or None,
         withheld=told.withheld,
         alias=told.alias or None,
-        flags=Flag(told.flags) if told.alias else None,
+        flags=Flag(told.flags) if told.kind in _OF_FLAGS else None,
+        other=(told.other or None) if isinstance(told, ToldLink) else None,
     )
 
 

@@ -4,6 +4,9 @@ A permitted row of an inquiry is a state machine, and every step of it is a reco
 
     OK (a permit waits) -> PROVIDED | EMPTY | NO_RECORD | REFUSED (a provision) | LAPSED (a lapse)
 
+What is sent unasked (``send.py``) is one as well, in inboxes of its own: OK (an arrival waits) -> TAKEN, by its
+receiver or not in its time. Below, a "provider" is the number of an inbox (``inbox.ARRIVALS``).
+
 MANUAL (a clerk must decide) is no step: only the provider sees it, for everybody else the row stays PENDING. All of it
 is read from the log and from what was sorted out of it (``inbox.py``, ``tail.py``); permits of one provider change
 state under its lock, so that each ends once. If the process dies before a commit nothing happened; behind it the same
@@ -114,9 +117,9 @@ class Exchange:
     def note(self, first: int, fields: Fields, table: npt.NDArray[np.void]) -> None:
         """Say that a chunk of records is durable: where it follows what was read, it is not read again.
 
-        A large one of inquiries is left to who asks for its permits.
+        A large one of inquiries, or of what was sent, is left to who asks for its permits.
         """
-        if len(table) > SMALL_ROWS and int(table[0]["kind"]) == Kind.INQUIRY:
+        if len(table) > SMALL_ROWS and int(table[0]["kind"]) in _LEFT:
             return
         with self._lock:
             if self._tail is not None and self._tail.upto == first:
@@ -240,10 +243,13 @@ class State:
         seen.found[outcomes.words != 0] = True
         back = np.empty(n, dtype=np.intp)
         back[order] = np.arange(n)
-        return Seen(
-            seen.found[back], seen.persons[back], seen.which[back], seen.parts,
-            Outcomes(outcomes.words[back], outcomes.released[back]),
-        )  # fmt: skip
+        which, parts = seen.which[back], seen.parts
+        if len(parts) > n:
+            # Of a segment of many small inquiries a few permits: what is not named here is not to be decoded either.
+            used, place = np.unique(which, return_inverse=True)
+            which, parts = place.astype(np.uint32), [parts[one] for one in used.tolist()]
+        outcomes = Outcomes(outcomes.words[back], outcomes.released[back])
+        return Seen(seen.found[back], seen.persons[back], which, parts, outcomes)
 
     def ends(self, inboxes: Sequence[Inbox], indexes: Indexes) -> Outcomes:
         """What became of permits (uint64[N], any order) of these providers; nothing where they have none of them.
@@ -305,7 +311,7 @@ class State:
         return list(entries[some & (entries["open"] < entries["permits"])])
 
     def providers(self) -> list[Inbox]:
-        """Every provider that ever had a permit."""
+        """Every inbox that ever had a permit, or an arrival."""
         stored = all_inboxes(self.snapshot)
         known = {inbox.provider for inbox in stored}
         base = self._tail.base
@@ -323,6 +329,7 @@ class State:
         return Open(rows, read_outcomes(self.snapshot, provider, entry) or _none(len(rows.indexes)))
 
 
+_LEFT = frozenset(map(int, (Kind.INQUIRY, Kind.PUSH, Kind.UPDATE, Kind.NOTICE)))
 _NO_ENTRIES = np.empty(0, ENTRY)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from hub.answers import Answering
 from hub.collect import Collector
+from hub.errors import RequestError
 from hub.lapse import Lapser
 from hub.limits import COLLECT_ROWS
 from hub.log import Log
@@ -33,6 +34,14 @@ class Exchanging(ABC):
     @abstractmethod
     def _request_key(self, requester: str, request_id: str) -> bytes:
         """The key of a request."""
+
+    @abstractmethod
+    def _olds(self, institution: str) -> list[str]:
+        """The bodies that an institution succeeded."""
+
+    @abstractmethod
+    def _check_at_work(self, institution: str) -> None:
+        """Refuse a body that was succeeded."""
 
     @abstractmethod
     def _publish(self) -> None:
@@ -60,8 +69,33 @@ class Exchanging(ABC):
         Raises:
             RequestError: the cursor is none of this institution's.
         """
+        self._check_at_work(institution)
         self._catch_up()
-        return self._collector.collect(institution, limit, after, manual)
+        olds = self._olds(institution)
+        if not olds:
+            return self._collector.collect(institution, limit, after, manual)
+        return self._collect_all([institution, *olds], limit, after, manual)
+
+    def _collect_all(
+        self, bodies: list[str], limit: int, after: str | None, manual: bool | None
+    ) -> list[Permits]:
+        """What waits for an institution, then what was left with those that it succeeded, by cursors that say whose."""
+        place, behind = 0, after
+        if after is not None and isinstance(after, str) and "." in after:
+            number, behind = after.split(".", 1)
+            place = int(number) if number.isdecimal() and int(number) < len(bodies) else len(bodies)
+            if place == len(bodies):
+                raise RequestError("after: expected a cursor of this institution's permits, got something else")
+        taken: list[Permits] = []
+        rows = 0
+        while place < len(bodies) and (rows < limit or not taken):
+            for one in self._collector.collect(bodies[place], max(1, limit - rows), behind, manual):
+                if place:
+                    one.cursor = f"{place}.{one.cursor}"
+                taken.append(one)
+                rows += len(one)
+            place, behind = place + 1, None
+        return taken
 
     def provide(
         self,
@@ -81,9 +115,10 @@ class Exchanging(ABC):
             permits: :class:`hub.Permits` or uint64[N], each once. outcomes: a ``Status`` for all, or uint8[N]:
                 PROVIDED, EMPTY, NO_RECORD, REFUSED; MANUAL where a clerk must decide: everybody else sees PENDING.
             payloads: with PROVIDED, bytes or None a row, at most 64 KiB; sealed to the requester's key if it has one.
-            reasons: of REFUSED one of ``hub.REFUSALS``, else 0.
-            clerk: who decided. Without one the answers are a machine's: of persons whom a clerk must decide about
-                they are kept as MANUAL.
+            reasons: of REFUSED one of ``hub.REFUSALS``; of NO_RECORD ``Reason.NOT_LOADED`` where the provider's data
+                are not there yet, so that it cannot say that there is no such person; else 0.
+            clerk: who decided. Without one the answers are a machine's: of persons whom a clerk must decide about, and
+                of those whose linkage is suspended unless it refuses, they are kept as MANUAL.
 
         Raises:
             RequestError: a permit of another institution, one that lapsed, one that was answered otherwise, another
@@ -91,8 +126,12 @@ class Exchanging(ABC):
             StorageError: the disk failed; whole transactions of 65,536 rows may have been kept.
         """
         given = decode_answers(permits, outcomes, payloads, reasons)
+        self._check_at_work(institution)
         self._catch_up()
-        return self._provider.provide(institution, given, clerk)
+        olds = self._olds(institution)
+        if not olds:
+            return self._provider.provide(institution, given, clerk)
+        return self._provider.provide_all([institution, *olds], given, clerk)
 
     def answers(self, requester: str, request_id: str, *, first: int = 0, limit: int | None = None) -> Answers:
         """How the rows of a request stand, and what was provided, in the requester's order.
@@ -105,7 +144,8 @@ class Exchanging(ABC):
         """
         self._catch_up()
         self._publish()
-        return self._answering.answers(requester, self._request_key(requester, request_id), first, limit)
+        owner = self._owner_of_request(requester, request_id)
+        return self._answering.answers(owner, self._request_key(owner, request_id), first, limit)
 
     def fetched(self, requester: str, request_id: str) -> int:
         """Say that the answers of a request have arrived: what was provided is forgotten. Statuses stay.
@@ -116,7 +156,14 @@ class Exchanging(ABC):
             how many rows had been provided.
         """
         self._catch_up()
-        return self._answering.fetched(requester, self._request_key(requester, request_id))
+        owner = self._owner_of_request(requester, request_id)
+        return self._answering.fetched(owner, self._request_key(owner, request_id))
+
+    def _owner_of_request(self, requester: str, request_id: str) -> str:
+        """Whose a request id is: the institution's own, or one's that it succeeded."""
+        olds = self._olds(requester)
+        known = (code for code in [requester, *olds] if self._answering.knows(self._request_key(code, request_id)))
+        return next(known, requester) if olds else requester
 
     def lapse(self) -> int:
         """Record the lapse of every permit whose time is over; done by itself when the day in Japan changes.

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from hub.attributes import TEXT_CHARS_MAX
 from hub.catalog import Consents
 from hub.columns import (
     Choices,
@@ -34,7 +35,14 @@ from hub.columns import (
     decode_texts,
 )
 from hub.errors import RequestError
-from hub.limits import CASE_CHARS_MAX, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_PER_COMMIT_MAX, ROWS_PER_CHUNK
+from hub.limits import (
+    CASE_CHARS_MAX,
+    IDENTIFIER_BYTES_MAX,
+    NOTICE_BYTES_MAX,
+    PAYLOAD_BYTES_MAX,
+    PAYLOAD_BYTES_PER_COMMIT_MAX,
+    ROWS_PER_CHUNK,
+)
 from hub.messages import REFUSALS, Aliases, Reason, Status
 from hub.payloads import DATA_BYTES_MAX
 from hub.tables import Block, Table, TableWriter, open_table
@@ -66,7 +74,8 @@ CAUSES = (
     "ticket: expected 32 hex digits",
     "permit: expected 16 hex digits",
     "outcome: expected " + ", ".join(one.name for one in OUTCOMES),
-    "reason: expected with REFUSED, and nothing otherwise, " + ", ".join(one.name for one in REFUSALS),
+    "reason: expected with REFUSED, or NOT_LOADED with NO_RECORD, and nothing otherwise, "
+    + ", ".join(one.name for one in REFUSALS),
     f"payload: expected with PROVIDED only, in base64, at most {PAYLOAD_BYTES_MAX} bytes",
     "permit: expected one of this institution, got another",
     "permit: has lapsed",
@@ -74,6 +83,15 @@ CAUSES = (
     "payload: expected one sealed to the requester's key, got another",
     "payload: expected one sealed to this key, got another",
     f"payload: expected base64 of at most {DATA_BYTES_MAX} bytes",
+    f"name, kana, address, sex, birth or id: expected text of at most {TEXT_CHARS_MAX} characters",
+    "code: expected one of the register",
+    "receiver: no institution of the catalog has this code",
+    f"text: expected 1 to {NOTICE_BYTES_MAX} bytes of UTF-8, no control character but the line feed",
+    "number: expected 16 hex digits",
+    f"payload: expected base64 of at most {PAYLOAD_BYTES_MAX} bytes",
+    f"identifier: expected text of 1 to {IDENTIFIER_BYTES_MAX} bytes",
+    "died: expected a day such as 2026-04-01",
+    "born: expected a day such as 2026-04-01, or nothing",
 )
 """Why a line was rejected, numbered from 0."""
 COLUMNS, CODE, ALIAS, PROVIDER, CASE, CONSENT, CLASS, MEMBER, FROM, TO, TICKET = range(11)
@@ -81,6 +99,10 @@ PERMIT, OUTCOME, REASON, PAYLOAD = range(11, 15)
 UNFIT = {"unknown": 15, "lapsed": 16, "answered": 17, "payload": 18}
 """The same of lines of the right shape that the hub does not take, by the cause of a ``RowsError``."""
 SEALED, DATA = 19, 20
+ATTRIBUTES, UNREGISTERED = 21, 22
+RECEIVER, TEXT, NUMBER, PAYLOAD_SENT = range(23, 27)
+IDENTIFIER = 27
+DIED, BORN = 28, 29
 
 
 class Rejected(NamedTuple):
@@ -108,7 +130,7 @@ class CodePart(NamedTuple):
 
 class AliasPart(NamedTuple):
     """Rows of a file of aliases or tickets, or of a delivery: row numbers, uint8[N, 16], codes or None, rejected lines,
-    rows read in all."""
+    rows read in all; aliases that stand beside the tickets, or None."""
 
     number: int
     row: npt.NDArray[np.int64]
@@ -116,6 +138,7 @@ class AliasPart(NamedTuple):
     codes: npt.NDArray[np.int64] | None
     rejected: Rejected
     rows_read: int
+    beside: Aliases | None = None
 
     def __repr__(self) -> str:
         return f"AliasPart({self.number}, rows={len(self.row)}, rejected={len(self.rejected.line)})"
@@ -187,10 +210,16 @@ def read_all_aliases(path: str | os.PathLike[str], *, encoding: str = "auto") ->
 
 
 def read_aliases(
-    path: str | os.PathLike[str], column: str = "alias", *, encoding: str = "auto", rows: int = PART_ROWS
+    path: str | os.PathLike[str],
+    column: str = "alias",
+    *,
+    encoding: str = "auto",
+    rows: int = PART_ROWS,
+    beside: str | None = None,
 ) -> AliasFile:
-    """Open a file of aliases, or of tickets (``column``). Else as :func:`read_codes`."""
-    return AliasFile(open_table(path, (column,), (), encoding, unread=("row", "status")), column, rows)
+    """Open a file of aliases, or of tickets (``column``), with aliases in ``beside``. Else as :func:`read_codes`."""
+    columns = (column,) if beside is None else (column, beside)
+    return AliasFile(open_table(path, columns, (), encoding, unread=("row", "status")), column, rows, beside)
 
 
 def read_delivery(path: str | os.PathLike[str], *, encoding: str = "auto", rows: int = PART_ROWS) -> AliasFile:
@@ -250,9 +279,9 @@ class CodeFile:
 class AliasFile:
     """A file of aliases or tickets, or a delivery; iterate over its parts. ``rows_max``: no more rows than that."""
 
-    def __init__(self, table: Table, column: str, rows: int) -> None:
+    def __init__(self, table: Table, column: str, rows: int, beside: str | None = None) -> None:
         self.rows_max = table.rows_max
-        self._table, self._column, self._rows = table, column, rows
+        self._table, self._column, self._rows, self._beside = table, column, rows, beside
 
     def __iter__(self) -> Iterator[AliasPart]:
         first, cause = 1, TICKET if self._column == "ticket" else ALIAS
@@ -263,10 +292,15 @@ class AliasFile:
             if "code" in blocks[0].columns:
                 codes, code_ok = _concatenate(decode_digits(b.columns["code"], CODE_DIGITS) for b in blocks)
                 checks.append((code_ok, CODE))
+            beside = None
+            if self._beside is not None:
+                beside, beside_ok = _concatenate(decode_aliases(b.columns[self._beside]) for b in blocks)
+                checks.append((beside_ok, ALIAS))
             row, keep, rejected, read = judge_rows(blocks, first, checks)
             if not keep.all():
                 aliases, codes = aliases[keep], None if codes is None else codes[keep]
-            yield AliasPart(number, row, aliases, codes, rejected, read)
+                beside = None if beside is None else beside[keep]
+            yield AliasPart(number, row, aliases, codes, rejected, read, beside)
             first += read
 
 
@@ -320,7 +354,7 @@ class AnswerFile:
         self.rows_max = table.rows_max
         self._table, self._rows = table, rows
         self._outcomes = CodeTable({one.name: int(one) for one in OUTCOMES})
-        self._reasons = CodeTable({one.name: int(one) for one in (Reason.NONE, *REFUSALS)})
+        self._reasons = CodeTable({one.name: int(one) for one in (Reason.NONE, *REFUSALS, Reason.NOT_LOADED)})
 
     def __iter__(self) -> Iterator[AnswerPart]:
         first = 1
@@ -334,7 +368,10 @@ class AnswerFile:
                 cells = [b.columns["reason"] for b in blocks]
                 none = np.concatenate([c.start == c.end for c in cells])
                 reasons, known = _concatenate(self._reasons.decode(c) for c in cells)
-                reason_ok = np.where(reason_ok, none | (known & (reasons == 0)), known & (reasons > 0))
+                not_loaded = (outcomes == Status.NO_RECORD) & (reasons == Reason.NOT_LOADED)
+                without = none | (known & ((reasons == 0) | not_loaded))
+                refusal = known & (reasons > 0) & (reasons != Reason.NOT_LOADED)
+                reason_ok = np.where(reason_ok, without, refusal)
             checks.append((reason_ok, REASON))
             payloads: list[bytes | None] | None = None
             if "payload" in blocks[0].columns:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from hub.aliases import NOBODY
 from hub.errors import StorageError
 from hub.events import EventKind, ToldFlag, read_told
 from hub.flags import read_flagged
 from hub.snapshot import Snapshot
 from hub.withholding import Office
 
-_KINDS = (EventKind.FLAGGED, EventKind.UNFLAGGED)
+_OF_LINKAGE = (EventKind.SUSPENDED, EventKind.RESUMED)
+_KINDS = (EventKind.FLAGGED, EventKind.UNFLAGGED, *_OF_LINKAGE)
 _AT_A_TIME = 1_000
 
 
 def check_flags(snapshot: Snapshot, office: Office) -> None:
-    """Check that everybody is flagged as the last event of that person and institution says.
+    """Check that everybody is flagged, and suspended, as the last event of that person and institution says.
 
     Raises:
         StorageError: the first thing that does not fit is named.
@@ -24,7 +26,8 @@ def check_flags(snapshot: Snapshot, office: Office) -> None:
     told: dict[tuple[int, int], int] = {}
     numbers: dict[str, int] = {}
     for number, event in _events(snapshot, office):
-        if event.person >= snapshot.state.persons:
+        everybody = event.kind in _OF_LINKAGE and event.person == NOBODY
+        if event.person >= snapshot.state.persons and not everybody:
             raise StorageError(f"event {number}: expected a person that there is, got another")
         if event.institution not in numbers:
             numbers[event.institution] = catalog.institution(event.institution).number

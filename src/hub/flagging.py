@@ -11,17 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hub.aliases import find_persons
 from hub.catalog import Catalog
-from hub.confidential import HUB
 from hub.decode import decode_aliases
 from hub.errors import RequestError
-from hub.events import EventKind, ToldFlag
-from hub.flags import NAME as FLAGGED
-from hub.flags import put_person, read_person
+from hub.events import EventKind
+from hub.flagput import Actor, find_changes, find_known, put_changes
 from hub.limits import FLAGS_PER_CALL_MAX
-from hub.messages import Aliases, Flag
-from hub.snapshot import Snapshot
+from hub.messages import Flag
 from hub.store import Store
 from hub.withholding import Office, check_clerk
 from hub.workers import Workers
@@ -73,12 +69,15 @@ class Flagging(ABC):
             raise RequestError(f"aliases: expected at most {FLAGS_PER_CALL_MAX} rows, got {len(rows)}")
         with self._store.writer:
             with self._store.snapshot() as snapshot:
-                changes = self._changes(snapshot, number, rows, chosen, on)
+                changes = find_changes(self._office, snapshot, number, rows, chosen, on, self._workers)
             if changes:
-                self._put(institution, number, changes, EventKind.FLAGGED if on else EventKind.UNFLAGGED, clerk)
+                kind = EventKind.FLAGGED if on else EventKind.UNFLAGGED
+                put_changes(self._office, Actor(institution, number, clerk), changes, kind, self._now())
 
     def flags(self, institution: str, aliases: Any) -> npt.NDArray[np.uint8]:
         """How persons stand at an institution: uint8[N] of :class:`hub.Flag`; what others flag is never told.
+
+        SUSPENDED is switched by ``suspend`` and ``resume``.
 
         Args:
             aliases: uint8[N, 16], the institution's own.
@@ -89,47 +88,11 @@ class Flagging(ABC):
         number = self.catalog.institution(institution).number
         rows = decode_aliases(aliases)
         with self._store.snapshot() as snapshot:
-            persons = _find_known(snapshot, number, rows, self._workers)
+            persons = find_known(snapshot, number, rows, self._workers)
             return self._office.flagged.of(snapshot).flags(persons, number)
-
-    def _changes(
-        self, snapshot: Snapshot, number: int, rows: Aliases, chosen: Flag, on: bool
-    ) -> dict[int, tuple[bytes, int]]:
-        """Person -> (alias, flags then) of those whose flags change."""
-        persons = _find_known(snapshot, number, rows, self._workers)
-        before = self._office.flagged.of(snapshot).flags(persons, number)
-        after = before | int(chosen) if on else before & ~np.uint8(int(chosen))
-        moved = np.flatnonzero(after != before).tolist()
-        return {int(persons[row]): (rows[row].tobytes(), int(after[row])) for row in moved}
-
-    def _put(
-        self, institution: str, number: int, changes: dict[int, tuple[bytes, int]], kind: EventKind, clerk: str | None
-    ) -> None:
-        office = self._office
-        at = self._now()
-        with self._store.snapshot() as snapshot:
-            before = office.flagged.of(snapshot)
-        with self._store.commit() as commit:
-            changed = {}
-            # By number: an order that says nothing about the order of the call.
-            for person, (alias, flags) in sorted(changes.items()):
-                changed[person] = read_person(commit, person) | {number: flags}
-                put_person(commit, person, changed[person])
-                told = ToldFlag(
-                    at=at, kind=kind, institution=institution, clerk=clerk, person=person, alias=alias, flags=flags
-                )
-                office.tell(told, commit, HUB)
-            office.flagged.add(before.changed(commit.state.sums.get(FLAGGED, 0), changed))
 
 
 def _check_flags(flags: object) -> Flag:
     if isinstance(flags, bool) or not isinstance(flags, int) or not 1 <= flags <= _ALL:
         raise RequestError("flags: expected one or several of hub.Flag, got something else")
     return Flag(flags)
-
-
-def _find_known(snapshot: Snapshot, number: int, rows: Aliases, workers: Workers) -> npt.NDArray[np.uint32]:
-    persons, _, status = find_persons(snapshot, number, rows, workers)
-    if status.any():
-        raise RequestError(f"aliases: expected this institution's own, got {np.count_nonzero(status)} others")
-    return persons

@@ -1,16 +1,18 @@
 """The flags that protect people, per person and institution: as they are stored, and as they are asked about in bulk.
 
-MANUAL (自動応答不可), WITHHELD (the default mark 不開示 of new records), NO_SELF (自己情報提供不可): ``messages.Flag``.
-Database ``flagged``, key u32 person (big endian), value sealed: an entry for each institution that has flagged this
-person, little endian, ascending by institution, at least one:
+MANUAL (自動応答不可), WITHHELD (the default mark 不開示 of new records), NO_SELF (自己情報提供不可), SUSPENDED (the
+institution has stopped the linkage of this person): ``messages.Flag``. Database ``flagged``, key u32 person (big
+endian), value sealed: an entry for each institution that has flagged this person, little endian, ascending by
+institution, at least one:
 
 | at | type | what |
 |---|---|---|
 | 0 | u16 | number of the institution |
-| 2 | u8 | flags, 1 to 7: 1 MANUAL, 2 WITHHELD, 4 NO_SELF |
+| 2 | u8 | flags, 1 to 15: 1 MANUAL, 2 WITHHELD, 4 NO_SELF, 8 SUSPENDED |
 | 3 | u8 | 0 |
 
-A person whom nobody flags has no value. Who set a flag and when stands in ``events`` alone.
+A person whom nobody flags has no value. Under the key of NOBODY (0xFFFFFFFF) stand the institutions that have suspended
+the linkage of everybody, each with the flag 8 alone. Who set a flag and when stands in ``events`` alone.
 
 All of it is few beside the persons, and is kept in memory by its sum (``sealed.py``): a snapshot with the same sum has
 the same flags. Reading it compares the sum, so that a value which a damaged page hides is never taken for no flag.
@@ -24,19 +26,21 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from hub.aliases import NOBODY
 from hub.errors import StorageError
 from hub.messages import Flag
 from hub.sealed import unseal, value_sum
 from hub.snapshot import SUM_MASK, Commit, Snapshot
 
 NAME = "flagged"
-FLAGS = (Flag.MANUAL, Flag.WITHHELD, Flag.NO_SELF)
+FLAGS = (Flag.MANUAL, Flag.WITHHELD, Flag.NO_SELF, Flag.SUSPENDED)
 ENTRY = np.dtype([("institution", "<u2"), ("flags", "u1"), ("zero", "u1")])
 
 STATES_KEPT = 4
 """A flag call has one commit, an inquiry is prepared in a few milliseconds: an older one is read again."""
 
-_ALL = int(Flag.MANUAL | Flag.WITHHELD | Flag.NO_SELF)
+_ALL = int(Flag.MANUAL | Flag.WITHHELD | Flag.NO_SELF | Flag.SUSPENDED)
+_FIRST_OF_NOBODY = np.uint64(NOBODY << 16)
 _AT_A_TIME = 10_000
 
 _NO_BITS = np.zeros(1, dtype=np.uint8)
@@ -57,7 +61,7 @@ def person_key(person: int) -> bytes:
 
 
 def read_person(source: Snapshot | Commit, person: int) -> dict[int, int]:
-    """Institution number -> flags of one person.
+    """Institution number -> flags of one person; of NOBODY the institutions that are suspended as a whole.
 
     Raises:
         StorageError: the value is damaged.
@@ -93,7 +97,11 @@ def _parse(body: bytes) -> np.ndarray:
 def _check(entries: np.ndarray, disorder: bool) -> None:
     wrong = (entries["flags"] == 0) | (entries["flags"] > _ALL) | (entries["zero"] != 0) | (entries["institution"] == 0)
     if disorder or wrong.any():
-        raise StorageError(f"{NAME}: expected flags by institution, got something else")
+        raise _broken()
+
+
+def _broken() -> StorageError:
+    return StorageError(f"{NAME}: expected flags by institution, got something else")
 
 
 def read_flagged(snapshot: Snapshot) -> Flagged:
@@ -121,7 +129,12 @@ def read_flagged(snapshot: Snapshot) -> Flagged:
     persons = np.frombuffer(b"".join(keys), dtype=">u4").repeat(lengths // ENTRY.itemsize)
     joined = join_keys(persons.astype(np.uint32), entries["institution"])
     _check(entries, bool((joined[1:] <= joined[:-1]).any()))
-    return Flagged(expected, joined, entries["flags"].copy())
+    # Behind all persons.
+    end = int(joined.searchsorted(_FIRST_OF_NOBODY))
+    if (entries["flags"][end:] != Flag.SUSPENDED).any():
+        raise _broken()
+    stopped = entries["institution"][end:].astype(np.uint32)
+    return Flagged(expected, joined[:end].copy(), entries["flags"][:end].copy(), stopped)
 
 
 # -- asked about
@@ -135,12 +148,21 @@ class Flagged:
 
     Attributes:
         sum: of database ``flagged`` in the states that this is true of; 0 = nobody is flagged.
+        stopped: uint32[K], ascending: numbers of the institutions that have suspended the linkage of everybody.
     """
 
-    __slots__ = ("_bits", "_flags", "_keys", "sum")
+    __slots__ = ("_bits", "_flags", "_keys", "stopped", "sum")
 
-    def __init__(self, total: int, keys: Keys, flags: Bytes, bits: dict[Flag, Bytes] | None = None) -> None:
+    def __init__(
+        self,
+        total: int,
+        keys: Keys,
+        flags: Bytes,
+        stopped: Persons = _NO_ONE,
+        bits: dict[Flag, Bytes] | None = None,
+    ) -> None:
         self.sum = total
+        self.stopped = stopped
         self._keys, self._flags = keys, flags
         if bits is None:
             persons = (keys >> np.uint64(16)).astype(np.uint32)
@@ -148,7 +170,7 @@ class Flagged:
         self._bits = bits
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self._keys) + len(self.stopped)
 
     def __repr__(self) -> str:
         return f"Flagged(entries={len(self)})"
@@ -164,6 +186,10 @@ class Flagged:
     def withheld_anywhere(self, persons: Persons) -> Mask | None:
         """bool[N]: whose new records some institution withholds; None where that is nobody's at all."""
         return self._anywhere(Flag.WITHHELD, persons)
+
+    def no_self_anywhere(self, persons: Persons) -> Mask | None:
+        """bool[N]: whose own data some institution gives to nobody; None where that is nobody's at all."""
+        return self._anywhere(Flag.NO_SELF, persons)
 
     def manual(self, persons: Persons, institutions: Persons | int) -> Mask | None:
         """bool[N]: whose answers a clerk of this institution must decide; None where nobody is so flagged at all."""
@@ -182,6 +208,18 @@ class Flagged:
         found = self._at(Flag.NO_SELF, persons, institution)
         return np.zeros(len(persons), dtype=np.bool_) if found is None else found
 
+    def suspended(self, persons: Persons, institutions: Persons | int) -> Mask | None:
+        """bool[N]: whose linkage this institution has stopped, theirs or everybody's; None where there is no such.
+
+        Args:
+            persons: uint32[N]. institutions: uint32[N] or one number for all.
+        """
+        found = self._at(Flag.SUSPENDED, persons, institutions)
+        if not len(self.stopped):
+            return found
+        whole = np.broadcast_to(np.isin(institutions, self.stopped), persons.shape)
+        return whole.copy() if found is None else found | whole
+
     def flags(self, persons: Persons, institutions: Persons | int) -> Bytes:
         """uint8[N] of :class:`hub.Flag`: how persons stand at an institution."""
         if not len(self._keys):
@@ -193,9 +231,10 @@ class Flagged:
         return found
 
     def entries(self) -> dict[tuple[int, int], int]:
-        """(person, institution) -> flags, of all who have any."""
+        """(person, institution) -> flags, of all who have any; institutions that are suspended as a whole by NOBODY."""
         pairs = zip(self._keys.tolist(), self._flags.tolist(), strict=True)
-        return {(key >> 16, key & 0xFFFF): flags for key, flags in pairs}
+        found = {(key >> 16, key & 0xFFFF): flags for key, flags in pairs}
+        return found | {(NOBODY, number): int(Flag.SUSPENDED) for number in self.stopped.tolist()}
 
     def _anywhere(self, flag: Flag, persons: Persons) -> Mask | None:
         if not self.has(flag):
@@ -217,6 +256,13 @@ class Flagged:
         Args:
             total: the sum of that state.
         """
+        stopped = self.stopped
+        if NOBODY in persons:
+            whole = sorted(number for number, value in persons[NOBODY].items() if value)
+            stopped = np.array(whole, dtype=np.uint32)
+            persons = {person: at for person, at in persons.items() if person != NOBODY}
+        if not persons:
+            return Flagged(total, self._keys, self._flags, stopped, self._bits)
         numbers = np.array(sorted(persons), dtype=np.uint64)
         first = self._keys.searchsorted(numbers << np.uint64(16))
         end = self._keys.searchsorted((numbers + np.uint64(1)) << np.uint64(16))
@@ -230,7 +276,7 @@ class Flagged:
         bits = {
             flag: _set_bits(self._bits[flag], people[values & flag != 0], numbers.astype(np.uint32)) for flag in FLAGS
         }
-        return Flagged(total, np.insert(keys, place, added), np.insert(flags, place, values), bits)
+        return Flagged(total, np.insert(keys, place, added), np.insert(flags, place, values), stopped, bits)
 
 
 def join_keys(persons: Persons, institutions: npt.NDArray[np.integer] | int) -> Keys:

@@ -28,7 +28,7 @@ from hub.bodies import Bodies, Located, link_of
 from hub.catalog import Catalog
 from hub.errors import RequestError
 from hub.keys import Keys
-from hub.messages import Kind, Status
+from hub.messages import Kind, Status, parties_of
 from hub.permits import PermitNumbers
 from hub.requestgroups import RequestGroups
 from hub.requests import chunk_state, record_of_row, request_key
@@ -41,6 +41,9 @@ REQUESTER, PROVIDER = 1, 2
 
 QUESTIONS = (int(Kind.INQUIRY), int(Kind.RELEASE))
 """Kinds of records by which a provider is asked: they have two sides, marks and corrections of their own."""
+
+MARKED = (*QUESTIONS, int(Kind.PUSH), int(Kind.NOTICE), int(Kind.MISLINK))
+"""Kinds of records that have marks of their own."""
 
 _BLOCK = struct.Struct("<QII")
 
@@ -145,8 +148,11 @@ def read_stood(bodies: Bodies, index: int) -> Stood:
 
 
 def provider_is_party(record: Stood) -> bool:
-    """Whether the question reached the provider; 0 is none, of a class nobody of which was asked."""
-    return record.provider != 0 and record.outcome not in _NOT_REACHED
+    """Whether the question reached the provider; 0 is none, of a class nobody of which was asked.
+
+    The portal is none either: a notice is the person's.
+    """
+    return record.provider != 0 and record.outcome not in _NOT_REACHED and record.kind != Kind.NOTICE
 
 
 def reached(outcomes: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
@@ -163,26 +169,32 @@ def sides_of(catalog: Catalog, record: Stood, number: int) -> list[int]:
 def tell(catalog: Catalog, record: Stood, number: int, alias: bytes, *, withheld: bool) -> PartyRecord:
     """A record for the party to it with this number.
 
-    Whoever asked a class is not told here which body holds the person: it would tell, of a protected one, where.
+    Whoever asked a class is not told here which body holds the person: it would tell, of a protected one, where. Nor is
+    who pushed something told whether the receiver knows the person.
     """
     shared = record.shared
     told = record.provider == number or not record.by_class
+    outcome = Status(record.outcome)
+    if record.kind in (Kind.PUSH, Kind.UPDATE) and outcome == Status.NO_ALIAS_AT_PROVIDER:
+        outcome = Status.OK
+    gives, receives = parties_of(record.kind, catalog.code_by_number(record.provider), shared.requester)
     return PartyRecord(
         alias=alias,
         kind=Kind(record.kind),
         requested_at=dt.datetime.fromtimestamp(record.requested_at, dt.UTC),
         provided_at=dt.datetime.fromtimestamp(record.provided_at, dt.UTC) if record.provided_at else None,
-        requester=shared.requester,
+        requester=receives,
         on_behalf_of=shared.on_behalf_of,
-        provider=catalog.code_by_number(record.provider) if told else "",
+        provider=gives if told else "",
         procedure=shared.procedure,
         items=shared.items,
         role=shared.role,
         section=shared.section,
         legal_basis=shared.legal_basis,
-        outcome=Status(record.outcome),
+        outcome=outcome,
         withheld=withheld,
     )
+
 
 
 def make_handle(keys: Keys, number: int, index: int) -> bytes:

@@ -12,7 +12,7 @@ from hub.catalog import Catalog
 from hub.errors import RequestError, StorageError
 from hub.holds import HoldKeys, HoldState, Piece, find_hold, read_holds, read_pieces
 from hub.log import Log, StoredTree
-from hub.messages import Kind, Record, Status
+from hub.messages import Kind, Record, Status, parties_of
 from hub.store import Store
 from hub.tlog.entry import HASH_BYTES, decode_shared, unpack_row
 from hub.tlog.proof import Proof
@@ -54,13 +54,14 @@ def _prove_piece(store: Store, log: Log, catalog: Catalog, piece: Piece) -> list
     for at, (index, decision) in enumerate(zip(piece.indexes, piece.decisions, strict=True)):
         salt, row = piece.salts[16 * at : 16 * at + 16], piece.rows[48 * at : 48 * at + 48]
         fields, own = shared[decision], unpack_row(row)
+        gives, receives = parties_of(own.kind, catalog.code_by_number(own.provider), fields.requester)
         record = Record(
             kind=Kind(own.kind),
             requested_at=dt.datetime.fromtimestamp(own.requested_at, dt.UTC),
             provided_at=dt.datetime.fromtimestamp(own.provided_at, dt.UTC) if own.provided_at else None,
-            requester=fields.requester,
+            requester=receives,
             on_behalf_of=fields.on_behalf_of,
-            provider=catalog.code_by_number(own.provider),
+            provider=gives,
             procedure=fields.procedure,
             items=fields.items,
             role=fields.role,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import heapq
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
@@ -93,6 +94,40 @@ def find_records(
         located, rows = _read(bodies, some)
         # Two persons may share a key of 64 bits.
         yield [Found(one, row) for one, row in zip(located, rows, strict=True) if row["person"] == person]
+
+
+def find_all_records(
+    snapshot: Snapshot,
+    bodies: Bodies,
+    periods: PeriodKeys,
+    persons: Sequence[int],
+    below: int,
+    *,
+    since: float | None = None,
+    until: float | None = None,
+    batch: int,
+) -> Iterator[list[Found]]:
+    """The records about several persons, who are one now or were (``persons.py``), as :func:`find_records` of one."""
+    found = [
+        find_records(
+            snapshot, bodies, person_keys(periods, person), person, below, since=since, until=until, batch=batch
+        )
+        for person in persons
+    ]
+    if len(found) == 1:
+        return found[0]
+    records = (_one_by_one(batches) for batches in found)
+    return _batches(heapq.merge(*records, key=lambda one: -one.located.index), batch)
+
+
+def _one_by_one(batches: Iterator[list[Found]]) -> Iterator[Found]:
+    for some in batches:
+        yield from some
+
+
+def _batches(records: Iterator[Found], batch: int) -> Iterator[list[Found]]:
+    while some := list(islice(records, batch)):
+        yield some
 
 
 def _read(bodies: Bodies, indexes: list[int]) -> tuple[list[Located], npt.NDArray[np.void]]:

@@ -59,11 +59,11 @@ class HolderFile:
     def __iter__(self) -> Iterator[HolderPart]:
         first = 1
         for blocks in in_parts(self._table.blocks(), self._rows):
-            codes, code_ok = _join(decode_digits(b.columns["code"], CODE_DIGITS) for b in blocks)
-            classes, class_ok = _join(self._classes.decode(b.columns["class"]) for b in blocks)
-            bodies, body_ok = _join(self._bodies.decode(b.columns["institution"]) for b in blocks)
-            since, since_ok = _join(_decode_days(b.columns["from"], open_end=False) for b in blocks)
-            until, until_ok = _join(_decode_days(b.columns["to"], open_end=True) for b in blocks)
+            codes, code_ok = join_columns(decode_digits(b.columns["code"], CODE_DIGITS) for b in blocks)
+            classes, class_ok = join_columns(self._classes.decode(b.columns["class"]) for b in blocks)
+            bodies, body_ok = join_columns(self._bodies.decode(b.columns["institution"]) for b in blocks)
+            since, since_ok = join_columns(decode_day_cells(b.columns["from"], open_end=False) for b in blocks)
+            until, until_ok = join_columns(decode_day_cells(b.columns["to"], open_end=True) for b in blocks)
             # One day earlier takes the fact back.
             until_ok &= np.isnat(until) | np.isnat(since) | (until >= since - 1)
             body_ok &= self._are_members(classes, bodies)
@@ -85,7 +85,8 @@ class HolderFile:
         return found
 
 
-def _decode_days(cells: Cells, *, open_end: bool) -> tuple[Days, npt.NDArray[np.bool_]]:
+def decode_day_cells(cells: Cells, *, open_end: bool) -> tuple[Days, npt.NDArray[np.bool_]]:
+    """A column of days, and which cells are any; with ``open_end`` an empty one is NaT."""
     texts, ok = decode_texts(cells, _DAY_CHARS_MAX)
     # A register file has few different days.
     known = {text: _day_of(text) for text in set(texts)}
@@ -101,6 +102,7 @@ def _day_of(text: str) -> np.datetime64:
         return np.datetime64("NaT", "D")
 
 
-def _join(pairs: Iterator[tuple[Any, Any]]) -> tuple[Any, Any]:
+def join_columns(pairs: Iterator[tuple[Any, Any]]) -> tuple[Any, Any]:
+    """The blocks of a column and of what is right in it, in one piece each."""
     values, oks = zip(*pairs, strict=True)
     return np.concatenate(values), np.concatenate(oks)

@@ -29,7 +29,7 @@ neighbouring numbers, so a push or an inquiry about many of them touches few blo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -40,6 +40,7 @@ from hub.limits import HOLDER_BLOCKS_AT_A_TIME, HOLDER_BLOCKS_PER_COMMIT, HOLDER
 from hub.sealed import unseal
 from hub.snapshot import Commit, Snapshot
 from hub.store import Store
+from hub.successions import successions_of
 
 NAME = "holders"
 OPEN = 0x7FFFFFFF
@@ -190,6 +191,39 @@ def _check_label(snapshot: Snapshot, number: int, label: str) -> None:
         raise RequestError(f"class: expected one whose number is its own, got {label}")
 
 
+# -- of one person
+
+def read_person(snapshot: Snapshot, person: int, numbers: Iterable[int]) -> dict[int, Facts]:
+    """Class -> facts (``HELD``[N], in stored order) of one person, of these classes those that have any."""
+    block = np.array([person >> PERSONS_PER_BLOCK_BITS], dtype=np.uint32)
+    found = {number: _read_facts(snapshot, number, block) for number in numbers if _has_label(snapshot, number)}
+    own = {number: facts[facts["person"] == person] for number, facts in found.items()}
+    return {number: facts for number, facts in own.items() if len(facts)}
+
+
+def unite(before: Facts, more: Facts, person: int) -> Facts:
+    """Facts of two persons as of one, in stored order; an open one is closed by the next."""
+    added = more.copy()
+    added["person"] = person
+    return _unite(before, added)[-HOLDER_FACTS_MAX:]
+
+
+def put_person(commit: Commit, snapshot: Snapshot, person: int, number: int, facts: Facts) -> None:
+    """Replace the facts of one person and class (``HELD``[N], in stored order).
+
+    Args:
+        snapshot: of the state before the commit.
+    """
+    block = np.array([person >> PERSONS_PER_BLOCK_BITS], dtype=np.uint32)
+    before = _read_facts(snapshot, number, block)
+    low, high = np.searchsorted(before["person"], person), np.searchsorted(before["person"], person, "right")
+    _write_facts(commit, number, block, np.concatenate((before[:low], facts, before[high:])))
+
+
+def _has_label(snapshot: Snapshot, number: int) -> bool:
+    return snapshot.get(NAME, _label_key(number)) is not None
+
+
 # -- look up
 
 
@@ -260,10 +294,19 @@ def _search(
     for first in range(0, len(blocks), HOLDER_BLOCKS_AT_A_TIME):
         some = blocks[first : first + HOLDER_BLOCKS_AT_A_TIME]
         part = slice(int(bounds[first]), int(bounds[first + len(some)]))
-        held = _held_on(_read_facts(snapshot, number, some), day)
+        held = _held_on(_succeeded(snapshot, _read_facts(snapshot, number, some)), day)
         holder = np.ascontiguousarray(held["person"])
         start, end = np.searchsorted(holder, wanted[part]), np.searchsorted(holder, wanted[part], "right")
         yield rows[part], held, start, end
+
+
+def _succeeded(snapshot: Snapshot, facts: Facts) -> Facts:
+    """Facts with the bodies that are at work instead of those that were succeeded, in stored order."""
+    found = successions_of(snapshot)
+    if not found.sum:
+        return facts
+    facts["institution"] = found.current(np.ascontiguousarray(facts["institution"]))
+    return facts[np.lexsort((facts["since"], facts["institution"], facts["person"]))]
 
 
 def _held_on(facts: Facts, day: int) -> Facts:

@@ -50,6 +50,7 @@ from hub.errors import RequestError, StorageError
 from hub.keys import make_key_file, read_key, shred_key_file
 from hub.limits import HOLD_BY_CHARS_MAX, HOLD_GROUND_CHARS_MAX, HOLD_YEARS_MAX
 from hub.periods import JAPAN_TIME, NONCE_BYTES, PeriodKeys
+from hub.persons import lives_of
 from hub.sealed import unseal
 from hub.snapshot import Commit, Snapshot
 from hub.store import Store
@@ -382,7 +383,10 @@ def copy_held(
             bodies = Bodies(snapshot, periods, heads)
             chunk = bodies.locate(first).chunk
             for hold in holds:
-                for piece in _pieces(bodies, chunk, hold, persons.get(hold.number), store):
+                person = persons.get(hold.number)
+                # Whoever was merged with the person is held with them: whose a record is may yet be in question.
+                numbers = None if person is None else lives_of(snapshot).sources(lives_of(snapshot).now(person))
+                for piece in _pieces(bodies, chunk, hold, numbers, store):
                     key = hold.key + piece.indexes[0].to_bytes(8, "big")
                     waiting.append((key, keys.encrypt(hold.number, key, msgspec.msgpack.encode(piece))))
                     copied[hold.number] += len(piece.indexes)
@@ -403,7 +407,7 @@ def _write(store: Store, waiting: list[tuple[bytes, bytes]]) -> None:
                 size += len(value)
 
 
-def _pieces(bodies: Bodies, chunk: Chunk, hold: Hold, person: int | None, store: Store) -> Iterator[Piece]:
+def _pieces(bodies: Bodies, chunk: Chunk, hold: Hold, persons: list[int] | None, store: Store) -> Iterator[Piece]:
     """The records of a chunk that a hold names."""
     fits = np.array(
         [
@@ -417,8 +421,8 @@ def _pieces(bodies: Bodies, chunk: Chunk, hold: Hold, person: int | None, store:
         return
     rows = bodies.whole(chunk.first)[1].view(ROW)[:, 0]
     chosen = fits[rows["decision"]]
-    if person is not None:
-        chosen &= rows["person"] == person
+    if persons is not None:
+        chosen &= np.isin(rows["person"], persons)
     places = np.flatnonzero(chosen)
     if not len(places):
         return

@@ -31,6 +31,7 @@ from hub.aliases import (
 )
 from hub.answers import Answering
 from hub.append import Grown, Laid, grow_tree
+from hub.arrivals import Receiver
 from hub.asked import Asked, Limit
 from hub.askedlog import AskedLog
 from hub.authorise import authorise
@@ -38,10 +39,13 @@ from hub.batch import Batch, Decided
 from hub.bodies import Heads
 from hub.catalog import Catalog, Consents
 from hub.collect import Collector
+from hub.copies import Copies, CopyReader
 from hub.corrections import Corrections
+from hub.deaths import is_closed
 from hub.decode import CODES_ABOVE, decode_aliases, decode_codes, decode_inquiry, decode_providers
 from hub.deliver import Deliverer
 from hub.delivery import Delivery
+from hub.dying import Dying
 from hub.errors import RequestError, StorageError
 from hub.exchange import Exchange
 from hub.exchanging import Exchanging
@@ -49,22 +53,33 @@ from hub.filing import Filing
 from hub.flagging import Flagging
 from hub.gather import Gatherer, Parts, settle_future
 from hub.holds import HoldKeys
+from hub.identifiers import namespace_number
+from hub.identifying import Identifying
 from hub.keeping import Keeping
 from hub.lapse import Lapser
+from hub.linking import Linking
 from hub.lives import Lives
 from hub.locate import day_of_inquiry, locate_rows, stand_in_providers
 from hub.locating import Locating
 from hub.log import Log
 from hub.merger import Merger
+from hub.merging import Merging
 from hub.messages import Acquired, Answer, Inquiry, Resolved, Status, Withhold
+from hub.mislink import Mislinks
+from hub.mislinking import Mislinking
+from hub.notices import expire_notices
 from hub.payloadkeys import PayloadKeys
 from hub.payloadstore import expire_payloads
 from hub.periods import PeriodKeys, period_of, period_start
 from hub.permits import PermitNumbers, lapse_time
+from hub.personacts import PersonActs
 from hub.provide import Provider
+from hub.proxies import Proxies
+from hub.proxying import Proxying
 from hub.record import Prepared, must_prepare_again, prepare_chunk, write_chunk
 from hub.releases import Releases
 from hub.releasing import Releasing
+from hub.relink import Links
 from hub.requestgroups import RequestGroups
 from hub.requests import (
     Request,
@@ -80,11 +95,16 @@ from hub.respond import respond, respond_empty
 from hub.retain import resume_shredding
 from hub.screen import Screen
 from hub.sealed import unseal
+from hub.send import Sender
+from hub.sending import SendingMethods
 from hub.serving import SERVED, Serving
 from hub.showing import Showing
 from hub.snapshot import Snapshot, State
 from hub.store import Store
+from hub.successions import NAME as SUCCESSIONS
+from hub.suspending import Suspending
 from hub.tlog.checkpoint import LogKey
+from hub.uses import Uses
 from hub.withholding import Office, Withholding
 from hub.workers import Workers
 
@@ -96,7 +116,10 @@ _DAY_S = 86_400
 logger = logging.getLogger("hub")
 
 
-class Hub(Showing, Filing, Acts, Exchanging, Flagging, Keeping, Lives, Locating, PayloadKeys, Releasing, Serving):
+class Hub(
+    Showing, Filing, Acts, PersonActs, Copies, Exchanging, Flagging, Identifying, Keeping, Linking, Lives, Locating,
+    Mislinking, PayloadKeys, Proxying, Releasing, SendingMethods, Serving, Suspending,
+):  # fmt: skip
     """An open hub folder. Made by :func:`open`; a context manager; may be used from several threads."""
 
     def __init__(
@@ -134,13 +157,25 @@ class Hub(Showing, Filing, Acts, Exchanging, Flagging, Keeping, Lives, Locating,
         self._withholding = Withholding(self._office)
         self._asked = Asked(AskedLog(self._store, self._periods, self._heads))
         self._corrections = Corrections(self._office, self._corrected)
+        self._uses = Uses(self._store)
+        self._proxies = Proxies(self._office, self._corrected, closed=is_closed)
         self._releases = Releases(self._office, self._asked, self._corrected)
+        self._links = Links(self._office, self._workers, self._delivering, self._corrected, self._barred)
+        self._merging = Merging(self._office, self._workers, self._corrected, self._proxies.end_all)
+        self._dying = Dying(self._office, self._workers, self._corrected)
         exchange = self._exchange = Exchange(self._store, self._periods)
-        numbers = PermitNumbers(self._store.keys)
+        numbers = self._numbers = PermitNumbers(self._store.keys)
         self._collector = Collector(self._office, exchange, numbers)
         self._provider = Provider(self._office, exchange, numbers, lambda: self._published().publish())
+        self._receiver = Receiver(self._office, exchange, numbers, lambda: self._published().publish())
         self._lapser = Lapser(self._office, exchange, lambda: self._published().publish())
         self._answering = Answering(self._office, exchange)
+        self._sender = Sender(
+            self._office, self._workers, self.catalog_of, self._day, self._gathering,
+            lambda: self._published().publish(),
+        )  # fmt: skip
+        self._copies = CopyReader(self._office, self._answering, numbers)
+        self._mislinks = Mislinks(self._office, numbers, self._sender, self._publish)
         self._delivery: Delivery | None = None
         self._lapsing = threading.Lock()
         """Held while it is found out whether permits lapse today."""
@@ -220,6 +255,12 @@ class Hub(Showing, Filing, Acts, Exchanging, Flagging, Keeping, Lives, Locating,
             for institution in self.catalog.institutions():
                 if catalog.institution(institution.code).number != institution.number:
                     raise RequestError(f"catalog: expected the number of {institution.code} to stay, got another")
+            for namespace in self.catalog.namespaces:
+                # Its number names its table: the pseudonyms there are under the key of its name.
+                if catalog.namespaces.position(namespace.namespace) != self.catalog.namespaces.position(
+                    namespace.namespace
+                ):
+                    raise RequestError(f"catalog: expected namespace {namespace.namespace} in its place, got another")
         key = bytes.fromhex(catalog.digest)
         with self._store.commit() as commit:
             commit.put_sealed("catalogs", key, catalog.dump())
@@ -261,7 +302,8 @@ class Hub(Showing, Filing, Acts, Exchanging, Flagging, Keeping, Lives, Locating,
             _check_never_served(snapshot, "acquire")
         number = self.catalog.institution(institution).number
         numbers = decode_codes(codes)
-        return acquire(self._store, self._store.keys, number, numbers, self._workers, CODES_ABOVE)
+        barred = self._barred(institution)
+        return acquire(self._store, self._store.keys, number, numbers, self._workers, CODES_ABOVE, barred)
 
     def resolve(self, requester: str, providers: Any, aliases: Any) -> Resolved:
         """Translate a requester's aliases into the providers'; for bench and tests only.
@@ -318,6 +360,7 @@ class Hub(Showing, Filing, Acts, Exchanging, Flagging, Keeping, Lives, Locating,
             StorageError: the disk failed or is full, or a block is damaged; the chunks before it stand.
         """
         batch = decode_inquiry(self.catalog, inquiry, aliases, providers, cases, withhold, consents)
+        self._check_bodies(batch)
         key = request_key(inquiry.requester, inquiry.request_id)
         gatherer = self._gathering()
         if progress is None and self._is_small(batch):
@@ -344,6 +387,7 @@ class Hub(Showing, Filing, Acts, Exchanging, Flagging, Keeping, Lives, Locating,
             RequestError, BusyError: as of :meth:`inquire`, where they are known at once.
         """
         batch = decode_inquiry(self.catalog, inquiry, aliases, providers, cases, withhold, consents)
+        self._check_bodies(batch)
         future: Future[Answer] = Future()
         settle = settle_future(future)
         if self._is_small(batch):
@@ -400,11 +444,22 @@ class Hub(Showing, Filing, Acts, Exchanging, Flagging, Keeping, Lives, Locating,
         None where the inquiry is not one that shares a commit with others; nothing was done with it.
         """
         batch = decode_inquiry(self.catalog, inquiry, aliases, providers, cases, withhold, consents)
+        self._check_bodies(batch)
         if not self._is_small(batch):
             return None
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._gathering().submit(batch, request_key(inquiry.requester, inquiry.request_id), future)
         return future
+
+    def _check_bodies(self, batch: Batch) -> None:
+        """Refuse a new inquiry to or by a body that was succeeded; one that is sent again is answered as it was."""
+        if not self._store.may_have(SUCCESSIONS):
+            return
+        providers = batch.providers[batch.providers < limits.CLASSES_FROM]
+        numbers = np.unique(np.append(providers, np.uint32(batch.requester)))
+        key = request_key(batch.inquiry.requester, batch.inquiry.request_id)
+        if self._groups.find(key, self._now()) is None:
+            self._check_numbers(numbers)
 
     def _is_small(self, batch: Batch) -> bool:
         """Whether it shares a commit with others; marks and lists of holders are written with chunks of their own."""
@@ -617,6 +672,7 @@ class Hub(Showing, Filing, Acts, Exchanging, Flagging, Keeping, Lives, Locating,
             if now >= self._next_lapse:
                 self._lapser.lapse()
                 expire_payloads(self._store, now)
+                expire_notices(self._store, now)
                 self._next_lapse = lapse_time(now + 1, 0)
 
     def _published(self) -> Log:
@@ -653,6 +709,10 @@ class Hub(Showing, Filing, Acts, Exchanging, Flagging, Keeping, Lives, Locating,
                 "folder": str(self._store.folder),
                 "persons": snapshot.state.persons,
                 "resident_codes": count_aliases(snapshot, RESIDENT_CODES),
+                "identifiers": {
+                    namespace.namespace: count_aliases(snapshot, namespace_number(catalog, namespace.namespace))
+                    for namespace in catalog.namespaces
+                },
                 "records": snapshot.state.records,
                 "commits": snapshot.state.commit,
                 "aliases": {

@@ -49,6 +49,11 @@ others, and of providers without an inbox; the same as ``from``, and where one c
 
 Provider 0 has an inbox too: of persons about whom a clerk must decide and whom nobody of a named class holds, so that
 nobody was asked; these permits lapse.
+
+What is sent unasked (``send.py``) waits in the same way, and in the same databases: a push or an update with outcome OK
+leaves an *arrival* with its receiver, a record of kind TAKEN that links to it ends it. The inbox of an institution's
+arrivals has the number 65,536 + its own, the inbox of its permits its own: nothing that is asked of one finds what is
+in the other.
 """
 
 from __future__ import annotations
@@ -67,6 +72,12 @@ from hub.sealed import unseal
 from hub.snapshot import Commit, Snapshot
 
 INBOXES, PERMITS, OUTCOMES, MANUAL, INBOX = "inboxes", "permits", "outcomes", "manual", "inbox"
+
+ARRIVALS = 1 << 16
+"""What is added to an institution's number for the inbox of what was sent to it; without it the inbox is of permits."""
+
+BOXES = 1 << 17
+"""Numbers that an inbox can have."""
 
 PERMITS_PER_SEGMENT = 16_384
 """An answer rewrites the states of a segment, 12 bytes a permit: 200 KB, and mostly all of them at once."""

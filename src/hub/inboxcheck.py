@@ -21,6 +21,7 @@ from hub.deliver import DROP_AFTER_S, make_entry, read_mark
 from hub.erasures import read_erasures
 from hub.errors import StorageError
 from hub.inbox import (
+    BOXES,
     INBOXES,
     MANUAL,
     OUTCOMES,
@@ -47,10 +48,10 @@ from hub.store import Store
 from hub.tail import Changes, read_changes
 
 _AT_A_TIME = 1_000
-_INSTITUTIONS = 1 << 16
-_INDEX_BITS = np.uint64(48)
+_INDEX_BITS = np.uint64(47)
+"""An inbox has a number of 17 bits; the log ends before its indexes take as many as are left."""
 _ALWAYS = -(1 << 62)
-_INDEX_MASK = np.uint64((1 << 48) - 1)
+_INDEX_MASK = np.uint64((1 << 47) - 1)
 
 Sums = npt.NDArray[np.uint64]
 
@@ -71,9 +72,9 @@ class _Inboxes(NamedTuple):
     """All inboxes, each of its own snapshot.
 
     Attributes:
-        keys: uint64[segments], provider << 48 | first, ascending; last: uint64, index of its last permit.
+        keys: uint64[segments], inbox << 47 | first, ascending; last: uint64, index of its last permit.
         side: what the segments say.
-        bases: uint64[65536], by provider: what is before is in segments. cutoffs: int64[65536], by provider: a permit
+        bases: uint64[131072], by inbox: what is before is in segments. cutoffs: int64[131072], by inbox: a permit
             that was requested from then on was in no segment that can have been dropped. oldest: of all inboxes.
     """
 
@@ -157,9 +158,9 @@ def _read_inboxes(store: Store, periods: PeriodKeys, erased: int) -> _Inboxes:
     with store.snapshot() as snapshot:
         delivered = read_delivered(snapshot)
         providers = [int.from_bytes(key, "big") for key, _ in snapshot.items(INBOXES, b"")]
-    bases = np.full(_INSTITUTIONS, delivered, dtype=np.uint64)
+    bases = np.full(BOXES, delivered, dtype=np.uint64)
     # Of who has no inbox nothing was ever sorted in, and so nothing dropped.
-    cutoffs = np.full(_INSTITUTIONS, _ALWAYS, dtype=np.int64)
+    cutoffs = np.full(BOXES, _ALWAYS, dtype=np.int64)
     keys: list[int] = []
     last: list[int] = []
     sums: list[tuple[int, int, int, int]] = []
@@ -171,7 +172,7 @@ def _read_inboxes(store: Store, periods: PeriodKeys, erased: int) -> _Inboxes:
             bases[provider] = inbox.base
             cutoffs[provider] = snapshot.state.time - DROP_AFTER_S
             for entry in inbox.entries:
-                keys.append(provider << 48 | int(entry["first"]))
+                keys.append(provider << 47 | int(entry["first"]))
                 last.append(int(entry["last"]))
                 sums.append(_check_segment(snapshot, periods, inbox, entry, erased))
     table = np.array(sums, dtype=np.uint64).reshape(-1, 4)
@@ -224,14 +225,14 @@ def _check_segment(
 
 
 def _read_manual(snapshot: Snapshot) -> Sums:
-    """uint64[N], provider << 48 | index of the permits that wait for a clerk, ascending."""
+    """uint64[N], provider << 47 | index of the permits that wait for a clerk, ascending."""
     found: list[int] = []
     first = b""
     while items := snapshot.items(MANUAL, first, limit=_AT_A_TIME):
         for key, value in items:
             if len(key) != 12 or len(unseal(MANUAL, key, value)) != 8:
                 raise StorageError(f"{MANUAL}: expected a permit and a time, got something else")
-            found.append(int.from_bytes(key[:4], "big") << 48 | int.from_bytes(key[4:], "big"))
+            found.append(int.from_bytes(key[:4], "big") << 47 | int.from_bytes(key[4:], "big"))
         first = items[-1][0] + b"\0"
     return np.array(found, dtype=np.uint64)
 
@@ -306,12 +307,12 @@ class _Log:
                 if len(wrong):
                     key = int(self._inboxes.keys[wrong[0]])
                     raise StorageError(
-                        f"inbox of {key >> 48}: expected the {what} of the log from record {key & (1 << 48) - 1} on, "
+                        f"inbox of {key >> 47}: expected the {what} of the log from record {key & (1 << 47) - 1} on, "
                         "got others"
                     )
         if not self._known.all():
             key = int(self._manual[np.argmin(self._known)])
-            index = key & (1 << 48) - 1
+            index = key & (1 << 47) - 1
             raise StorageError(f"{MANUAL}: expected permits of the log, got record {index}, which left none")
 
     def late(self) -> tuple[Sums, Sums]:
@@ -390,7 +391,9 @@ def _check_payloads(bodies: Bodies, periods: PeriodKeys, key: bytes, value: obje
         raise StorageError(f"{name}: expected those of a chunk, got others")
     rows = raw.view(ROW)[:, 0]
     wrong = np.flatnonzero(
-        (sizes != NO_PAYLOAD) & ((rows["kind"] != Kind.PROVISION) | (rows["outcome"] != Status.PROVIDED))
+        (sizes != NO_PAYLOAD)
+        & ((rows["kind"] != Kind.PROVISION) | (rows["outcome"] != Status.PROVIDED))
+        & (~np.isin(rows["kind"], (Kind.PUSH, Kind.UPDATE)) | (rows["outcome"] != Status.OK))
     )
     if len(wrong):
         raise StorageError(f"{name}: expected them of what was provided, got one of record {first + int(wrong[0])}")

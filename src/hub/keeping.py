@@ -47,7 +47,7 @@ class Keeping(ABC):
         """The record log."""
 
     @abstractmethod
-    def _find_citizen(self, snapshot: Snapshot, portal_alias: Any) -> int:
+    def _find_citizen(self, snapshot: Snapshot, portal_alias: Any, *, closed: bool = False) -> int:
         """The person of a portal alias."""
 
     @abstractmethod
@@ -112,7 +112,7 @@ class Keeping(ABC):
         number = None
         if portal_alias is not None:
             with self._store.snapshot() as snapshot:
-                number = self._find_citizen(snapshot, portal_alias)
+                number = self._find_citizen(snapshot, portal_alias, closed=True)
         if requester is not None:
             self.catalog.institution(requester)
         now = self._now()

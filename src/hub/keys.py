@@ -9,9 +9,9 @@
 | ``periods/`` | | the keys of the record log's periods, see ``periods.py`` |
 
 Pseudonym = AES-256(HMAC-SHA-256(identifiers, "hub/namespace/resident-record-code"), u8 11 ‖ eleven digits in ASCII ‖
-four zeros). Fingerprint = first 16 bytes of SHA-256("hub/keys/2" ‖ identifiers ‖ disclosure ‖ cursors ‖ log). Cursor =
-hex of u64 index of the last record shown ‖ first 8 bytes of HMAC-SHA-256(cursors, u32 person ‖ that u64), big endian.
-Own key "x" = HMAC-SHA-256(identifiers, "hub/own/x/1").
+four zeros); of other namespaces see ``pseudonyms.py``. Fingerprint = first 16 bytes of SHA-256("hub/keys/2" ‖
+identifiers ‖ disclosure ‖ cursors ‖ log). Cursor = hex of u64 index of the last record shown ‖ first 8 bytes of
+HMAC-SHA-256(cursors, u32 person ‖ that u64), big endian. Own key "x" = HMAC-SHA-256(identifiers, "hub/own/x/1").
 
 Who holds the keys and the environment can read identifiers back; a backup of the environment alone cannot.
 A lost key cannot be made again: a folder with data and without its keys is refused, never given new ones.
@@ -34,6 +34,8 @@ from hub.messages import Aliases
 
 KEY_BYTES = 32
 NAMES = ("identifiers", "disclosure", "cursors", "log")
+RESIDENT_RECORD_CODE = "resident-record-code"
+"""The namespace of resident record codes (住民票コード)."""
 
 
 class Keys:
@@ -44,8 +46,7 @@ class Keys:
         self.log_seed = log
         self._cursors = cursors
         self._identifiers = identifiers
-        namespace = hmac.digest(identifiers, b"hub/namespace/resident-record-code", "sha256")
-        self._resident_codes = Cipher(algorithms.AES(namespace), modes.ECB())
+        self._resident_codes = Cipher(algorithms.AES(self.derive_namespace(RESIDENT_RECORD_CODE)), modes.ECB())
         self.fingerprint = hashlib.sha256(b"hub/keys/2" + identifiers + disclosure + cursors + log).digest()[:16]
         """Stored in the environment, so that keys of another folder are noticed."""
 
@@ -80,6 +81,10 @@ class Keys:
         blocks = np.zeros((len(persons), 4), dtype=np.uint32)
         blocks[:, 0] = persons
         return encrypt_blocks(self._disclosure, blocks.view(np.uint8))
+
+    def derive_namespace(self, name: str) -> bytes:
+        """A key of 32 bytes for the identifiers of a namespace, or for one use of it such as ``mykey/long``."""
+        return hmac.digest(self._identifiers, f"hub/namespace/{name}".encode(), "sha256")
 
     def derive(self, name: str) -> bytes:
         """A key of 32 bytes for one use of the hub's own, such as ``marks``; comes from ``identifiers.key``."""

@@ -1,4 +1,4 @@
-"""Permits whose time is over lapse: a record each, tied to its permit; of holders and of others alike."""
+"""Permits and arrivals whose time is over lapse: a record each, tied to its permit; of holders and of others alike."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from hub.ends import Ends, append_ends, join_ends
 from hub.exchange import Exchange
+from hub.inbox import ARRIVALS
 from hub.limits import ROWS_PER_CHUNK
 from hub.messages import Kind, Status
 from hub.tlog.entry import decode_shared
@@ -40,8 +41,9 @@ class Lapser:
         while at < len(due):
             with contextlib.ExitStack() as locks:
                 several: list[Ends] = []
-                rows = 0
-                while at < len(due) and rows < ROWS_PER_CHUNK:
+                rows, arrivals = 0, due[at] >= ARRIVALS
+                # Records of one kind each time: what was sent behind what was asked.
+                while at < len(due) and rows < ROWS_PER_CHUNK and (due[at] >= ARRIVALS) == arrivals:
                     locks.enter_context(self._exchange.lock(due[at]))
                     some = self._lapsed(due[at], now, ROWS_PER_CHUNK - rows)
                     rows += len(some.indexes)
@@ -64,8 +66,8 @@ class Lapser:
         at = np.flatnonzero(deadlines[found.rows.which] <= now)[:most] if len(deadlines) else np.empty(0, np.intp)
         parts = list(found.rows.parts)
         return Ends(
-            np.full(len(at), provider, np.uint16), found.rows.indexes[at], found.rows.persons[at],
+            np.full(len(at), provider % ARRIVALS, np.uint16), found.rows.indexes[at], found.rows.persons[at],
             found.rows.which[at], parts, [decode_shared(part.shared) for part in parts],
             np.full(len(at), Status.LAPSED, np.uint8), np.zeros(len(at), np.uint8), None,
-            np.isin(found.rows.indexes[at], manual), Kind.LAPSE, None, None,
+            np.isin(found.rows.indexes[at], manual), Kind.TAKEN if provider >= ARRIVALS else Kind.LAPSE, None, None,
         )  # fmt: skip

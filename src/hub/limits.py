@@ -49,8 +49,42 @@ REISSUE_BYTES_MAX = 512 << 20
 """Rewritten blocks of that transaction, which LMDB holds in memory. Each alias may rewrite three blocks of 24 KB, so an
 institution of more than 8 million takes fewer rows a call: of 60 million 7,281."""
 
+DEATHS_PER_CALL_MAX = 65_536
+"""Deaths of one call: sixteen days of a nation's. They are entered some thousands a transaction."""
+
 TICKET_DAYS = 30
 """A ticket (取得番号) that was not used lapses after so many days: the register body delivers within days."""
+
+IDENTIFIER_BYTES_MAX = 64
+"""An identifier from outside: a certificate's serial has 20 bytes at most (RFC 5280), twice that in hex digits."""
+
+IDENTIFIER_CHAIN_MAX = 1_000
+"""Renewals of one identifier, one behind the other: monthly for a life; more are damage."""
+
+PROXIES_PER_PERSON_MAX = 16
+"""Proxies of one person: parents, guardians, a few relatives. A list of them is one page; a grant reads them all."""
+
+PRINCIPALS_PER_AGENT_MAX = 1_000
+"""Persons for whom one may act: a professional guardian has some hundred."""
+
+PROXY_LABEL_CHARS_MAX = 50
+PROXY_VIEW_S = 900
+"""A proxy's views within so many seconds after one that left a record leave no other: a person who reads page by page
+is one view. Fifteen minutes is how long a portal keeps an idle session."""
+
+CLAIM_BYTES_MAX = 1_024
+"""Sealed attributes of one ticket: name, reading and address take 100 to 400 bytes, sealing 100, padding the rest."""
+
+CLAIMS_PER_COMMIT = 16_384
+"""Claims of one transaction, 16 MB at most: more are several."""
+
+CLAIMS_LIMIT_MAX = 1 << 20
+CLAIMS_LIMIT = 65_536
+"""Claims of one call of the register body, at most and by default."""
+
+LINKS_PER_CALL_MAX = 4_096
+"""Links one call confirms or replaces, in one transaction that may rewrite three blocks of 24 KB for each: 300 MB.
+A clerk looked at each of them."""
 
 ITEMS_PER_INQUIRY_MAX = 64
 SECTION_CHARS_MAX = 100
@@ -121,6 +155,28 @@ PAYLOAD_DAYS = 30
 
 PAYLOAD_BYTES_PER_COMMIT_MAX = 1 << 24
 """Payloads of one durable transaction of provisions; more are several."""
+
+ARRIVAL_DAYS = PERMIT_DAYS_MAX
+"""What was pushed waits so long to be taken: as long as any permit, and less than its payload is kept."""
+
+UPDATE_ROWS_MAX = 4_096
+"""Rows of one update: all of it is one transaction, whatever number of receivers each of them has, and the histories of
+so many persons are read in some seconds."""
+
+ARRIVED_ROWS_MAX = 1 << 16
+ARRIVED_ROWS = 1 << 12
+"""Arrivals of one call, at most and by default: with payloads of full length those take a quarter of a GiB."""
+
+NOTICE_BYTES_MAX = 1 << 13
+"""Text of a notice in UTF-8: 2,700 characters of Japanese, two printed pages."""
+
+NOTICE_DAYS = 365
+"""The text of a notice is kept so long: most are about a year's affairs (taxes, allowances), and the next year brings
+the next one. Its record stays for seven years."""
+
+NOTICE_ROWS_PER_VALUE = 1_024
+NOTICE_BYTES_PER_VALUE = 1 << 18
+"""Texts of one stored value, at most, where each person has one of their own: who reads one decrypts all of them."""
 
 COLLECT_ROWS_MAX = 1 << 20
 COLLECT_ROWS = 65_536
@@ -213,3 +269,25 @@ at a time, whose payloads take 268 MB if all of them are as large as they may be
 
 WIRE_LIST_MAX = 1 << 20
 """Words of a list that travels as such and not as a column."""
+
+OWN_ID_BYTES_MAX = 64
+"""An institution's own id of a person, in UTF-8; those in use have 10 to 15 characters."""
+
+LOAD_CHUNK_BYTES_MAX = 1 << 27
+"""One chunk of a load of a copy register: it is judged as a whole, and held in memory with what is made of it, about
+four times as much."""
+
+LOAD_ID_CHARS_MAX = 64
+
+REGISTER_COLUMNS_MAX = 64
+REGISTER_ITEMS_MAX = 15
+"""Items of one register: a MessagePack map of up to 15 has a head of one byte."""
+
+REGISTER_CELL_BYTES_MAX = 4_096
+"""One cell of a copy register, in UTF-8."""
+
+REGISTER_ITEM_BYTES_MAX = 16_384
+"""What one row has of one item, encoded; its length fits 16 bits."""
+
+REGISTER_ROW_BYTES_MAX = 65_536 - 1_024
+"""What one row has of all items, encoded: with its head, sealed, it is a payload."""

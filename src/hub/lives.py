@@ -10,15 +10,22 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from hub.acquire import Barred
+from hub.aliases import Statuses
 from hub.catalog import Catalog
-from hub.decode import CODES_ABOVE, decode_aliases, decode_codes
+from hub.decode import CODES_ABOVE, decode_aliases, decode_codes, decode_differs
 from hub.errors import RequestError
 from hub.limits import ROWS_PER_BATCH_MAX
 from hub.messages import Acquired, Aliases, Receipt
 from hub.reissue import reissue, revoke
+from hub.snapshot import Commit
 from hub.store import Store
-from hub.tickets import acquired_aliases, close_tickets, deliver_tickets, draw_tickets
+from hub.successions import table_of
+from hub.ticketdelivery import deliver_tickets
+from hub.tickets import acquired_aliases, close_tickets, draw_tickets
+from hub.withholding import Office
 from hub.workers import Workers
 
 REGISTER = "jlis"
@@ -30,6 +37,7 @@ class Lives(ABC):
 
     _store: Store
     _workers: Workers
+    _office: Office
     _delivering: threading.Lock
     """Held while tickets are delivered or closed: what was read of them is true until it is written."""
 
@@ -39,8 +47,16 @@ class Lives(ABC):
         """The legal basis in force in this folder."""
 
     @abstractmethod
+    def _tell_held(self, commit: Commit, institution: int, differs: Statuses, delivered: int) -> None:
+        """Append the event of tickets that are held."""
+
+    @abstractmethod
     def _now(self) -> int:
         """Seconds since 1970, never before the last record."""
+
+    @abstractmethod
+    def _barred(self, institution: str | int) -> Barred | None:
+        """Who may not acquire an alias at an institution; None where nobody is barred."""
 
     # -- acquisition in three parts
 
@@ -64,7 +80,7 @@ class Lives(ABC):
             raise RequestError(f"n: expected 1 to {ROWS_PER_BATCH_MAX} tickets, got {n}")
         return draw_tickets(self._store, self._store.keys, number, int(n), self._now())
 
-    def deliver(self, institution: str, tickets: Any, codes: Any) -> Receipt:
+    def deliver(self, institution: str, tickets: Any, codes: Any, differs: Any = None) -> Receipt:
         """The register body's part: deliver tickets of whatever institutions with resident record codes.
 
         Each institution gets an alias of the person, or keeps the one that it has; no alias is told here, nor whether
@@ -73,10 +89,14 @@ class Lives(ABC):
 
         Args:
             institution: ``jlis``. tickets: uint8[N, 16]. codes: list of N 11-digit strings, or int64[N].
+            differs: uint8[N] of :class:`hub.Differs`: what of the claimed attributes (``claims``) is another in the
+                register; 0 = all match. A row where something differs is HELD: nothing is made until a second clerk of
+                the institution confirms it. None where no ticket has a claim.
 
         Raises:
             RequestError: another institution or form; or a ticket is unknown, has lapsed, or was delivered with
-                another code: the first such row is named, and nothing was changed.
+                another code or outcome; or it has a claim that was not compared, or none where something differs or
+                where its institution must send one: the first such row is named, and nothing was changed.
             StorageError: the disk is full or failed.
         """
         if institution != REGISTER:
@@ -84,8 +104,12 @@ class Lives(ABC):
         rows, numbers, now = decode_aliases(tickets, "tickets"), decode_codes(codes), self._now()
         if len(rows) != len(numbers):
             raise RequestError(f"codes: expected {len(rows)} rows, got {len(numbers)}")
+        masks = None if differs is None else decode_differs(differs, len(rows))
         with self._delivering:
-            deliver_tickets(self._store, self._store.keys, rows, numbers, now, self._workers, CODES_ABOVE)
+            deliver_tickets(
+                self._store, self._store.keys, self._office.vault, rows, numbers, masks, now, self._workers,
+                CODES_ABOVE, self._tell_held, self._barred,
+            )  # fmt: skip
         return Receipt(rows=len(rows), received_at=now)
 
     def acquired(self, institution: str, tickets: Any) -> Acquired:
@@ -98,18 +122,23 @@ class Lives(ABC):
 
         Returns:
             aliases uint8[N, 16], those that the persons have at this moment, and status: CREATED; ALREADY where the
-            institution had an alias of this person before; WAITING where nothing was delivered yet; NONE where the
-            ticket is unknown, another institution's, closed or lapsed, or its alias was revoked.
+            institution had an alias of this person before; WAITING where nothing was delivered yet; HELD where
+            attributes differ, with ``differs``, until ``confirm_links``; NONE where the ticket is unknown, another
+            institution's, closed or lapsed, or its alias was revoked.
         """
         number = self.catalog.institution(institution).number
         rows = decode_aliases(tickets, "tickets")
         with self._store.snapshot() as snapshot:
-            return acquired_aliases(snapshot, self._store.keys, number, rows, self._now(), self._workers)
+            return acquired_aliases(
+                snapshot, self._store.keys, self._office.vault, number, rows, self._now(), self._workers,
+                closed=self._barred(number) is not None,
+            )  # fmt: skip
 
     def close_tickets(self, institution: str, tickets: Any) -> int:
         """Say that the aliases of these tickets have arrived: the hub forgets whom they were delivered for.
 
-        From then on they answer NONE. Tickets that wait, are unknown or another institution's are left as they are.
+        From then on they answer NONE. One that is HELD is dropped: its link is never made. Tickets that wait, are
+        unknown or another institution's are left as they are.
 
         Returns:
             how many tickets this call closed.
@@ -139,8 +168,12 @@ class Lives(ABC):
             RequestError: unknown institution, another form or too many rows; nothing was changed.
             StorageError: the disk is full or failed; nothing of this call was kept.
         """
-        number = self.catalog.institution(institution).number
-        return reissue(self._store, number, decode_aliases(aliases), self._workers)
+        number, rows = self.catalog.institution(institution).number, decode_aliases(aliases)
+        out, status = np.zeros((len(rows), 16), np.uint8), np.zeros(len(rows), np.uint8)
+        for table, at in self._by_table(number, rows):
+            found = reissue(self._store, table, rows if len(at) == len(rows) else rows[at], self._workers)
+            out[at], status[at] = found.aliases, found.status
+        return Acquired(out, status)
 
     def revoke(self, institution: str, aliases: Any) -> int:
         """End an institution's aliases, in one commit; their persons have none there until it acquires again.
@@ -157,5 +190,15 @@ class Lives(ABC):
         Raises:
             RequestError, StorageError: as in ``reissue``.
         """
-        number = self.catalog.institution(institution).number
-        return revoke(self._store, number, decode_aliases(aliases), self._workers)
+        number, rows = self.catalog.institution(institution).number, decode_aliases(aliases)
+        return sum(
+            revoke(self._store, table, rows if len(at) == len(rows) else rows[at], self._workers)
+            for table, at in self._by_table(number, rows)
+        )
+
+    def _by_table(self, number: int, rows: Aliases) -> list[tuple[int, npt.NDArray[np.intp]]]:
+        """In whose tables aliases of an institution are: its own, or one's that it succeeded; each is a commit."""
+        with self._store.snapshot() as snapshot:
+            tables = table_of(snapshot, number, rows, self._workers)
+        numbers = np.unique(tables).tolist() or [number]
+        return [(table, np.flatnonzero(tables == table)) for table in numbers]

@@ -20,6 +20,7 @@ from hub.events import EventKind, Told
 from hub.holders import HELD, push_facts
 from hub.limits import WANTED_LIMIT_MAX
 from hub.messages import Holders, Kind, Status, Wanted
+from hub.persons import lives_of
 from hub.snapshot import Commit
 from hub.store import Store
 from hub.wanted import has_alias, has_wanted, pseudonym_of, put_wanted, read_wanted, remove_met, wanted_key
@@ -137,8 +138,9 @@ class Locating(ABC):
                     or not record.provider
                 ):
                     raise RequestError("handle: expected a row whose provider has no alias, got another")
-                key = wanted_key(record.provider, pseudonym_of(snapshot, record.person))
-                if has_wanted(snapshot, key) or has_alias(snapshot, record.provider, record.person):
+                person = lives_of(snapshot).now(record.person)
+                key = wanted_key(record.provider, pseudonym_of(snapshot, person))
+                if has_wanted(snapshot, key) or has_alias(snapshot, record.provider, person):
                     return
             with self._store.commit() as commit:
                 now = self._now()

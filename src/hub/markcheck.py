@@ -28,7 +28,7 @@ _FEW = 64
 """Links into one chunk up to which their rows are read one by one, not the chunk."""
 
 _OF_PERMIT = np.zeros(256, dtype=np.bool_)
-_OF_PERMIT[[Kind.PROVISION, Kind.LAPSE, Kind.RELEASE]] = True
+_OF_PERMIT[[Kind.PROVISION, Kind.LAPSE, Kind.RELEASE, Kind.TAKEN]] = True
 _FOLLOWS = np.zeros(256, dtype=np.bool_)
 _FOLLOWS[[*FOLLOWING, Kind.RELEASE]] = True
 
@@ -129,7 +129,8 @@ def _check_standing(
 def check_links(bodies: Bodies, first: int, rows: np.ndarray) -> None:
     """Check that what follows another record follows an earlier one of the same person.
 
-    Of a provision or a lapse that one left a permit with the same provider; of a release it was held.
+    Of a provision or a lapse that one left a permit with the same provider, of what was taken an arrival; of a release
+    it was held; of an update it provided something.
 
     Args:
         rows: uint8[N, 16], all rows of the chunk whose first record has index ``first``, decrypted.
@@ -154,11 +155,19 @@ def check_links(bodies: Bodies, first: int, rows: np.ndarray) -> None:
     released = own["kind"] == Kind.RELEASE
     left = np.isin(linked["kind"], (Kind.INQUIRY, Kind.RELEASE)) & (linked["outcome"] == Status.OK)
     held = (linked["kind"] == Kind.INQUIRY) & (linked["outcome"] == Status.HELD)
-    fits = np.where(released, held, left) & (own["provider"] == linked["provider"])
+    sent = np.isin(linked["kind"], (Kind.PUSH, Kind.UPDATE)) & (linked["outcome"] == Status.OK)
+    fits = np.select((released, own["kind"] == Kind.TAKEN), (held, sent), left)
+    fits &= own["provider"] == linked["provider"]
     wrong = np.flatnonzero(_OF_PERMIT[own["kind"]] & ~fits)
     if len(wrong):
         at_fault = first + int(at[wrong[0]])
         raise StorageError(f"record {at_fault}: expected a link to what it answers, got another")
+    provided = (linked["kind"] == Kind.PROVISION) & (linked["outcome"] == Status.PROVIDED)
+    pushed = (linked["kind"] == Kind.PUSH) & (linked["outcome"] == Status.OK)
+    wrong = np.flatnonzero((own["kind"] == Kind.UPDATE) & ~provided & ~pushed)
+    if len(wrong):
+        at_fault = first + int(at[wrong[0]])
+        raise StorageError(f"record {at_fault}: expected a link to what it corrects, got another")
 
 
 def _read_linked(

@@ -33,7 +33,7 @@ What a history needs of a mark, its first sixteen bytes, is not encrypted; who, 
 
 A record is shown if neither side withholds it and, where its person is under a protection that covers it, every party
 to it has judged it under that protection; the provider is one unless the outcome is one of 1 to 7 (``handles.py``).
-What follows a record (corrections, provisions, lapses) is
+What follows a record (corrections, provisions, lapses, updates, what was taken) is
 shown with it or not at all; what follows an erased one is not shown, since its marks were erased with it. A release has
 marks of its own, and is shown only where the held record is shown too.
 """
@@ -42,7 +42,7 @@ from __future__ import annotations
 
 import hmac
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -58,6 +58,7 @@ from hub.history import Found
 from hub.keys import Keys
 from hub.messages import Kind, Withhold
 from hub.periods import PeriodKey
+from hub.persons import Lives
 from hub.sealed import unseal
 from hub.snapshot import Commit, Snapshot
 from hub.workers import Workers
@@ -77,13 +78,20 @@ FOLLOWING = frozenset(
         int,
         (
             Kind.CORRECTION_ASKED, Kind.CORRECTION, Kind.CONFIRMATION,
-            Kind.PROVISION, Kind.LAPSE,
+            Kind.PROVISION, Kind.LAPSE, Kind.UPDATE, Kind.TAKEN,
         ),
     )
 )  # fmt: skip
-"""Kinds of records that go back to an inquiry or a release, and are shown with it or not at all.
+"""Kinds of records that go back to an inquiry, a release or a push, and are shown with it or not at all.
 
 A release is none of them: its provider is a party to it and not to the held record, and may withhold it."""
+
+UNJUDGED = frozenset(map(int, (Kind.MERGED, Kind.SPLIT)))
+"""Kinds of records that are about a person by number, have no parties and tell nothing of where anybody is: no
+protection keeps them back, and a split does not move them."""
+
+PERSONAL = frozenset(map(int, (Kind.PROXY_VIEW, Kind.PROXY_GRANTED, Kind.PROXY_REVOKED)))
+"""Kinds of records between a person and the portal: they tell of no institution, and no protection keeps them back."""
 
 
 class Inside(msgspec.Struct, array_like=True, frozen=True, kw_only=True):
@@ -246,11 +254,20 @@ class Visibility:
     """What of one person's records may be shown, in one snapshot.
 
     The same look-ups are made for every record, whether it has marks or not.
+
+    Args:
+        person: who it is now; records of whoever was merged into them are theirs. lives: of the same snapshot.
+        number_of: an institution's number by its code.
     """
 
-    def __init__(self, snapshot: Snapshot, bodies: Bodies, vault: Vault, keys: Keys, person: int) -> None:
-        self._snapshot, self._bodies, self._person = snapshot, bodies, person
-        self._protection = read_protection(snapshot, vault, person_key(snapshot, keys, person))
+    def __init__(
+        self, snapshot: Snapshot, bodies: Bodies, vault: Vault, keys: Keys, person: int, lives: Lives,
+        number_of: Callable[[str], int],
+    ) -> None:  # fmt: skip
+        self._snapshot, self._bodies = snapshot, bodies
+        self._lives, self._number_of = lives, number_of
+        self._members = frozenset(lives.members(person))
+        self._protections = read_protections(snapshot, vault, keys, self._members)
 
     def __repr__(self) -> str:
         return "Visibility()"
@@ -301,9 +318,9 @@ class Visibility:
                 roots[at] = None
             before, following = following, []
             for place, linked, row in zip(places, located, rows, strict=True):
-                if row["person"] != self._person:
+                at, follower = before[place]
+                if row["person"] != follower.row["person"]:
                     raise StorageError(f"record {linked.index}: expected a record of the same person, got another's")
-                at = before[place][0]
                 roots[at] = one = Found(linked, row)
                 if int(row["kind"]) in FOLLOWING:
                     following.append((at, one))
@@ -314,13 +331,47 @@ class Visibility:
     def _may_be_shown(self, root: Found, requester: tuple[bool, int], provider: tuple[bool, int]) -> bool:
         if requester[0] or provider[0]:
             return False
-        if self._protection is None or not self._protection.on:
+        if not self._protections and not self._lives.any_split:
             return True
         record = stood(root.located, root.row)
-        if not covers(self._protection, record):
+        if not owners_of(self._lives, record, self._number_of) <= self._members:
+            return False
+        protection = covering(self._protections, record)
+        if protection is None or record.kind in UNJUDGED | PERSONAL:
             return True
         judged = {requester[1], provider[1]} if provider_is_party(record) else {requester[1]}
-        return judged == {self._protection.number}
+        return judged == {protection.number}
+
+
+def owners_of(lives: Lives, record: Stood, number_of: Callable[[str], int]) -> frozenset[int]:
+    """Whose a record can be that goes back to no other, see :meth:`Lives.owners`.
+
+    Args:
+        number_of: an institution's number by its code.
+    """
+    if record.kind in UNJUDGED or not lives.split_at_all(record.person):
+        return frozenset((record.person,))
+    return lives.owners(record.person, *asked_as(record, number_of))
+
+
+def asked_as(record: Stood, number_of: Callable[[str], int]) -> tuple[int, int, int]:
+    """By which index a question counts as made, its requester and its provider, 0 where it did not reach one."""
+    # A release is made later than what it releases, and is about the same question.
+    index = record.link if record.kind == Kind.RELEASE and record.link is not None else record.index
+    return index, number_of(record.shared.requester), record.provider if provider_is_party(record) else 0
+
+
+def read_protections(
+    snapshot: Snapshot, vault: Vault, keys: Keys, members: Iterable[int]
+) -> list[Protection]:
+    """The protections that are in force of a person and of whoever was merged into them."""
+    found = (read_protection(snapshot, vault, person_key(snapshot, keys, one)) for one in sorted(members))
+    return [one for one in found if one is not None and one.on]
+
+
+def covering(protections: Sequence[Protection], record: Stood) -> Protection | None:
+    """The protection under which a record has to be judged: of several that cover it, the one that began last."""
+    return max((one for one in protections if covers(one, record)), key=lambda one: one.number, default=None)
 
 
 def covers(protection: Protection | None, record: Stood) -> bool:

@@ -73,12 +73,16 @@ class Reason(IntEnum):
     """An ordinance's affair gets local tax only with the person's consent, and the row states none."""
     LIMITED = 12
     """The provider limits by its own ordinance what it gives to affairs of ordinances."""
+    NOT_OWN = 24
+    """Only a rule of the operator's own (basis ``own``) lets an institution push; the law in force has none."""
     IDENTITY_IN_DOUBT = 20
     """Refused by the provider: it is not sure that the alias stands for the right person."""
     UNDER_CORRECTION = 21
     """Refused by the provider: the data are being corrected."""
     LINKAGE_SUSPENDED = 22
     """Refused by the provider: it has suspended the linkage of this person."""
+    NOT_LOADED = 23
+    """Of NO_RECORD: the provider's data are not loaded yet; without it there is no such person."""
 
 
 REFUSALS = (Reason.IDENTITY_IN_DOUBT, Reason.UNDER_CORRECTION, Reason.LINKAGE_SUSPENDED)
@@ -98,6 +102,19 @@ class Acquisition(IntEnum):
     HELD = 4
 
 
+class Identity(IntEnum):
+    """What an identifier from outside is to a body that relies on it."""
+
+    VALID = 0
+    UNKNOWN = 1
+    """Nobody registered it in this namespace."""
+    REVOKED = 2
+    REPLACED = 3
+    """It was renewed: another stands in its place."""
+    NO_ALIAS = 4
+    """It is valid, and the body has no alias of its person."""
+
+
 class Flag(IntFlag):
     """Marks of a person at one institution."""
 
@@ -108,6 +125,8 @@ class Flag(IntFlag):
     """不開示: the default mark of this person's new records."""
     NO_SELF = 4
     """自己情報提供不可: own data and agents find nothing."""
+    SUSPENDED = 8
+    """The institution has stopped the linkage of this person, as provider (``Hub.suspend``)."""
 
 
 class Kind(IntEnum):
@@ -124,6 +143,54 @@ class Kind(IntEnum):
     """The linked record's permit was not answered in its time."""
     RELEASE = 8
     """A second clerk released the linked record's row, which was HELD; it leaves a permit like an inquiry."""
+    PUSH = 9
+    """A provision without an inquiry. Of this kind and the next three the public record's provider is who gives, its
+    requester who receives; stored are the sender in the shared fields and the receiver in the row."""
+    UPDATE = 10
+    """A correction of what the linked record provided, sent to who received it."""
+    NOTICE = 11
+    """A notice (お知らせ) of an institution to the person's portal."""
+    TAKEN = 12
+    """What the linked record sent was taken by its receiver (PROVIDED), or not in its time (LAPSED)."""
+    MERGED = 13
+    """The person and another were found to be one human being."""
+    SPLIT = 14
+    """The person and another, who were merged, were found to be two."""
+    DIED = 15
+    """The person's death was told, corrected (then it follows the record before) or taken back (outcome EMPTY)."""
+    PROXY_VIEW = 16
+    """A proxy read this person's history; the remark names the proxy as the person does."""
+    PROXY_GRANTED = 17
+    """The person has a proxy (代理人), or other terms for one."""
+    PROXY_REVOKED = 18
+    LINK_CONFIRMED = 19
+    """A second clerk confirmed that an institution's file is this person's, though attributes differed."""
+    LINK_REPLACED = 20
+    """An institution replaced a wrong link: this person's alias stood on another's file, or theirs had another's."""
+    MISLINK = 21
+    """An institution's link to this person was wrong; the remark is what the person was told."""
+
+
+class Differs(IntFlag):
+    """Which of the four basic attributes (基本4情報) differ between an institution's file and the register."""
+
+    NONE = 0
+    NAME = 1
+    """氏名: where the kanji differ a reading (カナ) that is the same on both sides makes it one name."""
+    ADDRESS = 2
+    """住所"""
+    SEX = 4
+    """性別"""
+    BIRTH = 8
+    """生年月日"""
+
+
+_GIVEN = frozenset(map(int, (Kind.PUSH, Kind.UPDATE, Kind.NOTICE, Kind.TAKEN)))
+
+
+def parties_of(kind: int, provider: str, requester: str) -> tuple[str, str]:
+    """(who gives, who receives) of a record, of what is stored as its provider and its requester."""
+    return (requester, provider) if kind in _GIVEN else (provider, requester)
 
 
 class Inquiry(msgspec.Struct, frozen=True, kw_only=True):
@@ -164,6 +231,66 @@ class Withhold(msgspec.Struct, frozen=True, kw_only=True):
         return "Withhold()"
 
 
+class Notice(msgspec.Struct, frozen=True, kw_only=True):
+    """A notice (お知らせ) to many persons: the fields that all its rows share.
+
+    Attributes:
+        institution: code of the body that sends it; every person is named by its own alias.
+        subject: what it is about; stands in the record, and so in the history for seven years.
+        section, request_id, operator: as of :class:`Inquiry`.
+    """
+
+    institution: str
+    subject: str
+    section: str
+    request_id: str
+    operator: str | None = None
+
+
+class Push(msgspec.Struct, frozen=True, kw_only=True):
+    """A provision without an inquiry, about many persons: the fields that all its rows share.
+
+    Attributes:
+        institution: code of the body that sends it; every person is named by its own alias.
+        procedure, items, role: as of :class:`Inquiry`, of a rule of the operator's own (basis ``own``) by which the
+            receiver might ask the sender.
+        section, request_id: as of :class:`Inquiry`.
+        event: what happened (出生, 死亡, 転入 ...); stands in the record.
+        operator: the clerk or platform; kept for supervisors.
+        confirmed: the operator has looked at every row: without it nothing is sent about persons of whom a clerk must
+            decide (自動応答不可).
+    """
+
+    institution: str
+    procedure: str
+    items: Sequence[str]
+    section: str
+    request_id: str
+    role: str | None = None
+    event: str | None = None
+    operator: str | None = None
+    confirmed: bool = False
+
+
+class Update(msgspec.Struct, frozen=True, kw_only=True):
+    """A correction of what an institution has provided or pushed: the fields that all its rows share.
+
+    Attributes:
+        institution: code of the body that provided, and corrects.
+        items: where rows are aliases: whoever received one of these, kinds or details, gets the correction.
+        reason: why, for the receivers and the citizen. section, request_id: as of :class:`Inquiry`.
+        operator, confirmed: as of :class:`Push`.
+    """
+
+    institution: str
+    section: str
+    request_id: str
+    items: Sequence[str] | None = None
+    reason: str | None = None
+    operator: str | None = None
+    confirmed: bool = False
+
+
 class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """The hub's word that every row is durable. It holds no range of record numbers.
 
@@ -176,6 +303,22 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str = ""
     rows: int
     received_at: int
+
+
+class Sent(Receipt, frozen=True, kw_only=True, eq=False):
+    """The receipt of a push, an update or a notice, with how each row stands for who sent it.
+
+    Attributes:
+        status: uint8[N] of :class:`Status`, in the caller's order; OK: recorded, and left for its receiver. Of a push
+            or update nothing in it tells whether the receiver knows the person.
+        reason: uint8[N] of :class:`Reason`, of what was denied.
+    """
+
+    status: npt.NDArray[np.uint8]
+    reason: npt.NDArray[np.uint8]
+
+    def __repr__(self) -> str:
+        return f"Sent(rows={self.rows}, {count_names(self.status, Status)})"
 
 
 def count_names(values: npt.NDArray[np.uint8], names: type[IntEnum]) -> dict[str, int]:
@@ -202,6 +345,28 @@ class Acquired(_Columns):
     Attributes:
         aliases: uint8[N, 16]; zeros where status is WAITING, NONE or HELD.
         status: uint8[N] of :class:`Acquisition`.
+        differs: uint8[N] of :class:`Differs`, why a row is HELD; 0 of the others.
+    """
+
+    __slots__ = ("aliases", "differs", "status")
+
+    def __init__(
+        self, aliases: Aliases, status: npt.NDArray[np.uint8], differs: npt.NDArray[np.uint8] | None = None
+    ) -> None:
+        self.aliases = aliases
+        self.status = status
+        self.differs = np.zeros(len(status), np.uint8) if differs is None else differs
+
+    def __repr__(self) -> str:
+        return f"Acquired(rows={len(self)}, {count_names(self.status, Acquisition)})"
+
+
+class Identified(_Columns):
+    """Whom identifiers name, in the caller's order.
+
+    Attributes:
+        aliases: uint8[N, 16], the asking body's own; zeros unless status is VALID, or REPLACED and it may follow.
+        status: uint8[N] of :class:`Identity`.
     """
 
     __slots__ = ("aliases", "status")
@@ -211,7 +376,44 @@ class Acquired(_Columns):
         self.status = status
 
     def __repr__(self) -> str:
-        return f"Acquired(rows={len(self)}, {count_names(self.status, Acquisition)})"
+        return f"Identified(rows={len(self)}, {count_names(self.status, Identity)})"
+
+
+class Uses(msgspec.Struct, frozen=True, kw_only=True):
+    """How many identifiers of a namespace a body asked by on a day.
+
+    Attributes:
+        institution: its code. rows: by the name of an :class:`Identity`.
+    """
+
+    institution: str
+    namespace: str
+    rows: dict[str, int]
+
+
+class Claims:
+    """What institutions claimed of the persons whom their tickets are for, sealed to the register body's key.
+
+    Attributes:
+        tickets: uint8[N, 16]. sealed: N times bytes, or None where nothing waits to be compared.
+        cursor: hand it to the next call to go on; None at the end.
+    """
+
+    __slots__ = ("cursor", "sealed", "tickets")
+
+    def __init__(self, tickets: Aliases, sealed: list[bytes | None], cursor: str | None = None) -> None:
+        self.tickets = tickets
+        self.sealed = sealed
+        self.cursor = cursor
+
+    def __len__(self) -> int:
+        return len(self.sealed)
+
+    def __repr__(self) -> str:
+        return f"Claims(rows={len(self)})"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("Claims is not pickled: it holds tickets")
 
 
 class Answer(_Columns):
@@ -336,6 +538,69 @@ class Permits:
         raise TypeError("Permits is not pickled: it holds aliases")
 
 
+class Arrived(msgspec.Struct, frozen=True, kw_only=True):
+    """What arrivals have in common: a push or an update without what would tell whose row is whose.
+
+    Attributes:
+        kind: PUSH or UPDATE. sender, sender_name: who gives. on_behalf_of: for whom its receiver acts by delegation.
+        procedure, items, role, section, reference_date, legal_basis: as recorded. event: of an update, its reason.
+    """
+
+    kind: Kind
+    sender: str
+    sender_name: str
+    on_behalf_of: str | None
+    procedure: str
+    items: tuple[str, ...]
+    role: str
+    section: str
+    reference_date: dt.date | None
+    event: str | None
+    legal_basis: str
+
+
+class Arrivals:
+    """What was sent to an institution and waits to be taken, in an order of its own.
+
+    Attributes:
+        about: :class:`Arrived`.
+        aliases: uint8[N, 16], the receiver's own. number: uint64[N], by which it is taken.
+        payloads: N times bytes or None. corrects: N times None, or of an update the receiver's handle (``handles.py``)
+            of the record that it corrects the data of.
+        valid_until: seconds since 1970 at which they lapse.
+        cursor: hand the last one's to the next call as ``after`` to go on.
+    """
+
+    __slots__ = ("about", "aliases", "corrects", "cursor", "number", "payloads", "valid_until")
+
+    def __init__(
+        self,
+        about: Arrived,
+        aliases: Aliases,
+        number: npt.NDArray[np.uint64],
+        payloads: list[bytes | None],
+        corrects: list[bytes | None],
+        valid_until: int,
+        cursor: str,
+    ) -> None:
+        self.about = about
+        self.aliases = aliases
+        self.number = number
+        self.payloads = payloads
+        self.corrects = corrects
+        self.valid_until = valid_until
+        self.cursor = cursor
+
+    def __len__(self) -> int:
+        return len(self.number)
+
+    def __repr__(self) -> str:
+        return f"Arrivals(rows={len(self)})"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("Arrivals is not pickled: it holds aliases")
+
+
 class Answers(_Columns):
     """How the rows of a request stand, in the requester's order.
 
@@ -396,6 +661,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         index: position in the log, counted from 0; only the portal sees it.
         link: index of the record that this one follows: what it asks to correct, corrects or confirms.
         remark: what a person wrote: why a record is to be corrected, a decision's reasons and how to appeal.
+        requester_name, provider_name: what the two were called when the record was made.
     """
 
     kind: Kind
@@ -414,6 +680,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     index: int
     link: int | None = None
     remark: str | None = None
+    requester_name: str = ""
+    provider_name: str = ""
 
 
 class History:
@@ -456,3 +724,25 @@ class History:
 
     def __repr__(self) -> str:
         return f"History(records={len(self.records)}, more={self.cursor is not None})"
+
+
+class Notices(History):
+    """A citizen's notices, newest first: a history of records of kind NOTICE, with their texts.
+
+    Attributes:
+        texts: of each record its text, or None where it is not kept any more.
+    """
+
+    __slots__ = ("texts",)
+
+    texts: list[str | None]
+
+    @classmethod
+    def of(cls, history: History, texts: list[str | None]) -> Notices:
+        """A page of notices, of the page of their records."""
+        found = cls(history.records, history.cursor, history._prove, history.disclosure)
+        found.texts = texts
+        return found
+
+    def __repr__(self) -> str:
+        return f"Notices(records={len(self.records)}, more={self.cursor is not None})"

@@ -1,14 +1,14 @@
-"""What providers answered, kept until it is fetched or expires; never part of a record.
+"""What providers answered, and what was pushed, kept until it is fetched or expires; never part of a record.
 
-Database ``payloads``, key u64 index of the first record of the chunk of provisions (big endian), value sealed, little
-endian:
+Database ``payloads``, key u64 index of the first record of the chunk of provisions, pushes or updates (big endian),
+value sealed, little endian:
 
 | at | type | what |
 |---|---|---|
 | 0 | u16 | period of the chunk, under whose key it is encrypted |
 | 2 | u16 | 0 |
 | 4 | 12 | nonce |
-| 16 | i64 | when it was answered, seconds since 1970: the time at which its records were provided |
+| 16 | i64 | when it was answered or sent, seconds since 1970: when its records were provided, or of a push requested |
 | 24 | u32 | n, records of the chunk |
 | 28 | u32 | 0 |
 | 32 | | encrypted (AES-256-CTR, the period's key of fields, counter block = nonce ‖ u32 0): |
@@ -70,7 +70,7 @@ def pack_payloads(key: PeriodKey, payloads: Sequence[bytes | None], now: int) ->
     if len(kept) == len(payloads):
         sizes = np.fromiter(map(len, kept), np.uint32, len(kept))
     else:
-        sizes = np.array([NO_PAYLOAD if one is None else len(one) for one in payloads], dtype=np.uint32)
+        sizes = np.fromiter([NO_PAYLOAD if one is None else len(one) for one in payloads], np.uint32, len(payloads))
     return _pack(key, sizes, b"".join(kept), now)
 
 
@@ -153,6 +153,41 @@ def payload_sizes(periods: PeriodKeys, key: bytes, value: object) -> tuple[int, 
     """
     opened = _open(periods, int.from_bytes(key, "big"), unseal(NAME, key, value))
     return None if opened is None else (opened.head[0], opened.sizes)
+
+
+def has_payloads(
+    snapshot: Snapshot, periods: PeriodKeys | OpenedKeys, indexes: npt.NDArray[np.int64]
+) -> npt.NDArray[np.bool_]:
+    """bool[N]: whether what these provisions (int64[N], any order) brought is still here; only sizes are decrypted.
+
+    Raises:
+        StorageError: a value is damaged.
+    """
+    found = np.zeros(len(indexes), dtype=np.bool_)
+    first, sizes = 0, np.empty(0, np.uint32)
+    for at in np.argsort(indexes).tolist():
+        index = int(indexes[at])
+        if not first <= index < first + len(sizes):
+            place = snapshot.pages.at_or_before(NAME.encode(), index.to_bytes(8, "big"))
+            if place is None:
+                continue
+            first = int.from_bytes(place[0], "big")
+            sizes = _read_sizes(periods, first, unseal(NAME, place[0], place[1]))
+        if first <= index < first + len(sizes):
+            found[at] = sizes[index - first] != NO_PAYLOAD
+    return found
+
+
+def _read_sizes(periods: PeriodKeys | OpenedKeys, first: int, body: bytes) -> npt.NDArray[np.uint32]:
+    """The sizes of a chunk's payloads; empty where its period's key is gone."""
+    period, _, nonce, _, n, _ = _HEAD.unpack_from(body)
+    key = periods.of(period)
+    if key is None:
+        return np.empty(0, np.uint32)
+    plain = key.crypt_fields(nonce, body[_HEAD.size : _HEAD.size + 4 * n])
+    if len(plain) != 4 * n:
+        raise StorageError(f"payloads of records from {first}: expected their sizes, got something else")
+    return np.frombuffer(plain, np.uint32, n)
 
 
 def forget_payloads(commit: Commit, periods: PeriodKeys, indexes: npt.NDArray[np.int64]) -> None:

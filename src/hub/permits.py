@@ -8,7 +8,7 @@ network of six rounds over the two halves of 32 bits, left the upper one, before
 
 | at | type | what of the block, little endian |
 |---|---|---|
-| 0 | u32 | provider, institution number |
+| 0 | u32 | inbox: the provider's institution number; of arrivals 65,536 more (``inbox.ARRIVALS``) |
 | 4 | u32 | round, 0 to 5 |
 | 8 | u32 | right half |
 | 12 | u32 | 0 |

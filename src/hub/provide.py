@@ -21,16 +21,19 @@ from hub.exchange import Exchange, Seen, State
 from hub.flags import Flagged
 from hub.inbox import MANUAL, Indexes, ended_by, reason_of, segment_key, status_of
 from hub.limits import PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_PER_COMMIT_MAX, ROWS_PER_BATCH_MAX, ROWS_PER_CHUNK
-from hub.messages import OWN_DATA, REFUSALS, Flag, Kind, Permits, Receipt, Status
+from hub.messages import OWN_DATA, REFUSALS, Flag, Kind, Permits, Reason, Receipt, Status
 from hub.payloadkeys import read_payload_key
 from hub.payloads import check_payloads
 from hub.payloadstore import PayloadReader
 from hub.permits import PermitNumbers
+from hub.persons import Lives, current, lives_of, misplaced
+from hub.successions import successions_of
 from hub.tlog.entry import Shared, decode_shared
 from hub.withholding import Office, check_clerk
 
 _ANSWERS = (Status.PROVIDED, Status.EMPTY, Status.NO_RECORD, Status.REFUSED, Status.MANUAL)
 _IS_ANSWER = np.isin(np.arange(256), _ANSWERS)
+_PLAIN = frozenset((bytes, type(None)))
 _IS_REFUSAL = np.isin(np.arange(256), REFUSALS)
 
 
@@ -72,10 +75,14 @@ def decode_answers(permits: Any, outcomes: Any, payloads: Any, reasons: Any) -> 
         names = ", ".join(one.name for one in _ANSWERS)
         raise RequestError(f"outcomes: expected {names}, got another in row {int(np.argmin(fits))}")
     why = np.zeros(n, np.uint8) if reasons is None else _column("reasons", reasons, n)
-    wrong = np.flatnonzero(np.where(found == Status.REFUSED, ~_IS_REFUSAL[why], why != 0))
+    fits = np.where(found == Status.REFUSED, _IS_REFUSAL[why], why == 0)
+    wrong = np.flatnonzero(~fits & ~((found == Status.NO_RECORD) & (why == Reason.NOT_LOADED)))
     if len(wrong):
         names = ", ".join(one.name for one in REFUSALS)
-        raise RequestError(f"reasons: expected {names} for REFUSED and none otherwise, got another in row {wrong[0]}")
+        raise RequestError(
+            f"reasons: expected {names} for REFUSED, NOT_LOADED or none for NO_RECORD, and none otherwise,"
+            f" got another in row {wrong[0]}"
+        )
     return Given(numbers, found, why, _decode_payloads(payloads, found))
 
 
@@ -100,9 +107,9 @@ def _decode_payloads(payloads: Any, outcomes: npt.NDArray[np.uint8]) -> list[byt
         raise RequestError(f"payloads: expected a list, got {type(payloads).__name__}")
     if len(payloads) != len(outcomes):
         raise RequestError(f"payloads: expected {len(outcomes)} rows, got {len(payloads)}")
-    # A list of plain bytes, as mostly, is looked at without a line of Python for each.
-    plain = set(map(type, payloads)) == {bytes} and max(map(len, payloads)) <= PAYLOAD_BYTES_MAX
-    if plain and (outcomes == Status.PROVIDED).all():
+    # Plain bytes and None, as mostly, are looked at without a line of Python for each.
+    plain = set(map(type, payloads)) <= _PLAIN and max(map(len, filter(None, payloads)), default=0) <= PAYLOAD_BYTES_MAX
+    if plain and all(payloads[row] is None for row in np.flatnonzero(outcomes != Status.PROVIDED).tolist()):
         return list(payloads)
     found = [bytes(one) if isinstance(one, bytearray | memoryview) else one for one in payloads]
     without = outcomes != Status.PROVIDED
@@ -142,15 +149,43 @@ class Provider:
         self._published()
         return Receipt(request_id="", rows=len(indexes), received_at=now)
 
+    def provide_all(self, institutions: list[str], given: Given, clerk: str | None) -> Receipt:
+        """:meth:`provide`, of an institution and of those that it succeeded, whose permits it has as well."""
+        which = np.full(len(given.numbers), -1, np.intp)
+        catalog = self._office.catalog()
+        with self._exchange.state() as state:
+            for place, code in enumerate(institutions):
+                left = np.flatnonzero(which < 0)
+                number = catalog.institution(code).number
+                found = state.see(number, self._numbers.index(number, given.numbers[left])).found
+                which[left[found]] = place
+        if (which < 0).any():
+            raise _unfit("permits: expected permits of this institution, got another", which < 0, "unknown")
+        for place, code in enumerate(institutions):
+            rows = np.flatnonzero(which == place)
+            if not len(rows):
+                continue
+            payloads = None if given.payloads is None else [given.payloads[row] for row in rows.tolist()]
+            some = Given(given.numbers[rows], given.outcomes[rows], given.reasons[rows], payloads)
+            try:
+                self.provide(code, some, clerk)
+            except RowsError as error:
+                error.rows = rows[error.rows].tolist()
+                raise
+        return Receipt(request_id="", rows=len(which), received_at=self._office.now())
+
     def _provide(
         self, provider: int, indexes: npt.NDArray[np.uint64], given: Given, now: int, clerk: str | None
     ) -> None:
         with self._exchange.state() as state:
-            flagged = self._office.flagged.of(state.snapshot)
+            flagged, lives = self._office.flagged.of(state.snapshot), lives_of(state.snapshot)
             seen = state.see(provider, indexes)
             self._check_found(seen)
             parts = [decode_shared(part.shared) for part in seen.parts]
-            given = _screen(flagged, provider, seen, parts, given, clerk)
+            self._check_persons(lives, provider, seen, parts, given, indexes)
+            # Flags went to the successor of a body that is answered for.
+            number = successions_of(state.snapshot).now(provider)
+            given = _screen(flagged, lives, number, seen, parts, given, clerk)
             self._check_payloads(state, seen, parts, given)
             fresh = self._check_open(state, seen, given, now, indexes)
             manual = state.manual_among(provider, indexes)
@@ -159,11 +194,11 @@ class Provider:
         for some in _split(rows, given.payloads):
             payloads = given.payloads
             if payloads is not None and len(some) < len(payloads):
-                payloads = [payloads[row] for row in some.tolist()]
+                payloads = list(map(payloads.__getitem__, some.tolist()))
             ends = Ends(
                 np.full(len(some), provider, np.uint16), indexes[some], seen.persons[some], seen.which[some],
                 seen.parts, parts, given.outcomes[some], given.reasons[some], payloads,
-                None if by_clerk is None else by_clerk[some], Kind.PROVISION, clerk, flagged.sum,
+                None if by_clerk is None else by_clerk[some], Kind.PROVISION, clerk, (flagged.sum, lives.sum),
             )  # fmt: skip
             append_ends(self._office, ends)
         self._ask_clerk(provider, indexes[fresh & (given.outcomes == Status.MANUAL)].tolist(), manual)
@@ -172,14 +207,28 @@ class Provider:
         if not seen.found.all():
             raise _unfit("permits: expected permits of this institution, got another", ~seen.found, "unknown")
 
+    def _check_persons(
+        self, lives: Lives, provider: int, seen: Seen, parts: list[Shared], given: Given, indexes: Indexes
+    ) -> None:
+        """Refuse to give anybody's data where two persons who were one are two again, and the permit is the other's."""
+        if not lives.any_split:
+            return
+        waiting = (seen.outcomes.words == 0) & np.isin(given.outcomes, (Status.PROVIDED, Status.EMPTY))
+        requesters = [self._office.number_of(shared.requester) for shared in parts]
+        wrong = waiting & misplaced(lives, provider, indexes, seen.persons, seen.which, requesters)
+        if wrong.any():
+            raise _unfit("permits: expected ones whose person is certain, got one of persons who were split", wrong,
+                         "split")  # fmt: skip
+
     def _blocked(self, state: State, indexes: Indexes, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
         """Whether a NO_SELF flag makes NO_RECORD of what is answered to permits."""
         flagged = self._office.flagged.of(state.snapshot)
         blocked = np.zeros(len(rows), np.bool_)
         if flagged.has(Flag.NO_SELF):
             located, found = self._office.bodies(state.snapshot).read(indexes[rows].tolist())
-            persons = np.ascontiguousarray(found["person"])
-            blocked = flagged.no_self(persons, found["provider"].astype(np.uint32))
+            persons = current(state.snapshot, np.ascontiguousarray(found["person"]))
+            numbers = successions_of(state.snapshot).current(found["provider"].astype(np.uint32))
+            blocked = flagged.no_self(persons, numbers)
             for at, (one, row) in enumerate(zip(located, found, strict=True)):
                 blocked[at] &= one.chunk.shared[int(row["decision"])].procedure.startswith(OWN_DATA)
         return blocked
@@ -260,22 +309,29 @@ def _unfit(message: str, rows: npt.NDArray[np.integer] | npt.NDArray[np.bool_], 
 
 
 def _screen(
-    flagged: Flagged, provider: int, seen: Seen, parts: list[Shared], given: Given, clerk: str | None
+    flagged: Flagged, lives: Lives, provider: int, seen: Seen, parts: list[Shared], given: Given, clerk: str | None
 ) -> Given:
     """What flags make of answers to open permits.
 
-    Without a clerk those about persons of whom a clerk must decide (MANUAL, at any institution) become MANUAL. Own data
-    of a person flagged NO_SELF at this provider become NO_RECORD, whatever it answers.
+    Without a clerk those about persons of whom a clerk must decide (MANUAL, at any institution) become MANUAL, and so
+    do those about persons whose linkage this provider has suspended, unless it refuses: a refusal gives nothing away.
+    Own data of a person flagged NO_SELF at this provider become NO_RECORD, whatever it answers.
     """
     waiting = seen.outcomes.words == 0
+    persons = lives.current(seen.persons)
     if clerk is None:
-        manual = flagged.manual_anywhere(seen.persons)
+        manual = flagged.manual_anywhere(persons)
         if manual is not None:
             given = _turn(given, manual & waiting, Status.MANUAL)
+        suspended = flagged.suspended(persons, provider)
+        if suspended is not None:
+            given = _turn(given, suspended & waiting & (given.outcomes != Status.REFUSED), Status.MANUAL)
     if flagged.has(Flag.NO_SELF):
         own = np.array([shared.procedure.startswith(OWN_DATA) for shared in parts] or [False])
-        blocked = flagged.no_self(seen.persons, provider) & own[seen.which] & waiting
-        given = _turn(given, blocked & (given.outcomes != Status.MANUAL), Status.NO_RECORD)
+        blocked = flagged.no_self(persons, provider) & own[seen.which] & waiting
+        # A NO_RECORD stays as it is, with its reason: beside others that are not loaded it must not stand out.
+        blocked &= (given.outcomes != Status.MANUAL) & (given.outcomes != Status.NO_RECORD)
+        given = _turn(given, blocked, Status.NO_RECORD)
     return given
 
 
@@ -301,7 +357,7 @@ def _split(rows: npt.NDArray[np.intp], payloads: list[bytes | None] | None) -> l
     """
     sizes = np.zeros(0, np.int64)
     if payloads is not None and None in payloads:
-        sizes = np.fromiter((0 if one is None else len(one) for one in payloads), np.int64, len(payloads))
+        sizes = np.fromiter([0 if one is None else len(one) for one in payloads], np.int64, len(payloads))
     elif payloads is not None:
         sizes = np.fromiter(map(len, payloads), np.int64, len(payloads))  # type: ignore[arg-type]
     if len(rows) <= ROWS_PER_CHUNK and (payloads is None or sizes[rows].sum() <= PAYLOAD_BYTES_PER_COMMIT_MAX):

@@ -30,6 +30,7 @@ from hub.aliases import (
 from hub.errors import RequestError
 from hub.limits import REISSUE_BYTES_MAX, ROWS_PER_REISSUE_MAX
 from hub.messages import Acquired, Acquisition, Aliases, Status
+from hub.persons import current
 from hub.snapshot import Commit, Snapshot
 from hub.store import Store
 from hub.workers import Workers
@@ -51,6 +52,8 @@ def reissue(store: Store, number: int, aliases: Aliases, workers: Workers) -> Ac
         with store.snapshot() as snapshot:
             _check_rows(snapshot, number, len(aliases))
             persons, flags, found = find_persons(snapshot, number, aliases, workers)
+            # An alias that ended leads to its person as they were numbered then.
+            persons = current(snapshot, persons)
             out, none = find_aliases(snapshot, number, persons, workers)
         status = np.full(len(aliases), Acquisition.NONE, np.uint8)
         # A revoked alias leads on only where a reissue revoked it: asked again, it tells the one that holds now.

@@ -33,6 +33,7 @@ from hub.marks import Marking, prepare_marks, put_new_marks, read_mark
 from hub.messages import Kind, Status, Withhold
 from hub.periods import period_of
 from hub.permits import lapse_time
+from hub.persons import current, lives_of
 from hub.screen import default_marks
 from hub.sealed import unseal
 from hub.snapshot import Snapshot
@@ -68,14 +69,14 @@ class Releases:
                 record, supervised = self._read_held(snapshot, code, index)
                 made = read_release(office, snapshot, index)
                 outcome = self._outcome(snapshot, record)
-                flagged = office.flagged.of(snapshot)
+                flagged, person = office.flagged.of(snapshot), lives_of(snapshot).now(record.person)
             if made is None:
                 if supervised.operator is not None and same_clerk(supervised.operator, clerk):
                     raise RequestError("clerk: expected another than the operator of the inquiry, got the same")
                 if office.now() - record.requested_at > REQUEST_DAYS * _DAY_S:
                     raise RequestError(f"handle: expected a row of the last {REQUEST_DAYS} days, got an older one")
                 now_supervised = Supervised(clerk, None, supervised.classes)
-                made = self._append(record, outcome, flagged, code, number, reason, now_supervised)
+                made = self._append(record, person, outcome, flagged, code, number, reason, now_supervised)
         self._appended()
         return make_handle(office.keys, number, made)
 
@@ -92,14 +93,18 @@ class Releases:
 
     def _outcome(self, snapshot: Snapshot, record: Stood) -> Status:
         """What the row comes to now: whom a clerk must answer for everybody knows, see ``screen.py``."""
-        persons = np.array([record.person], dtype=np.uint32)
+        persons = current(snapshot, np.array([record.person], dtype=np.uint32))
         _, status = find_aliases(snapshot, record.provider, persons, _ALONE)
         manual = self._office.flagged.of(snapshot).manual_anywhere(persons)
-        known = not status[0] or (manual is not None and bool(manual[0]))
-        return Status.OK if known else Status.NO_ALIAS_AT_PROVIDER
+        if manual is not None and bool(manual[0]):
+            return Status.OK
+        if status[0]:
+            return Status.NO_ALIAS_AT_PROVIDER
+        suspended = self._office.flagged.of(snapshot).suspended(persons, record.provider)
+        return Status.OK if suspended is None or not suspended[0] else Status.SUSPENDED
 
     def _append(
-        self, record: Stood, outcome: Status, flagged: Flagged, code: str, number: int, reason: str,
+        self, record: Stood, person: int, outcome: Status, flagged: Flagged, code: str, number: int, reason: str,
         supervised: Supervised,
     ) -> int:  # fmt: skip
         """Append the release of a held record; returns its index."""
@@ -129,8 +134,9 @@ class Releases:
             parties: dict[int, Any] = {PROVIDER: record.provider if reached else 0}
             if not marks:
                 parties[REQUESTER] = number
+            flagged_as = np.array([person], dtype=np.uint32)
             marks += default_marks(
-                flagged, key, now, persons, parties, lambda other: catalog.institution_by_number(other).code
+                flagged, key, now, flagged_as, parties, lambda other: catalog.institution_by_number(other).code
             )
             made = append_records(commit, laid, now)
             put_new_marks(commit, marks, key.period, made)

@@ -1,5 +1,7 @@
 """What is kept of each request id for 30 days: what was asked, which chunks are done, the statuses.
 
+What is sent unasked is kept in the same form under keys of its own, see ``send.py``.
+
 Request: in the database of the day (``requests.<day>``) under SHA-256("hub/request-id/1", requester, 0, id)[:16] and
 u32 part. Part 0 is :class:`Request`, MessagePack, or of a small request 8 bytes, see ``requestgroups.py``; part k + 1
 is chunk k: u64 index of the first record of its chunk of records, n x u8 status, n x u16 decision, n x u16 position in

@@ -16,13 +16,15 @@ from hub.aliases import (
     UNCHECKED,
     check_slots,
     directory,
+    find_aliases,
     provider_map,
     table_number,
 )
 from hub.batch import Resolution
 from hub.errors import StorageError
-from hub.messages import Aliases
+from hub.messages import Aliases, Status
 from hub.snapshot import Snapshot
+from hub.successions import Successions, successions_of
 from hub.workers import Workers
 
 ROUNDS_MAX = 5
@@ -40,15 +42,61 @@ def resolve_aliases(
 ) -> Resolution:
     """Translate a requester's aliases into persons and the providers' aliases.
 
+    A body that succeeded others (``successions.py``) is known by their aliases as well.
+
     Args:
         snapshot: held by the caller until it is done with the result's meaning.
-        requester: institution number. providers: uint32[N] institution numbers.
+        requester: institution number. providers: uint32[N] institution numbers, or uint32[1] for all rows.
         aliases: uint8[N, 16], any order, duplicates allowed, untrusted.
         wanted: uint8[N] or None; the provider's alias is looked up where it is not 0.
 
     Raises:
         StorageError: a block is damaged; nothing is answered.
     """
+    result = _resolve(snapshot, requester, providers, aliases, workers, wanted)
+    found = successions_of(snapshot)
+    if found.sum:
+        _look_before(snapshot, found, requester, providers, aliases, workers, wanted, result)
+    return result
+
+
+def _look_before(
+    snapshot: Snapshot,
+    found: Successions,
+    requester: int,
+    providers: npt.NDArray[np.uint32],
+    aliases: Aliases,
+    workers: Workers,
+    wanted: npt.NDArray[np.uint8] | None,
+    result: Resolution,
+) -> None:
+    """Of rows that found nothing, look into the tables of the bodies that requester and providers succeeded."""
+    every = np.broadcast_to(providers, len(aliases)) if len(providers) == 1 else providers
+    for old in found.olds(requester):
+        rows = np.flatnonzero(result.status == Status.UNKNOWN_ALIAS)
+        if not len(rows):
+            break
+        some = None if wanted is None else wanted[rows]
+        part = _resolve(snapshot, old, np.ascontiguousarray(every[rows]), aliases[rows], workers, some)
+        result.persons[rows], result.aliases[rows], result.status[rows] = part.persons, part.aliases, part.status
+    rows = np.flatnonzero(result.status == Status.NO_ALIAS_AT_PROVIDER)
+    for number in np.unique(every[rows]).tolist():
+        for old in found.olds(number):
+            left = rows[(every[rows] == number) & (result.status[rows] == Status.NO_ALIAS_AT_PROVIDER)]
+            known, none = find_aliases(snapshot, old, result.persons[left], workers)
+            left, known = left[none == 0], known[none == 0]
+            result.aliases[left], result.status[left] = known, Status.OK
+
+
+def _resolve(
+    snapshot: Snapshot,
+    requester: int,
+    providers: npt.NDArray[np.uint32],
+    aliases: Aliases,
+    workers: Workers,
+    wanted: npt.NDArray[np.uint8] | None,
+) -> Resolution:
+    """The same by the tables of the bodies themselves."""
     found = directory(snapshot, table_number(requester, BY_ALIAS))
     result = Resolution(len(aliases), snapshot.state.tables_commit)
     flags = np.empty(len(aliases), dtype=np.uint8)

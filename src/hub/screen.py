@@ -7,6 +7,9 @@
    the beginning, with a mark as ``Hub.withhold`` makes it.
 
 3. *Held.* Who asks too many bodies about one person in a day has to give a reason first (``asked.py``).
+4. *Suspended.* Where the provider has stopped the linkage of a person, or of everybody, a row that would leave a
+   permit with it becomes SUSPENDED: it is recorded and leaves none. Behind the others: a row about whom the first
+   covers stays like that, and a row to one body too many is held, suspended or not.
 
 The same for chunks (``record.py``) and for groups of small inquiries (``group.py``). It is true of one snapshot only;
 :class:`Basis` says of which, and under the writer's lock what has moved since is done again: a flag counts for every
@@ -42,7 +45,7 @@ class Basis(NamedTuple):
     """What rows were resolved and screened from.
 
     Attributes:
-        tables_commit: of the alias tables. flagged: sum of the flags.
+        tables_commit: of the alias tables. flagged: sum of the flags, and of who is suspended.
     """
 
     tables_commit: int
@@ -97,6 +100,13 @@ class Screen:
             status[manual & (status == Status.NO_ALIAS_AT_PROVIDER)] = Status.OK
         # Behind it: a row that is held must be one whether the body knows the person or not.
         self.limit.hold(which, providers, persons, status)
+        suspended = self.flagged.suspended(persons, providers)
+        if suspended is not None:
+            stopped = suspended & (status == Status.OK)
+            if manual is not None:
+                # To be told that it is suspended is to be told that the body knows the person.
+                stopped &= ~manual
+            status[stopped] = Status.SUSPENDED
         return status
 
     def marks(
@@ -145,8 +155,7 @@ def default_marks(
     at_all = np.flatnonzero(anywhere) if anywhere is not None else ()
     if not len(at_all):
         return []
-    day = dt.datetime.fromtimestamp(at, JAPAN_TIME).date() + dt.timedelta(days=REVIEW_DAYS)
-    mark = Withhold(ground=DEFAULT_GROUND, until=day)
+    mark = Withhold(ground=DEFAULT_GROUND, until=review_day(at))
     rows = []
     for side, institutions in parties.items():
         numbers = np.broadcast_to(np.asarray(institutions, dtype=np.uint32), persons.shape)[at_all]
@@ -155,3 +164,8 @@ def default_marks(
         chosen = zip(at_all[withheld].tolist(), numbers[withheld].tolist(), strict=True)
         rows += [Marking(position, side, code_of(number), None, mark) for position, number in chosen]
     return prepare_marks(key, at, rows)
+
+
+def review_day(at: int) -> dt.date:
+    """The day on which a mark that a record of this moment begins with is to be reviewed."""
+    return dt.datetime.fromtimestamp(at, JAPAN_TIME).date() + dt.timedelta(days=REVIEW_DAYS)

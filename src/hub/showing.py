@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from hub.aliases import find_persons
+from hub.aliases import CLOSED, REVOKED, find_persons
 from hub.bodies import Bodies, Heads
 from hub.catalog import Catalog
 from hub.corrections import make_disclosure
@@ -30,6 +30,7 @@ from hub.log import Log
 from hub.marks import has_marks
 from hub.messages import History, Record, Status
 from hub.periods import PeriodKeys
+from hub.persons import lives_of
 from hub.snapshot import Snapshot
 from hub.store import Store
 from hub.tlog.proof import Proof
@@ -56,6 +57,10 @@ class Showing(ABC):
     @abstractmethod
     def catalog(self) -> Catalog:
         """The legal basis in force in this folder."""
+
+    @abstractmethod
+    def catalog_of(self, digest: str) -> Catalog:
+        """The catalog with this digest."""
 
     @abstractmethod
     def _published(self) -> Log:
@@ -95,12 +100,18 @@ class Showing(ABC):
             "since": since, "until": until, "institution": institution, "procedure": procedure,
             "limit": limit, "cursor": cursor,
         }  # fmt: skip
+        return self._read_history(lambda snapshot: self._find_citizen(snapshot, portal_alias), options)
+
+    def _read_history(
+        self, find: Callable[[Snapshot], int], options: dict[str, Any], *, leave_out: frozenset[int] = frozenset()
+    ) -> History:
+        """A page of the records of whom ``find`` names; for a proxy without some kinds, and without a disclosure."""
         begun = time.monotonic()
         try:
-            found = self._disclose(portal_alias, options)
+            found = self._disclose(find, options, leave_out)
         except GapError:
             # Retention may have erased, since this snapshot began, what it still names: once more from the newest one.
-            found = self._disclose(portal_alias, options)
+            found = self._disclose(find, options, leave_out)
         self._even_out(begun)
         return found
 
@@ -113,9 +124,11 @@ class Showing(ABC):
         spent = time.monotonic() - begun
         time.sleep(-spent % HISTORY_STEP_S)
 
-    def _disclose(self, portal_alias: Any, options: dict[str, Any]) -> History:
+    def _disclose(
+        self, find: Callable[[Snapshot], int], options: dict[str, Any], leave_out: frozenset[int]
+    ) -> History:
         with self._store.snapshot() as snapshot:
-            person = self._find_citizen(snapshot, portal_alias)
+            person = find(snapshot)
             bodies, now = Bodies(snapshot, self._periods, self._heads), max(int(self._clock()), snapshot.state.time)
             return disclose_history(
                 snapshot,
@@ -124,9 +137,13 @@ class Showing(ABC):
                 self._store.keys,
                 self._periods,
                 person,
-                prove=lambda found, records: self._prove(person, found, records),
+                prove=self._prove,
                 visibility=self._office.visibility(snapshot, bodies, person),
-                disclosure=make_disclosure(self._store.keys, person, now, snapshot.state.records),
+                # A correction is the person's own to ask for.
+                disclosure="" if leave_out else make_disclosure(self._store.keys, person, now, snapshot.state.records),
+                leave_out=leave_out,
+                lives=lives_of(snapshot),
+                catalog_of=self.catalog_of,
                 **options,
             )
 
@@ -140,17 +157,34 @@ class Showing(ABC):
             person = self._find_citizen(snapshot, portal_alias)
         return self._store.keys.disclosure_keys(np.array([person], dtype=np.uint32)).tobytes()
 
-    def _find_citizen(self, snapshot: Snapshot, portal_alias: Any) -> int:
+    def disclosure_keys(self, portal_alias: Any) -> list[bytes]:
+        """The keys by which proofs of this person's history say whose records they are: of 16 bytes each.
+
+        One mostly, that of ``disclosure_key``; where persons were merged into this one, theirs behind it.
+
+        Raises:
+            RequestError: the alias is not one of the portal's.
+        """
+        with self._store.snapshot() as snapshot:
+            members = lives_of(snapshot).members(self._find_citizen(snapshot, portal_alias))
+        keys = self._store.keys.disclosure_keys(np.array(members, dtype=np.uint32))
+        return [key.tobytes() for key in keys]
+
+    def _find_citizen(self, snapshot: Snapshot, portal_alias: Any, *, closed: bool = False) -> int:
+        """The person of a portal alias; with ``closed`` also of one whose person has died."""
         number = self.catalog.institution("portal").number
-        persons, _, status = find_persons(snapshot, number, decode_alias(portal_alias), _ALONE)
-        if status[0] != Status.OK:
+        persons, flags, status = find_persons(snapshot, number, decode_alias(portal_alias), _ALONE)
+        if int(flags[0]) & (CLOSED | REVOKED) == CLOSED:
+            if not closed:
+                raise RequestError("alias: expected one that is open, got one that was closed")
+        elif status[0] != Status.OK:
             raise RequestError("alias: expected one of the portal's, got another")
         return int(persons[0])
 
-    def _prove(self, person: int, found: list[Found], records: list[Record]) -> list[Proof]:
+    def _prove(self, found: list[Found], records: list[Record]) -> list[Proof]:
         with self._store.snapshot() as snapshot:
             bodies = Bodies(snapshot, self._periods, self._heads)
-            return prove_records(self._published(), snapshot, bodies, self._store.keys, person, found, records)
+            return prove_records(self._published(), snapshot, bodies, self._store.keys, found, records)
 
     def _corrected(self) -> None:
         self._wake()

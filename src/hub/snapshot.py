@@ -57,6 +57,8 @@ class Snapshot:
         self.pages = pages
         self.directories: dict[int, _core.Directory] = {}
         self.providers = _core.DirectoryMap(1)
+        self.holding: npt.NDArray[np.uint32] | None = None
+        """Numbers of the institutions that have aliases, ascending; None until somebody asks (``persons.py``)."""
         self.lock = threading.Lock()
         """Held while ``directories`` or ``providers`` is changed; taken before ``reading``."""
         self.reading = threading.RLock()

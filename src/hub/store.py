@@ -26,13 +26,22 @@ Sub-databases of the environment; numbers in keys are big endian:
 | ``events`` | u64 number, from 1 | sealed: what was done with marks and corrections, see ``events.py`` |
 | ``payloadkeys`` | u32 institution number | sealed: the key that its answers are sealed to, see ``payloadkeys.py`` |
 | ``flagged`` | u32 person | sealed: their flags by institution, see ``flags.py`` |
+| ``persons`` | u32 person | sealed: with whom they were merged, see ``persons.py`` |
+| ``deaths`` | see ``deaths.py`` | who has died, and when |
+| ``successions`` | u16 institution number | sealed: which body succeeded it, see ``successions.py`` |
 | ``holders`` | see ``holders.py`` | who holds whom, as a member of which class, since when and until when |
 | ``wanted`` | u16 institution number, 16 bytes of a pseudonym | sealed: an alias that is wanted, see ``wanted.py`` |
 | ``tickets`` | u64 number of a draw | sealed: tickets (取得番号) and what was delivered on them, see ``tickets.py`` |
+| ``claims``, ``linked`` | see ``claims.py`` | sealed: attributes that wait to be compared; held and replaced links |
 | ``released`` | u64 index of a held record | sealed: index of its release, see ``releases.py`` |
+| ``renewals`` | see ``identifiers.py`` | which identifier from outside took the place of which |
+| ``identified`` | see ``uses.py`` | how many identifiers were asked by, by day |
+| ``proxies`` | see ``proxystate.py`` | who may act for whom |
 | ``erasures``, ``holds``, ``held`` | see ``erasures.py``, ``holds.py`` | what retention erased, and what it must not |
-| ``inbox``, ``inboxes``, ``permits``, ``outcomes``, ``manual`` | see ``inbox.py`` | which permits wait for whom |
-| ``payloads`` | u64 index of a first record | sealed: what providers answered, see ``payloadstore.py`` |
+| ``inbox``, ``inboxes``, ``permits``, ``outcomes``, ``manual`` | see ``inbox.py`` | what waits for whom |
+| ``payloads`` | u64 index of a first record | sealed: what was answered or pushed, see ``payloadstore.py`` |
+| ``notices`` | u64 index of a first record | sealed: texts of notices, see ``notices.py`` |
+| ``mislinks`` | 16 bytes of SHA-256 of institution and id | sealed: reports of wrong links, see ``mislink.py`` |
 | ``catalogs`` | SHA-256 | sealed: a catalog as it was in force |
 | ``requests.<day>`` | 16 bytes of SHA-256 of requester and id, u32 part | sealed, see ``requests.py`` |
 
@@ -88,7 +97,8 @@ COMPARED_AT_A_TIME = 1_000
 NAMES = (
     "meta", "tables", "changes", "pending", "records", "entries", "nodes", "catalogs", "runs", "rundir", "checkpoints",
     "marks", "corrections", "events", "erasures", "holds", "held", "flagged", "payloadkeys", "holders", "wanted",
-    "tickets", "inbox", "inboxes", "permits", "outcomes", "manual", "payloads", "released",
+    "tickets", "claims", "linked", "inbox", "inboxes", "permits", "outcomes", "manual", "payloads", "released",
+    "renewals", "identified", "proxies", "persons", "deaths", "successions", "notices", "mislinks",
 )  # fmt: skip
 
 
@@ -369,15 +379,18 @@ class Store:
         """Take the directories of the snapshot before, with the blocks that were written since."""
         # Under the old snapshot's lock: its directories and its map must be taken over as they belong together.
         with old.lock:
-            fresh.providers = old.providers
+            fresh.providers, fresh.holding = old.providers, old.holding
             if old.state.tables_commit == fresh.state.tables_commit:
                 fresh.directories, fresh.lock = old.directories, old.lock
                 return
             directories = dict(old.directories)
         changed = self._changes_between(old, fresh)
         if changed is None:
-            fresh.providers = _core.DirectoryMap(1)
+            fresh.providers, fresh.holding = _core.DirectoryMap(1), None
             return
+        if fresh.holding is not None and not {table for table in changed if table & 1} <= directories.keys():
+            # A by-person table that nobody has read may be a new one.
+            fresh.holding = None
         fresh.directories.update(directories)
         for table, blocks in changed.items():
             if table in directories:
@@ -523,6 +536,11 @@ class Store:
         if found & SUM_MASK != expected:
             raise StorageError(f"{name}: expected the sum of what was written last, got another")
         self._compared[name] = expected
+
+    def may_have(self, name: str) -> bool:
+        """Whether a database may have a value; a glance that costs nothing, for what hardly any hub has."""
+        current = self._current
+        return current is None or self.readonly or self._renew or bool(current.state.sums.get(name, 0))
 
     def bytes_on_disk(self) -> int:
         """What the environment's file takes, free pages included."""

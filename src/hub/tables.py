@@ -243,7 +243,7 @@ def _scan(path: Path, encoding: str) -> tuple[str, int, int, bool]:
             return "utf-8", skip, *found
         if skip or encoding != "auto":
             raise RequestError(f"{path}: line {found}: expected text in UTF-8")
-    found = _scan_as(path, "cp932", skip, _is_cp932 if encoding == "cp932" else _is_surely_cp932)
+    found = _scan_as(path, "cp932", skip, check_cp932 if encoding == "cp932" else check_surely_cp932)
     if isinstance(found, int):
         names = "CP932" if encoding == "cp932" else "UTF-8 or CP932, one of them throughout"
         raise RequestError(f"{path}: line {found}: expected text in {names}")
@@ -273,7 +273,7 @@ def _is_utf8(data: bytes) -> int | None:
     return None
 
 
-def _is_cp932(data: bytes) -> int | None:
+def check_cp932(data: bytes) -> int | None:
     """None, or the first byte that is not CP932.
 
     Python's codec also takes the bytes 80, A0 and FD to FF, to which CP932 gives no character.
@@ -286,9 +286,9 @@ def _is_cp932(data: bytes) -> int | None:
     return len(text[: stray.start()].encode("cp932")) if stray else None
 
 
-def _is_surely_cp932(data: bytes) -> int | None:
-    """As :func:`_is_cp932`, and no line is Japanese in UTF-8: most of that is valid CP932 and would be misread."""
-    bad = _is_cp932(data)
+def check_surely_cp932(data: bytes) -> int | None:
+    """As :func:`check_cp932`, and no line is Japanese in UTF-8: most of that is valid CP932 and would be misread."""
+    bad = check_cp932(data)
     if bad is None:
         for match in _UTF8_JAPANESE.finditer(data):
             line = data.rfind(b"\n", 0, match.start()) + 1

@@ -6,6 +6,8 @@ What a record does to the inboxes:
 |---|---|---|
 | INQUIRY, RELEASE | OK | leaves a permit with its provider |
 | PROVISION, LAPSE | any | ends the permit that the linked record left |
+| PUSH, UPDATE | OK | leaves an arrival with its provider, in another inbox than its permits: ``inbox.ARRIVALS`` |
+| TAKEN | any | ends the arrival that the linked record left |
 
 So the state of every permit is in the log, and nothing more has to be made durable when one is left or answered. A
 process reads the chunks that came since it last looked; how many there can be is bounded by ``deliver.py``.
@@ -20,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hub.bodies import ROW, Bodies, Chunk, Fields, KeyGoneError
-from hub.inbox import Indexes, Outcomes, Part, PermitRows, join, stretch, word
+from hub.inbox import ARRIVALS, Indexes, Outcomes, Part, PermitRows, join, stretch, word
 from hub.messages import Kind, Status
 from hub.snapshot import Snapshot
 from hub.tlog.entry import decode_shared, unsupervise
@@ -34,20 +36,22 @@ BULK_ENDS_MAX = 8
 Rows = npt.NDArray[np.void]
 
 # As plain ints: a member of an enum is compared ten times as slowly.
-_LEAVING = frozenset(map(int, (Kind.INQUIRY, Kind.RELEASE)))
-_ENDING = frozenset(map(int, (Kind.PROVISION, Kind.LAPSE)))
-_REFUSED = int(Status.REFUSED)
-_LEAVES = np.isin(np.arange(256), sorted(_LEAVING))
-LEAVING = _LEAVES.astype(np.uint8)
-"""uint8[256]: kinds of records that leave a permit where their outcome is OK."""
-_ENDS = np.isin(np.arange(256), sorted(_ENDING))
+_LEAVING = frozenset(map(int, (Kind.INQUIRY, Kind.RELEASE, Kind.PUSH, Kind.UPDATE)))
+_ENDING = frozenset(map(int, (Kind.PROVISION, Kind.LAPSE, Kind.TAKEN)))
+_ARRIVING = frozenset(map(int, (Kind.PUSH, Kind.UPDATE, Kind.TAKEN)))
+_WITH_REASON = frozenset(map(int, (Status.REFUSED, Status.NO_RECORD)))
+_KINDS = np.arange(256)
+# Of each kind: 0 nothing, 1 of the inbox of permits, 2 of that of arrivals.
+LEAVING = (np.isin(_KINDS, sorted(_LEAVING)) * (1 + np.isin(_KINDS, sorted(_ARRIVING)))).astype(np.uint8)
+"""uint8[256]: kinds of records that leave something where their outcome is OK: 1 a permit, 2 an arrival."""
+_ENDS = (np.isin(_KINDS, sorted(_ENDING)) * (1 + np.isin(_KINDS, sorted(_ARRIVING)))).astype(np.uint8)
 
 
 class Changes(NamedTuple):
     """What a chunk of records does to the inboxes.
 
     Attributes:
-        left: permits that it leaves, sorted by provider; numbers: their providers, starts: where each begins, and the
+        left: permits that it leaves, sorted by inbox; numbers: their inboxes, starts: where each begins, and the
             end. ended: links, words and released of those that it ends, in the same form.
         end: index behind the chunk.
     """
@@ -94,8 +98,8 @@ def read_changes(snapshot: Snapshot, bodies: Bodies, first: int, below: int) -> 
 def changes_of(first: int, fields: Fields, table: Rows) -> Changes:
     """What a chunk of records (``ROW``[N]) whose first has this index does to the inboxes."""
     kind, provider = table["kind"], table["provider"]
-    at = np.flatnonzero(_LEAVES[kind] & (table["outcome"] == Status.OK))
-    at, numbers, starts = _by_provider(at, provider)
+    leaves, ends = LEAVING.take(kind) * (table["outcome"] == Status.OK), _ENDS.take(kind)
+    at, numbers, starts = _by_inbox(leaves, provider)
     decision = table["decision"][at].astype(np.uint32)
     parts: list[Part] = []
     place = np.zeros(len(fields.shared), dtype=np.uint32)
@@ -104,14 +108,16 @@ def changes_of(first: int, fields: Fields, table: Rows) -> Changes:
         parts.append(part_of(fields, one))
     base = np.uint64(first)
     left = PermitRows(at.astype(np.uint64) + base, table["person"][at], place[decision], parts)
-    at, ended_numbers, ended_starts = _by_provider(np.flatnonzero(_ENDS[kind]), provider)
-    links, ends = _ends(fields, table, at, base)
-    return Changes(left, numbers, starts, links, ends, ended_numbers, ended_starts, first + len(table))
+    at, ended_numbers, ended_starts = _by_inbox(ends, provider)
+    links, outcomes = _ends(fields, table, at, base)
+    return Changes(left, numbers, starts, links, outcomes, ended_numbers, ended_starts, first + len(table))
 
 
-def ends_of(first: int, fields: Fields, table: Rows) -> tuple[Indexes, Outcomes, npt.NDArray[np.uint16]]:
-    """Links, ends and providers of the permits that a chunk ends, in the order of its records."""
-    at = np.flatnonzero(_ENDS[table["kind"]])
+def ends_of(
+    first: int, fields: Fields, table: Rows, *, arrivals: bool
+) -> tuple[Indexes, Outcomes, npt.NDArray[np.uint16]]:
+    """Links, ends and providers of the permits, or of the arrivals, that a chunk ends, in the order of its records."""
+    at = np.flatnonzero(_ENDS[table["kind"]] == 1 + arrivals)
     links, ends = _ends(fields, table, at, np.uint64(first))
     return links, ends, table["provider"][at]
 
@@ -120,6 +126,23 @@ def part_of(fields: Fields, decision: int) -> Part:
     """What permits of this decision of a chunk have in common."""
     deadline = fields.moments[decision] if fields.moments else 0
     return Part(unsupervise(fields.shared[decision]), fields.times[decision][0], deadline)
+
+
+def _by_inbox(
+    boxes: npt.NDArray[np.uint8], provider: npt.NDArray[np.uint16]
+) -> tuple[npt.NDArray[np.intp], list[int], list[int]]:
+    """Places of the rows that have an inbox (uint8[N]: 1 permits, 2 arrivals), sorted by it; the inboxes; where each
+    begins, and the end.
+
+    Each kind by itself: numbers of 16 bits are sorted several times as fast as longer ones.
+    """
+    if not len(boxes) or int(boxes.max()) < 2:
+        # Of truth values the places are found several times as fast as of numbers.
+        return _by_provider(np.flatnonzero(boxes != 0), provider)
+    at, numbers, starts = _by_provider(np.flatnonzero(boxes == 1), provider)
+    others, other_numbers, other_starts = _by_provider(np.flatnonzero(boxes == 2), provider)
+    numbers += [ARRIVALS + number for number in other_numbers]
+    return np.concatenate((at, others)), numbers, starts[:-1] + [len(at) + start for start in other_starts]
 
 
 def _by_provider(
@@ -204,12 +227,14 @@ class Tail:
         self, index: int, fields: Fields, person: int, provider: int, decision: int, outcome: int, kind: int,
         link: npt.NDArray[np.uint16],
     ) -> None:  # fmt: skip
+        if kind in _ARRIVING:
+            provider |= ARRIVALS
         if kind in _LEAVING:
             if outcome == 0:
                 left = self._left.get(provider) or self._left.setdefault(provider, _Left())
                 left.small[index] = person, part_of(fields, decision)
         elif kind in _ENDING:
-            reason = decode_shared(fields.shared[decision]).reason if outcome == _REFUSED else 0
+            reason = decode_shared(fields.shared[decision]).reason if outcome in _WITH_REASON else 0
             ended = self._ended.get(provider) or self._ended.setdefault(provider, _Ended())
             # Out of numpy's 16 bits first: shifted within them it would be another record's.
             low, middle, high = map(int, link)
@@ -257,7 +282,7 @@ class Tail:
     # -- asked
 
     def providers(self) -> list[int]:
-        """Who has permits or ends here, ascending."""
+        """Inboxes of which there are permits or ends here, ascending."""
         return sorted(self._left.keys() | self._ended.keys())
 
     def has_left(self, provider: int) -> bool:

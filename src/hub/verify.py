@@ -2,8 +2,9 @@
 
 Order: the environment's pages (``_walk.pyx``: page numbers, kinds, bounds, keys' order, free list against reachable
 pages), sealed values and their sums, alias blocks and theirs; then from the bodies every entry, leaf, node, the root,
-the head and whatever else was signed and kept; then the index against the bodies, marks, corrections and flags
-against their events and records, and the inboxes against the records that they follow from (``inboxcheck.py``).
+the head and whatever else was signed and kept; then the index against the bodies, marks, corrections, flags and lives
+against their events and records, and the inboxes and texts of notices against the records that they follow from
+(``inboxcheck.py``, ``noticecheck.py``).
 """
 
 from __future__ import annotations
@@ -22,25 +23,30 @@ import numpy.typing as npt
 from hub import _hash
 from hub._core import slot_block
 from hub._walk import Walk
-from hub.aliases import NOBODY, check_table, count_aliases, count_entries, table_numbers
+from hub.aliases import BY_PERSON, check_table, count_aliases, count_entries, kinds_of, table_numbers
 from hub.bodies import ROW, Bodies, Heads, KeyGoneError, read_place
 from hub.erasures import Erasure, expires_at, find_erasure, read_erasures
 from hub.errors import StorageError, TamperError
 from hub.flagcheck import check_flags
 from hub.held import check_held
 from hub.holds import HoldKeys
+from hub.identifiercheck import check_identifiers
 from hub.inboxcheck import check_inboxes, check_payload_values
+from hub.lifecheck import check_lives
+from hub.linkcheck import check_tickets
 from hub.log import Log, StoredTree
 from hub.markcheck import check_links, check_marks
 from hub.messages import Kind
+from hub.mislinkcheck import check_mislinks
+from hub.noticecheck import check_notices
 from hub.periods import PeriodKeys, period_name
+from hub.proxycheck import check_proxies
 from hub.releases import check_releases
 from hub.runcheck import check_blocks, check_runs
 from hub.runs import read_runs
 from hub.sealed import unseal, value_sum
 from hub.snapshot import STATE_KEY, SUM_MASK, Snapshot, table_sum_key
 from hub.store import Store
-from hub.tickets import ALREADY, CLOSED, CREATED, read_draws
 from hub.tlog.entry import HASH_BYTES
 from hub.withholding import Office
 from hub.workers import Workers
@@ -139,8 +145,12 @@ class Verifier:
         self._try(self._check_run_blocks)
         self._try(self._check_marks)
         self._try(self._check_flags)
+        self._try(self._check_identifiers)
+        self._try(self._check_mislinks)
+        self._try(self._check_lives)
         self._try(lambda: check_inboxes(self._store, self._periods))
         self._try(lambda: check_payload_values(self._store, self._periods))
+        self._try(lambda: check_notices(self._store, self._periods))
         self._try(self._check_erasures)
         self._try(lambda: check_held(self._store, self._hold_keys))
         return Report(problems=tuple(self._problems[:PROBLEMS_MAX]), records=self._records, blocks=self._blocks)
@@ -155,8 +165,9 @@ class Verifier:
         """The checksums of all small values."""
         names = [
             "meta", "changes", "pending", "catalogs", "nodes", "checkpoints", "marks", "corrections", "events",
-            "erasures", "holds", "held", "flagged", "payloadkeys", "holders", "wanted", "tickets",
+            "erasures", "holds", "held", "flagged", "payloadkeys", "holders", "wanted", "tickets", "claims", "linked",
             "inbox", "inboxes", "permits", "outcomes", "manual", "payloads", "released",
+            "renewals", "identified", "proxies", "persons", "deaths", "successions", "notices", "mislinks",
         ]  # fmt: skip
         days = (self._store.request_database(day, create=False) for day in sorted(self._store.request_days()))
         names += [name for name in days if name is not None]
@@ -217,24 +228,21 @@ class Verifier:
             expect_sum(f"table {table:08x}", found, expected)
 
     def _check_counts(self) -> None:
-        """As many entries by person as are counted, and by alias those and the revoked ones."""
+        """As many entries by person as are counted, and by alias those and the revoked ones, which namespaces count."""
         with self._store.snapshot() as snapshot:
             if snapshot.items("pending", b"", limit=1):
                 # An acquisition is half in the tables, and counted at its end.
                 return
             for table in table_numbers(snapshot):
                 found, counted = count_entries(snapshot, table), count_aliases(snapshot, table >> 1)
-                if found < counted or (table & 1 and found > counted):
+                exact = table & 1 or BY_PERSON not in kinds_of(table >> 1)
+                if found < counted or (exact and found > counted):
                     raise StorageError(f"table {table:08x}: expected {counted} entries, found {found}")
 
     def _check_tickets(self) -> None:
-        """Every ticket that was delivered has a person, and no other has."""
+        """Every ticket that was delivered has a person and no other has; claims and links are those of tickets."""
         with self._store.snapshot() as snapshot:
-            for number, draw in read_draws(snapshot):
-                delivered = (draw.states == CREATED) | (draw.states == ALREADY)
-                right = np.where(delivered, draw.persons < snapshot.state.persons, draw.persons == NOBODY)
-                if not right.all() or (draw.states > CLOSED).any():
-                    raise StorageError(f"tickets: expected a person for each delivered, found another in draw {number}")
+            check_tickets(snapshot, self._office)
 
     def _check_log(self, size: int, peaks: list[bytes], progress: Callable[[int], None] | None) -> None:
         """Every entry from its body, every node from its entries, the peaks from the nodes."""
@@ -384,9 +392,22 @@ class Verifier:
             check_marks(snapshot, self._office)
             check_releases(self._office, snapshot)
 
+    def _check_mislinks(self) -> None:
+        with self._store.snapshot() as snapshot:
+            check_mislinks(snapshot, self._office)
+
+    def _check_lives(self) -> None:
+        with self._store.snapshot() as snapshot:
+            check_lives(snapshot, self._office)
+
     def _check_flags(self) -> None:
         with self._store.snapshot() as snapshot:
             check_flags(snapshot, self._office)
+
+    def _check_identifiers(self) -> None:
+        with self._store.snapshot() as snapshot:
+            check_identifiers(snapshot, self._office)
+            check_proxies(snapshot, self._office)
 
     def _bodies(self, snapshot: Snapshot) -> Bodies:
         return Bodies(snapshot, self._periods, self._heads)

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from hub.aliases import RESIDENT_CODES, count_aliases, find_aliases, find_persons
+from hub.aliases import NOBODY, RESIDENT_CODES, count_aliases, find_aliases, find_persons
 from hub.append import Laid
 from hub.bodies import Bodies, Heads
 from hub.catalog import Catalog
@@ -28,7 +28,7 @@ from hub.events import NAME as EVENTS
 from hub.events import EventKind, Told, last_number, put_event
 from hub.flags import FlaggedCache
 from hub.handles import (
-    QUESTIONS,
+    MARKED,
     REQUESTER,
     PartyRecord,
     Stood,
@@ -39,7 +39,7 @@ from hub.handles import (
     stood,
     tell,
 )
-from hub.history import find_records, person_keys
+from hub.history import find_all_records
 from hub.limits import ANSWERS_EVERY_S, GROUND_CHARS_MAX, OPERATOR_CHARS_MAX
 from hub.marks import (
     NAME,
@@ -49,19 +49,21 @@ from hub.marks import (
     Mark,
     Protection,
     Visibility,
-    covers,
+    covering,
+    owners_of,
     parse_mark,
     parse_protection,
-    person_key,
     protection_key,
     put_mark,
     put_protection,
     read_mark,
     read_protection,
+    read_protections,
     read_state,
 )
 from hub.messages import Aliases
 from hub.periods import PeriodKeys
+from hub.persons import lives_of
 from hub.requestgroups import RequestGroups
 from hub.snapshot import Commit, Snapshot
 from hub.store import Store
@@ -114,7 +116,24 @@ class Office:
             StorageError: a mark is damaged or missing: one that is there may not be missed, or its record is shown.
         """
         self.store.compare_sum(snapshot, NAME)
-        return Visibility(snapshot, bodies, self.vault, self.keys, person)
+        return Visibility(snapshot, bodies, self.vault, self.keys, person, lives_of(snapshot), self.number_of)
+
+    def number_of(self, code: str) -> int:
+        """An institution's number by its code; 0 of nobody, and of whom the catalog does not know."""
+        catalog = self.catalog()
+        return catalog.institution(code).number if code in catalog.codes else 0
+
+    def owner(self, snapshot: Snapshot, record: Stood) -> int | None:
+        """Who the person of a question is now, None where that cannot be told any more (``persons.py``)."""
+        lives = lives_of(snapshot)
+        now = {lives.now(one) for one in owners_of(lives, record, self.number_of)}
+        return now.pop() if len(now) == 1 else None
+
+    def protection(self, snapshot: Snapshot, record: Stood) -> Protection | None:
+        """The protection under which a record has to be judged, or None."""
+        owner = self.owner(snapshot, record)
+        members = lives_of(snapshot).members(record.person if owner is None else owner)
+        return covering(read_protections(snapshot, self.vault, self.keys, members), record)
 
     def find(self, handle: Any, institution: str | None, requester: str | None) -> tuple[str, int]:
         """(who acts, index of the record) of a handle, see ``handles.py``."""
@@ -136,18 +155,25 @@ class Office:
         return put_event(commit, period, index, self.vault.encrypt(EVENTS, period, event))
 
     def records_of(self, snapshot: Snapshot, person: int, since: float | None, until: float | None) -> Iterator[Stood]:
-        """The questions about a person in a range of time, newest first."""
+        """The questions about a person, and what was sent about them, in a range of time, newest first.
+
+        Args:
+            person: who they are now, whoever was merged into them included.
+        """
         bodies = self.bodies(snapshot)
-        keys = person_keys(self.periods, person)
+        sources = lives_of(snapshot).sources(person)
         low = None if since is None else max(since, -(2.0**62))
         high = None if until is None else min(until, 2.0**62)
-        for batch in find_records(snapshot, bodies, keys, person, _ALL, since=low, until=high, batch=_AT_A_TIME):
+        for batch in find_all_records(
+            snapshot, bodies, self.periods, sources, _ALL, since=low, until=high, batch=_AT_A_TIME
+        ):
             for one in batch:
                 record = stood(one.located, one.row)
                 if (
-                    record.kind in QUESTIONS
+                    record.kind in MARKED
                     and (low is None or record.requested_at >= low)
                     and (high is None or record.requested_at < high)
+                    and self.owner(snapshot, record) == person
                 ):
                     yield record
 
@@ -242,13 +268,12 @@ class Withholding:
         with office.store.snapshot() as snapshot:
             record = office.read(snapshot, index)
             sides = sides_of(catalog, record, catalog.institution(code).number)
-            if record.kind not in QUESTIONS or not sides:
+            if record.kind not in MARKED or not sides:
                 raise RequestError("handle: expected a record of an inquiry that it is a party to, got another")
-            key = person_key(snapshot, office.keys, record.person)
-            protection = read_protection(snapshot, office.vault, key)
+            protection = office.protection(snapshot, record)
             marks = [read_mark(snapshot, office.vault, index, side) for side in sides]
         for side, mark in zip(sides, marks, strict=True):
-            yield record, side, mark, protection if covers(protection, record) else None
+            yield record, side, mark, protection
 
     def _put(
         self, record: Stood, side: int, kind: EventKind, code: str, withheld: bool, ground: str, day: int, judged: int,
@@ -391,6 +416,10 @@ class Withholding:
                 if person is None:
                     continue
                 for record in office.records_of(snapshot, person, protection.since, None):
+                    newest = office.protection(snapshot, record)
+                    if newest is None or newest.number != protection.number:
+                        # Of two who were merged: it waits under the other's protection.
+                        continue
                     sides = sides_of(office.catalog(), record, number)
                     states = [read_state(snapshot, record.index, side) for side in sides]
                     if any(judged != protection.number for _, judged in states):
@@ -412,7 +441,9 @@ class Withholding:
         sides = sides_of(catalog, record, number)
         if not sides:
             return []
-        aliases, _ = find_aliases(snapshot, number, np.array([record.person], dtype=np.uint32), _ALONE)
+        owner = office.owner(snapshot, record)
+        person = NOBODY if owner is None else owner
+        aliases, _ = find_aliases(snapshot, number, np.array([person], dtype=np.uint32), _ALONE)
         withheld = any(read_state(snapshot, record.index, side)[0] for side in sides)
         told = tell(catalog, record, number, aliases[0].tobytes(), withheld=withheld)
         return [(make_handle(office.keys, number, record.index), told)]

@@ -116,7 +116,7 @@ def test_temporary_folders_are_gone(tmp_path: Path) -> None:
     assert {row["stage"] for row in content["results"]} == {"authorise"}
 
 
-@pytest.mark.parametrize("stage", ["resolve", "history"])
+@pytest.mark.parametrize("stage", ["resolve", "history", "blast"])
 def test_a_stage_alone_fills_its_own_hub(stage: str, tmp_path: Path) -> None:
     done, content = run_bench(tmp_path, stage, "--quick", "--threads", "1")
     assert done.returncode == OK, done.stderr
@@ -137,8 +137,8 @@ def test_an_unknown_stage_is_one_line_and_status_2(tmp_path: Path) -> None:
     done, content = run_bench(tmp_path, "resolv")
     assert done.returncode == USAGE
     assert done.stderr.splitlines() == [
-        "bench: stage: expected one of acquire, resolve, authorise, inquiry, record, prove, history, verify, exchange, "
-        "retention or list, got resolv"
+        "bench: stage: expected one of acquire, resolve, authorise, inquiry, record, prove, history, blast, verify, "
+        "exchange, agency, push, identify, links, retention, lives or list, got resolv"
     ]
     assert content is None
     assert done.stdout == ""

@@ -8,9 +8,14 @@ over the socket, with the job's own pipe passed along, so that a kill costs mill
 * ``retain``: erase what has expired by the clock ``now``;
 * ``hold``: open a folder and keep it until killed;
 * ``faulty``: one operation of a plan with a fault in force (under the recorder), again when that is said to be safe;
+* ``identities``: likewise a life of identifiers and proxies (``identity_life.py``);
 * ``lives``: a life of aliases from where its journal is, to ``stop`` or until killed, perhaps with a fault in force;
+* ``tickets``: the same of tickets that are compared and links that are replaced (``ticketlife.py``);
+* ``people``: the same of persons;
 * ``steps``: open, operations of a plan with exports and merges between, with a fault in force all the while;
-* ``life``: open, the steps of an exchange (``exchange_life.py``), with a fault in force or until killed.
+* ``agency``: the steps of two institutions' folders (``agency_life.py``), with a fault in force or until killed;
+* ``life``: open, the steps of ``exchange_life.py``, ``sent_life.py`` or ``link_life.py``, with a fault in force or
+  until killed.
 
 Started as ``python child.py - JOB FD``: one job in this process, frames go to the descriptor.
 """
@@ -32,9 +37,15 @@ from typing import Any
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import agency_life
 import exchange_life
+import identity_life
+import link_life
 import lives
+import people
 import proof
+import sent_life
+import ticketlife
 
 import hub
 import hub.additions
@@ -64,8 +75,16 @@ def run_job(job: dict[str, Any], fd: int, catalog: hub.Catalog) -> None:
             Steps(job, plan, lambda frame: os.write(fd, frame)).run()
         case "lives":
             run_lives(job, lambda frame: os.write(fd, frame))
+        case "people":
+            run_lives(job, lambda frame: os.write(fd, frame), people.run_lives)
+        case "tickets":
+            run_lives(job, lambda frame: os.write(fd, frame), ticketlife.run_lives)
+        case "identities":
+            run_lives(job, lambda frame: os.write(fd, frame), identity_life.run_lives, identity_life.open_folder)
         case "life":
             run_life(job, lambda frame: os.write(fd, frame))
+        case "agency":
+            run_agency(job, lambda frame: os.write(fd, frame))
         case "create":
             os.write(fd, proof.frame(proof.STARTED))
             hub.open(job["folder"], create=True).close()
@@ -130,9 +149,12 @@ def run_faulty(job: dict[str, Any], plan: proof.Plan, send: Callable[[bytes], An
     h.close()
 
 
-def run_lives(job: dict[str, Any], send: Callable[[bytes], Any]) -> None:
+def run_lives(
+    job: dict[str, Any], send: Callable[[bytes], Any], run: Callable[..., None] = lives.run_lives,
+    open_folder: Callable[[str], hub.Hub] = hub.open,
+) -> None:  # fmt: skip
     """Steps of a life; one that fails is done again, by this process or, where it must not, a hub opened anew."""
-    h = hub.open(job["folder"])
+    h = open_folder(job["folder"])
     send(proof.frame(proof.OPENED))
     shim = ctypes.CDLL(None) if "fail" in job else None
     if shim is not None:
@@ -148,12 +170,12 @@ def run_lives(job: dict[str, Any], send: Callable[[bytes], Any]) -> None:
             send(proof.frame(proof.FAILED if error.retry_safe else proof.STOPPED))
             if not error.retry_safe:
                 h.close()
-                h = hub.open(job["folder"])
+                h = open_folder(job["folder"])
             return step(h)
 
     kinds = {"started": proof.STARTED, "done": proof.DONE}
     path = Path(job["journal"])
-    lives.run_lives(path, job["seed"], job.get("stop"), lambda word: send(proof.frame(kinds[word])), attempt)
+    run(path, job["seed"], job.get("stop"), lambda word: send(proof.frame(kinds[word])), attempt)
     if shim is not None:
         send(proof.frame(proof.COUNTED, shim.iolog_seen()))
     h.close()
@@ -218,20 +240,21 @@ class Steps:
 
 
 def run_life(job: dict[str, Any], send: Callable[[bytes], Any]) -> None:
-    """The steps of an exchange from ``first`` on; after a failure the same again, reopened where that is needed."""
-    exchange_life.make_small()
+    """The steps of a life from ``first`` on; after a failure the same again, reopened where that is needed."""
+    life: Any = {one.__name__: one for one in (exchange_life, sent_life, link_life)}[job["life"]]
+    life.make_small()
     shim = ctypes.CDLL(None) if job["fail"] else None
-    clock, desk = exchange_life.LifeClock(), exchange_life.Desk(Path(job["desk"]))
+    clock, desk = life.LifeClock(), life.Desk(Path(job["desk"]))
     clock.step = job["first"]
     assert shim is None or shim.iolog_fail(job["fail"].encode()) == 0
     h: hub.Hub | None = None
-    for step in range(job["first"], exchange_life.STEPS):
+    for step in range(job["first"], life.STEPS):
         send(proof.frame(proof.STARTED, step))
         clock.step = step
         for tries in range(3):
             try:
                 h = h or hub.open(job["folder"], clock=clock)
-                exchange_life.perform(h, desk, step)
+                life.perform(h, desk, step)
                 break
             except hub.errors.StorageError as error:
                 assert tries < 2, "expected one fault to fail a step no more than twice"
@@ -242,6 +265,32 @@ def run_life(job: dict[str, Any], send: Callable[[bytes], Any]) -> None:
         send(proof.frame(proof.DONE, step))
     assert h is not None
     h.close()
+    if shim is not None:
+        send(proof.frame(proof.COUNTED, shim.iolog_seen()))
+
+
+def run_agency(job: dict[str, Any], send: Callable[[bytes], Any]) -> None:
+    """The steps of two institutions; after a failure everything is opened anew and the same step done again."""
+    agency_life.make_small()
+    shim = ctypes.CDLL(None) if job["fail"] else None
+    assert shim is None or shim.iolog_fail(job["fail"].encode()) == 0
+    life: agency_life.Life | None = None
+    for step in range(agency_life.STEPS):
+        send(proof.frame(proof.STARTED, step))
+        for tries in range(3):
+            try:
+                life = life or agency_life.Life(Path(job["root"]))
+                life.perform(step)
+                break
+            except hub.errors.StorageError:
+                assert tries < 2, "expected one fault to fail a step no more than twice"
+                send(proof.frame(proof.FAILED))
+            if life is not None:
+                life.close()
+                life = None
+        send(proof.frame(proof.DONE, step))
+    assert life is not None
+    life.close()
     if shim is not None:
         send(proof.frame(proof.COUNTED, shim.iolog_seen()))
 

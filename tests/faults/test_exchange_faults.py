@@ -15,6 +15,7 @@ import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import exchange_life as lives
 import pytest
@@ -44,12 +45,14 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 class Bench:
     """A prepared folder with what its institutions know, copied for each life."""
 
+    life: Any = lives
+
     def __init__(self, place: Path) -> None:
         self.place = place
         self.root, self.past, self.past_desk = place / "root", place / "past", place / "past-desk"
         self.root.mkdir()
         self.past_desk.mkdir()
-        lives.prepare(self.past, self.past_desk)
+        self.life.prepare(self.past, self.past_desk)
         self.folder, self.desk = self.root / "hub", place / "desk"
 
     def begin(self) -> None:
@@ -63,7 +66,8 @@ class Bench:
             shutil.copy(default_head(self.past), default_head(self.folder))
 
     def job(self, first: int, fail: str) -> dict[str, object]:
-        return {"job": "life", "folder": str(self.folder), "desk": str(self.desk), "first": first, "fail": fail}
+        where = {"folder": str(self.folder), "desk": str(self.desk)}
+        return {"job": "life", "life": self.life.__name__, **where, "first": first, "fail": fail}
 
 
 @pytest.fixture(scope="module")

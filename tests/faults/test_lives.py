@@ -56,6 +56,8 @@ def test_a_life_of_aliases_survives_40_kills(nursery: Nursery, tmp_path: Path, l
 class Bench:
     """A folder with a life behind it, copied for every fault, and a forking process that is recorded."""
 
+    job = "lives"
+
     def __init__(self, recorder: Path, place: Path) -> None:
         self._place = place
         # Not in the folder whose calls are failed.
@@ -74,7 +76,7 @@ class Bench:
         if not folder.exists():
             hub.open(folder, create=True).close()
             words = {"folder": str(folder), "journal": str(folder.with_suffix(".journal")), "seed": SEED}
-            with self._plain.start(job="lives", stop=steps, **words) as child:
+            with self._plain.start(job=self.job, stop=steps, **words) as child:
                 hear_until(child, None, 0, WAIT_S)
                 assert child.wait() == 0
         return folder
@@ -90,7 +92,7 @@ class Bench:
             shutil.copy(default_head(past), default_head(self.folder))
         heard, counted = [], 0
         words = {"folder": str(self.folder), "journal": str(self.journal), "seed": SEED, "fail": fail}
-        with self.nursery.start(job="lives", stop=steps + 1, **words) as child:
+        with self.nursery.start(job=self.job, stop=steps + 1, **words) as child:
             while len(raw := os.read(child.pipe, FRAME.size)) == FRAME.size:
                 number, kind, _, _ = FRAME.unpack(raw)
                 heard.append(kind)

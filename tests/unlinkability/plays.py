@@ -94,6 +94,22 @@ def play_batches(
     return pairs_of(sights, every)
 
 
+def play_pushes(table: Table, games: int, pairs: int) -> dict[str, list[Pair]]:
+    """Pushes about so many pairs each, to two receivers who take them in their own order."""
+    sights: Sights = {}
+    every = table.deal(2 * games)
+    for start in range(0, len(every), 2 * pairs):
+        persons = every[start : start + 2 * pairs]
+        rows = table.shuffled((one, body) for one in persons for body in (table.x, table.y))
+        note(sights, REQUESTER, table.push(rows, PAYLOAD))
+        for receiver in (table.x, table.y):
+            seen, numbers = table.arrivals(receiver)
+            note(sights, receiver, {one: seen[table.alias(receiver, one).tobytes()] for one in persons})
+            table.h.taken(receiver, numbers)
+    finish(table, sights, every)
+    return pairs_of(sights, every)
+
+
 def play_located(table: Table, games: int, pairs: int) -> dict[str, list[Pair]]:
     """Batches that name a class; X holds the first of two persons, Y the second.
 

@@ -83,6 +83,38 @@ class Table:
         assert not self.h.inquire(inquiry, aliases, providers).status.any()
         return inquiry.request_id
 
+    def push(self, rows: Sequence[tuple[int, str]], payload: bytes) -> dict[int, Sight]:
+        """The agency sends all receivers the same about their persons; what it reads of that, by person."""
+        self._requests += 1
+        push = hub.Push(
+            institution=REQUESTER, procedure="own/1/1", items=("出生",), role="本人", section="a",
+            request_id=f"p{self._requests}",
+        )  # fmt: skip
+        aliases = self.aliases[REQUESTER][[person for person, _ in rows]]
+        sent = self.h.push(push, aliases, [receiver for _, receiver in rows], [payload] * len(rows))
+        size, root = self.checkpoint()
+        sights: dict[int, Sight] = {}
+        for row, (person, receiver) in enumerate(rows):
+            of = self.name(receiver)
+            told: Sight = {f"row at {of}": row, f"status at {of}": int(sent.status[row]),
+                           f"reason at {of}": int(sent.reason[row])}  # fmt: skip
+            told |= {"rows": sent.rows, "received at": sent.received_at, "log": size, "root": root}
+            sights.setdefault(person, {}).update(told)
+        return sights
+
+    def arrivals(self, receiver: str) -> tuple[dict[bytes, Sight], list[int]]:
+        """A receiver: what has arrived, by its own alias, and the numbers of all of it."""
+        found = self.h.arrived(receiver, limit=1 << 16)
+        sights: dict[bytes, Sight] = {}
+        for list_place, some in enumerate(found):
+            for place in range(len(some)):
+                sights[some.aliases[place].tobytes()] = {
+                    "number": int(some.number[place]), "place": place, "list place": list_place,
+                    "list length": len(some), "valid until": some.valid_until, "cursor": bytes.fromhex(some.cursor),
+                    "about": _digest(some.about), "corrects": some.corrects[place] is not None,
+                }  # fmt: skip
+        return sights, [number for some in found for number in some.number.tolist()]
+
     def alias(self, party: str, person: int) -> np.ndarray:
         """A person's alias at a party."""
         return self.aliases[party][person]

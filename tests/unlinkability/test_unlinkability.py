@@ -26,6 +26,7 @@ from plays import (
     play_manual,
     play_one_by_one,
     play_parts,
+    play_pushes,
 )
 from table import LIST_MAX, PORTAL, REQUESTER, TOWNS, Table
 
@@ -112,6 +113,15 @@ def test_a_batch_that_names_a_class(table: Table) -> None:
 def test_which_row_of_a_class_went_to_which_of_two_holders(table: Table) -> None:
     table.settle(table.x, table.y)
     hold(table, lambda: play_located(table, GAMES, 100))
+
+
+@pytest.mark.parametrize("pairs", [1, 500])
+def test_what_is_pushed_to_two_receivers(table: Table, pairs: int) -> None:
+    rule = "own,1,1,市町村長,a,b,出生の通知,送信機関,戸籍情報,出生,本人\n"
+    header = "basis,row,article,requester,law,affair,procedure,provider,kind,detail,roles\n"
+    catalog = table.h.catalog.import_table(f"label,members\n送信機関,code:{REQUESTER}\n".encode(), "classes")
+    table.h.load_catalog(catalog.import_rules((header + rule).encode()))
+    hold(table, lambda: play_pushes(table, GAMES, pairs))
 
 
 def test_answers_that_take_several_transactions(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:

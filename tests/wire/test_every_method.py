@@ -243,6 +243,25 @@ def _flag(b: Both) -> Pair:
     return pair
 
 
+def _suspend(b: Both) -> Pair:
+    one, other = b.p.known[:1].copy(), b.p.known[1:3].copy()
+    words = {"clerk": "sato", "reason": "doubt"}
+    first = b.h.suspend(b.town, one, **words), b.h.suspended(b.town), b.h.resume(b.town, one, **words)
+    assert b.r.suspend(b.town, other, **words) == 2
+    assert b.r.resume(b.town, other, **words) == 2
+    second = b.r.suspend(b.town, one, **words), b.r.suspended(b.town), b.r.resume(b.town, one, **words)
+    assert b.r.suspend(b.town, **words) == b.h.resume(b.town, **words)
+    return first, second
+
+
+def _claims(b: Both) -> Pair:
+    assert b.r.require_claims(b.town, clerk="sato") is None
+    pair = b.h.claims_required(b.town), b.r.claims_required(b.town)
+    b.r.require_claims(b.town, False, clerk="sato")
+    assert not b.h.claims_required(b.town)
+    return pair
+
+
 def _withhold(b: Both) -> Pair:
     b.ask("r", [0, 1])
     pair = b.h.withhold(("r", 0), "g", REVIEW), b.r.withhold(("r", 1), "g", REVIEW, institution="nenkin")
@@ -376,6 +395,9 @@ PLAYS: dict[str, Callable[[Both], Pair]] = {
     "protect": _protect, "unprotect": _unprotect, "unjudged": _unjudged, "judge": _judge,
     "ask_correction": _ask_correction, "correct": _correct, "corrections": _correct, "confirm": _confirm,
     "history": _history, "disclosure_key": _twice("disclosure_key", lambda b: b.p.portal[0]),
+    "suspend": _suspend, "resume": _suspend, "suspended": _suspend,
+    "claims_required": _claims, "require_claims": _claims,
+    "disclosure_keys": _twice("disclosure_keys", lambda b: b.p.portal[0]),
     "checkpoint": _twice("checkpoint"), "checkpoints": _checkpoints, "consistency": _twice("consistency", 1, 2),
     "catalog": _properties, "verifier_key": _properties,
 }  # fmt: skip
@@ -400,11 +422,20 @@ OPERATORS = {
 }  # fmt: skip
 """Methods of whoever runs the folder, or that are of one process."""
 
+LATER = {
+    "alive", "arrived", "assign", "blast_radius", "claim", "claims", "closed", "confirm_links",
+    "confirm_proxies", "copy_of", "deaths", "grant_proxy", "identified", "identify", "merge",
+    "notices", "notify", "principals", "proxies", "proxy_history", "push", "question_proxies", "register_identifiers",
+    "renew_identifiers", "replace_links", "report_mislink", "revoke_identifiers",
+    "revoke_proxy", "split", "succeed", "successions", "taken", "undecided", "update",
+}  # fmt: skip
+"""Methods of institutions that the wire does not have yet."""
+
 
 def test_every_method_of_the_hub_is_in_the_table_or_is_the_operators() -> None:
     public = {name for name in dir(hub.Hub) if not name.startswith("_")}
-    assert public == set(METHODS) | OPERATORS
-    assert not set(METHODS) & OPERATORS
+    assert public == set(METHODS) | OPERATORS | LATER
+    assert not set(METHODS) & (OPERATORS | LATER)
 
 
 def test_what_is_the_operators_is_refused_by_name(both: Both) -> None:

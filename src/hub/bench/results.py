@@ -17,6 +17,7 @@ UNITS = {
     "bytes": "bytes",
     "bytes_per_row": "bytes",
     "ratio_to_best_peer": "x",
+    "ratio_to_inquiry": "x",
     "share_of_limit": "1",
     "rows_per_commit": "rows/commit",
     "bytes_per_connection": "bytes",

@@ -23,6 +23,7 @@ from hub.catalog.explain import describe_procedure, describe_rule, explain_decis
 from hub.catalog.institutions import Imported, Institution
 from hub.catalog.law import Procedure, Row, Rule
 from hub.catalog.moments import seconds_of
+from hub.catalog.namespaces import Namespaces
 from hub.catalog.ordinance import Limits
 from hub.catalog.search import SearchIndex
 from hub.catalog.standing import Assessments
@@ -47,6 +48,7 @@ class Catalog:
         class_labels: every class string that a row or rule uses, in the order of classes.csv.
         placement: which institutions each class holds.
         copies: of each rule of an ordinance, by its number, the id of the procedure that it copies.
+        namespaces: of identifiers that name people from outside, with their issuers and who may rely on them.
         imported: what the import that made this catalog did; None otherwise, and after loading.
 
     A catalog may be used by several threads: what is computed late is computed the same by each.
@@ -71,6 +73,7 @@ class Catalog:
         self.terms = Terms(tables.terms)
         self.limits = Limits(tables.limits, tables.institutions)
         self.copies = {line.rule: line.procedure for line in tables.copies}
+        self.namespaces = Namespaces(tables.namespaces)
         self._boundaries = boundaries_of(tables)
         self._compiler = Compiler(self, self._boundaries)
         self._provider_numbers = functools.lru_cache(None)(self._list_members)
@@ -134,6 +137,11 @@ class Catalog:
         if body is None:
             raise RequestError(f"institution: expected the code of a connected body, got {quote(code)}")
         return body
+
+    def name_of(self, code: str) -> str:
+        """What an institution is called; empty where this catalog does not know it."""
+        body = self._by_code.get(code)
+        return body.name if body else ""
 
     def institution_by_number(self, number: int) -> Institution:
         """The institution with a number.

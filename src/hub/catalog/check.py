@@ -37,7 +37,7 @@ def find_problems(catalog: Catalog) -> list[Problem]:
     """Everything that a person should look at, contradictions first."""
     checks = (
         _check_classes, _check_pairs, _check_narrowings, _check_delegations, _check_assessments, _check_terms,
-        _check_copies, _check_limits, _check_members,
+        _check_copies, _check_limits, _check_namespaces, _check_members,
     )  # fmt: skip
     found = [problem for check in checks for problem in check(catalog)]
     return sorted(found, key=lambda problem: not problem.grave)
@@ -142,6 +142,15 @@ def _check_limits(catalog: Catalog) -> Iterator[Problem]:
             yield Problem(False, f"limits.csv: {line.institution} is not connected")
         if line.kind != "*" and line.kind not in kinds:
             yield Problem(True, f"limits.csv: {line.kind} is no kind of information")
+
+
+def _check_namespaces(catalog: Catalog) -> Iterator[Problem]:
+    for line in catalog.tables.namespaces:
+        if line.issuer not in catalog.codes:
+            yield Problem(False, f"namespaces.csv: {line.issuer}, the issuer of {line.namespace}, is not connected")
+        for word in line.relying:
+            if word not in catalog.codes and word not in catalog.class_labels:
+                yield Problem(True, f"namespaces.csv: {word} is neither a connected body nor a class")
 
 
 def _check_members(catalog: Catalog) -> Iterator[Problem]:

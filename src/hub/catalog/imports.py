@@ -11,6 +11,7 @@ import msgspec
 from hub.catalog.classes import read_classes, read_members
 from hub.catalog.csvfile import CsvFile, Source
 from hub.catalog.institutions import Imported, read_institutions
+from hub.catalog.namespaces import read_namespaces
 from hub.catalog.ordinance import read_limits
 from hub.catalog.standing import Assessment, read_assessments, read_delegations, read_narrowings
 from hub.catalog.tables import Tables, import_rules, merge_lines
@@ -25,6 +26,7 @@ _READERS: dict[str, Callable[[Source], list[Any]]] = {
     "assessments": read_assessments,
     "terms": read_terms,
     "limits": read_limits,
+    "namespaces": read_namespaces,
 }
 _TELLING = {
     "institutions": {"code", "name"},
@@ -36,6 +38,7 @@ _TELLING = {
     "assessments": {"institution", "published_on"},
     "terms": {"procedure", "permit_days"},
     "limits": {"institution", "kind"},
+    "namespaces": {"namespace", "issuer"},
 }
 """The columns by which a file is known; no two tables share a pair."""
 

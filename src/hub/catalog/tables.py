@@ -32,6 +32,7 @@ from hub.catalog.csvfile import CsvFile, Source, expect
 from hub.catalog.institutions import Imported, Institution, read_institutions
 from hub.catalog.law import BASES, OWN_RULES_FROM, Row, Rule, check_place, procedure_id, split_list
 from hub.catalog.moments import read_period
+from hub.catalog.namespaces import Namespace
 from hub.catalog.ordinance import Copy, Limit, find_excess
 from hub.catalog.standing import (
     Assessment,
@@ -76,6 +77,7 @@ class Tables(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     terms: tuple[Term, ...] = ()
     copies: tuple[Copy, ...] = ()
     limits: tuple[Limit, ...] = ()
+    namespaces: tuple[Namespace, ...] = ()
 
 
 def pack_tables(tables: Tables) -> bytes:
@@ -210,6 +212,7 @@ _KEYS = {
     "assessments": lambda line: (line.institution, line.row, line.side),
     "terms": lambda line: line.procedure,
     "limits": lambda line: (line.institution, line.kind, line.valid_from),
+    "namespaces": lambda line: line.namespace,
 }
 
 

@@ -65,7 +65,8 @@ files are known by their suffix.
   permit    of hub collect, 16 hex digits; any part of what was collected, in any order
   outcome   PROVIDED; EMPTY (nothing to provide); NO_RECORD (no record of this person); REFUSED;
             MANUAL (a clerk will decide; everybody else sees that the row is waiting)
-  reason    of REFUSED: IDENTITY_IN_DOUBT, UNDER_CORRECTION or LINKAGE_SUSPENDED; else nothing
+  reason    of REFUSED: IDENTITY_IN_DOUBT, UNDER_CORRECTION or LINKAGE_SUSPENDED; of NO_RECORD, where the data
+            are not there yet: NOT_LOADED; else nothing
   payload   of PROVIDED: the data in base64, at most 65,536 bytes; sealed to the requester's key where it has
             one (hub key show, hub key seal)
 

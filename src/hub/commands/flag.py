@@ -94,10 +94,10 @@ def run_flag(arguments: argparse.Namespace) -> int:
 def _show(folder: str, institution: str, aliases: Aliases) -> int:
     with hub.open(folder, readonly=True) as h:
         found = h.flags(institution, aliases)
-    counts = np.bincount(found, minlength=8)
-    print_table([(counts[i], _spell(Flag(i))) for i in range(8) if counts[i]], right=(0,))
+    counts = np.bincount(found, minlength=16)
+    print_table([(counts[i], _spell(Flag(i))) for i in range(16) if counts[i]], right=(0,))
     return 0 if found.any() else 1
 
 
 def _spell(flags: Flag) -> str:
-    return ", ".join(flag.name or "" for _, flag in _OPTIONS if flags & flag) or "none"
+    return ", ".join(flag.name or "" for flag in Flag(flags)) or "none"

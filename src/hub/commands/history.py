@@ -11,10 +11,10 @@ import msgspec
 
 import hub
 from hub.commands.options import add_folder, spell_moment, take_alias, take_folder, take_moment
-from hub.commands.words import STATUS_WORDS
+from hub.commands.words import STATUS_WORDS, spell_parties
 from hub.errors import StorageError
 from hub.limits import HISTORY_LIMIT, HISTORY_LIMIT_MAX
-from hub.messages import Aliases, Record
+from hub.messages import Aliases, Kind, Record, Status
 from hub.tables import TableWriter
 
 EPILOG = """\
@@ -22,7 +22,8 @@ The alias is the person's alias at the disclosure portal, 32 hex digits; with --
 from the standard input, so that it stands in no list of processes and in no shell's history.
 The newest records come first. Where there are more, the last line names the --cursor to go on.
 With --proofs each record of the page leaves as NUMBER.tlog-proof, with log.key, which says whose log it is, and
-disclosure.key, which says whose record it is: whoever gets that file too can tell. "hub verify" checks them anywhere.
+disclosure.key, which says whose record it is: whoever gets that file too can tell (disclosure-1.key and so on
+where persons were merged). "hub verify" checks them anywhere.
 
 Examples:
   hub history linkage --alias 8d0c4f...
@@ -104,7 +105,9 @@ def write_proofs(h: hub.Hub, alias: Aliases, history: hub.History, folder: Path)
     """
     files = {f"{record.index}.tlog-proof": history.proof(i).text() for i, record in enumerate(history.records)}
     files["log.key"] = h.verifier_key + "\n"
-    files["disclosure.key"] = h.disclosure_key(alias).hex() + "\n"
+    # Whose records are of two persons who were found to be one has a key of each.
+    for number, key in enumerate(h.disclosure_keys(alias)):
+        files[f"disclosure-{number}.key" if number else "disclosure.key"] = key.hex() + "\n"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name, text in files.items():
@@ -115,6 +118,14 @@ def write_proofs(h: hub.Hub, alias: Aliases, history: hub.History, folder: Path)
         raise StorageError(f"write proofs: {error.strerror}") from error
 
 
+LIFE_WORDS = {
+    Kind.MERGED: "two records of you were found to be one person's",
+    Kind.SPLIT: "what was kept as one person's was found to be two persons'",
+    Kind.DIED: "your death was told",
+}
+"""Records about the person, not of a question."""
+
+
 class Speller:
     """Records in words: names from the catalog where it has them."""
 
@@ -122,9 +133,9 @@ class Speller:
         self._names = {institution.code: institution.name for institution in catalog.institutions()}
         self._labels = {procedure.id: procedure.label for procedure in catalog.procedures()}
 
-    def name(self, code: str) -> str:
-        """An institution's name; its code where the catalog has none; of a class nobody of which was asked, nobody."""
-        return self._names.get(code, code) or "nobody"
+    def name(self, code: str, then: str = "") -> str:
+        """An institution's name: that of the time where it is known, else today's, else its code; of none, nobody."""
+        return then or self._names.get(code, code) or "nobody"
 
     def label(self, procedure: str) -> str:
         """What a procedure is called."""
@@ -132,11 +143,21 @@ class Speller:
 
     def spell_record(self, record: Record) -> str:
         """A record in five lines, and two more where it follows another."""
-        asked = self.name(record.requester) + (f" (on behalf of {record.on_behalf_of})" if record.on_behalf_of else "")
+        if record.kind == Kind.MISLINK:
+            return self._spell_mislink(record)
+        asked = self.name(record.requester, record.requester_name)
+        asked += f" (on behalf of {record.on_behalf_of})" if record.on_behalf_of else ""
+        if record.kind in LIFE_WORDS:
+            words = "taken back" if record.outcome == Status.EMPTY else LIFE_WORDS[record.kind]
+            lines = [f"{spell_moment(record.requested_at)}  {asked}: {words}", f"  basis    {record.legal_basis}"]
+            if record.link is not None:
+                lines.append(f"  follows  record {record.link}, as record {record.index}")
+            return "\n".join(lines)
+        provider = self.name(record.provider, record.provider_name)
         lines = [
-            f"{spell_moment(record.requested_at)}  {asked} asked {self.name(record.provider)}",
+            f"{spell_moment(record.requested_at)}  {spell_parties(record.kind, asked, provider)}",
             f"  about    {'、'.join(record.items)}" + (f", of the {record.role}" if record.role else ""),
-            f"  for      {self.label(record.procedure)}, by {record.section}",
+            f"  for      {self.label(record.procedure)}" + (f", by {record.section}" if record.section else ""),
             f"  basis    {record.legal_basis}",
             f"  outcome  {STATUS_WORDS[record.outcome]}",
         ]
@@ -149,11 +170,22 @@ class Speller:
             lines.append("  remark   " + record.remark.replace("\n", "\n           "))
         return "\n".join(lines)
 
+    def _spell_mislink(self, record: Record) -> str:
+        lines = (
+            f"{spell_moment(record.requested_at)}  {self.name(record.requester)} had linked another person to you",
+            f"  by       {record.section}",
+            f"  basis    {record.legal_basis}",
+            f"  remark   {record.remark}",
+        )
+        return "\n".join(lines)
+
     def cells(self, record: Record) -> tuple[str, ...]:
         """A record as a line of a table, in the order of ``COLUMNS``."""
         return (
-            record.requested_at.isoformat(), record.requester, self.name(record.requester), record.on_behalf_of or "",
-            record.provider, self.name(record.provider), record.procedure, self.label(record.procedure),
+            record.requested_at.isoformat(), record.requester,
+            self.name(record.requester, record.requester_name), record.on_behalf_of or "",
+            record.provider, self.name(record.provider, record.provider_name), record.procedure,
+            self.label(record.procedure),
             ";".join(record.items), record.role, record.section, record.legal_basis, record.outcome.name,
             record.provided_at.isoformat() if record.provided_at else "", record.inquiry, str(record.index),
             "" if record.link is None else str(record.link), record.remark or "",

@@ -12,9 +12,9 @@ from typing import Any
 import hub
 from hub.commands.options import add_folder, moment_of, spell_moment, take_folder
 from hub.commands.progress import Progress, add_progress
-from hub.commands.words import STATUS_WORDS
+from hub.commands.words import STATUS_WORDS, spell_parties
 from hub.errors import ProofError, RequestError
-from hub.messages import Status
+from hub.messages import Status, parties_of
 from hub.tlog.check import check_tiles
 from hub.tlog.entry import DISCLOSURE_KEY_BYTES
 from hub.tlog.verify import (
@@ -231,13 +231,14 @@ def spell_verified(verified: VerifiedRecord) -> str:
     provider = f"institution number {row.provider}" if row.provider else "no institution"
     if row.provided_at:
         outcome += f", {_spell_seconds(row.provided_at)}"
+    gives, receives = parties_of(row.kind, provider, asked)
     about = {True: "it is about the person of the disclosure key", None: "whose record it is was not asked"}
     lines = [
         f"in the log: entry {verified.index:,} of {verified.checkpoint.size:,} in {verified.checkpoint.origin}",
         about[verified.subject_fits],
-        f"{_spell_seconds(row.requested_at)}  {asked} asked {provider}",
-        f"  about    {'、'.join(shared.items)}, of the {shared.role}",
-        f"  for      {shared.procedure}, by {shared.section}",
+        f"{_spell_seconds(row.requested_at)}  {spell_parties(row.kind, receives, gives)}",
+        f"  about    {'、'.join(shared.items)}" + (f", of the {shared.role}" if shared.role else ""),
+        f"  for      {shared.procedure}" + (f", by {shared.section}" if shared.section else ""),
         f"  basis    {shared.legal_basis}",
         f"  outcome  {outcome}",
     ]

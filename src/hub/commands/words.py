@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hub.messages import Reason, Status
+from hub.messages import Kind, Reason, Status
 
 STATUS_WORDS = {
     Status.OK: "permitted",
@@ -39,8 +39,28 @@ REASON_WORDS = {
     Reason.SAME_INSTITUTION: "use inside one body is no linkage",
     Reason.NARROWED: "the procedure is open only to some of these requesters",
     Reason.CONSENT: "the person's consent lacks, which local tax needs for an ordinance's affair",
+    Reason.NOT_OWN: "only a rule of the operator's own lets an institution push",
     Reason.LIMITED: "the provider's own ordinance keeps this from affairs of ordinances",
 }
 
 DENIALS = (Status.DENIED, Status.DENIED_ASSESSMENT, Status.DENIED_CONSENT, Status.DENIED_LIMITED)
 """What makes ``hub inquire`` end with status 1."""
+
+
+def spell_parties(kind: int, requester: str, provider: str) -> str:
+    """Who did what to whom, of a record's kind: who gives is its provider, who receives its requester."""
+    words = {
+        Kind.PROVISION: f"{provider} answered {requester}",
+        Kind.LAPSE: f"{provider} did not answer {requester} in time",
+        Kind.RELEASE: f"{requester} asked {provider}, by leave of a second clerk",
+        Kind.PUSH: f"{provider} sent {requester} unasked",
+        Kind.UPDATE: f"{provider} sent {requester} a correction",
+        Kind.TAKEN: f"{requester} was to take what {provider} sent",
+        Kind.NOTICE: f"{provider} wrote to {requester}",
+        Kind.PROXY_VIEW: "your proxy read your history",
+        Kind.PROXY_GRANTED: "a proxy may read your history",
+        Kind.PROXY_REVOKED: "a proxy may read your history no more",
+        Kind.LINK_CONFIRMED: f"{requester} confirmed a link between its file and the person",
+        Kind.LINK_REPLACED: f"{requester} replaced a wrong link",
+    }
+    return words.get(Kind(kind) if kind in set(Kind) else Kind.INQUIRY, f"{requester} asked {provider}")

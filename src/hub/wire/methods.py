@@ -206,11 +206,16 @@ METHODS: dict[str, Method] = {
     "payload_key": _read({"institution": p.TEXT}, r.OPTIONAL_BYTES, ""),
     # Aliases.
     "tickets": Method({"n": p.NUMBER}, r.ALIASES, bulk=True),
-    "deliver": Method({"tickets": p.TICKETS, "codes": p.CODES}, r.RECEIPT, bulk=True),
+    "deliver": Method({"tickets": p.TICKETS, "codes": p.CODES, "differs": p.DIFFERS}, r.RECEIPT, bulk=True),
     "acquired": _read({"tickets": p.TICKETS}, r.ACQUIRED, bulk=True),
     "close_tickets": Method({"tickets": p.TICKETS}, r.COUNT, bulk=True, again=False),
     "reissue": Method({"aliases": p.ALIASES}, r.ACQUIRED, bulk=True),
     "revoke": Method({"aliases": p.ALIASES}, r.COUNT, bulk=True, again=False),
+    "claims_required": _read({}, r.YES),
+    "require_claims": Method({"on": p.default_of(_BOOL, True), "clerk": p.TEXT}, r.NOTHING),
+    "suspend": Method({"aliases": p.optional(p.ALIASES), "clerk": p.TEXT, "reason": p.TEXT}, r.COUNT, again=False),
+    "resume": Method({"aliases": p.optional(p.ALIASES), "clerk": p.TEXT, "reason": p.TEXT}, r.COUNT, again=False),
+    "suspended": _read({}, r.YES),
     # Who holds whom.
     "push_holders": Method(
         {"codes": p.CODES, "label": p.TEXT, "institutions": p.MEMBERS, "since": p.SINCE, "until": p.UNTIL, **_CLERK},
@@ -248,6 +253,7 @@ METHODS: dict[str, Method] = {
         r.HISTORY, "", only=PORTAL, do=_history,
     ),
     "disclosure_key": _read({"portal_alias": p.ALIAS}, r.BYTES, "", only=PORTAL),
+    "disclosure_keys": _read({"portal_alias": p.ALIAS}, r.HASHES, "", only=PORTAL),
     "ask_correction": Method(
         {"portal_alias": p.ALIAS, "record": p.RECORD, "text": p.TEXT, "disclosed": p.TEXT, "institution": p.CLERK,
          **_CLERK},

@@ -230,6 +230,7 @@ def _small_numbers(name: str) -> Form:
 
 
 OUTCOMES, REASONS = _small_numbers("outcomes"), optional(_small_numbers("reasons"))
+DIFFERS = optional(_small_numbers("differs"))
 
 
 def _pack_permits(value: Any) -> memoryview:

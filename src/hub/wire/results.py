@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from hub.catalog import Catalog
-from hub.corrections import Notice
+from hub.corrections import CorrectionNotice
 from hub.filing import RequestStatus
 from hub.handles import PartyRecord
 from hub.messages import (
@@ -64,7 +64,7 @@ RECEIPT, STATUS, FILE = plain(Receipt), plain(RequestStatus), plain(File | None)
 HOLDERS, WANTED = plain(Holders), plain(list[Wanted])
 HANDLES = plain(list[tuple[bytes, PartyRecord]])
 DUE = plain(list[tuple[bytes, PartyRecord, dt.date]])
-NOTICES = plain(list[Notice])
+NOTICES = plain(list[CorrectionNotice])
 CHECKPOINTS = plain(list[tuple[dt.datetime | None, str]])
 HASHES = plain(list[bytes])
 CATALOG = Result(bytes, lambda catalog: catalog.dump(), Catalog.load)

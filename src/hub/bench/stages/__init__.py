@@ -7,11 +7,17 @@ from collections.abc import Callable
 from hub.bench.run import Run
 from hub.bench.stages import (
     acquire,
+    agency,
     authorise,
+    blast,
     exchange,
     history,
+    identify,
     inquiry,
+    links,
+    lives,
     prove,
+    push,
     record,
     resolve,
     retention,
@@ -27,14 +33,21 @@ STAGES: dict[str, Callable[[Run], None]] = {
     "record": record.run,
     "prove": prove.run,
     "history": history.run,
+    "blast": blast.run,
     "verify": verify.run,
     "exchange": exchange.run,
     "wire": wire.run,
+    "agency": agency.run,
+    "push": push.run,
+    "identify": identify.run,
+    "links": links.run,
     "retention": retention.run,
+    "lives": lives.run,
 }
 """In the order in which they run."""
 
-ABOUT = {
-    module.__name__.rpartition(".")[2]: (module.__doc__ or "").splitlines()[0]
-    for module in (acquire, resolve, authorise, inquiry, record, prove, history, verify, exchange, wire, retention)
-}
+_MODULES = (
+    acquire, resolve, authorise, inquiry, record, prove, history, blast, verify, exchange, wire, agency, push, identify,
+    links, retention, lives,
+)  # fmt: skip
+ABOUT = {module.__name__.rpartition(".")[2]: (module.__doc__ or "").splitlines()[0] for module in _MODULES}
