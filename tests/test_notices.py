@@ -151,6 +151,18 @@ def test_the_sender_can_withhold_a_notice_and_lift_it(parties: Parties) -> None:
     assert parties.h.verify().problems == ()
 
 
+def test_a_notice_is_corrected_by_its_sender(parties: Parties) -> None:
+    parties.h.notify(notice(parties), parties.known[:1], "a")
+    page = parties.h.notices(parties.portal[0])
+    parties.h.ask_correction(parties.portal[0], page.records[0], "違う", disclosed=page.disclosure)
+    (asked,) = parties.h.corrections(parties.town)
+    parties.h.correct(asked.handle, "違わない", "課", accepted=False)
+    assert parties.h.corrections("portal") == []
+    assert texts_of(parties, 0) == ["a"]
+    assert len(parties.shown(0)) == 3
+    assert parties.h.verify().problems == ()
+
+
 def test_a_protected_persons_notice_waits_for_the_sender_alone(parties: Parties) -> None:
     parties.h.notify(notice(parties), parties.known[:1], "a")
     parties.h.protect("jlis", parties.codes[0], since=parties.h.history(parties.portal[0]).records[0].requested_at,

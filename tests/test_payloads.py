@@ -86,6 +86,7 @@ def test_an_altered_envelope_is_refused_and_the_error_tells_nothing_of_it(at: in
         hub.seal_payload(PUBLIC, b"")[:-1],
         hub.seal_payload(PUBLIC, bytes(payloads.DATA_BYTES_MAX)) + b"x",
     ],
+    ids=["nothing", "not sealed", "of another form", "to another key", "cut", "too long"],
 )
 def test_the_hub_refuses_what_is_not_addressed_to_the_key(payload: bytes) -> None:
     assert not fits(PUBLIC, payload)

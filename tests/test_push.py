@@ -332,6 +332,32 @@ def test_both_parties_can_withhold_a_push(pushers: Pushers) -> None:
     sound(pushers)
 
 
+def test_a_push_is_corrected_like_a_question(pushers: Pushers) -> None:
+    """訂正 of the record: sender and receiver hold it, and the register's operator."""
+    pushers.push([0])
+    page = pushers.h.history(pushers.portal[0])
+    pushers.h.ask_correction(pushers.portal[0], page.records[0], "課の名が違う", disclosed=page.disclosure)
+    (notice,) = pushers.h.corrections(pushers.town)
+    assert (notice.record.kind, notice.record.provider, notice.record.requester) == (Kind.PUSH, pushers.town, "nenkin")
+    pushers.h.correct(notice.handle, "誤記のため", "市民課")
+    for institution in ("nenkin", "pm"):
+        (notice,) = pushers.h.corrections(institution)
+        pushers.h.confirm(notice.handle, institution=institution, section="a")
+    kinds = [record.kind for record in pushers.h.history(pushers.portal[0]).records]
+    assert kinds == [Kind.CONFIRMATION, Kind.CONFIRMATION, Kind.CORRECTION, Kind.CORRECTION_ASKED, Kind.PUSH]
+    sound(pushers)
+
+
+def test_who_does_not_know_the_person_holds_no_record_of_a_push(pushers: Pushers) -> None:
+    pushers.push([0], receivers=pushers.other_town)
+    page = pushers.h.history(pushers.portal[0])
+    pushers.h.ask_correction(pushers.portal[0], page.records[0], "違う", disclosed=page.disclosure)
+    pushers.h.correct(pushers.h.corrections(pushers.town)[0].handle, "誤記のため", "市民課")
+    assert pushers.h.corrections(pushers.other_town) == []
+    assert len(pushers.h.corrections("pm")) == 1
+    sound(pushers)
+
+
 def test_numbers_of_arrivals_say_nothing_of_the_order_in_which_they_were_sent(pushers: Pushers) -> None:
     for number in range(6):
         pushers.push([number], f"p{number}")
@@ -498,7 +524,7 @@ def test_bad_input_changes_nothing(pushers: Pushers) -> None:
         "aliases": (good, pushers.known.astype(np.int8), "nenkin"),
         "expected the code": (good, pushers.known, "x"),
         "receivers: expected institution numbers": (good, pushers.known, np.zeros(6, np.uint32)),
-        "providers": (good, pushers.known, ["nenkin"] * 5),
+        "receivers: expected 6 rows, got 5": (good, pushers.known, ["nenkin"] * 5),
         "payloads: expected a list": (good, pushers.known, "nenkin", b"a"),
         "payloads: expected 6 rows": (good, pushers.known, "nenkin", [b"a"]),
         "in row 5": (good, pushers.known, "nenkin", [None] * 5 + [b"a" * (PAYLOAD_BYTES_MAX + 1)]),

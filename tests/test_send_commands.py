@@ -56,6 +56,7 @@ def test_one_text_for_a_file_of_people_is_read_by_them(desk: Desk) -> None:
     assert "課" in out
     status, out, _ = desk.run("history", desk.hub, "--alias", desk.portal[0])
     assert "wrote to" in out
+    assert "outcome  sent" in out
     # Given again it records nothing.
     with hub.open(desk.hub) as h:
         before = h.stats()["records"]
@@ -123,6 +124,9 @@ def test_a_push_goes_from_a_file_into_a_file_and_is_taken(desk: Desk) -> None:
     assert [line["line"] for line in read(desk.folder / "arrived.rejected.csv")] == ["3", "4"]
     assert desk.run("taken", desk.hub, "nenkin", arrived)[0] == 1
     assert desk.run("arrived", desk.hub, "nenkin", "--out", desk.folder / "again.csv")[0] == 1
+    out = desk.run("history", desk.hub, "--alias", desk.portal[0])[1]
+    assert "what 東京都千代田区 sent 日本年金機構" in out
+    assert "outcome  taken" in out
 
 
 def test_arrivals_go_in_pages_and_by_parquet(desk: Desk) -> None:

@@ -163,6 +163,38 @@ def test_flags_go_with_the_successor_who_alone_takes_them_off(bodies: Merged) ->
     assert h.collect(bodies.new, manual=True) == []
 
 
+def test_the_successor_withholds_and_lifts_what_an_old_one_was_asked(bodies: Merged) -> None:
+    h = bodies.h
+    bodies.ask("r1", [0])
+    h.withhold(h.handles(bodies.town, bodies.known[0])[0][0], "violence", DAY, clerk="佐藤")
+    bodies.ask("r2", [0])
+    bodies.succeed()
+    assert [one.provider for _, one in h.handles(bodies.new, bodies.known[0])] == [bodies.town] * 2
+    assert all(one.alias == bodies.known[0].tobytes() for _, one in h.handles(bodies.new, bodies.known[0]))
+    assert len(h.history(bodies.portal[0])) == 1
+    for handle, one in h.handles(bodies.new, bodies.known[0]):
+        if one.withheld:
+            assert h.lift(handle, clerk="佐藤", second_clerk="鈴木")
+        else:
+            h.withhold(handle, "violence", DAY, clerk="佐藤")
+    shown = h.history(bodies.portal[0]).records
+    assert [one.inquiry for one in shown] != []
+    assert len(shown) == 1
+
+
+def test_people_whose_linkage_is_suspended_stay_so_and_a_body_that_is_is_not_succeeded(bodies: Merged) -> None:
+    h = bodies.h
+    h.suspend(bodies.town, bodies.known[:1].copy(), clerk="佐藤", reason="a wrong link")
+    h.suspend(bodies.other_town, clerk="佐藤", reason="a wrong file")
+    with pytest.raises(RequestError, match=f"not suspended, got {bodies.other_town}"):
+        bodies.succeed()
+    h.resume(bodies.other_town, clerk="佐藤", reason="mended")
+    bodies.succeed()
+    assert bodies.ask_new("r1", [0, 1]) == [Status.SUSPENDED, Status.OK]
+    h.resume(bodies.new, bodies.known[:1].copy(), clerk="佐藤", reason="mended")
+    assert bodies.ask_new("r2", [0]) == [Status.OK]
+
+
 def test_the_record_keeps_the_code_and_the_name_of_its_time(bodies: Merged) -> None:
     h = bodies.h
     old = h.catalog.institution(bodies.town)

@@ -10,12 +10,14 @@ from hub.attributes import Attributes, compare_attributes, open_attributes
 from hub.blast import BlastRadius, Dealing
 from hub.catalog import Catalog, Decision, Institution, Procedure, Rule
 from hub.corrections import CorrectionNotice
+from hub.dying import Closed, Deaths
 from hub.events import Event, EventKind
 from hub.filing import RequestStatus
 from hub.handles import PartyRecord
 from hub.held import HeldRecord
 from hub.holds import Hold, HoldState
 from hub.hub import Hub, open
+from hub.merging import Undecided
 from hub.messages import (
     REFUSALS,
     Acquired,
@@ -75,8 +77,10 @@ __all__ = [
     "BlastRadius",
     "Catalog",
     "Claims",
+    "Closed",
     "CorrectionNotice",
     "Dealing",
+    "Deaths",
     "Decision",
     "Differs",
     "Event",
@@ -118,6 +122,7 @@ __all__ = [
     "Rule",
     "Sent",
     "Status",
+    "Undecided",
     "Update",
     "Uses",
     "Wanted",

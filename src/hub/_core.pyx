@@ -800,8 +800,9 @@ cdef class TableBuild:
 
         memory: uint8[M], where the entries may lie if there is room: new pages cost more than the sort does.
 
-        edits: uint16[N], what each row is: MARK, REPLACE, REMOVE, LEAD or 0 for a new entry, and its flags; None: all are
-        new and have none. A change finds its entry by what the table is keyed by; ``missed`` counts those that found none.
+        edits: uint16[N], what each row is: MARK, REPLACE, REMOVE, LEAD or 0 for a new entry, and its flags; None: all
+        are new and have none. A change finds its entry by what the table is keyed by; ``missed`` counts those that
+        found none.
         """
         cdef int64_t n = aliases.shape[0], added
         cdef int bits = directory.depth

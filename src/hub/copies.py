@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from hub.aliases import find_aliases, find_persons
+from hub.aliases import find_persons
 from hub.answers import Answering, Stand
 from hub.bodies import ROW, Bodies, Chunk, links_of, read_place
 from hub.catalog.moments import seconds_of
@@ -24,11 +24,13 @@ from hub.errors import RequestError, StorageError
 from hub.limits import REQUEST_DAYS, ROWS_PER_CHUNK
 from hub.messages import OWN_DATA, Aliases, Kind, Status
 from hub.permits import PermitNumbers
+from hub.persons import current
 from hub.requestgroups import Group
 from hub.requests import request_days
 from hub.sealed import unseal
 from hub.snapshot import Snapshot
 from hub.store import Store
+from hub.successions import find_known_aliases, successions_of
 from hub.tail import read_chunks
 from hub.withholding import Office
 from hub.workers import Workers
@@ -258,7 +260,9 @@ class CopyReader:
         with self._office.store.snapshot() as snapshot:
             located, rows = self._office.bodies(snapshot).read([index])
             shared = located[0].chunk.shared[int(rows[0]["decision"])]
-            flagged = self._office.flagged.of(snapshot).no_self(np.array([person], np.uint32), provider)
+            flagged = self._office.flagged.of(snapshot).no_self(
+                current(snapshot, np.array([person], np.uint32)), successions_of(snapshot).now(provider)
+            )
         return shared.procedure.startswith(OWN_DATA) and bool(flagged[0])
 
     def persons(self, institution: int, aliases: Aliases) -> npt.NDArray[np.uint32]:
@@ -273,7 +277,8 @@ class CopyReader:
         known = np.flatnonzero(persons != NOBODY)
         if len(known):
             with self._office.store.snapshot() as snapshot:
-                out[known] = find_aliases(snapshot, institution, np.ascontiguousarray(persons[known]), _ALONE)[0]
+                now = current(snapshot, np.ascontiguousarray(persons[known]))
+                out[known] = find_known_aliases(snapshot, institution, now, _ALONE)[0]
         return out
 
 

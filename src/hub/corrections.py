@@ -44,7 +44,7 @@ from hub.bodies import ROW, pack_link
 from hub.catalog.moments import JAPAN
 from hub.errors import RequestError, StorageError
 from hub.events import EventKind, Told
-from hub.handles import QUESTIONS, PartyRecord, Stood, make_handle, provider_is_party, sides_of, stood, tell
+from hub.handles import CORRECTABLE, PartyRecord, Stood, make_handle, provider_is_party, sides_of, stood, tell
 from hub.history import Found
 from hub.keys import Keys
 from hub.limits import CORRECTION_DAYS, CORRECTIONS_PER_RECORD_MAX, REMARK_CHARS_MAX, SECTION_CHARS_MAX
@@ -234,7 +234,7 @@ class Corrections:
             with office.store.snapshot() as snapshot:
                 named = office.read(snapshot, index)
                 root = follow(office.bodies(snapshot), named)
-                if root is None or named.kind not in (*QUESTIONS, Kind.CORRECTION_ASKED):
+                if root is None or named.kind not in (*CORRECTABLE, Kind.CORRECTION_ASKED):
                     raise RequestError("handle: expected a record or what was asked of it, got another")
                 standing = self._read(snapshot, root)
             if not sides_of(office.catalog(), root, number):
@@ -314,7 +314,7 @@ class Corrections:
             raise refused
         located, rows = bodies.read([index])
         found = Found(located[0], rows[0])
-        if found.row["person"] not in lives_of(snapshot).sources(person) or found.row["kind"] not in QUESTIONS:
+        if found.row["person"] not in lives_of(snapshot).sources(person) or found.row["kind"] not in CORRECTABLE:
             raise refused
         root = office.visibility(snapshot, bodies, person).roots([found])[0]
         if root is None:

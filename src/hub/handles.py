@@ -40,9 +40,12 @@ REQUESTER, PROVIDER = 1, 2
 """The sides of a record."""
 
 QUESTIONS = (int(Kind.INQUIRY), int(Kind.RELEASE))
-"""Kinds of records by which a provider is asked: they have two sides, marks and corrections of their own."""
+"""Kinds of records by which a provider is asked."""
 
-MARKED = (*QUESTIONS, int(Kind.PUSH), int(Kind.NOTICE), int(Kind.MISLINK))
+CORRECTABLE = (*QUESTIONS, int(Kind.PUSH), int(Kind.NOTICE))
+"""Kinds of records whose correction may be asked for."""
+
+MARKED = (*CORRECTABLE, int(Kind.MISLINK))
 """Kinds of records that have marks of their own."""
 
 _BLOCK = struct.Struct("<QII")
@@ -160,10 +163,10 @@ def reached(outcomes: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     return _REACHED.take(outcomes)
 
 
-def sides_of(catalog: Catalog, record: Stood, number: int) -> list[int]:
-    """The sides on which an institution is a party to a record."""
-    sides = [REQUESTER] if catalog.institution(record.shared.requester).number == number else []
-    return sides + [PROVIDER] * (record.provider == number and provider_is_party(record))
+def sides_of(catalog: Catalog, record: Stood, *numbers: int) -> list[int]:
+    """The sides on which an institution is a party to a record; several numbers: also as those that it succeeded."""
+    sides = [REQUESTER] if catalog.institution(record.shared.requester).number in numbers else []
+    return sides + [PROVIDER] * (record.provider in numbers and provider_is_party(record))
 
 
 def tell(catalog: Catalog, record: Stood, number: int, alias: bytes, *, withheld: bool) -> PartyRecord:

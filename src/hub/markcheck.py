@@ -19,6 +19,7 @@ from hub.handles import Stood, read_stood, sides_of
 from hub.marks import FOLLOWING, NAME, PERSON, RECORD, follow, parse_mark, parse_protection
 from hub.messages import Kind, Status
 from hub.snapshot import Snapshot
+from hub.successions import successions_of
 from hub.withholding import Office
 
 _AT_A_TIME = 1_000
@@ -79,7 +80,8 @@ def check_marks(snapshot: Snapshot, office: Office) -> None:
         if record is None or mark.inside is None:
             continue
         number = catalog.institution(mark.inside.institution).number
-        if side not in sides_of(catalog, record, number) or mark.period != record.period:
+        sides = sides_of(catalog, record, number, *successions_of(snapshot).olds(number))
+        if side not in sides or mark.period != record.period:
             raise StorageError(f"mark of record {index}: expected one of a party to it, got another")
         if told.marks.pop((index, SIDE_NAMES.get(side) or ""), None) != (mark.withheld, mark.judged):
             raise StorageError(f"mark of record {index}: expected it to stand as its events say, got another state")

@@ -188,6 +188,8 @@ def expire_notices(store: Store, now: int) -> int:
         with store.snapshot() as snapshot:
             old = []
             for key, value in snapshot.items(NAME, b"", limit=EXPIRED_AT_A_TIME):
+                if len(value) < 8 + _HEAD.size:
+                    raise StorageError(f"{NAME}: expected a value with a head, got {len(value)} bytes")
                 # Only the head is looked at: its checksum is that of all of it, and what goes need not be right.
                 if _HEAD.unpack_from(bytes(value[8 : 8 + _HEAD.size]))[3] + NOTICE_DAYS * _DAY_S >= now:
                     break

@@ -135,7 +135,10 @@ class Pushing(Carrying):
         self.sender, self.section, self.request_id = push.institution, push.section, push.request_id
         self.operator = push.operator
         self.aliases = decode_aliases(aliases)
-        self.receivers = decode_providers(catalog, receivers, len(self.aliases))
+        try:
+            self.receivers = decode_providers(catalog, receivers, len(self.aliases))
+        except RequestError as error:
+            raise RequestError(str(error).replace("providers", "receivers", 1)) from None
         wrong = np.flatnonzero((self.receivers == 0) | (self.receivers >= catalog.numbers_end))
         if len(wrong):
             raise RequestError(f"receivers: expected institution numbers, got another in row {wrong[0]}")

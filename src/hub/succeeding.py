@@ -40,6 +40,11 @@ def succeed(office: Office, olds: Sequence[str], new: str, day: dt.date, words: 
     with office.store.writer:
         with office.store.snapshot() as snapshot:
             left = _left(successions_of(snapshot), [(old.number, old.code) for old in bodies], body.number, number)
+            stopped = set(office.flagged.of(snapshot).stopped.tolist())
+            for old in bodies:
+                # It would stop the successor's own people as well, or let theirs go.
+                if old.number in left and old.number in stopped:
+                    raise RequestError(f"olds: expected bodies whose linkage is not suspended, got {old.code}: resume")
         if left:
             with office.store.commit() as commit, office.store.snapshot() as snapshot:
                 for old_number in left:

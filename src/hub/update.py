@@ -31,7 +31,7 @@ from hub.errors import RequestError, RowsError
 from hub.exchange import Exchange
 from hub.flags import Flagged
 from hub.handles import stood
-from hub.history import Found, find_all_records
+from hub.history import Found, GapError, find_all_records
 from hub.inbox import ended_by, status_of
 from hub.limits import (
     PAYLOAD_BYTES_MAX,
@@ -119,6 +119,13 @@ class Updating(Carrying):
 
     def decide(self, catalog: Catalog, at: int) -> Decisions:
         """Find who received it; what each got says on what it rests."""
+        try:
+            return self._decide(catalog)
+        except GapError:
+            # Retention may have erased, since this snapshot began, what it still names: once more from the newest one.
+            return self._decide(catalog)
+
+    def _decide(self, catalog: Catalog) -> Decisions:
         with self._exchange.state() as state:
             snapshot = state.snapshot
             if self._permits is None:

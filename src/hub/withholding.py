@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from hub.aliases import NOBODY, RESIDENT_CODES, count_aliases, find_aliases, find_persons
+from hub.aliases import NOBODY, RESIDENT_CODES, count_aliases, find_persons
 from hub.append import Laid
 from hub.bodies import Bodies, Heads
 from hub.catalog import Catalog
@@ -67,6 +67,7 @@ from hub.persons import lives_of
 from hub.requestgroups import RequestGroups
 from hub.snapshot import Commit, Snapshot
 from hub.store import Store
+from hub.successions import find_known_aliases, find_known_persons, successions_of
 from hub.workers import Workers
 
 REGISTER = "jlis"
@@ -267,7 +268,8 @@ class Withholding:
         catalog = office.catalog()
         with office.store.snapshot() as snapshot:
             record = office.read(snapshot, index)
-            sides = sides_of(catalog, record, catalog.institution(code).number)
+            number = catalog.institution(code).number
+            sides = sides_of(catalog, record, number, *successions_of(snapshot).olds(number))
             if record.kind not in MARKED or not sides:
                 raise RequestError("handle: expected a record of an inquiry that it is a party to, got another")
             protection = office.protection(snapshot, record)
@@ -373,7 +375,7 @@ class Withholding:
         number = office.catalog().institution(institution).number
         first, end = bound_of(since, end_of_day=False), bound_of(until, end_of_day=True)
         with office.store.snapshot() as snapshot:
-            persons, _, status = find_persons(snapshot, number, alias, _ALONE)
+            persons, _, status = find_known_persons(snapshot, number, alias, _ALONE)
             if status[0]:
                 raise RequestError("alias: expected one of this institution's, got another")
             records = office.records_of(snapshot, int(persons[0]), first, end)
@@ -420,7 +422,7 @@ class Withholding:
                     if newest is None or newest.number != protection.number:
                         # Of two who were merged: it waits under the other's protection.
                         continue
-                    sides = sides_of(office.catalog(), record, number)
+                    sides = sides_of(office.catalog(), record, number, *successions_of(snapshot).olds(number))
                     states = [read_state(snapshot, record.index, side) for side in sides]
                     if any(judged != protection.number for _, judged in states):
                         entries = self._entry(snapshot, number, record)[:1]
@@ -438,12 +440,12 @@ class Withholding:
         """Handle and facts of a record for an institution; nothing where it is no party to it."""
         office = self._office
         catalog = office.catalog()
-        sides = sides_of(catalog, record, number)
+        sides = sides_of(catalog, record, number, *successions_of(snapshot).olds(number))
         if not sides:
             return []
         owner = office.owner(snapshot, record)
         person = NOBODY if owner is None else owner
-        aliases, _ = find_aliases(snapshot, number, np.array([person], dtype=np.uint32), _ALONE)
+        aliases, _ = find_known_aliases(snapshot, number, np.array([person], dtype=np.uint32), _ALONE)
         withheld = any(read_state(snapshot, record.index, side)[0] for side in sides)
         told = tell(catalog, record, number, aliases[0].tobytes(), withheld=withheld)
         return [(make_handle(office.keys, number, record.index), told)]

@@ -151,8 +151,9 @@ def test_what_nothing_names_is_cleared_away(tmp_path: Path) -> None:
     with hub.agency.open(tmp_path / "a", institution="131016", create=True) as agency:
         agency.link(["1"], aliases_of(1))
     (tmp_path / "a" / "files" / "00000000000000ff").write_bytes(b"left")
+    (tmp_path / "a" / "files" / ".of-the-desktop").touch()
     named = [path for path in (tmp_path / "a" / "files").iterdir() if path.name != "00000000000000ff"]
-    with named[0].open("ab") as file:
+    with next(path for path in named if path.stat().st_size).open("ab") as file:
         file.write(b"tail")
     with hub.agency.open(tmp_path / "a") as agency:
         assert agency.own_ids_of(aliases_of(1)) == ["1"]

@@ -10,8 +10,8 @@ over the socket, with the job's own pipe passed along, so that a kill costs mill
 * ``faulty``: one operation of a plan with a fault in force (under the recorder), again when that is said to be safe;
 * ``identities``: likewise a life of identifiers and proxies (``identity_life.py``);
 * ``lives``: a life of aliases from where its journal is, to ``stop`` or until killed, perhaps with a fault in force;
+* ``people``: the same of persons (``people.py``);
 * ``tickets``: the same of tickets that are compared and links that are replaced (``ticketlife.py``);
-* ``people``: the same of persons;
 * ``steps``: open, operations of a plan with exports and merges between, with a fault in force all the while;
 * ``agency``: the steps of two institutions' folders (``agency_life.py``), with a fault in force or until killed;
 * ``life``: open, the steps of ``exchange_life.py``, ``sent_life.py`` or ``link_life.py``, with a fault in force or
@@ -49,6 +49,7 @@ import ticketlife
 
 import hub
 import hub.additions
+import hub.delivery
 import hub.merger
 import hub.retain
 
@@ -58,6 +59,9 @@ def run_job(job: dict[str, Any], fd: int, catalog: hub.Catalog) -> None:
     options = job.get("options", {})
     # Merges begin at once, and are tried again soon.
     hub.merger.DELAY_S, hub.merger.RETRY_S = 0.0, 0.02
+    if job["job"] == "tickets":
+        # Its records make work for the threads behind, which would take faults that are meant for its own steps.
+        hub.merger.DELAY_S = hub.delivery.DELAY_S = 3_600.0
     for name, value in job.get("limits", {}).items():
         assert hasattr(hub.additions, name)
         setattr(hub.additions, name, value)

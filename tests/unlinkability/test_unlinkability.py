@@ -115,7 +115,7 @@ def test_which_row_of_a_class_went_to_which_of_two_holders(table: Table) -> None
     hold(table, lambda: play_located(table, GAMES, 100))
 
 
-@pytest.mark.parametrize("pairs", [1, 500])
+@pytest.mark.parametrize("pairs", [10, 500])
 def test_what_is_pushed_to_two_receivers(table: Table, pairs: int) -> None:
     rule = "own,1,1,市町村長,a,b,出生の通知,送信機関,戸籍情報,出生,本人\n"
     header = "basis,row,article,requester,law,affair,procedure,provider,kind,detail,roles\n"

@@ -31,6 +31,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,6 +47,7 @@ from hub.sealed import storage_error, unseal, value_sum
 from hub.snapshot import STATE_KEY, SUM_MASK, Commit, State
 
 FORMAT = 1
+_FILE_NAME = re.compile("[0-9a-f]{16}")
 NAMES = (
     "meta", "runs", "longids", "registers", "chunks", "manual", "requests", "asked", "told", "answered",
 )  # fmt: skip
@@ -331,7 +333,9 @@ class AgencyStore:
         Raises:
             StorageError: a named file is missing or too short.
         """
-        found = {int(entry.name, 16) for entry in (self.folder / "files").iterdir()}
+        names = [entry.name for entry in (self.folder / "files").iterdir()]
+        # What has another name is none of ours, and stays.
+        found = {int(name, 16) for name in names if _FILE_NAME.fullmatch(name)}
         for number, size in named.items():
             # A load that was begun names its files before their first byte.
             length = self.path(number).stat().st_size if number in found else 0

@@ -11,7 +11,7 @@ import msgspec
 
 import hub
 from hub.commands.options import add_folder, spell_moment, take_alias, take_folder, take_moment
-from hub.commands.words import STATUS_WORDS, spell_parties
+from hub.commands.words import spell_outcome, spell_parties
 from hub.errors import StorageError
 from hub.limits import HISTORY_LIMIT, HISTORY_LIMIT_MAX
 from hub.messages import Aliases, Kind, Record, Status
@@ -159,7 +159,7 @@ class Speller:
             f"  about    {'、'.join(record.items)}" + (f", of the {record.role}" if record.role else ""),
             f"  for      {self.label(record.procedure)}" + (f", by {record.section}" if record.section else ""),
             f"  basis    {record.legal_basis}",
-            f"  outcome  {STATUS_WORDS[record.outcome]}",
+            f"  outcome  {spell_outcome(record.kind, record.outcome)}",
         ]
         if record.provided_at is not None:
             lines[-1] += f", {spell_moment(record.provided_at)}"

@@ -12,7 +12,7 @@ from typing import Any
 import hub
 from hub.commands.options import add_folder, moment_of, spell_moment, take_folder
 from hub.commands.progress import Progress, add_progress
-from hub.commands.words import STATUS_WORDS, spell_parties
+from hub.commands.words import spell_outcome, spell_parties
 from hub.errors import ProofError, RequestError
 from hub.messages import Status, parties_of
 from hub.tlog.check import check_tiles
@@ -227,7 +227,7 @@ def spell_verified(verified: VerifiedRecord) -> str:
     """A verified record in words. Institution names are the hub's own affair, so the provider is its number."""
     shared, row = verified.shared, verified.row
     asked = shared.requester + (f" (on behalf of {shared.on_behalf_of})" if shared.on_behalf_of else "")
-    outcome = STATUS_WORDS[Status(row.outcome)] if row.outcome in set(Status) else f"status {row.outcome}"
+    outcome = spell_outcome(row.kind, Status(row.outcome)) if row.outcome in set(Status) else f"status {row.outcome}"
     provider = f"institution number {row.provider}" if row.provider else "no institution"
     if row.provided_at:
         outcome += f", {_spell_seconds(row.provided_at)}"

@@ -55,7 +55,7 @@ def spell_parties(kind: int, requester: str, provider: str) -> str:
         Kind.RELEASE: f"{requester} asked {provider}, by leave of a second clerk",
         Kind.PUSH: f"{provider} sent {requester} unasked",
         Kind.UPDATE: f"{provider} sent {requester} a correction",
-        Kind.TAKEN: f"{requester} was to take what {provider} sent",
+        Kind.TAKEN: f"what {provider} sent {requester}",
         Kind.NOTICE: f"{provider} wrote to {requester}",
         Kind.PROXY_VIEW: "your proxy read your history",
         Kind.PROXY_GRANTED: "a proxy may read your history",
@@ -64,3 +64,17 @@ def spell_parties(kind: int, requester: str, provider: str) -> str:
         Kind.LINK_REPLACED: f"{requester} replaced a wrong link",
     }
     return words.get(Kind(kind) if kind in set(Kind) else Kind.INQUIRY, f"{requester} asked {provider}")
+
+
+_SENT = {
+    Status.OK: "sent",
+    Status.NO_ALIAS_AT_PROVIDER: "the receiver has no alias of this person",
+    Status.DENIED: "denied: no rule of the operator's own allows it",
+}
+_TAKEN = {Status.PROVIDED: "taken", Status.LAPSED: "not taken in its time"}
+
+
+def spell_outcome(kind: int, outcome: Status) -> str:
+    """What came of a record, in the words of its kind."""
+    own = _SENT if kind in (Kind.PUSH, Kind.UPDATE, Kind.NOTICE) else _TAKEN if kind == Kind.TAKEN else {}
+    return own.get(outcome, STATUS_WORDS[outcome])
