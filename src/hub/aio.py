@@ -1,13 +1,13 @@
 """A hub on another machine, for coroutines: ``async with hub.aio.connect(...) as h: await h.inquire(...)``.
 
-As ``client.py``, with every method awaitable. A page of ``history`` has its proofs only if it was asked for with
-``proofs=True``; ``catalog`` and ``verifier_key`` are awaited as well.
+As ``client.py``, with every method awaitable. A page of ``history``, ``notices`` or ``proxy_history`` has its proofs
+only if it was asked for with ``proofs=True``; ``catalog`` and ``verifier_key`` are awaited as well.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from typing import Any
 
 import msgspec
@@ -17,7 +17,7 @@ from hub.hub import Hub
 from hub.messages import History
 from hub.wire.caller import POOL, Options, Wanted, WireCaller, bind_call, make_history, make_options, signature_of
 from hub.wire.faults import NotOnWireError
-from hub.wire.methods import METHODS
+from hub.wire.methods import METHODS, PAGES
 from hub.wire.results import HistoryBody
 
 _EMPTY = msgspec.defstruct("Empty", [])()
@@ -78,9 +78,19 @@ class AsyncRemote:
             body = msgspec.structs.replace(body, proofs=found.proofs)
         return make_history(body, None)
 
+    async def _copy(self, wanted: Wanted) -> Iterator[Any]:
+        """All parts of a copy: an iterator cannot be waited for."""
+        found = await self._caller.call(wanted)
+        parts = list(found.parts)
+        while found.after is not None:
+            request = msgspec.structs.replace(wanted.request, after=found.after)
+            found = await self._caller.call(wanted._replace(request=request))
+            parts += found.parts
+        return iter(parts)
+
 
 def _method(name: str) -> Callable[..., Any]:
-    history = name == "history"
+    history = name in PAGES
     signature = signature_of(name, proofs=history)
 
     @functools.wraps(getattr(Hub, name))
@@ -88,7 +98,8 @@ def _method(name: str) -> Callable[..., Any]:
         if history:
             proofs = bool(kwargs.pop("proofs", False))
             return await self._history(bind_call(name, signature, args, kwargs), proofs)
-        return await self._caller.call(bind_call(name, signature, args, kwargs))
+        wanted = bind_call(name, signature, args, kwargs)
+        return await self._copy(wanted) if name == "copy_of" else await self._caller.call(wanted)
 
     return call
 

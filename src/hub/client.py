@@ -12,7 +12,7 @@ import inspect
 import queue
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import CancelledError, Future
 from typing import Any
 
@@ -24,7 +24,7 @@ from hub.hub import Hub
 from hub.messages import History
 from hub.wire.caller import POOL, Options, Wanted, WireCaller, bind_call, make_history, make_options, signature_of
 from hub.wire.faults import NotOnWireError
-from hub.wire.methods import METHODS
+from hub.wire.methods import METHODS, PAGES
 
 CATALOG_S = 300.0
 """For so long a catalog that was fetched is taken to be the one in force."""
@@ -133,6 +133,20 @@ class Remote:
             page.proof(0)
         return page
 
+    def _copy(self, wanted: Wanted) -> Iterator[Any]:
+        """The parts of a copy, of which the first ones are asked for now, the others when somebody wants them."""
+        some = self._call(wanted)
+
+        def parts() -> Iterator[Any]:
+            found = some
+            yield from found.parts
+            while found.after is not None:
+                request = msgspec.structs.replace(wanted.request, after=found.after)
+                found = self._call(wanted._replace(request=request))
+                yield from found.parts
+
+        return parts()
+
 
 def _wait(future: Future[Any]) -> Any:
     try:
@@ -149,7 +163,7 @@ _EMPTY = msgspec.defstruct("Empty", [])()
 
 def _method(name: str) -> Callable[..., Any]:
     """A method of the table, with the embedded one's signature and documentation."""
-    history = name == "history"
+    history = name in PAGES
     signature = signature_of(name, proofs=history)
 
     @functools.wraps(getattr(Hub, name))
@@ -157,7 +171,8 @@ def _method(name: str) -> Callable[..., Any]:
         if history:
             proofs = bool(kwargs.pop("proofs", False))
             return self._history(bind_call(name, signature, args, kwargs), proofs)
-        return self._call(bind_call(name, signature, args, kwargs))
+        wanted = bind_call(name, signature, args, kwargs)
+        return self._copy(wanted) if name == "copy_of" else self._call(wanted)
 
     own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     call.__signature__ = inspect.Signature([own, *signature.parameters.values()])  # type: ignore[attr-defined]

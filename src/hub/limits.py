@@ -267,6 +267,9 @@ WIRE_ANSWERS_BYTES = 1 << 24
 """Rows and payload bytes of one reply with answers; the client asks for the next ones. A step of so many rows is read
 at a time, whose payloads take 268 MB if all of them are as large as they may be."""
 
+WIRE_COPY_ROWS = 1 << 20
+"""Rows of one reply with an institution's copy, 20 to 34 bytes each; the client asks for the next ones."""
+
 WIRE_LIST_MAX = 1 << 20
 """Words of a list that travels as such and not as a column."""
 

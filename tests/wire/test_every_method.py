@@ -12,14 +12,15 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from further_plays import FURTHER
 from served import Network, Served
 
 import hub
 from hub.catalog import Catalog
 from hub.errors import RequestError
-from hub.messages import Flag, Permits, Reason, Status, Withhold
+from hub.messages import Arrivals, Flag, Permits, Reason, Status, Withhold
 from hub.tlog.proof import Proof
-from hub.wire.methods import METHODS
+from hub.wire.methods import METHODS, PAGES
 from inquiries import tax_inquiry
 from parties import NOON, REVIEW, Parties
 
@@ -57,18 +58,20 @@ def plain(value: Any) -> Any:
     """What a result consists of, for comparing."""
     if isinstance(value, np.ndarray):
         return value.dtype.str, value.shape, value.tolist()
-    if isinstance(value, Permits):
+    if isinstance(value, Permits | Arrivals):
         # A cursor is encrypted anew each time.
-        return [plain(getattr(value, name)) for name in Permits.__slots__ if name != "cursor"]
+        return [plain(getattr(value, name)) for name in type(value).__slots__ if name != "cursor"]
     if isinstance(value, Proof):
         return [plain(getattr(value, name)) for name in Proof.__slots__], value.text()
     if isinstance(value, hub.History):
-        return plain(value.records), value.disclosure, value.cursor is None
+        return type(value), plain(value.records), value.disclosure, value.cursor is None, getattr(value, "texts", None)
     if isinstance(value, Catalog):
         return value.digest
     if isinstance(value, list | tuple):
         return type(value), [plain(one) for one in value]
-    if hasattr(value, "__slots__") and not isinstance(value, msgspec.Struct | dt.date | dt.datetime):
+    if isinstance(value, msgspec.Struct):
+        return type(value), [plain(getattr(value, name)) for name in value.__struct_fields__]
+    if hasattr(value, "__slots__") and not isinstance(value, dt.date | dt.datetime):
         names = [name for cls in type(value).__mro__ for name in getattr(cls, "__slots__", ())]
         return type(value), [plain(getattr(value, name)) for name in names]
     return type(value), value
@@ -400,6 +403,7 @@ PLAYS: dict[str, Callable[[Both], Pair]] = {
     "disclosure_keys": _twice("disclosure_keys", lambda b: b.p.portal[0]),
     "checkpoint": _twice("checkpoint"), "checkpoints": _checkpoints, "consistency": _twice("consistency", 1, 2),
     "catalog": _properties, "verifier_key": _properties,
+    **FURTHER,
 }  # fmt: skip
 
 
@@ -417,25 +421,16 @@ def test_here_and_over_the_wire_are_equal(both: Both, play: Callable[[Both], Pai
 
 OPERATORS = {
     "acquire", "catalog_of", "check_blocks", "check_handle", "close", "events", "export_tiles", "extend_hold", "held",
-    "hold", "holds", "inquire_async", "inquire_soon", "inquire_together", "lapse", "load_catalog", "mark_served",
-    "release_hold", "requesters_of", "resolve", "retain", "retention", "served_at", "stats", "verify",
+    "hold", "holds", "identified", "inquire_async", "inquire_soon", "inquire_together", "lapse", "load_catalog",
+    "mark_served", "release_hold", "requesters_of", "resolve", "retain", "retention", "served_at", "stats", "succeed",
+    "verify",
 }  # fmt: skip
-"""Methods of whoever runs the folder, or that are of one process."""
-
-LATER = {
-    "alive", "arrived", "assign", "blast_radius", "claim", "claims", "closed", "confirm_links",
-    "confirm_proxies", "copy_of", "deaths", "grant_proxy", "identified", "identify", "merge",
-    "notices", "notify", "principals", "proxies", "proxy_history", "push", "question_proxies", "register_identifiers",
-    "renew_identifiers", "replace_links", "report_mislink", "revoke_identifiers",
-    "revoke_proxy", "split", "succeed", "successions", "taken", "undecided", "update",
-}  # fmt: skip
-"""Methods of institutions that the wire does not have yet."""
-
+"""Methods of whoever runs the folder, or that are of one process: why, stands in docs/wire.md."""
 
 def test_every_method_of_the_hub_is_in_the_table_or_is_the_operators() -> None:
     public = {name for name in dir(hub.Hub) if not name.startswith("_")}
-    assert public == set(METHODS) | OPERATORS | LATER
-    assert not set(METHODS) & (OPERATORS | LATER)
+    assert public == set(METHODS) | OPERATORS
+    assert not set(METHODS) & OPERATORS
 
 
 def test_what_is_the_operators_is_refused_by_name(both: Both) -> None:
@@ -450,7 +445,7 @@ def test_every_method_has_the_embedded_signature_and_a_timeout() -> None:
     for name in set(METHODS) - {"catalog", "verifier_key"}:
         here = list(inspect.signature(getattr(hub.Hub, name)).parameters)
         there = list(inspect.signature(getattr(hub.Remote, name)).parameters)
-        assert there == [*here, "timeout", *(["proofs"] if name == "history" else [])]
+        assert there == [*here, "timeout", *(["proofs"] if name in PAGES else [])]
         assert getattr(hub.Remote, name).__doc__ == getattr(hub.Hub, name).__doc__
 
 
@@ -514,8 +509,8 @@ def test_coroutines_have_the_same_methods(both: Both, network: Network) -> None:
 
 
 def test_answers_of_many_rows_come_in_parts(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hub.wire.methods.STEP", 2)
-    monkeypatch.setattr("hub.wire.methods.WIRE_ANSWERS_ROWS_MAX", 4)
+    monkeypatch.setattr("hub.wire.doing.STEP", 2)
+    monkeypatch.setattr("hub.wire.doing.WIRE_ANSWERS_ROWS_MAX", 4)
     both.ask("r", list(range(11)))
     both.h.provide(both.town, _collected(both), Status.PROVIDED, [bytes([row]) for row in range(11)])
     both.p.clock.now += 5

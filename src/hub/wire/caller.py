@@ -18,13 +18,14 @@ import msgspec
 
 from hub.errors import BusyError, HubError, RequestError, StorageError
 from hub.hub import Hub
-from hub.messages import Answers, History
+from hub.messages import Answers, History, Notices
 from hub.wire.config import is_loopback
+from hub.wire.doing import join_answers
 from hub.wire.faults import AccessError, LateError, WireError
 from hub.wire.frames import FrameError
 from hub.wire.link import Link, Told
-from hub.wire.methods import METHODS, REPLY_DECODERS, REQUESTS, join_answers
-from hub.wire.results import HistoryBody, make_proofs
+from hub.wire.methods import METHODS, REPLY_DECODERS, REQUESTS
+from hub.wire.results import HistoryBody, NoticesBody, make_proofs
 
 SMALL_TIMEOUT_S, BULK_TIMEOUT_S = 60.0, 900.0
 """How long a call may take where its caller does not say: with all its retries."""
@@ -313,6 +314,7 @@ def make_history(body: HistoryBody, prove: Callable[[list[int]], HistoryBody] | 
             raise StorageError("proof: expected those of the page, got others")
         return make_proofs(found)
 
-    return History(body.records, body.cursor, proofs, body.disclosure)
+    page = History(body.records, body.cursor, proofs, body.disclosure)
+    return Notices.of(page, body.texts) if isinstance(body, NoticesBody) else page
 
 

@@ -1,8 +1,9 @@
 """The table of what can be called over the wire: each method of the Hub in one entry.
 
-Not in it is what only whoever runs the folder does (``acquire``, ``resolve``, ``verify``, ``retain``, holds, catalogs,
-events). A further method of the Hub is one more entry, and then server and clients have it: its arguments by the forms
-of ``packing.py`` (a Struct that says who acts: :func:`without`), its result by those of ``results.py``. ``PLAYS`` in
+Not in it is what only whoever runs the folder does (``acquire``, ``resolve``, ``verify``, ``retain``, ``succeed``,
+``identified``, holds, catalogs, events). A further method of the Hub is one more entry, and then server and clients
+have it: its arguments by the forms of ``packing.py`` and ``forms.py`` (a Struct that says who acts: :func:`without`),
+its result by those of ``results.py``, what is not simply called in ``doing.py``. ``PLAYS`` in
 ``tests/wire/test_every_method.py`` and the table in docs/wire.md take one line each; the tests say so where they lack.
 """
 
@@ -12,17 +13,28 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import msgspec
-import numpy as np
 
 from hub.errors import RequestError
-from hub.hub import Hub
-from hub.limits import COLLECT_ROWS, HISTORY_LIMIT, HISTORY_LIMIT_MAX, WIRE_ANSWERS_BYTES, WIRE_ANSWERS_ROWS_MAX
-from hub.limits import WIRE_ANSWERS_STEP_ROWS as STEP
-from hub.messages import Answers, History, Inquiry, Wanted
+from hub.limits import (
+    ARRIVED_ROWS,
+    CLAIMS_LIMIT,
+    COLLECT_ROWS,
+    DEATHS_PER_CALL_MAX,
+    HISTORY_LIMIT,
+    HISTORY_LIMIT_MAX,
+)
+from hub.messages import Inquiry, Notice, Push, Update, Wanted
+from hub.mislink import SECTION
+from hub.wire import doing
+from hub.wire import forms as f
 from hub.wire import packing as p
 from hub.wire import results as r
+from hub.wire.copying import COPY
 
 PORTAL = "portal"
+
+PAGES = ("history", "notices", "proxy_history")
+"""Methods that give pages of records whose proofs are asked for later."""
 
 
 def without(cls: type[msgspec.Struct], field: str, **types: Any) -> p.Form:
@@ -58,6 +70,9 @@ def without(cls: type[msgspec.Struct], field: str, **types: Any) -> p.Form:
 
 
 INQUIRY = without(Inquiry, "requester", items=tuple[str, ...])
+PUSH = without(Push, "institution", items=tuple[str, ...])
+UPDATE = without(Update, "institution", items=tuple[str, ...] | None)
+NOTICE = without(Notice, "institution")
 
 
 class Method(NamedTuple):
@@ -90,85 +105,14 @@ def _read(params: dict[str, p.Form], result: r.Result, names: str = "institution
     return Method(params, result, names, write=False, **more)
 
 
-# -- those that are not simply called
-
-
-def _answers(h: Hub, requester: str, request_id: str, first: int, limit: int | None) -> r.SomeAnswers:
-    """A reply's worth of answers: whoever wants more calls again."""
-    rows = h.status(requester, request_id).rows
-    if not 0 <= first <= rows or (limit is not None and limit < 0):
-        # As the embedded hub says it.
-        h.answers(requester, request_id, first=first, limit=limit)
-    end = rows if limit is None else min(rows, first + limit)
-    begin, size, found = first, 0, []
-    while True:
-        some = h.answers(requester, request_id, first=begin, limit=min(STEP, end - begin))
-        found.append(some)
-        begin += len(some)
-        size += sum(len(one) for one in some.payloads if one is not None)
-        if begin >= end or begin - first + STEP > WIRE_ANSWERS_ROWS_MAX or size >= WIRE_ANSWERS_BYTES:
-            return r.SomeAnswers(join_answers(found), begin < end)
-
-
-def join_answers(found: list[Answers]) -> Answers:
-    """Answers to neighbouring rows as one."""
-    if len(found) == 1:
-        return found[0]
-    return Answers(
-        np.concatenate([one.status for one in found]),
-        np.concatenate([one.reason for one in found]),
-        [payload for one in found for payload in one.payloads],
-        all(one.complete for one in found),
-    )
-
-
-_PAGES_MAX = 10
-"""Pages behind the first one in which records are looked for that were on it a moment ago."""
-
-
-def _history(h: Hub, portal_alias: bytes, proofs: list[int] | None, **options: Any) -> r.ShownHistory:
-    """A page; or of records of a page (indexes) the proofs, as far as they are shown now."""
-    page = h.history(portal_alias, **options)
-    if proofs is None:
-        return r.ShownHistory(page, [])
-    wanted, found = list(dict.fromkeys(proofs)), {}
-    shown = page
-    for _ in range(_PAGES_MAX):
-        for place, record in enumerate(shown.records):
-            if record.index in wanted:
-                found[record.index] = shown.proof(place)
-        if len(found) == len(wanted) or shown.cursor is None:
-            break
-        # New records have come before it since.
-        shown = h.history(portal_alias, **{**options, "cursor": shown.cursor})
-    if len(found) < len(wanted):
-        raise RequestError("proof: expected records of this history, got one that it no longer shows: ask for it again")
-    made = [found[index] for index in wanted]
-    return r.ShownHistory(History([one.record for one in made], page.cursor, lambda: made, page.disclosure), made)
-
-
-def _ask_alias(h: Hub, requester: str, handle: Any, clerk: str | None) -> None:
-    h.check_handle(requester, handle)
-    h.ask_alias(handle, requester=requester, clerk=clerk)
-
-
-def _release(h: Hub, requester: str, handle: Any, reason: str, clerk: str) -> bytes:
-    h.check_handle(requester, handle)
-    return h.release(handle, reason, clerk=clerk, requester=requester)
-
-
-def _catalog(h: Hub) -> Any:
-    return h.catalog
-
-
-def _verifier_key(h: Hub) -> str:
-    return h.verifier_key
-
-
 # -- the table
 
 _ID = {"request_id": p.TEXT}
 _CLERK = {"clerk": p.CLERK}
+_CLERKS = {"clerk": p.TEXT, "second_clerk": p.TEXT, "reason": p.TEXT}
+_MERGE = {"keep": p.TEXT, "gone": p.TEXT, **_CLERKS}
+_SHOWN = {"cursor": p.CLERK, "proofs": p.plain(list[int] | None, None)}
+_NAMED = {"namespace": p.TEXT}
 _RANGE = {"since": p.moment("since"), "until": p.moment("until")}
 _LIMIT = p.default_of(p.NUMBER, HISTORY_LIMIT)
 _BOOL = p.plain(bool)
@@ -198,12 +142,29 @@ METHODS: dict[str, Method] = {
     ),
     "answers": _read(
         {**_ID, "first": p.default_of(p.NUMBER, 0), "limit": p.optional(p.NUMBER)},
-        r.ANSWERS, "requester", bulk=True, do=_answers,
+        r.ANSWERS, "requester", bulk=True, do=doing.answers,
     ),
     "fetched": Method(_ID, r.COUNT, "requester", bulk=True, again=False),
-    "release": Method({"handle": p.HANDLE, "reason": p.TEXT, "clerk": p.TEXT}, r.BYTES, "requester", do=_release),
+    "release": Method({"handle": p.HANDLE, "reason": p.TEXT, "clerk": p.TEXT}, r.BYTES, "requester", do=doing.release),
     "register_key": Method({"public_key": p.optional(p.BYTES), **_CLERK}, r.NOTHING),
     "payload_key": _read({"institution": p.TEXT}, r.OPTIONAL_BYTES, ""),
+    # What is sent unasked.
+    "push": Method(
+        {"push": PUSH, "aliases": p.ALIASES, "receivers": f.RECEIVERS, "payloads": p.PAYLOADS},
+        r.SENT, "push.institution", of=Push, bulk=True, progress=True,
+    ),
+    "update": Method(
+        {"update": UPDATE, "permits": f.PROVIDED, "payloads": f.CORRECTED}, r.SENT, "update.institution", of=Update,
+        bulk=True,
+    ),
+    "arrived": _read(
+        {"limit": p.default_of(p.NUMBER, ARRIVED_ROWS), "after": p.CLERK}, r.ARRIVALS, bulk=True, do=doing.arrived
+    ),
+    "taken": Method({"numbers": f.NUMBERS}, r.RECEIPT, bulk=True),
+    "notify": Method(
+        {"notice": NOTICE, "aliases": p.ALIASES, "texts": f.TEXTS}, r.SENT, "notice.institution", of=Notice,
+        bulk=True, progress=True,
+    ),
     # Aliases.
     "tickets": Method({"n": p.NUMBER}, r.ALIASES, bulk=True),
     "deliver": Method({"tickets": p.TICKETS, "codes": p.CODES, "differs": p.DIFFERS}, r.RECEIPT, bulk=True),
@@ -211,11 +172,55 @@ METHODS: dict[str, Method] = {
     "close_tickets": Method({"tickets": p.TICKETS}, r.COUNT, bulk=True, again=False),
     "reissue": Method({"aliases": p.ALIASES}, r.ACQUIRED, bulk=True),
     "revoke": Method({"aliases": p.ALIASES}, r.COUNT, bulk=True, again=False),
+    # Links, and what was wrong with one.
+    "claim": Method({"tickets": p.TICKETS, "sealed": f.SEALED, "clerk": p.TEXT}, r.RECEIPT, bulk=True),
+    "claims": _read(
+        {"tickets": p.optional(p.TICKETS), "limit": p.default_of(p.NUMBER, CLAIMS_LIMIT), "cursor": p.CLERK},
+        r.CLAIMS, bulk=True,
+    ),
+    "confirm_links": Method({"tickets": p.TICKETS, "clerk": p.TEXT, "reason": p.TEXT}, r.ACQUIRED, bulk=True),
+    "replace_links": Method(
+        {"tickets": p.TICKETS, "aliases": p.ALIASES, "clerk": p.TEXT, "reason": p.TEXT, "keep_old": f.KEEP_OLD},
+        r.ACQUIRED, bulk=True,
+    ),
+    "blast_radius": _read({"alias": p.ALIAS, **_RANGE}, r.BLAST, bulk=True),
+    "report_mislink": Method(
+        {"wrong_alias": p.ALIAS, "right_alias": p.optional(p.ALIAS), **_CLERKS, **_RANGE, "known": p.OPTIONAL_DAY,
+         "deliberate": p.default_of(_BOOL, False), "section": p.default_of(p.TEXT, SECTION), "request_id": p.CLERK,
+         "dry_run": p.default_of(_BOOL, False)},
+        r.MISLINK, bulk=True,
+    ),
     "claims_required": _read({}, r.YES),
     "require_claims": Method({"on": p.default_of(_BOOL, True), "clerk": p.TEXT}, r.NOTHING),
     "suspend": Method({"aliases": p.optional(p.ALIASES), "clerk": p.TEXT, "reason": p.TEXT}, r.COUNT, again=False),
     "resume": Method({"aliases": p.optional(p.ALIASES), "clerk": p.TEXT, "reason": p.TEXT}, r.COUNT, again=False),
     "suspended": _read({}, r.YES),
+    # Identifiers from outside.
+    "register_identifiers": Method(
+        {**_NAMED, "people": f.PEOPLE, "identifiers": f.IDENTIFIERS, "again": p.default_of(_BOOL, False), **_CLERK},
+        r.ACQUIRED, "issuer", bulk=True,
+    ),
+    "renew_identifiers": Method({**_NAMED, "old": f.OLD, "new": f.NEW, **_CLERK}, r.ACQUIRED, "issuer", bulk=True),
+    "revoke_identifiers": Method(
+        {**_NAMED, "identifiers": f.IDENTIFIERS, **_CLERK}, r.COUNT, "issuer", bulk=True, again=False
+    ),
+    "identify": Method({**_NAMED, "identifiers": f.IDENTIFIERS}, r.IDENTIFIED, bulk=True),
+    # Lives of persons and bodies.
+    "merge": Method(_MERGE, r.NOTHING),
+    "split": Method(_MERGE, r.NOTHING),
+    "undecided": _read({"keep": p.TEXT, "limit": p.default_of(p.NUMBER, HISTORY_LIMIT_MAX)}, r.UNDECIDED),
+    "assign": Method({"handle": p.BYTES, "code": p.TEXT, **_CLERKS}, r.NOTHING),
+    "deaths": Method(
+        {"aliases": f.DEAD, "days": f.DIED, "born": f.BORN, "correct": p.default_of(_BOOL, False), **_CLERK,
+         "second_clerk": p.CLERK},
+        r.DEATHS, bulk=True, again=False,
+    ),
+    "alive": Method({"aliases": f.DEAD, **_CLERKS}, r.COUNT, bulk=True, again=False),
+    "closed": _read(
+        {"since": p.default_of(p.NUMBER, 0), "limit": p.default_of(p.NUMBER, DEATHS_PER_CALL_MAX)}, r.CLOSED, "",
+        only=PORTAL, bulk=True,
+    ),
+    "successions": _read({}, r.SUCCESSIONS, ""),
     # Who holds whom.
     "push_holders": Method(
         {"codes": p.CODES, "label": p.TEXT, "institutions": p.MEMBERS, "since": p.SINCE, "until": p.UNTIL, **_CLERK},
@@ -225,7 +230,10 @@ METHODS: dict[str, Method] = {
         {"limit": p.default_of(p.NUMBER, 1_000), "after": p.plain(Wanted | None, None)}, r.WANTED, "register", bulk=True
     ),
     "wanted_count": _read({}, r.COUNT, "provider", bulk=True),
-    "ask_alias": Method({"handle": p.HANDLE, **_CLERK}, r.NOTHING, "requester", do=_ask_alias),
+    "ask_alias": Method({"handle": p.HANDLE, **_CLERK}, r.NOTHING, "requester", do=doing.ask_alias),
+    "copy_of": _read(
+        {"role": p.TEXT, **_RANGE, "after": p.plain(bytes | None, None)}, COPY, bulk=True, do=doing.copy
+    ),
     # Marks, flags, corrections.
     "flag": Method({"aliases": p.ALIASES, "flags": p.NUMBER, "on": p.default_of(_BOOL, True), **_CLERK}, r.NOTHING),
     "flags": _read({"aliases": p.ALIASES}, r.FLAGS, bulk=True),
@@ -248,9 +256,11 @@ METHODS: dict[str, Method] = {
     "confirm": Method({"handle": p.BYTES, "section": p.TEXT, **_CLERK}, r.NOTHING),
     # The portal, for citizens.
     "history": _read(
-        {"portal_alias": p.ALIAS, **_RANGE, "institution": p.CLERK, "procedure": p.CLERK, "limit": _LIMIT,
-         "cursor": p.CLERK, "proofs": p.plain(list[int] | None, None)},
-        r.HISTORY, "", only=PORTAL, do=_history,
+        {"portal_alias": p.ALIAS, **_RANGE, "institution": p.CLERK, "procedure": p.CLERK, "limit": _LIMIT, **_SHOWN},
+        r.HISTORY, "", only=PORTAL, do=doing.history,
+    ),
+    "notices": _read(
+        {"portal_alias": p.ALIAS, "limit": _LIMIT, **_SHOWN}, r.NOTICE_PAGE, "", only=PORTAL, do=doing.notices
     ),
     "disclosure_key": _read({"portal_alias": p.ALIAS}, r.BYTES, "", only=PORTAL),
     "disclosure_keys": _read({"portal_alias": p.ALIAS}, r.HASHES, "", only=PORTAL),
@@ -259,12 +269,29 @@ METHODS: dict[str, Method] = {
          **_CLERK},
         r.COUNT, "", only=PORTAL,
     ),
+    "grant_proxy": Method(
+        {"portal_alias": p.ALIAS, "agent_alias": p.ALIAS, "kind": f.KIND, "label": p.TEXT, "called": p.TEXT,
+         "until": p.OPTIONAL_DAY, **_CLERK},
+        r.BYTES, "", only=PORTAL,
+    ),
+    "proxies": _read({"portal_alias": p.ALIAS}, r.PROXIES, "", only=PORTAL),
+    "revoke_proxy": Method(
+        {"portal_alias": p.ALIAS, "handle": p.BYTES, **_CLERK}, r.YES, "", only=PORTAL, again=False
+    ),
+    "question_proxies": Method({"portal_alias": p.ALIAS, **_CLERK}, r.COUNT, "", only=PORTAL, again=False),
+    "confirm_proxies": Method({"portal_alias": p.ALIAS, **_CLERK}, r.COUNT, "", only=PORTAL, again=False),
+    "principals": _read({"agent_alias": p.ALIAS}, r.PRINCIPALS, "", only=PORTAL),
+    "proxy_history": Method(
+        {"agent_alias": p.ALIAS, "handle": p.BYTES, **_RANGE, "institution": p.CLERK, "procedure": p.CLERK,
+         "limit": _LIMIT, **_SHOWN},
+        r.HISTORY, "", only=PORTAL, do=doing.proxy_history,
+    ),
     # What everybody may know.
     "checkpoint": _read({}, r.TEXT, ""),
     "checkpoints": _read({}, r.CHECKPOINTS, "", bulk=True),
     "consistency": _read({"old_size": p.NUMBER, "new_size": p.NUMBER}, r.HASHES, ""),
-    "catalog": _read({}, r.CATALOG, "", bulk=True, do=_catalog),
-    "verifier_key": _read({}, r.TEXT, "", do=_verifier_key),
+    "catalog": _read({}, r.CATALOG, "", bulk=True, do=doing.catalog),
+    "verifier_key": _read({}, r.TEXT, "", do=doing.verifier_key),
 }  # fmt: skip
 
 

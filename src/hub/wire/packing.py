@@ -245,16 +245,21 @@ def _pack_permits(value: Any) -> memoryview:
 PERMITS = Form(memoryview, _pack_permits, lambda view, _: column("permits", view, np.uint64))
 
 
-def _pack_payloads(value: Any) -> Rows:
-    if not isinstance(value, list | tuple):
-        raise RequestError(f"payloads: expected a list, got {type(value).__name__}")
-    for row, one in enumerate(value):
-        if one is not None and not isinstance(one, bytes | bytearray | memoryview):
-            raise RequestError(f"payloads: expected bytes or None, got something else in row {row}")
-    return pack_rows([one if one is None or type(one) is bytes else bytes(one) for one in value])
+def payloads(name: str) -> Form:
+    """Bytes or None a row."""
+
+    def pack(value: Any) -> Rows:
+        if not isinstance(value, list | tuple):
+            raise RequestError(f"{name}: expected a list, got {type(value).__name__}")
+        for row, one in enumerate(value):
+            if one is not None and not isinstance(one, bytes | bytearray | memoryview):
+                raise RequestError(f"{name}: expected bytes or None, got something else in row {row}")
+        return pack_rows([one if one is None or type(one) is bytes else bytes(one) for one in value])
+
+    return Form(Rows, pack, lambda value, _: unpack_rows(name, value))
 
 
-PAYLOADS = optional(Form(Rows, _pack_payloads, lambda value, _: unpack_rows("payloads", value)))
+PAYLOADS = optional(payloads("payloads"))
 
 
 def _pack_cases(value: Any) -> Rows:
@@ -279,26 +284,30 @@ MARKS = plain(Annotated[list[Withhold | None], msgspec.Meta(max_length=ROWS_PER_
 TEXTS = plain(Annotated[list[str], msgspec.Meta(max_length=WIRE_LIST_MAX)])
 
 
-def _pack_consents(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        if value.dtype != np.bool_ or value.ndim != 1:
-            raise RequestError(f"consents: expected bool[N], got {value.dtype}{list(value.shape)}")
-        return raw(value)
-    if value is None or isinstance(value, bool):
-        return value
-    raise RequestError(f"consents: expected None, True or bool[N], got {type(value).__name__}")
+def yes_or_column(name: str) -> Form:
+    """Yes or no for all rows, or bool[N]: a byte a row."""
+
+    def pack(value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            if value.dtype != np.bool_ or value.ndim != 1:
+                raise RequestError(f"{name}: expected bool[N], got {value.dtype}{list(value.shape)}")
+            return raw(value)
+        if isinstance(value, bool):
+            return value
+        raise RequestError(f"{name}: expected True, False or bool[N], got {type(value).__name__}")
+
+    def unpack(value: Any, _: Catalog) -> Any:
+        if not isinstance(value, memoryview):
+            return value
+        found = column(name, value, np.uint8)
+        if found.max(initial=0) > 1:
+            raise RequestError(f"{name}: expected 0 or 1 in every row, got another")
+        return found.view(np.bool_)
+
+    return Form(memoryview | bool, pack, unpack)
 
 
-def _unpack_consents(value: Any, _: Catalog) -> Any:
-    if not isinstance(value, memoryview):
-        return value
-    found = column("consents", value, np.uint8)
-    if found.max(initial=0) > 1:
-        raise RequestError("consents: expected 0 or 1 in every row, got another")
-    return found.view(np.bool_)
-
-
-CONSENTS = Form(memoryview | bool | None, _pack_consents, _unpack_consents, None)
+CONSENTS = optional(yes_or_column("consents"))
 
 
 # -- days, moments, records
@@ -311,7 +320,9 @@ class Days(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=T
     days: memoryview
 
 
-def _days(name: str) -> Form:
+def days(name: str) -> Form:
+    """One day for all rows, or a day a row."""
+
     def pack(value: Any) -> Days:
         if value is None or (isinstance(value, dt.date) and not isinstance(value, dt.datetime)):
             return Days(value, memoryview(b""))
@@ -322,18 +333,18 @@ def _days(name: str) -> Form:
         return Days(None, raw(decode_days(name, value, len(value), open_end=True)))
 
     def unpack(value: Days, _: Catalog) -> Any:
-        days = column(name, value.days, np.int32)
-        if not len(days):
+        numbers = column(name, value.days, np.int32)
+        if not len(numbers):
             return value.day
-        found = days.astype("datetime64[D]")
-        found[days == OPEN] = np.datetime64("NaT")
+        found = numbers.astype("datetime64[D]")
+        found[numbers == OPEN] = np.datetime64("NaT")
         return found
 
     return Form(Days, pack, unpack)
 
 
-SINCE = _days("since")
-UNTIL = _days("until")._replace(default=Days(None, memoryview(b"")))
+SINCE = days("since")
+UNTIL = days("until")._replace(default=Days(None, memoryview(b"")))
 DAY = plain(dt.date)
 OPTIONAL_DAY = plain(dt.date | None, None)
 

@@ -13,22 +13,32 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
+from hub.blast import BlastRadius
 from hub.catalog import Catalog
 from hub.corrections import CorrectionNotice
+from hub.dying import Closed, Deaths
 from hub.filing import RequestStatus
 from hub.handles import PartyRecord
+from hub.merging import Undecided
 from hub.messages import (
     Acquired,
     Answer,
     Answers,
+    Arrivals,
+    Arrived,
+    Claims,
     History,
     Holders,
+    Identified,
     PermitInquiry,
     Permits,
     Receipt,
     Record,
+    Sent,
     Wanted,
 )
+from hub.mislink import MislinkReport
+from hub.proxies import Principal, Proxy
 from hub.requests import File
 from hub.tlog.proof import Proof
 from hub.wire.packing import Rows, column, pack_rows, raw, unpack_rows
@@ -67,29 +77,111 @@ DUE = plain(list[tuple[bytes, PartyRecord, dt.date]])
 NOTICES = plain(list[CorrectionNotice])
 CHECKPOINTS = plain(list[tuple[dt.datetime | None, str]])
 HASHES = plain(list[bytes])
+DEATHS, UNDECIDED = plain(Deaths), plain(list[Undecided])
+SUCCESSIONS = plain(dict[str, tuple[str, dt.date]])
+PRINCIPALS, PROXIES = plain(list[Principal]), plain(list[Proxy])
+BLAST, MISLINK = plain(BlastRadius), plain(MislinkReport)
 CATALOG = Result(bytes, lambda catalog: catalog.dump(), Catalog.load)
 
 
-def _own(name: str, view: memoryview, dtype: Any, width: int = 1) -> Any:
+def own(name: str, view: memoryview, dtype: Any, width: int = 1) -> Any:
     """A column as an array of the caller's own."""
     return column(name, view, dtype, width).copy()
 
 
-ALIASES = Result(memoryview, raw, lambda view: _own("aliases", view, np.uint8, 16))
-FLAGS = Result(memoryview, raw, lambda view: _own("flags", view, np.uint8))
+ALIASES = Result(memoryview, raw, lambda view: own("aliases", view, np.uint8, 16))
+FLAGS = Result(memoryview, raw, lambda view: own("flags", view, np.uint8))
 
 
-class AcquiredBody(msgspec.Struct):
+_NONE = memoryview(b"")
+
+
+class AcquiredBody(msgspec.Struct, omit_defaults=True):
+    """aliases: 16 bytes a row. status: u8. differs: u8, or nothing where nothing differs."""
+
+    aliases: memoryview
+    status: memoryview
+    differs: memoryview = _NONE
+
+
+ACQUIRED = Result(
+    AcquiredBody,
+    lambda found: AcquiredBody(
+        raw(found.aliases), raw(found.status), raw(found.differs) if found.differs.any() else _NONE
+    ),
+    lambda body: Acquired(
+        own("aliases", body.aliases, np.uint8, 16),
+        own("status", body.status, np.uint8),
+        own("differs", body.differs, np.uint8) if len(body.differs) else None,
+    ),
+)
+
+
+class IdentifiedBody(msgspec.Struct):
     """aliases: 16 bytes a row. status: u8."""
 
     aliases: memoryview
     status: memoryview
 
 
-ACQUIRED = Result(
-    AcquiredBody,
-    lambda found: AcquiredBody(raw(found.aliases), raw(found.status)),
-    lambda body: Acquired(_own("aliases", body.aliases, np.uint8, 16), _own("status", body.status, np.uint8)),
+IDENTIFIED = Result(
+    IdentifiedBody,
+    lambda found: IdentifiedBody(raw(found.aliases), raw(found.status)),
+    lambda body: Identified(own("aliases", body.aliases, np.uint8, 16), own("status", body.status, np.uint8)),
+)
+
+
+class ClaimsBody(msgspec.Struct):
+    """tickets: 16 bytes a row."""
+
+    tickets: memoryview
+    sealed: Rows
+    cursor: str | None
+
+
+CLAIMS = Result(
+    ClaimsBody,
+    lambda found: ClaimsBody(raw(found.tickets), pack_rows(found.sealed), found.cursor),
+    lambda body: Claims(
+        own("tickets", body.tickets, np.uint8, 16), unpack_rows("sealed", body.sealed), body.cursor
+    ),
+)
+
+
+class ClosedBody(msgspec.Struct):
+    """aliases: 16 bytes a row."""
+
+    aliases: memoryview
+    upto: int
+
+
+CLOSED = Result(
+    ClosedBody,
+    lambda found: ClosedBody(raw(found.aliases), found.upto),
+    lambda body: Closed(aliases=own("aliases", body.aliases, np.uint8, 16), upto=body.upto),
+)
+
+
+class SentBody(msgspec.Struct):
+    """A receipt with status, reason: u8 a row."""
+
+    request_id: str
+    rows: int
+    received_at: int
+    status: memoryview
+    reason: memoryview
+
+
+SENT = Result(
+    SentBody,
+    lambda sent: SentBody(sent.request_id, sent.rows, sent.received_at, raw(sent.status), raw(sent.reason)),
+    lambda body: Sent(
+        request_id=body.request_id,
+        rows=body.rows,
+        received_at=body.received_at,
+        status=own("status", body.status, np.uint8),
+        reason=own("reason", body.reason, np.uint8),
+    ),
 )
 
 
@@ -107,9 +199,9 @@ ANSWER = Result(
     AnswerBody,
     lambda a: AnswerBody(raw(a.status), raw(a.rule), raw(a.reason), a.receipt, a.holders),
     lambda b: Answer(
-        _own("status", b.status, np.uint8),
-        _own("rule", b.rule, np.uint32),
-        _own("reason", b.reason, np.uint8),
+        own("status", b.status, np.uint8),
+        own("rule", b.rule, np.uint32),
+        own("reason", b.reason, np.uint8),
         b.receipt,
         b.holders,
     ),
@@ -140,8 +232,8 @@ def _pack_answers(some: SomeAnswers) -> AnswersBody:
 
 def _unpack_answers(body: AnswersBody) -> SomeAnswers:
     answers = Answers(
-        _own("status", body.status, np.uint8),
-        _own("reason", body.reason, np.uint8),
+        own("status", body.status, np.uint8),
+        own("reason", body.reason, np.uint8),
         unpack_rows("payloads", body.payloads),
         body.complete,
     )
@@ -176,10 +268,10 @@ def _unpack_permits(bodies: list[PermitsBody]) -> list[Permits]:
     return [
         Permits(
             b.inquiry,
-            _own("aliases", b.aliases, np.uint8, 16),
-            _own("permit", b.permit, np.uint64),
-            _own("manual", b.manual, np.uint8).view(np.bool_),
-            _own("asked", b.asked, np.uint16),
+            own("aliases", b.aliases, np.uint8, 16),
+            own("permit", b.permit, np.uint64),
+            own("manual", b.manual, np.uint8).view(np.bool_),
+            own("asked", b.asked, np.uint16),
             b.valid_until,
             b.cursor,
         )
@@ -188,6 +280,46 @@ def _unpack_permits(bodies: list[PermitsBody]) -> list[Permits]:
 
 
 PERMITS = Result(list[PermitsBody], _pack_permits, _unpack_permits)
+
+
+class ArrivalsBody(msgspec.Struct):
+    """aliases: 16 bytes a row. number: u64."""
+
+    about: Arrived
+    aliases: memoryview
+    number: memoryview
+    payloads: Rows
+    corrects: Rows
+    valid_until: int
+    cursor: str
+
+
+def _pack_arrivals(found: list[Arrivals]) -> list[ArrivalsBody]:
+    return [
+        ArrivalsBody(
+            one.about, raw(one.aliases), raw(one.number), pack_rows(one.payloads), pack_rows(one.corrects),
+            one.valid_until, one.cursor,
+        )
+        for one in found
+    ]  # fmt: skip
+
+
+def _unpack_arrivals(bodies: list[ArrivalsBody]) -> list[Arrivals]:
+    return [
+        Arrivals(
+            b.about,
+            own("aliases", b.aliases, np.uint8, 16),
+            own("number", b.number, np.uint64),
+            unpack_rows("payloads", b.payloads),
+            unpack_rows("corrects", b.corrects),
+            b.valid_until,
+            b.cursor,
+        )
+        for b in bodies
+    ]
+
+
+ARRIVALS = Result(list[ArrivalsBody], _pack_arrivals, _unpack_arrivals)
 
 
 class ProofBody(msgspec.Struct):
@@ -211,6 +343,12 @@ class HistoryBody(msgspec.Struct, omit_defaults=True):
     proofs: list[ProofBody] = []
 
 
+class NoticesBody(HistoryBody, omit_defaults=True):
+    """texts: of the records, in their order; none where only proofs were asked for."""
+
+    texts: list[str | None] = []
+
+
 class ShownHistory(NamedTuple):
     """A page, and the proofs of its records where they were asked for."""
 
@@ -218,11 +356,18 @@ class ShownHistory(NamedTuple):
     proofs: list[Proof]
 
 
+def _pack_proofs(proofs: list[Proof]) -> list[ProofBody]:
+    return [ProofBody(p.index, p.leaf, b"".join(p.path), p.checkpoint, p.salt, p.shared, p.row) for p in proofs]
+
+
 def _pack_history(shown: ShownHistory) -> HistoryBody:
-    proofs = [
-        ProofBody(p.index, p.leaf, b"".join(p.path), p.checkpoint, p.salt, p.shared, p.row) for p in shown.proofs
-    ]
-    return HistoryBody(shown.page.records, shown.page.cursor, shown.page.disclosure, proofs)
+    page = shown.page
+    return HistoryBody(page.records, page.cursor, page.disclosure, _pack_proofs(shown.proofs))
+
+
+def _pack_notices(shown: ShownHistory) -> NoticesBody:
+    page, texts = shown.page, getattr(shown.page, "texts", [])
+    return NoticesBody(page.records, page.cursor, page.disclosure, _pack_proofs(shown.proofs), texts)
 
 
 def make_proofs(body: HistoryBody) -> list[Proof]:
@@ -236,5 +381,5 @@ def make_proofs(body: HistoryBody) -> list[Proof]:
     ]  # fmt: skip
 
 
-HISTORY = Result(HistoryBody, _pack_history, _same)
+HISTORY, NOTICE_PAGE = Result(HistoryBody, _pack_history, _same), Result(NoticesBody, _pack_notices, _same)
 """What the client makes of it stands in ``caller.py``: proofs are asked for when somebody wants them."""
