@@ -17,8 +17,10 @@ import msgspec
 import numpy as np
 
 import hub
+from hub.copies import AnsweredCopy, AskedCopy
 from hub.messages import Answers, Kind, Status
 from hub.wire import words
+from hub.wire.copying import SomeCopy
 from hub.wire.faults import AccessError, fault_of
 from hub.wire.frames import GREETING, encode_frame
 from hub.wire.methods import METHODS, REQUESTS
@@ -95,6 +97,7 @@ def make_arguments() -> list[dict[str, Any]]:
         ("push_holders", {"codes": ["00000000017"], "label": "市町村長", "institutions": "131016",
                           "since": dt.date(2026, 4, 1), "until": [None]}),
         ("history", {"portal_alias": bytes(range(16)), "since": dt.date(2026, 4, 1), "limit": 25}),
+        *further_arguments(),
     ]  # fmt: skip
     found = []
     for name, given in calls:
@@ -102,6 +105,40 @@ def make_arguments() -> list[dict[str, Any]]:
         data = msgspec.msgpack.encode(REQUESTS[name](**{key: params[key].pack(one) for key, one in given.items()}))
         found.append({"method": name, "arguments": plain(msgspec.msgpack.decode(data)), "bytes": data.hex()})
     return found
+
+
+def further_arguments() -> list[tuple[str, dict[str, Any]]]:
+    """What is sent unasked, links, identifiers, lives, proxies, copies."""
+    push = hub.Push(
+        institution="131016", procedure="own/1/1", items=("出生",), role="本人", section="市民課",
+        request_id="births-1", event="出生",
+    )  # fmt: skip
+    update = hub.Update(institution="131016", section="税務課", request_id="tax-2026-2", reason="誤り")
+    by_alias = hub.Update(institution="131016", section="税務課", request_id="tax-2026-3", items=("市町村民税",))
+    notice = hub.Notice(institution="131016", subject="児童手当", section="子育て支援課", request_id="notice-1")
+    two = {"clerk": "sato", "second_clerk": "suzuki", "reason": "two codes of one person"}
+    codes = ["00000000017", "00000000025"]
+    return [
+        ("push", {"push": push, "aliases": ALIASES, "receivers": "nenkin", "payloads": [b"<birth/>", None]}),
+        ("update", {"update": update, "permits": [1, 2**63], "payloads": [b"<tax/>", None]}),
+        ("update", {"update": by_alias, "permits": ALIASES, "payloads": [{"nenkin": b"<tax/>"}, None]}),
+        ("taken", {"numbers": [1, 2**63]}),
+        ("notify", {"notice": notice, "aliases": ALIASES, "texts": "お知らせ"}),
+        ("notify", {"notice": notice, "aliases": ALIASES, "texts": ["一", "二"]}),
+        ("claim", {"tickets": ALIASES, "sealed": [bytes(8), bytes(9)], "clerk": "sato"}),
+        ("replace_links", {"tickets": ALIASES, "aliases": ALIASES, "clerk": "sato", "reason": "行ずれ",
+                           "keep_old": np.array([True, False])}),
+        ("register_identifiers", {"namespace": "jpki-auth", "people": codes, "identifiers": ["0017", b"0025"]}),
+        ("register_identifiers", {"namespace": "mykey", "people": ALIASES, "identifiers": ["a", "b"], "again": True}),
+        ("renew_identifiers", {"namespace": "jpki-auth", "old": ["0017"], "new": ["0018"]}),
+        ("merge", {"keep": codes[0], "gone": codes[1], **two}),
+        ("deaths", {"aliases": ALIASES, "days": dt.date(2026, 11, 1), "born": [dt.date(1950, 1, 1), None]}),
+        ("deaths", {"aliases": codes, "days": [dt.date(2026, 11, 1), dt.date(2026, 11, 2)]}),
+        ("report_mislink", {"wrong_alias": bytes(range(16)), **two, "since": dt.date(2026, 4, 1), "deliberate": True}),
+        ("grant_proxy", {"portal_alias": bytes(range(16)), "agent_alias": bytes(16), "kind": hub.ProxyKind.STATUTORY,
+                         "label": "母", "called": "子", "until": dt.date(2030, 4, 1)}),
+        ("copy_of", {"role": "provider", "since": dt.date(2026, 4, 1)}),
+    ]  # fmt: skip
 
 
 def make_replies() -> list[dict[str, Any]]:
@@ -143,6 +180,44 @@ def make_replies() -> list[dict[str, Any]]:
         {"method": name, "reply": plain(msgspec.msgpack.decode(data)), "bytes": data.hex()}
         for name, body in found
         for data in [msgspec.msgpack.encode(body)]
+    ]
+
+
+def further_replies(column: Any) -> list[tuple[str, Any]]:
+    """What comes of the further arguments."""
+    about = hub.Arrived(
+        kind=Kind.PUSH, sender="131016", sender_name="札幌市", on_behalf_of=None, procedure="own/1/1", items=("出生",),
+        role="本人", section="市民課", reference_date=None, event="出生", legal_basis="運営者の規則",
+    )  # fmt: skip
+    arrivals = hub.Arrivals(
+        about, ALIASES, column([1, 2**63], np.uint64), [b"<birth/>", None], [None, bytes(18)], 1_796_482_800, "00ff"
+    )
+    sent = hub.Sent(
+        request_id="births-1", rows=2, received_at=1_795_856_400, status=column([0, 9]), reason=column([0, 0])
+    )
+    asked = AskedCopy(
+        bytes(16), 0, 1_795_856_400, ALIASES, column([0, 0]), column([0, 0]), column([9, 14]), column([0, 0])
+    )
+    answered = AnsweredCopy(
+        column([1, 2**63], np.uint64), ALIASES, column([9, 10]), column([0, 0]), column([1_795_791_600] * 2, np.int64)
+    )
+    proxy = hub.Proxy(
+        handle=bytes(16), kind=hub.ProxyKind.STATUTORY, state=hub.ProxyState.IN_FORCE, label="母", until=None,
+        granted_at=MOMENT,
+    )  # fmt: skip
+    return [
+        ("push", sent),
+        ("arrived", [arrivals]),
+        ("acquired", hub.Acquired(ALIASES, column([0, 1]))),
+        ("acquired", hub.Acquired(ALIASES, column([0, hub.Acquisition.HELD]), column([0, hub.Differs.NAME]))),
+        ("claims", hub.Claims(ALIASES, [bytes(8), None], None)),
+        ("identify", hub.Identified(ALIASES, column([0, 1]))),
+        ("deaths", hub.Deaths(told=2, corrected=0, known=1)),
+        ("closed", hub.Closed(aliases=ALIASES, upto=12)),
+        ("successions", {"131016": ("131024", dt.date(2026, 4, 1))}),
+        ("proxies", [proxy]),
+        ("copy_of", SomeCopy([asked], None)),
+        ("copy_of", SomeCopy([answered], bytes(8))),
     ]
 
 

@@ -13,6 +13,7 @@ for place in (ROOT / "tests", ROOT / "tools", ROOT / "tests" / "wire"):
     if str(place) not in sys.path:
         sys.path.insert(0, str(place))
 
+from both import PERSONS, Both  # noqa: E402
 from served import Network, Served, plain_config  # noqa: E402
 
 from hub.wire.config import Limits  # noqa: E402
@@ -39,4 +40,14 @@ def plain(parties: Parties) -> Iterator[Served]:
     try:
         yield served
     finally:
+        served.stop()
+
+
+@pytest.fixture
+def both(tmp_path: Path, network: Network) -> Iterator[Both]:
+    with Parties(tmp_path / "hub", PERSONS) as parties:
+        codes = ["nenkin", "portal", "jlis", *(body.code for body in parties.h.catalog.institutions("市町村長")[:6])]
+        served = Served(parties.h, network.config(codes))
+        with network.connect(served) as remote:
+            yield Both(parties, remote)
         served.stop()

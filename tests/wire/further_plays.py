@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from both import Both, Pair
 
 import hub
 from hub.errors import RequestError
@@ -18,7 +19,6 @@ from test_push import catalog_with_pushes, push_of
 from test_update import update_of
 from townsfolk import make_people
 
-Pair = tuple[Any, Any]
 TODAY = dt.date(2026, 11, 25)
 YESTERDAY = TODAY - dt.timedelta(1)
 
@@ -28,7 +28,7 @@ def through(name: str) -> str:
     return f"platform/{name}"
 
 
-def clerks(h: Any, b: Any, **more: str) -> dict[str, str]:
+def clerks(h: Any, b: Both, **more: str) -> dict[str, str]:
     """Two clerks in the words of one end, so that the same is recorded by both."""
     named = (lambda name: name) if h is b.r else through
     return {"clerk": named("sato"), "second_clerk": named("suzuki"), "reason": "a slip", **more}
@@ -39,7 +39,7 @@ def both_of(*pairs: Any) -> Pair:
     return [one for one, _ in pairs], [other for _, other in pairs]
 
 
-def acquire(b: Any, body: str, codes: list[str]) -> np.ndarray:
+def acquire(b: Both, body: str, codes: list[str]) -> np.ndarray:
     """Aliases in three parts, as a folder that is served gives them only."""
     tickets = b.h.tickets(body, len(codes))
     b.h.deliver("jlis", tickets, codes)
@@ -50,14 +50,14 @@ def acquire(b: Any, body: str, codes: list[str]) -> np.ndarray:
 # -- what is sent unasked
 
 
-def _pushed(b: Any) -> None:
+def pushed(b: Both) -> None:
     b.h.load_catalog(catalog_with_pushes())
     aliases = b.p.known[:4].copy()
     sent = b.h.push(push_of(b.town), aliases, "nenkin", [b"one", None, b"", b"four" * 9_000])
     assert sent.status.tolist() == [Status.OK] * 4
 
 
-def _push(b: Any) -> Pair:
+def _push(b: Both) -> Pair:
     b.h.load_catalog(catalog_with_pushes())
     aliases = b.p.known[:3].copy()
     numbers = np.array([b.h.catalog.institution("nenkin").number] * 3, np.uint32)
@@ -79,8 +79,8 @@ def _push(b: Any) -> Pair:
     return found[0], found[1]
 
 
-def _arrived(b: Any) -> Pair:
-    _pushed(b)
+def _arrived(b: Both) -> Pair:
+    pushed(b)
     first, second = (h.arrived("nenkin", limit=3) for h in b.ends())
     assert sum(map(len, second)) == 3
     rest = [h.arrived("nenkin", after=some[-1].cursor) for h, some in zip(b.ends(), (first, second), strict=True)]
@@ -90,8 +90,8 @@ def _arrived(b: Any) -> Pair:
     return (first, rest[0]), (second, rest[1])
 
 
-def _taken(b: Any) -> Pair:
-    _pushed(b)
+def _taken(b: Both) -> Pair:
+    pushed(b)
     (arrivals,) = b.h.arrived("nenkin")
     numbers = arrivals.number
     pair = b.h.taken("nenkin", numbers[:1].copy()), b.r.taken("nenkin", [int(numbers[1])])
@@ -100,7 +100,7 @@ def _taken(b: Any) -> Pair:
     return pair
 
 
-def _update(b: Any) -> Pair:
+def _update(b: Both) -> Pair:
     b.ask("r", [0, 1, 2])
     (permits,) = b.h.collect(b.town)
     b.h.provide(b.town, permits, Status.PROVIDED, [b"wrong"] * 3)
@@ -121,7 +121,7 @@ def _update(b: Any) -> Pair:
     return (found[0], arrived[0]), (found[1], arrived[1])
 
 
-def _notify(b: Any) -> Pair:
+def _notify(b: Both) -> Pair:
     aliases = b.p.known[:2].copy()
     fields = {"institution": b.town, "subject": "児童手当", "section": "子育て支援課"}
     found: list[list[Any]] = [[], []]
@@ -146,13 +146,13 @@ def _notify(b: Any) -> Pair:
 # -- links
 
 
-def _claimed(b: Any, n: int) -> tuple[np.ndarray, list[bytes]]:
+def _claimed(b: Both, n: int) -> tuple[np.ndarray, list[bytes]]:
     _, key = hub.new_payload_key()
     b.h.register_key("jlis", key)
     return b.r.tickets(b.towns[5], n), [one.seal(key) for one in make_people(n)]
 
 
-def _claim(b: Any) -> Pair:
+def _claim(b: Both) -> Pair:
     tickets, sealed = _claimed(b, 4)
     given = [(tickets[:2].copy(), sealed[:2]), (tickets[2:].copy(), sealed[2:])]
     receipts = [h.claim(b.towns[5], *some, clerk="sato") for h, some in zip(b.ends(), given, strict=True)]
@@ -164,7 +164,7 @@ def _claim(b: Any) -> Pair:
     return (receipts[0], named[0], pages[0], rest[0]), (receipts[1], named[1], pages[1], rest[1])
 
 
-def _confirm_links(b: Any) -> Pair:
+def _confirm_links(b: Both) -> Pair:
     tickets, sealed = _claimed(b, 3)
     b.r.claim(b.towns[5], tickets, sealed, clerk="sato")
     b.r.deliver("jlis", tickets, b.p.codes[:3], [Differs.NAME, Differs.BIRTH | Differs.SEX, 0])
@@ -180,7 +180,7 @@ def _confirm_links(b: Any) -> Pair:
     return (held[0], made[0].status, made[0].differs), (held[1], made[1].status, made[1].differs)
 
 
-def _replace_links(b: Any) -> Pair:
+def _replace_links(b: Both) -> Pair:
     town = b.towns[5]
     wrong, right = b.r.tickets(town, 4), b.r.tickets(town, 4)
     b.r.deliver("jlis", wrong, b.p.codes[:4])
@@ -198,7 +198,7 @@ def _replace_links(b: Any) -> Pair:
     return (made[0].status, again[0]), (made[1].status, again[1])
 
 
-def _blast(b: Any) -> Pair:
+def _blast(b: Both) -> Pair:
     b.ask("r", [0])
     (permits,) = b.h.collect(b.town)
     b.h.provide(b.town, permits, Status.PROVIDED, [b"tax"])
@@ -221,7 +221,7 @@ def _blast(b: Any) -> Pair:
 # -- identifiers
 
 
-def _identifiers(b: Any) -> Pair:
+def _identifiers(b: Both) -> Pair:
     b.h.load_catalog(b.h.catalog.import_table(NAMESPACES))
     codes, number = b.p.codes, np.array([int(b.p.codes[2]), int(b.p.codes[3])], np.int64)
     register = (
@@ -255,7 +255,7 @@ def _identifiers(b: Any) -> Pair:
 # -- lives
 
 
-def _merge(b: Any) -> Pair:
+def _merge(b: Both) -> Pair:
     """Two of whom nenkin knows one only; what it asks in between is undecided."""
     extra = [f"{10**9 + number:011}" for number in (100, 101)]
     acquire(b, "portal", extra)
@@ -275,7 +275,7 @@ def _merge(b: Any) -> Pair:
     return (lists[0], some[0]), (lists[1], some[1])
 
 
-def _assign(b: Any) -> Pair:
+def _assign(b: Both) -> Pair:
     one, other = (f"{10**9 + number:011}" for number in (200, 201))
     acquire(b, "portal", [one, other])
     b.r.merge("jlis", one, other, **clerks(b.r, b))
@@ -292,7 +292,7 @@ def _assign(b: Any) -> Pair:
     return (first[0], done[0], left[0]), (first[1], done[1], left[1])
 
 
-def _deaths(b: Any) -> Pair:
+def _deaths(b: Both) -> Pair:
     born = dt.date(1950, 1, 1)
     rows = [slice(0, 2), slice(2, 4)]
     told = [
@@ -319,7 +319,7 @@ def _deaths(b: Any) -> Pair:
     return both_of(told, by_code, corrected, closed, since)
 
 
-def _successions(b: Any) -> Pair:
+def _successions(b: Both) -> Pair:
     before = b.r.successions()
     b.h.succeed([b.towns[4]], b.towns[3], TODAY, **clerks(b.h, b))
     assert before == {}
@@ -329,7 +329,7 @@ def _successions(b: Any) -> Pair:
 # -- proxies
 
 
-def _proxies(b: Any) -> Pair:
+def _proxies(b: Both) -> Pair:
     b.ask("r", [0, 2])
     citizens = b.p.portal
     kinds = hub.ProxyKind.STATUTORY, hub.ProxyKind.VOLUNTARY
@@ -359,7 +359,7 @@ def _proxies(b: Any) -> Pair:
 # -- copies
 
 
-def _copies(b: Any) -> Pair:
+def _copies(b: Both) -> Pair:
     b.ask("r", [0, 1, 2])
     b.ask("s", [3])
     for permits in b.h.collect(b.town):
@@ -376,7 +376,7 @@ def _copies(b: Any) -> Pair:
     return found[0], found[1]
 
 
-FURTHER: dict[str, Callable[[Any], Pair]] = {
+FURTHER: dict[str, Callable[[Both], Pair]] = {
     "push": _push, "arrived": _arrived, "taken": _taken, "update": _update, "notify": _notify, "notices": _notify,
     "claim": _claim, "claims": _claim, "confirm_links": _confirm_links, "replace_links": _replace_links,
     "blast_radius": _blast, "report_mislink": _blast,

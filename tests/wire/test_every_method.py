@@ -5,76 +5,23 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import inspect
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
+from both import PERSONS, Both, Pair, plain
 from further_plays import FURTHER
-from served import Network, Served
+from served import Network
 
 import hub
-from hub.catalog import Catalog
 from hub.errors import RequestError
-from hub.messages import Arrivals, Flag, Permits, Reason, Status, Withhold
-from hub.tlog.proof import Proof
+from hub.messages import Flag, Permits, Reason, Status, Withhold
 from hub.wire.methods import METHODS, PAGES
 from inquiries import tax_inquiry
-from parties import NOON, REVIEW, Parties
-
-Pair = tuple[Any, Any]
-PERSONS = 12
-
-
-class Both:
-    """One hub, here and over the wire."""
-
-    def __init__(self, parties: Parties, remote: Any) -> None:
-        self.p, self.h, self.r = parties, parties.h, remote
-        self.town, self.nenkin = parties.town, parties.nenkin
-        self.towns = [body.code for body in self.h.catalog.institutions("市町村長")[:6]]
-
-    def ask(self, request_id: str, persons: list[int], provider: Any = None, **words: Any) -> hub.Answer:
-        inquiry = tax_inquiry(request_id, operator="platform/asker")
-        return self.h.inquire(inquiry, np.ascontiguousarray(self.nenkin[persons]), provider or self.town, **words)
-
-    def ends(self) -> tuple[Any, Any]:
-        return self.h, self.r
-
-
-@pytest.fixture
-def both(tmp_path: Path, network: Network) -> Iterator[Both]:
-    with Parties(tmp_path / "hub", PERSONS) as parties:
-        codes = ["nenkin", "portal", "jlis", *(body.code for body in parties.h.catalog.institutions("市町村長")[:6])]
-        served = Served(parties.h, network.config(codes))
-        with network.connect(served) as remote:
-            yield Both(parties, remote)
-        served.stop()
-
-
-def plain(value: Any) -> Any:
-    """What a result consists of, for comparing."""
-    if isinstance(value, np.ndarray):
-        return value.dtype.str, value.shape, value.tolist()
-    if isinstance(value, Permits | Arrivals):
-        # A cursor is encrypted anew each time.
-        return [plain(getattr(value, name)) for name in type(value).__slots__ if name != "cursor"]
-    if isinstance(value, Proof):
-        return [plain(getattr(value, name)) for name in Proof.__slots__], value.text()
-    if isinstance(value, hub.History):
-        return type(value), plain(value.records), value.disclosure, value.cursor is None, getattr(value, "texts", None)
-    if isinstance(value, Catalog):
-        return value.digest
-    if isinstance(value, list | tuple):
-        return type(value), [plain(one) for one in value]
-    if isinstance(value, msgspec.Struct):
-        return type(value), [plain(getattr(value, name)) for name in value.__struct_fields__]
-    if hasattr(value, "__slots__") and not isinstance(value, dt.date | dt.datetime):
-        names = [name for cls in type(value).__mro__ for name in getattr(cls, "__slots__", ())]
-        return type(value), [plain(getattr(value, name)) for name in names]
-    return type(value), value
+from parties import NOON, REVIEW
+from test_push import push_of
+from test_update import update_of
 
 
 def _inquire(b: Both) -> Pair:
@@ -470,6 +417,30 @@ def test_errors_are_those_of_the_embedded_hub(both: Both) -> None:
         lambda h: h.consistency(2, 1),
         lambda h: h.withhold(3.5, "g", REVIEW, institution="nenkin"),
         lambda h: h.confirm(bytes(18), section="s", institution="nenkin"),
+        lambda h: h.push("x", both.p.known, "nenkin"),
+        lambda h: h.push(push_of(both.town), both.p.known[:1].copy(), "no such town"),
+        lambda h: h.update(update_of(both.town), [7], [b"x"]),
+        lambda h: h.update(update_of(both.town), both.p.known[:1].copy(), [b"x"]),
+        lambda h: h.update(update_of(both.town), permits, None),
+        lambda h: h.taken("nenkin", [1, 1]),
+        lambda h: h.taken("nenkin", 3),
+        lambda h: h.arrived("nenkin", after="zz"),
+        lambda h: h.notify(3, both.p.known, "text"),
+        lambda h: h.claims(both.town),
+        lambda h: h.claim(both.town, np.zeros((1, 16), np.uint8), [b"x"], clerk="sato"),
+        lambda h: h.confirm_links(both.town, np.zeros((1, 16), np.uint8), clerk="sato", reason="r"),
+        lambda h: h.identify("nenkin", "no such", ["a"]),
+        lambda h: h.register_identifiers("no such", "jlis", both.p.codes[:1], ["a"]),
+        lambda h: h.merge(both.town, *both.p.codes[:2], clerk="a", second_clerk="b", reason="r"),
+        lambda h: h.deaths("nenkin", both.nenkin[:1].copy(), dt.date(2026, 1, 1)),
+        lambda h: h.deaths(both.town, np.zeros((2, 16), np.uint8), dt.date(2026, 1, 1)),
+        lambda h: h.deaths(both.town, both.p.known[:1].copy(), [None]),
+        lambda h: h.alive(both.town, both.p.known[:1].copy(), clerk="a", second_clerk="a", reason="r"),
+        lambda h: h.assign("jlis", bytes(18), both.p.codes[0], clerk="a", second_clerk="b", reason="r"),
+        lambda h: h.blast_radius(both.town, bytes(16)),
+        lambda h: h.proxies(bytes(16)),
+        lambda h: h.proxy_history(both.p.portal[0], bytes(16)),
+        lambda h: h.copy_of(both.town, role="provider", since=dt.datetime(2026, 1, 1, tzinfo=dt.UTC)),
     ]
     for play in plays:
         raised = []
@@ -494,11 +465,18 @@ def test_coroutines_have_the_same_methods(both: Both, network: Network) -> None:
                 *(h.inquire(tax_inquiry(f"a{i}"), both.nenkin[i % PERSONS :][:1], both.town) for i in range(40))
             )
             assert {answer.receipt.request_id for answer in answers} == {f"a{i}" for i in range(40)}
+            notice = hub.Notice(institution=both.town, subject="s", section="t", request_id="n")
+            await h.notify(notice, both.p.known[:1].copy(), "お知らせ")
             page = await h.history(both.p.portal[0], proofs=True)
             assert page.proof(0).record == page.records[0]
             bare = await h.history(both.p.portal[0])
             with pytest.raises(RequestError, match="proofs=True"):
                 bare.proof(0)
+            notices = await h.notices(both.p.portal[0], proofs=True)
+            assert notices.texts == ["お知らせ"]
+            assert notices.proof(0).record == notices.records[0]
+            copied = await h.copy_of("nenkin", role="requester")
+            assert plain(list(copied)) == plain(list(both.h.copy_of("nenkin", role="requester")))
             assert (await h.catalog).digest == both.h.catalog.digest
             assert await h.verifier_key == both.h.verifier_key
         h = await hub.aio.connect(address, **options)
