@@ -15,7 +15,17 @@ import msgspec
 from hub.catalog import Catalog
 from hub.hub import Hub
 from hub.messages import History
-from hub.wire.caller import POOL, Options, Wanted, WireCaller, bind_call, make_history, make_options, signature_of
+from hub.wire.caller import (
+    POOL,
+    Options,
+    Wanted,
+    WireCaller,
+    ask_further,
+    bind_call,
+    make_history,
+    make_options,
+    signature_of,
+)
 from hub.wire.faults import NotOnWireError
 from hub.wire.methods import METHODS, PAGES
 from hub.wire.results import HistoryBody
@@ -83,8 +93,8 @@ class AsyncRemote:
         found = await self._caller.call(wanted)
         parts = list(found.parts)
         while found.after is not None:
-            request = msgspec.structs.replace(wanted.request, after=found.after)
-            found = await self._caller.call(wanted._replace(request=request))
+            wanted = ask_further(wanted, found.after)
+            found = await self._caller.call(wanted)
             parts += found.parts
         return iter(parts)
 

@@ -22,7 +22,17 @@ from hub.catalog import Catalog
 from hub.errors import RequestError
 from hub.hub import Hub
 from hub.messages import History
-from hub.wire.caller import POOL, Options, Wanted, WireCaller, bind_call, make_history, make_options, signature_of
+from hub.wire.caller import (
+    POOL,
+    Options,
+    Wanted,
+    WireCaller,
+    ask_further,
+    bind_call,
+    make_history,
+    make_options,
+    signature_of,
+)
 from hub.wire.faults import NotOnWireError
 from hub.wire.methods import METHODS, PAGES
 
@@ -138,11 +148,11 @@ class Remote:
         some = self._call(wanted)
 
         def parts() -> Iterator[Any]:
-            found = some
+            found, further = some, wanted
             yield from found.parts
             while found.after is not None:
-                request = msgspec.structs.replace(wanted.request, after=found.after)
-                found = self._call(wanted._replace(request=request))
+                further = ask_further(further, found.after)
+                found = self._call(further)
                 yield from found.parts
 
         return parts()

@@ -138,6 +138,18 @@ def bind_call(name: str, signature: inspect.Signature, args: tuple[Any, ...], kw
     return Wanted(name, institution, REQUESTS[name](**packed), timeout, progress)
 
 
+def ask_further(wanted: Wanted, after: bytes) -> Wanted:
+    """The call for what of a copy comes behind a place.
+
+    Raises:
+        FrameError: the place is the one behind which it was asked for already: this would never end.
+    """
+    request: Any = wanted.request
+    if request.after == after:
+        raise FrameError("copy_of: expected another place in every reply, got the same one again")
+    return wanted._replace(request=msgspec.structs.replace(request, after=after))
+
+
 class WireCaller:
     """Calls methods of one server. Used in one loop only."""
 
