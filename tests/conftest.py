@@ -15,6 +15,13 @@ import hub
 settings.register_profile("hub", deadline=None, print_blob=True)
 settings.load_profile("hub")
 
+LONG = ("test_unlinkability.py", "test_sync.py", "test_flips.py", "test_runs.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take minutes go first, so that no processor is left alone with one of them at the end."""
+    items.sort(key=lambda item: item.path.name not in LONG)
+
 
 @pytest.fixture
 def opened(tmp_path: Path) -> Iterator[hub.Hub]:

@@ -145,7 +145,7 @@ def test_a_wrong_link_is_tried_and_then_reported_once(desk: Desk) -> None:
     with hub.open(desk.hub) as h:
         assert h.stats()["records"] == records + 4
     told = desk.run("history", desk.hub, "--alias", desk.citizens[0].tobytes().hex())[1]
-    assert "had linked another person to you" in told
+    assert "had confused you with another person" in told
     assert "あなたのものではない情報" in told
     audit = desk.run("audit", desk.hub)[1]
     for word in ("MISLINK_RECORDED", "MISLINK_NOTIFIED", "MISLINK_DRAFTED", "sato, suzuki"):

@@ -123,3 +123,9 @@ def test_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -
     with pytest.raises(SystemExit):
         main([*command.split(), "--help"])
     assert f"hub {command.split()[0]}" in capsys.readouterr().out
+
+
+def test_stats_count_identifiers_by_namespace(desk: Desk) -> None:
+    told = desk.run("stats", desk.hub)[1]
+    assert "identifiers by namespace" in told
+    assert "{" not in told

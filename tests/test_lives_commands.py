@@ -57,7 +57,7 @@ def test_two_are_merged_split_and_what_is_undecided_assigned(desk: Desk) -> None
     assert f"nenkin -> {desk.towns[0]}" in text
     handle = text.split()[0]
     assert desk.run("assign", folder, handle, *CLERKS, stdin=f"{CODES[1]}\n") == (0, "assigned\n")
-    assert desk.run("undecided", folder, stdin=f"{CODES[0]}\n") == (1, "")
+    assert desk.run("undecided", folder, stdin=f"{CODES[0]}\n") == (1, "nothing found\n")
     with hub.open(desk.folder) as h:
         assert [one.kind for one in h.history(desk.portal[1]).records].count(Kind.INQUIRY) == 1
     status, text = desk.run("audit", folder)
@@ -73,7 +73,7 @@ def test_what_is_wrong_is_told_in_a_line(desk: Desk) -> None:
         (("split", folder, *CLERKS), f"{CODES[0]}\n{CODES[1]}\n", "was merged into"),
         (("assign", folder, "zz", *CLERKS), "", "hex digits"),
         (("succeed", folder, desk.towns[2], desk.towns[0]), "", "got fewer"),
-        (("succeed",), "", "got nothing"),
+        (("succeed",), "", "got 0"),
     ):
         status, text = desk.run(*words, stdin=stdin)
         assert (status, text.count("\n")) == (2, 1)
@@ -136,3 +136,15 @@ def test_history_writes_a_disclosure_key_for_each_of_the_merged(desk: Desk) -> N
         for key in keys
     ]
     assert sorted(checked) == [0, 0, 1, 1]
+
+
+def test_successions_are_listed_by_every_way_to_name_the_folder(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    entered = ("--day", "2026-04-01", *CLERKS)
+    assert desk.run("succeed", str(desk.folder), "131024", "131032", *entered)[0] == 0
+    for words in ((str(desk.folder),), ("--folder", str(desk.folder))):
+        assert desk.run("succeed", *words) == (0, "  131032  by  131024  from  2026-04-01\n")
+    assert desk.run("succeed")[0] == 2
+    monkeypatch.setenv("HUB_FOLDER", str(str(desk.folder)))
+    assert desk.run("succeed") == (0, "  131032  by  131024  from  2026-04-01\n")
+    assert desk.run("succeed", "131024", "131041", *entered)[0] == 0
+    assert len(desk.run("succeed")[1].splitlines()) == 2

@@ -125,7 +125,7 @@ def test_a_push_goes_from_a_file_into_a_file_and_is_taken(desk: Desk) -> None:
     assert desk.run("taken", desk.hub, "nenkin", arrived)[0] == 1
     assert desk.run("arrived", desk.hub, "nenkin", "--out", desk.folder / "again.csv")[0] == 1
     out = desk.run("history", desk.hub, "--alias", desk.portal[0])[1]
-    assert "what 東京都千代田区 sent 日本年金機構" in out
+    assert "日本年金機構 took what 東京都千代田区 had sent" in out
     assert "outcome  taken" in out
 
 

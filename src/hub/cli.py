@@ -95,9 +95,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"hub {_version()}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
     modules = (
-        keep, catalog, acquire, aliases, links, holders, identifiers, inquire, exchange, send, arrivals, agency,
-        history, proxies, marks, flag, lives, release, suspend, blast, mislink, retain, tlog, keys, serve,
-        bench,
+        keep, catalog, acquire, aliases, links, holders, identifiers, inquire, exchange, release, send, arrivals,
+        agency, keys, history, proxies, marks, flag, suspend, blast, mislink, lives, retain, tlog, serve, bench,
     )  # fmt: skip
     for module in modules:
         module.add_commands(commands)

@@ -219,7 +219,7 @@ def read_aliases(
 ) -> AliasFile:
     """Open a file of aliases, or of tickets (``column``), with aliases in ``beside``. Else as :func:`read_codes`."""
     columns = (column,) if beside is None else (column, beside)
-    return AliasFile(open_table(path, columns, (), encoding, unread=("row", "status")), column, rows, beside)
+    return AliasFile(open_table(path, columns, (), encoding, unread=("row", "status", "differs")), column, rows, beside)
 
 
 def read_delivery(path: str | os.PathLike[str], *, encoding: str = "auto", rows: int = PART_ROWS) -> AliasFile:

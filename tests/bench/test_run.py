@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 import hub
-from hub.bench.__main__ import FOUND, INTERRUPTED, OK, USAGE, main
+from hub.bench.__main__ import FOUND, INTERRUPTED, OK, USAGE, main, read_arguments
 from hub.bench.results import UNITS
-from hub.bench.stages import STAGES
+from hub.bench.stages import ON_REQUEST, STAGES
 
 PERSONS = 2_000
 
@@ -38,7 +38,7 @@ def run_bench(folder: Path, *arguments: str, persons: int = PERSONS) -> tuple[su
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedProcess[str], Any]:
     """One run of all stages."""
-    return run_bench(tmp_path_factory.mktemp("whole"), "--quick")
+    return run_bench(tmp_path_factory.mktemp("whole"), "--quick", *STAGES)
 
 
 def rows_of(content: Any, stage: str) -> list[dict[str, Any]]:
@@ -52,6 +52,13 @@ def test_all_stages_run_and_every_answer_is_the_models(whole: Any) -> None:
     assert content["problems"] == []
     assert {row["stage"] for row in content["results"]} == set(STAGES)
     assert "all as the model's" in done.stdout
+
+
+def test_a_run_without_names_leaves_out_what_is_measured_on_request() -> None:
+    options, _ = read_arguments(["--quick"])
+    assert options is not None
+    assert set(options.stages) == STAGES.keys() - ON_REQUEST
+    assert STAGES.keys() > ON_REQUEST
 
 
 def test_the_json_has_the_fixed_shape(whole: Any) -> None:

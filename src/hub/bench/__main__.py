@@ -21,7 +21,7 @@ from typing import Any
 from hub.bench import machine as machines
 from hub.bench.report import Progress, document, machine_text, table, write_json
 from hub.bench.run import MEMORY_BYTES_PER_PERSON, PERSONS, PERSONS_QUICK, RECORDS_MAX, Options, Run
-from hub.bench.stages import ABOUT, STAGES
+from hub.bench.stages import ABOUT, ON_REQUEST, STAGES
 from hub.errors import HubError
 from hub.limits import PERSONS_MAX
 
@@ -52,7 +52,8 @@ def read_arguments(argv: Sequence[str] | None) -> tuple[Options | None, Path | N
     """Options and the JSON file's path; no options where only a list was asked for."""
     about = "Measure the hub on this machine, beside its peers and the machine's limits."
     parser = argparse.ArgumentParser(prog="python -m hub.bench", description=about)
-    parser.add_argument("stages", nargs="*", metavar="STAGE", help=f"{', '.join(STAGES)}; list; default: all stages")
+    usual = f"all but {', '.join(sorted(ON_REQUEST))}"
+    parser.add_argument("stages", nargs="*", metavar="STAGE", help=f"{', '.join(STAGES)}; list; default: {usual}")
     parser.add_argument("--quick", action="store_true", help=f"a few seconds: {PERSONS_QUICK:,} persons")
     parser.add_argument("--persons", type=int, metavar="N", help=f"size of the larger hub (default {PERSONS:,})")
     parser.add_argument("--records", type=int, default=0, metavar="N", help="records to inquire for, 110 bytes each")
@@ -77,7 +78,8 @@ def read_arguments(argv: Sequence[str] | None) -> tuple[Options | None, Path | N
     for name, value, low, high in bounds:
         if not low <= value <= high:
             parser.exit(USAGE, f"bench: --{name}: expected {low:,} to {high:,}, got {value:,}\n")
-    stages = tuple(name for name in STAGES if name in given.stages or not given.stages)
+    chosen = set(given.stages) or STAGES.keys() - ON_REQUEST
+    stages = tuple(name for name in STAGES if name in chosen)
     return Options(stages, persons, given.seed, threads, given.quick, given.folder, given.records), given.json
 
 

@@ -19,7 +19,7 @@ from hub.commands.progress import Progress, Stopping, add_progress
 from hub.errors import RequestError
 from hub.files import AliasFile, AliasPart, RejectedWriter, read_aliases, read_delivery
 from hub.lives import REGISTER
-from hub.messages import Acquired, Acquisition, Aliases
+from hub.messages import Acquired, Acquisition, Aliases, Differs
 from hub.reissue import rows_max
 from hub.tables import ENCODINGS, TableWriter
 
@@ -53,10 +53,16 @@ Example:
 Exit status: 0 done; 1 done, some lines rejected; 2 wrong request; 3 disk; 130 Ctrl-C.
 """
 
+DIFFERS_NAMES = [
+    " ".join(one.name or "" for one in Differs if one & number) for number in range(2 * Differs.BIRTH)
+]
+"""Which attributes differ, by their bits."""
+
 ACQUIRED_EPILOG = f"""\
 TICKETS.csv has the column ticket, and may be what "hub tickets" wrote. The result has the columns
-row,alias,status: CREATED; ALREADY where the institution had an alias of this person; WAITING where
-nothing was delivered yet; NONE. {REJECTED_HELP}
+row,alias,status,differs: CREATED; ALREADY where the institution had an alias of this person; WAITING
+where nothing was delivered yet; HELD where the register has other attributes, whose names stand in
+differs ("hub confirm-links"); NONE. {REJECTED_HELP}
 The command may be given again, until --close says that the aliases have arrived: once the result
 is on the disk, the hub then forgets whom the tickets stood for.
 
@@ -96,7 +102,7 @@ def add_commands(commands: Any) -> None:
     parser = _add(commands, "tickets", told, TICKETS_EPILOG, ("INSTITUTION", "NUMBER"), run_tickets)
     parser.add_argument("--out", required=True, metavar="FILE", help="the result (.csv, .parquet, .arrow)")
 
-    told = "the register body's part: tickets with resident record codes"
+    told = "the register body's part: say whose each ticket is"
     _add_file(commands, "deliver", told, DELIVER_EPILOG, ("DELIVERY.csv",), run_deliver)
 
     told = "an institution's aliases for its tickets"
@@ -173,7 +179,7 @@ def run_acquired(arguments: argparse.Namespace) -> int:
         return h.acquired(institution, part.aliases)
 
     with hub.open(folder, readonly=not arguments.close) as h:
-        status = _write_result(arguments, h, tickets, institution, source, ask)
+        status = _write_result(arguments, h, tickets, institution, source, ask, differs=True)
         if arguments.close:
             # Not before: until the result has its name the same tickets must give it again.
             closed = sum(h.close_tickets(institution, part) for part in told)
@@ -214,18 +220,24 @@ def _write_result(
     institution: str,
     source: str,
     call: Callable[[hub.Hub, AliasPart], Acquired],
+    *,
+    differs: bool = False,
 ) -> int:
-    """Do a file part by part and write row, alias, status; 1 where a row was rejected or has no alias."""
+    """Do a file part by part and write row, alias, status; 1 where a row was rejected or has no alias.
+
+    With ``differs`` also the attributes for which a row is held: its second clerk has nothing else to go by.
+    """
     check_result(source, arguments.out)
     counts: npt.NDArray[np.int64] = np.zeros(len(Acquisition), np.int64)
     with (
-        TableWriter(arguments.out, ("row", "alias", "status")) as result,
+        TableWriter(arguments.out, ("row", "alias", "status", *(("differs",) if differs else ()))) as result,
         _reading(arguments, file, source, arguments.out) as (rejected, parts),
     ):
         h.catalog.institution(institution)
         for part in parts:
             acquired = call(h, part)
-            result.write([part.row, acquired.aliases, Choices(acquired.status, STATUS_NAMES)])
+            why = [Choices(acquired.differs, DIFFERS_NAMES)] if differs else []
+            result.write([part.row, acquired.aliases, Choices(acquired.status, STATUS_NAMES), *why])
             counts += np.bincount(acquired.status, minlength=len(counts))
     print(f"{arguments.out}: {counts.sum():,} rows of {institution}")
     print_table([(counts[s], s.name) for s in Acquisition if counts[s]], right=(0,))

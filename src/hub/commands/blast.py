@@ -79,7 +79,8 @@ def run_blast(arguments: argparse.Namespace) -> int:
         print(f"{arguments.out}: {len(found.dealings):,} questions")
     else:
         print_table([(value, name) for name, value in summary(found).items() if isinstance(value, int)], right=(0,))
-        print_table([("answers", "received by"), *((n, names.get(code, code)) for code, n in found.receivers.items())])
+        if found.receivers:
+            print_table([("answers", "received by"), *((n, names.get(c, c)) for c, n in found.receivers.items())])
     return 0 if found.dealings else 1
 
 

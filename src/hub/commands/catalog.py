@@ -63,9 +63,9 @@ Exit status: 0 no problem (notes may be); 1 problems.
 
 IMPORT_EPILOG = """\
 What FILE is is seen from its columns: institutions (code,kind,prefecture,name,kana), rules of one's
-own, classes, members, narrowings, delegations, assessments, terms of exchange, or what providers
-keep from affairs of ordinances. UTF-8 or CP932. The whole file is taken in, or none of it where a
-line is wrong. Inquiries from then on are judged by the new catalog.
+own, classes, members, narrowings, delegations, assessments, terms of exchange, namespaces of
+identifiers, or what providers keep from affairs of ordinances. UTF-8 or CP932. The whole file is
+taken in, or none of it where a line is wrong. Inquiries from then on are judged by the new catalog.
 
 Examples:
   hub catalog import linkage institutions.csv

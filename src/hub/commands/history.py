@@ -11,10 +11,10 @@ import msgspec
 
 import hub
 from hub.commands.options import add_folder, spell_moment, take_alias, take_folder, take_moment
-from hub.commands.words import spell_outcome, spell_parties
+from hub.commands.words import spell_matter, spell_outcome, spell_parties
 from hub.errors import StorageError
 from hub.limits import HISTORY_LIMIT, HISTORY_LIMIT_MAX
-from hub.messages import Aliases, Kind, Record, Status
+from hub.messages import Aliases, Record
 from hub.tables import TableWriter
 
 EPILOG = """\
@@ -39,7 +39,7 @@ Exit status: 0 done; 1 no record; 2 wrong request, such as an unknown alias; 3 d
 COLUMNS = (
     "requested_at", "requester", "requester_name", "on_behalf_of", "provider", "provider_name", "procedure",
     "procedure_label", "items", "role", "section", "legal_basis", "outcome", "provided_at", "inquiry",
-    "index", "link", "remark",
+    "index", "link", "remark", "kind",
 )  # fmt: skip
 
 
@@ -118,14 +118,6 @@ def write_proofs(h: hub.Hub, alias: Aliases, history: hub.History, folder: Path)
         raise StorageError(f"write proofs: {error.strerror}") from error
 
 
-LIFE_WORDS = {
-    Kind.MERGED: "two records of you were found to be one person's",
-    Kind.SPLIT: "what was kept as one person's was found to be two persons'",
-    Kind.DIED: "your death was told",
-}
-"""Records about the person, not of a question."""
-
-
 class Speller:
     """Records in words: names from the catalog where it has them."""
 
@@ -142,41 +134,26 @@ class Speller:
         return self._labels.get(procedure, procedure)
 
     def spell_record(self, record: Record) -> str:
-        """A record in five lines, and two more where it follows another."""
-        if record.kind == Kind.MISLINK:
-            return self._spell_mislink(record)
+        """A record in a few lines, with its link where it follows another."""
         asked = self.name(record.requester, record.requester_name)
         asked += f" (on behalf of {record.on_behalf_of})" if record.on_behalf_of else ""
-        if record.kind in LIFE_WORDS:
-            words = "taken back" if record.outcome == Status.EMPTY else LIFE_WORDS[record.kind]
-            lines = [f"{spell_moment(record.requested_at)}  {asked}: {words}", f"  basis    {record.legal_basis}"]
-            if record.link is not None:
-                lines.append(f"  follows  record {record.link}, as record {record.index}")
-            return "\n".join(lines)
         provider = self.name(record.provider, record.provider_name)
+        label = self.label(record.procedure)
+        told = spell_parties(record.kind, asked, provider, record.outcome)
         lines = [
-            f"{spell_moment(record.requested_at)}  {spell_parties(record.kind, asked, provider)}",
-            f"  about    {'、'.join(record.items)}" + (f", of the {record.role}" if record.role else ""),
-            f"  for      {self.label(record.procedure)}" + (f", by {record.section}" if record.section else ""),
+            f"{spell_moment(record.requested_at)}  {told}",
+            *spell_matter(record.kind, record.items, record.role, label, record.section),
             f"  basis    {record.legal_basis}",
-            f"  outcome  {spell_outcome(record.kind, record.outcome)}",
         ]
-        if record.provided_at is not None:
-            lines[-1] += f", {spell_moment(record.provided_at)}"
+        outcome = spell_outcome(record.kind, record.outcome)
+        if outcome:
+            at = "" if record.provided_at is None else f", {spell_moment(record.provided_at)}"
+            lines.append(f"  outcome  {outcome}{at}")
         if record.link is not None:
             # What follows another record is told by both numbers.
             lines.append(f"  follows  record {record.link}, as record {record.index}")
         if record.remark:
             lines.append("  remark   " + record.remark.replace("\n", "\n           "))
-        return "\n".join(lines)
-
-    def _spell_mislink(self, record: Record) -> str:
-        lines = (
-            f"{spell_moment(record.requested_at)}  {self.name(record.requester)} had linked another person to you",
-            f"  by       {record.section}",
-            f"  basis    {record.legal_basis}",
-            f"  remark   {record.remark}",
-        )
         return "\n".join(lines)
 
     def cells(self, record: Record) -> tuple[str, ...]:
@@ -188,5 +165,5 @@ class Speller:
             self.label(record.procedure),
             ";".join(record.items), record.role, record.section, record.legal_basis, record.outcome.name,
             record.provided_at.isoformat() if record.provided_at else "", record.inquiry, str(record.index),
-            "" if record.link is None else str(record.link), record.remark or "",
+            "" if record.link is None else str(record.link), record.remark or "", record.kind.name,
         )  # fmt: skip

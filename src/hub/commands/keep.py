@@ -134,7 +134,11 @@ def run_stats(arguments: argparse.Namespace) -> int:
         print(msgspec.json.format(msgspec.json.encode(stats), indent=2).decode())
         return 0
     aliases: dict[str, int] = stats.pop("aliases")
+    identifiers: dict[str, int] = stats.pop("identifiers")
     print_table([(name.replace("_", " "), value) for name, value in stats.items()], right=(1,))
+    if identifiers:
+        print(f"identifiers by namespace ({len(identifiers):,} namespaces)")
+        print_table(sorted(identifiers.items()), right=(1,))
     if aliases:
         print(f"aliases by institution ({len(aliases):,} institutions)")
         print_table(sorted(aliases.items(), key=lambda entry: -entry[1])[:20], right=(1,))

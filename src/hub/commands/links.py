@@ -104,11 +104,11 @@ Exit status: 0 done; 2 wrong request; 3 disk.
 
 def add_commands(commands: Any) -> None:
     """Add the commands."""
-    told = "what an institution's file says of the people whom its tickets are for"
+    told = "say what an institution's file has of its tickets' people"
     parser = _add(commands, "claim", told, CLAIM_EPILOG, ("INSTITUTION", "CLAIMS.csv"), run_claim)
     parser.add_argument("--clerk", required=True, metavar="NAME", help="who took it from the file")
 
-    told = "the register body's part: compare claims with a register, deliver the tickets"
+    told = "the register body's part: compare claims and deliver"
     words = ("DELIVERY.csv", "REGISTER.csv", "KEY_FILE")
     parser = _add(commands, "compare-links", told, COMPARE_EPILOG, words, run_compare)
     _add_out(parser)
@@ -133,7 +133,7 @@ def add_commands(commands: Any) -> None:
     add_progress(parser)
     parser.set_defaults(run=run_detect)
 
-    told = "whether an institution's tickets are delivered only with attributes"
+    told = "whether tickets need attributes to be delivered"
     parser = commands.add_parser("require-claims", help=told, epilog=REQUIRE_EPILOG)
     parser.description = "Say whether an institution's tickets are delivered only with attributes that were compared."
     add_folder(parser, "INSTITUTION", "on|off")

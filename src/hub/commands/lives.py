@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -70,7 +71,8 @@ what they were asked, and has their flags; asking them is refused with its name.
 lists the successions there are. It cannot be taken back.
 
 Examples:
-  hub succeed linkage 221309 222020 222054 --day 2026-04-01 --clerk sato --second-clerk suzuki --reason 合併
+  hub succeed linkage 131024 131032 131041 --day 2026-04-01 --clerk sato --second-clerk suzuki --reason 合併
+  hub succeed linkage
 
 Exit status: 0 done; 1 none to list; 2 wrong request, nothing changed; 3 disk.
 """
@@ -87,15 +89,19 @@ def add_commands(commands: Any) -> None:
         add_folder(parser)
         _add_clerks(parser)
         parser.set_defaults(run=run)
-    parser = commands.add_parser("undecided", help="records of which a split cannot tell whose", epilog=SPLIT_EPILOG)
+    told = "records of which a split cannot tell whose they are"
+    parser = commands.add_parser("undecided", help=told, epilog=SPLIT_EPILOG)
+    parser.description = "List what a split cannot decide; the code of who stayed comes by the standard input."
     add_folder(parser)
     parser.set_defaults(run=run_undecided)
-    parser = commands.add_parser("assign", help="say whose such a record is", epilog=SPLIT_EPILOG)
+    parser = commands.add_parser("assign", help="say whose such a record is; it takes two clerks", epilog=SPLIT_EPILOG)
+    parser.description = "Say whose such a record is; the code of one of the two comes by the standard input."
     add_folder(parser, "HANDLE")
     _add_clerks(parser)
     parser.set_defaults(run=run_assign)
 
     parser = commands.add_parser("deaths", help="tell who has died, from a file", epilog=DEATHS_EPILOG)
+    parser.description = "Tell who has died, from a file."
     add_folder(parser, "INSTITUTION", "DEATHS.csv")
     parser.add_argument("--correct", action="store_true", help="another day takes the place of the one before")
     parser.add_argument("--clerk", metavar="NAME", help="who tells, for auditors")
@@ -103,13 +109,15 @@ def add_commands(commands: Any) -> None:
     parser.add_argument("--encoding", choices=ENCODINGS, default="auto", help="of DEATHS.csv (default: auto)")
     add_progress(parser)
     parser.set_defaults(run=run_deaths)
-    parser = commands.add_parser("alive", help="take back deaths told by mistake", epilog=DEATHS_EPILOG)
+    parser = commands.add_parser("alive", help="take back deaths that were told by mistake", epilog=DEATHS_EPILOG)
+    parser.description = "Take back deaths that were told by mistake."
     add_folder(parser, "INSTITUTION", "DEATHS.csv")
     _add_clerks(parser)
     parser.add_argument("--encoding", choices=ENCODINGS, default="auto", help="of DEATHS.csv (default: auto)")
     add_progress(parser)
     parser.set_defaults(run=run_alive)
     parser = commands.add_parser("closed", help="portal aliases that deaths have closed", epilog=DEATHS_EPILOG)
+    parser.description = "Write the portal aliases that deaths have closed, for the portal to end their sessions."
     add_folder(parser)
     parser.add_argument("--since", type=int, default=0, metavar="N", help="the number of the call before")
     parser.add_argument("--out", required=True, metavar="FILE", help="the aliases (.csv, .parquet, .arrow)")
@@ -117,7 +125,9 @@ def add_commands(commands: Any) -> None:
 
     parser = commands.add_parser("succeed", help="one institution succeeds others", epilog=SUCCEED_EPILOG)
     parser.add_argument("words", nargs="*", metavar="FOLDER NEW OLD ...", help=argparse.SUPPRESS)
+    parser.description = "Let one institution succeed others, as when municipalities merge; or list successions."
     parser.usage = f"{parser.prog} FOLDER [NEW OLD ...] [options]"
+    parser.add_argument("--folder", metavar="FOLDER", help="the hub's folder, where it is not the first argument")
     parser.add_argument("--day", metavar="DATE", help="from which on, up to today")
     _add_clerks(parser, required=False)
     parser.set_defaults(run=run_succeed)
@@ -167,6 +177,8 @@ def run_undecided(arguments: argparse.Namespace) -> int:
     (keep,) = _read_codes(1)
     with hub.open(folder, readonly=True) as h:
         found = h.undecided(REGISTER, keep)
+    if not found:
+        print("nothing found")
     for one in found:
         print(f"{one.handle.hex()}  {spell_moment(one.at)}  {one.requester} -> {one.provider}  {one.procedure}")
     return 0 if found else 1
@@ -259,9 +271,13 @@ def run_closed(arguments: argparse.Namespace) -> int:
 
 def run_succeed(arguments: argparse.Namespace) -> int:
     """Enter a succession, or list those there are."""
-    if not arguments.words:
-        raise RequestError("arguments: expected FOLDER [NEW OLD ...], got nothing")
-    folder, *bodies = arguments.words
+    bodies: list[str] = arguments.words
+    # How many words there are does not say whether the first is the folder; a folder that is there does.
+    folder = arguments.folder or os.environ.get("HUB_FOLDER") or ""
+    if bodies and arguments.folder is None and (not folder or Path(bodies[0]).is_dir()):
+        folder, *bodies = bodies
+    if not folder:
+        raise RequestError("arguments: expected FOLDER [NEW OLD ...], got 0 (FOLDER may be --folder or HUB_FOLDER)")
     if not bodies:
         with hub.open(folder, readonly=True) as h:
             found = h.successions()

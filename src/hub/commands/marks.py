@@ -49,7 +49,8 @@ Exit status: 0 decided; 2 wrong request, nothing changed; 3 disk.
 """
 
 AUDIT_EPILOG = """\
-Without --waiting: who withheld, lifted, judged, corrected, confirmed and flagged, in order; for supervisors only.
+Without --waiting: marks, corrections, flags, suspensions, keys, links, identifiers, proxies, merges, deaths,
+successions and reported links, in order, with who did it and why; for supervisors only.
 With --waiting CODE: what waits for one institution: marks to review, records to judge, corrections.
 
 Examples:
@@ -79,8 +80,8 @@ def add_commands(commands: Any) -> None:
     parser.add_argument("--refused", action="store_true", help="the record is not corrected")
     parser.set_defaults(run=run_correct)
 
-    parser = commands.add_parser("audit", help="what was done with marks and corrections", epilog=AUDIT_EPILOG)
-    parser.description = "List what was done with marks and corrections, or what waits for an institution."
+    parser = commands.add_parser("audit", help="what was done, and by which clerks", epilog=AUDIT_EPILOG)
+    parser.description = "List what institutions and their clerks did, or what waits for an institution."
     add_folder(parser)
     parser.add_argument("--after", type=int, default=0, metavar="N", help="only behind this number")
     limit = f"events, at most {HISTORY_LIMIT_MAX} (default)"

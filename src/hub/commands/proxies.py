@@ -19,7 +19,7 @@ the agent calls the person. list shows a person's proxies with the handles by wh
 --agent ALIAS shows for whom somebody may act instead.
 
 Examples:
-  hub proxies grant linkage --alias - --agent 8d0c... --label 母 --called 子 --statutory --until 2030-04-02
+  cat pair.txt | hub proxies grant linkage --alias - --agent - --label 母 --called 子 --statutory --until 2030-04-02
   hub proxies list linkage --alias -
   hub proxies list linkage --agent -
   hub proxies revoke linkage --alias - --handle 5a1f...

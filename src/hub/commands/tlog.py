@@ -12,7 +12,7 @@ from typing import Any
 import hub
 from hub.commands.options import add_folder, moment_of, spell_moment, take_folder
 from hub.commands.progress import Progress, add_progress
-from hub.commands.words import spell_outcome, spell_parties
+from hub.commands.words import spell_matter, spell_outcome, spell_parties
 from hub.errors import ProofError, RequestError
 from hub.messages import Status, parties_of
 from hub.tlog.check import check_tiles
@@ -229,19 +229,19 @@ def spell_verified(verified: VerifiedRecord) -> str:
     asked = shared.requester + (f" (on behalf of {shared.on_behalf_of})" if shared.on_behalf_of else "")
     outcome = spell_outcome(row.kind, Status(row.outcome)) if row.outcome in set(Status) else f"status {row.outcome}"
     provider = f"institution number {row.provider}" if row.provider else "no institution"
-    if row.provided_at:
+    if row.provided_at and outcome:
         outcome += f", {_spell_seconds(row.provided_at)}"
     gives, receives = parties_of(row.kind, provider, asked)
     about = {True: "it is about the person of the disclosure key", None: "whose record it is was not asked"}
     lines = [
         f"in the log: entry {verified.index:,} of {verified.checkpoint.size:,} in {verified.checkpoint.origin}",
         about[verified.subject_fits],
-        f"{_spell_seconds(row.requested_at)}  {spell_parties(row.kind, receives, gives)}",
-        f"  about    {'、'.join(shared.items)}" + (f", of the {shared.role}" if shared.role else ""),
-        f"  for      {shared.procedure}" + (f", by {shared.section}" if shared.section else ""),
+        f"{_spell_seconds(row.requested_at)}  {spell_parties(row.kind, receives, gives, row.outcome)}",
+        *spell_matter(row.kind, shared.items, shared.role, shared.procedure, shared.section),
         f"  basis    {shared.legal_basis}",
-        f"  outcome  {outcome}",
     ]
+    if outcome:
+        lines.append(f"  outcome  {outcome}")
     if row.link:
         lines.append(f"  follows  entry {row.link - 1:,}")
     # The words are as signed, and whoever signed may have put control codes of a terminal into them.

@@ -46,6 +46,9 @@ STAGES: dict[str, Callable[[Run], None]] = {
 }
 """In the order in which they run."""
 
+ON_REQUEST = frozenset({"blast", "agency", "push", "identify", "links", "lives"})
+"""Stages that a run without names leaves out: the pension agency's own work is the others, and takes two minutes."""
+
 _MODULES = (
     acquire, resolve, authorise, inquiry, record, prove, history, blast, verify, exchange, wire, agency, push, identify,
     links, retention, lives,
