@@ -1,7 +1,9 @@
 """The information-linkage hub: administrative bodies ask each other about a person without a shared number.
 
-Open a folder with :func:`open`, then see :class:`Hub`.
+Open a folder with :func:`open`, then see :class:`Hub`; :func:`connect` to one that is served.
 """
+
+from typing import TYPE_CHECKING, Any
 
 from hub import errors
 from hub.attributes import Attributes, compare_attributes, open_attributes
@@ -57,6 +59,10 @@ from hub.retain import PeriodState, Retained
 from hub.tlog.proof import Proof
 from hub.verify import Report
 
+if TYPE_CHECKING:
+    from hub import aio
+    from hub.client import Remote, connect
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -108,6 +114,7 @@ __all__ = [
     "Reason",
     "Receipt",
     "Record",
+    "Remote",
     "Report",
     "RequestStatus",
     "Resolved",
@@ -120,7 +127,9 @@ __all__ = [
     "Uses",
     "Wanted",
     "Withhold",
+    "aio",
     "compare_attributes",
+    "connect",
     "errors",
     "new_payload_key",
     "open",
@@ -128,3 +137,16 @@ __all__ = [
     "open_payload",
     "seal_payload",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Whoever works on a folder alone does not wait for what only a network needs.
+    if name == "aio":
+        import hub.aio
+
+        return hub.aio
+    if name in ("Remote", "connect"):
+        from hub import client
+
+        return getattr(client, name)
+    raise AttributeError(f"module 'hub' has no attribute '{name}'")

@@ -97,6 +97,7 @@ from hub.screen import Screen
 from hub.sealed import unseal
 from hub.send import Sender
 from hub.sending import SendingMethods
+from hub.serving import SERVED, Serving
 from hub.showing import Showing
 from hub.snapshot import Snapshot, State
 from hub.store import Store
@@ -117,7 +118,7 @@ logger = logging.getLogger("hub")
 
 class Hub(
     Showing, Filing, Acts, PersonActs, Copies, Exchanging, Flagging, Identifying, Keeping, Linking, Lives, Locating,
-    Mislinking, PayloadKeys, Proxying, Releasing, SendingMethods, Suspending,
+    Mislinking, PayloadKeys, Proxying, Releasing, SendingMethods, Serving, Suspending,
 ):  # fmt: skip
     """An open hub folder. Made by :func:`open`; a context manager; may be used from several threads."""
 
@@ -419,15 +420,36 @@ class Hub(
 
         A task that is cancelled does not take its inquiry back: the same request id gets the answer.
         """
+        future = self.inquire_together(
+            inquiry, aliases, providers, cases=cases, withhold=withhold, consents=consents
+        )  # fmt: skip
+        if future is not None:
+            return await future
+        return await asyncio.to_thread(
+            self.inquire, inquiry, aliases, providers, cases=cases, withhold=withhold, consents=consents
+        )
+
+    def inquire_together(
+        self,
+        inquiry: Inquiry,
+        aliases: Any,
+        providers: Any,
+        *,
+        cases: Sequence[str | None] | None = None,
+        withhold: Sequence[Withhold | None] | None = None,
+        consents: Consents = None,
+    ) -> asyncio.Future[Answer] | None:
+        """:meth:`inquire_async` without a task for each: a future of the running loop.
+
+        None where the inquiry is not one that shares a commit with others; nothing was done with it.
+        """
         batch = decode_inquiry(self.catalog, inquiry, aliases, providers, cases, withhold, consents)
         self._check_bodies(batch)
         if not self._is_small(batch):
-            return await asyncio.to_thread(
-                self.inquire, inquiry, aliases, providers, cases=cases, withhold=withhold, consents=consents
-            )
+            return None
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._gathering().submit(batch, request_key(inquiry.requester, inquiry.request_id), future)
-        return await future
+        return future
 
     def _check_bodies(self, batch: Batch) -> None:
         """Refuse a new inquiry to or by a body that was succeeded; one that is sent again is answered as it was."""
@@ -738,7 +760,7 @@ def _decide(catalog: Catalog, batch: Batch, at: int) -> Decided:
 
 
 def _check_never_served(snapshot: Snapshot, what: str) -> None:
-    if snapshot.get("meta", b"served") is not None:
+    if snapshot.get("meta", SERVED) is not None:
         raise RequestError(f"{what}: expected a folder that was never served, got one that was")
 
 

@@ -246,6 +246,33 @@ HISTORY_STEP_S = 0.02
 """Histories of a hub that has marks leave at multiples of so many seconds after they were asked for: a page of 100
 takes 4 ms, and 2 ms more for each 100 withheld records that it passes over, which nobody may measure."""
 
+WIRE_FRAME_BYTES_MAX = 1 << 20
+"""One frame of the wire, its length field not counted: 52,000 rows of an inquiry; known before anything is kept."""
+
+WIRE_PART_BYTES = 1 << 18
+"""Of a long call or reply one frame carries so much: a short one waits for no more than a millisecond behind it."""
+
+WIRE_CALL_BYTES_MAX = 1 << 29
+"""The arguments of one call: 16.7 million rows of an inquiry take 336 MB."""
+
+WIRE_REPLY_BYTES_MAX = 1 << 30
+"""What a client takes as one reply."""
+
+WIRE_REQUESTS_MAX = 256
+"""Calls of one connection that are not answered yet; behind them the server reads no further."""
+
+WIRE_ANSWERS_ROWS_MAX = 65_536
+WIRE_ANSWERS_STEP_ROWS = 4_096
+WIRE_ANSWERS_BYTES = 1 << 24
+"""Rows and payload bytes of one reply with answers; the client asks for the next ones. A step of so many rows is read
+at a time, whose payloads take 268 MB if all of them are as large as they may be."""
+
+WIRE_COPY_ROWS = 1 << 20
+"""Rows of one reply with an institution's copy, 20 to 34 bytes each; the client asks for the next ones."""
+
+WIRE_LIST_MAX = 1 << 20
+"""Words of a list that travels as such and not as a column."""
+
 OWN_ID_BYTES_MAX = 64
 """An institution's own id of a person, in UTF-8; those in use have 10 to 15 characters."""
 

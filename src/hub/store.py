@@ -55,6 +55,7 @@ What "sealed" means stands in ``sealed.py``, and how a value of an earlier commi
 | ``catalog`` | digest of the catalog in force, 64 hex digits |
 | ``count``, u32 number (big endian) | u64 (little endian): entries of that institution or namespace |
 | ``tickets`` | u64 (little endian): number of the next draw of tickets |
+| ``served`` | the address at which the folder was served last, UTF-8; not there if it never was |
 | ``sums``, u32 table (big endian) | u64 (little endian): sum of an alias table, see ``sealed.py`` |
 
 Crash order: LMDB writes the pages of a transaction, syncs, writes the meta page, syncs; a process that dies
@@ -86,6 +87,8 @@ from hub.snapshot import SUM_MASK, Commit, Snapshot, State
 
 FORMAT = 2
 READERS_MAX = 1024
+HOLDER_BYTES_MAX = 300
+SERVED_WORDS = "served at "
 LOCK_FILE_BYTES = READERS_MAX * 64 + 8192
 FULL_BELOW_BYTES = 1 << 20
 BEGIN_TRIES = 100
@@ -244,17 +247,24 @@ class Store:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(handle, 100, 0).decode("utf-8", "replace").strip() or "another process"
+            holder = os.pread(handle, HOLDER_BYTES_MAX, 0).decode("utf-8", "replace").strip() or "another process"
             os.close(handle)
-            raise BusyError(f"open {self.folder}: open for writing by {holder}") from None
+            words = holder if holder.startswith(SERVED_WORDS) else f"open for writing by {holder}"
+            raise BusyError(f"open {self.folder}: {words}") from None
         except BaseException:
             os.close(handle)
             raise
         self._lock_file = handle
-        # The name is a courtesy: a full disk keeps nobody from opening.
+        self.name_holder(f"process {os.getpid()}")
+
+    def name_holder(self, words: str) -> None:
+        """Say to whoever finds the folder open for writing who has it, or where it is served."""
+        if self._lock_file is None:
+            return
+        # A courtesy: a full disk keeps nobody from opening.
         with contextlib.suppress(OSError):
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, f"process {os.getpid()}\n".encode(), 0)
+            os.ftruncate(self._lock_file, 0)
+            os.pwrite(self._lock_file, f"{words}\n".encode()[:HOLDER_BYTES_MAX], 0)
 
     def _open_databases(self, env: lmdb.Environment, *, create: bool) -> dict[str, Any]:
         try:

@@ -71,7 +71,7 @@ def _cells(metrics: dict[str, Result]) -> str:
         + f"{'' if share is None else f'{share:.0%}':>5}"
         + cell("p50_us", 8, micros_text)
         + cell("p99_us", 8, micros_text)
-        + cell("bytes_per_row", 7, number_text)
+        + cell("bytes_per_row" if "bytes_per_row" in metrics else "bytes_per_connection", 7, number_text)
         + cell("ratio_to_best_peer", 7, number_text)
         + cell("share_of_limit", 6, lambda value: f"{value:.0%}")
     )

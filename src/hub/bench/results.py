@@ -20,6 +20,7 @@ UNITS = {
     "ratio_to_inquiry": "x",
     "share_of_limit": "1",
     "rows_per_commit": "rows/commit",
+    "bytes_per_connection": "bytes",
 }
 
 

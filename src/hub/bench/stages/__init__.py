@@ -22,6 +22,7 @@ from hub.bench.stages import (
     resolve,
     retention,
     verify,
+    wire,
 )
 
 STAGES: dict[str, Callable[[Run], None]] = {
@@ -35,6 +36,7 @@ STAGES: dict[str, Callable[[Run], None]] = {
     "blast": blast.run,
     "verify": verify.run,
     "exchange": exchange.run,
+    "wire": wire.run,
     "agency": agency.run,
     "push": push.run,
     "identify": identify.run,
@@ -48,7 +50,7 @@ ON_REQUEST = frozenset({"blast", "agency", "push", "identify", "links", "lives"}
 """Stages that a run without names leaves out: the pension agency's own work is the others, and takes two minutes."""
 
 _MODULES = (
-    acquire, resolve, authorise, inquiry, record, prove, history, blast, verify, exchange, agency, push, identify,
+    acquire, resolve, authorise, inquiry, record, prove, history, blast, verify, exchange, wire, agency, push, identify,
     links, retention, lives,
 )  # fmt: skip
 ABOUT = {module.__name__.rpartition(".")[2]: (module.__doc__ or "").splitlines()[0] for module in _MODULES}

@@ -1,0 +1,226 @@
+"""A hub on another machine: :func:`connect` gives the embedded hub's methods, results and errors over the wire.
+
+The methods are made from the table in ``wire/methods.py``; the work is done in a loop of a thread of its own. For
+coroutines see ``aio.py``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import queue
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import CancelledError, Future
+from typing import Any
+
+import msgspec
+
+from hub.catalog import Catalog
+from hub.errors import RequestError
+from hub.hub import Hub
+from hub.messages import History
+from hub.wire.caller import (
+    POOL,
+    Options,
+    Wanted,
+    WireCaller,
+    ask_further,
+    bind_call,
+    make_history,
+    make_options,
+    signature_of,
+)
+from hub.wire.faults import NotOnWireError
+from hub.wire.methods import METHODS, PAGES
+
+CATALOG_S = 300.0
+"""For so long a catalog that was fetched is taken to be the one in force."""
+
+PROPERTIES = ("catalog", "verifier_key")
+
+
+class Remote:
+    """A hub that is served elsewhere. Made by :func:`connect`; a context manager; may be used from several threads.
+
+    Its methods are those of :class:`hub.Hub` that institutions and the portal may call, each with ``timeout=`` in
+    seconds. Where a method names no institution, or None, it is the one given to :func:`connect`, or the only one of
+    the certificate.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="hub-wire", daemon=True)
+        self._thread.start()
+        self._closing = threading.Lock()
+        self._caller = WireCaller(options)
+        self._catalog: tuple[float, Catalog] | None = None
+        try:
+            self._run(self._caller.start())
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Remote:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Remote({'closed' if self._loop.is_closed() else 'open'})"
+
+    def __getattr__(self, name: str) -> Any:
+        if any(name in vars(base) for base in Hub.__mro__):
+            raise NotOnWireError(f"{name}: expected a method that the wire has, got one of whoever runs the folder")
+        raise AttributeError(f"{type(self).__name__} has no attribute {name}")
+
+    @property
+    def institutions(self) -> list[str]:
+        """Codes of the institutions for which this connection may call."""
+        return self._caller.institutions
+
+    @property
+    def catalog(self) -> Catalog:
+        """The legal basis in force at the server."""
+        now = time.monotonic()
+        if self._catalog is None or now - self._catalog[0] > CATALOG_S:
+            self._catalog = now, self._call(Wanted("catalog", None, _EMPTY, None, None))
+        return self._catalog[1]
+
+    @property
+    def verifier_key(self) -> str:
+        """The log's public key as a C2SP vkey."""
+        found: str = self._call(Wanted("verifier_key", None, _EMPTY, None, None))
+        return found
+
+    def close(self) -> None:
+        """Close the connections; may be called again."""
+        with self._closing:
+            if self._loop.is_closed():
+                return
+            try:
+                asyncio.run_coroutine_threadsafe(self._caller.close(), self._loop).result(5)
+            finally:
+                self._loop.call_soon_threadsafe(self._loop.stop)
+                self._thread.join()
+                self._loop.close()
+
+    def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        if self._loop.is_closed():
+            work.close()
+            raise RequestError("hub: expected an open connection, got a closed one")
+        return _wait(asyncio.run_coroutine_threadsafe(work, self._loop))
+
+    def _call(self, wanted: Wanted) -> Any:
+        if wanted.progress is None:
+            return self._run(self._caller.call(wanted))
+        # Told in the caller's thread, as by the embedded hub; an exception from it ends the waiting, not the call.
+        told: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+        if self._loop.is_closed():
+            raise RequestError("hub: expected an open connection, got a closed one")
+        future = asyncio.run_coroutine_threadsafe(
+            self._caller.call(wanted._replace(progress=told.put)), self._loop
+        )
+        future.add_done_callback(lambda _: told.put(None))
+        try:
+            while (rows := told.get()) is not None:
+                wanted.progress(rows)
+        except BaseException:
+            future.cancel()
+            raise
+        return _wait(future)
+
+    def _history(self, wanted: Wanted, proofs: bool) -> History:
+        def prove(indexes: list[int]) -> Any:
+            request = msgspec.structs.replace(wanted.request, proofs=indexes)
+            return self._call(wanted._replace(request=request))
+
+        page = make_history(self._call(wanted), prove)
+        if proofs and len(page):
+            page.proof(0)
+        return page
+
+    def _copy(self, wanted: Wanted) -> Iterator[Any]:
+        """The parts of a copy, of which the first ones are asked for now, the others when somebody wants them."""
+        some = self._call(wanted)
+
+        def parts() -> Iterator[Any]:
+            found, further = some, wanted
+            yield from found.parts
+            while found.after is not None:
+                further = ask_further(further, found.after)
+                found = self._call(further)
+                yield from found.parts
+
+        return parts()
+
+
+def _wait(future: Future[Any]) -> Any:
+    try:
+        return future.result()
+    except CancelledError:
+        raise RequestError("hub: expected an open connection, got a closed one") from None
+    except BaseException:
+        future.cancel()
+        raise
+
+
+_EMPTY = msgspec.defstruct("Empty", [])()
+
+
+def _method(name: str) -> Callable[..., Any]:
+    """A method of the table, with the embedded one's signature and documentation."""
+    history = name in PAGES
+    signature = signature_of(name, proofs=history)
+
+    @functools.wraps(getattr(Hub, name))
+    def call(self: Remote, *args: Any, **kwargs: Any) -> Any:
+        if history:
+            proofs = bool(kwargs.pop("proofs", False))
+            return self._history(bind_call(name, signature, args, kwargs), proofs)
+        wanted = bind_call(name, signature, args, kwargs)
+        return self._copy(wanted) if name == "copy_of" else self._call(wanted)
+
+    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    call.__signature__ = inspect.Signature([own, *signature.parameters.values()])  # type: ignore[attr-defined]
+    return call
+
+
+for _name in METHODS:
+    if _name not in PROPERTIES:
+        setattr(Remote, _name, _method(_name))
+
+
+def connect(
+    address: str,
+    *,
+    cert: str | None = None,
+    key: str | None = None,
+    ca: str | None = None,
+    institution: str | None = None,
+    timeout: float | None = None,
+    pool: int = POOL,
+) -> Any:
+    """Connect to a hub that is served: ``hubs://host:port``.
+
+    Args:
+        cert, key: files of the client's certificate and its private key, PEM (key None: in the same file).
+        ca: file of who issued the server's certificate.
+        institution: for which calls are made that name none.
+        timeout: seconds for every call that names none; default 60, and 900 for those that carry millions of rows.
+        pool: connections at most; calls of several threads share them.
+
+    Returns:
+        :class:`Remote`: the methods of :class:`hub.Hub`.
+
+    Raises:
+        RequestError: the address or a file is wrong; AccessError: the server does not take the certificate.
+        WireError: nobody answers there.
+    """
+    return Remote(make_options(address, cert, key, ca, institution, timeout, pool))
+
+
+

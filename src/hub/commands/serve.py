@@ -1,0 +1,70 @@
+"""``hub serve``: answer institutions over the wire."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+from hub.errors import RequestError
+
+EPILOG = """\
+The folder stays marked as served: from then on "hub acquire" is refused there, since whoever calls it
+learns two aliases of a person. Stop it with SIGTERM: it takes no more calls and answers those that are
+open. With SIGHUP it reads the revocation lists again, as it does when they change.
+
+hub.toml:
+  folder = "linkage"
+  listen = "0.0.0.0:7411"
+  address = "hubs://hub.example.go.jp:7411"    # as clients connect to it
+
+  [tls]                                        # PEM files
+  certificate = "server.pem"
+  key = "server.key"
+  ca = "clients-ca.pem"                        # who issues the clients' certificates
+  crls = ["clients-ca.crl"]
+
+  [[certificates]]                             # one for each client: for whom it may call
+  name = "kanto-platform"                      # recorded as operator
+  key_sha256 = "<64 hex digits>"               # of its public key; or: san = "wire.kanto.example"
+  institutions = ["131016", "131024"]
+
+The SHA-256 of a certificate's public key:
+  openssl x509 -in client.pem -noout -pubkey | openssl pkey -pubin -outform der | sha256sum
+
+Example:
+  hub serve --config hub.toml
+
+Exit status: 0 stopped; 2 the configuration is wrong, or the folder is in use; 3 disk.
+"""
+
+
+def add_commands(commands: Any) -> None:
+    """Add ``serve``."""
+    parser = commands.add_parser("serve", help="answer institutions over the network", epilog=EPILOG)
+    parser.description = "Answer institutions over the network, each by its certificate."
+    parser.add_argument("--config", required=True, metavar="FILE", help="TOML, see below")
+    parser.add_argument("--plain", action="store_true", help="agree to [plain] instead of [tls], on loopback only")
+    parser.set_defaults(run=run_serve)
+
+
+def run_serve(arguments: argparse.Namespace) -> int:
+    """Serve until stopped."""
+    # Here and not above: no other command waits for what a network needs.
+    from hub.server import Server, serve
+    from hub.wire.config import load_config
+
+    config = load_config(Path(arguments.config), plain=arguments.plain)
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+
+    def ready(server: Server) -> None:
+        print(f"serving {config.folder} at {server.address}", flush=True)
+
+    try:
+        serve(config, ready=ready)
+    except OSError as error:
+        raise RequestError(f"listen {config.listen}: {error.strerror or error}") from None
+    print("stopped")
+    return 0

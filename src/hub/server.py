@@ -1,0 +1,201 @@
+"""``hub serve``: one process that holds a folder open and answers institutions over the wire (docs/wire.md).
+
+    listen -> connections (``wire/connection.py``) -> calls (``wire/calls.py``) -> the Hub
+
+At SIGTERM or SIGINT it takes no more calls, answers those that are open, closes the connections, then the folder. At
+SIGHUP, and when they change, revocation lists are read again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import importlib
+import importlib.util
+import logging
+import signal
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from hub.hub import Hub, open
+from hub.wire.access import Access, make_context, open_security_log, security
+from hub.wire.calls import Calls
+from hub.wire.config import Config
+from hub.wire.connection import Connection
+
+BACKLOG = 4_096
+COLLECT_FROM = 50_000
+INSPECT_S = 1.0
+GOODBYE_S = 2.0
+"""At the end clients have so long to take leave; nothing is open any more."""
+RELOAD_S = 5.0
+"""How often the files of revocation lists are looked at."""
+
+logger = logging.getLogger("hub")
+
+
+class Server:
+    """A hub that is served in the running loop.
+
+    Attributes:
+        address: as clients connect to it; known once started.
+        access, calls, limits, connections: of its connections.
+    """
+
+    def __init__(self, h: Hub, config: Config, clock: Callable[[], float] = time.time) -> None:
+        """Args: clock: seconds since 1970, for certificates.
+
+        Raises:
+            RequestError: a file of the configuration cannot be used, or a code in it is no institution's.
+        """
+        self._hub, self._config = h, config
+        self.limits = config.limits
+        self.access = Access(config, h.catalog.codes, clock)
+        self._context = None if config.tls is None else make_context(config.tls)
+        self.connections: set[Connection] = set()
+        self.address = config.called_at
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._listener: asyncio.Server | None = None
+        self._inspector: asyncio.Task[None] | None = None
+        self._security = open_security_log(config.security_log)
+
+    def __repr__(self) -> str:
+        return f"Server(connections={len(self.connections)})"
+
+    def now(self) -> float:
+        """Seconds of the loop's clock."""
+        assert self._loop is not None
+        return self._loop.time()
+
+    async def start(self) -> None:
+        """Mark the folder as served, and listen.
+
+        Raises:
+            OSError: the address is in use or not this machine's. StorageError: the disk is full.
+        """
+        loop = self._loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._handle_error)
+        self.calls = Calls(self._hub, self.limits, loop)
+        host, port = self._config.host_port
+        handshake = None if self._context is None else self.limits.hello_s
+        self._listener = await loop.create_server(
+            lambda: Connection(self), host, port, ssl=self._context, backlog=BACKLOG, start_serving=False,
+            ssl_handshake_timeout=handshake,
+        )  # fmt: skip
+        if port == 0:
+            bound = self._listener.sockets[0].getsockname()[1]
+            self.address = self.address.rpartition(":")[0] + f":{bound}"
+        self._hub.mark_served(self.address)
+        await self._listener.start_serving()
+        self._inspector = loop.create_task(self._inspect())
+
+    def _handle_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """What no call caught: a connection that breaks is its client's affair, the rest is ours."""
+        error = context.get("exception")
+        level = logging.DEBUG if isinstance(error, OSError) else logging.ERROR
+        logger.log(level, "server: %s", context.get("message"), exc_info=error)
+
+    async def _inspect(self) -> None:
+        reload_at = 0.0
+        while True:
+            await asyncio.sleep(INSPECT_S)
+            now = self.now()
+            try:
+                for connection in list(self.connections):
+                    connection.inspect(now)
+                if now >= reload_at:
+                    reload_at = now + RELOAD_S
+                    self.reload(always=False)
+            except Exception:
+                # Whoever comes next is looked at again in a second.
+                logger.exception("server: the look at its connections failed")
+
+    def reload(self, *, always: bool = True) -> None:
+        """Read the revocation lists again, and end the connections that may not go on."""
+        self.access.reload(always=always)
+        for connection in list(self.connections):
+            connection.check_certificate()
+
+    async def stop(self) -> None:
+        """Take no more calls, answer those that are open, close; what is still open after ``drain_s`` is cut."""
+        assert self._listener is not None
+        self._listener.close()
+        self.calls.closing = True
+        for connection in list(self.connections):
+            connection.announce_close()
+        end = self.now() + self.limits.drain_s
+        while self.now() < end and any(connection.busy for connection in self.connections):
+            await asyncio.sleep(0.01)
+        for connection in list(self.connections):
+            connection.close()
+        end = min(end, self.now() + GOODBYE_S)
+        while self.now() < end and self.connections:
+            await asyncio.sleep(0.01)
+        for connection in list(self.connections):
+            connection.abort()
+        if self._inspector is not None:
+            self._inspector.cancel()
+        await asyncio.to_thread(self.calls.close)
+        if self._security is not None:
+            security.removeHandler(self._security)
+            self._security.close()
+
+
+async def run_server(h: Hub, config: Config, *, ready: Callable[[Server], None] | None = None) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    server = Server(h, config)
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    await server.start()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    loop.add_signal_handler(signal.SIGHUP, server.reload)
+    try:
+        if ready is not None:
+            ready(server)
+        await stopping.wait()
+    finally:
+        await server.stop()
+
+
+def serve(config: Config, *, ready: Callable[[Server], None] | None = None) -> None:
+    """Open the folder and serve it until SIGTERM or SIGINT.
+
+    Args:
+        ready: called when clients can connect.
+
+    Raises:
+        RequestError, StorageError, OSError: it cannot be opened, or the address cannot be used.
+    """
+    with open(config.folder, head=config.head, answers_every_s=config.answers_every_s) as h:
+        _calm_collector()
+        run_in_loop(run_server(h, config, ready=ready))
+
+
+def _calm_collector() -> None:
+    """Let the garbage collector look less often, and never at what is there for good.
+
+    A few hundred calls at a time come and go together; with Python's own threshold of 700 objects each such wave is
+    looked through several times, for nothing: 10 of the loop's 25 microseconds a call.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_FROM, 20, 20)
+
+
+def has_uvloop() -> bool:
+    """Whether uvloop (the extra ``serve``) is installed."""
+    return importlib.util.find_spec("uvloop") is not None
+
+
+def run_in_loop(work: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine on uvloop where it is installed; without it idle TLS connections cost ten times as much."""
+    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    with contextlib.suppress(ImportError):
+        factory = importlib.import_module("uvloop").new_event_loop
+    if factory is None:
+        logger.warning("serve: uvloop is not installed (pip install 'hub[serve]'): connections cost more memory")
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(work)

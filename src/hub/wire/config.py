@@ -1,0 +1,186 @@
+"""The server's configuration: one TOML file, every key of it known; paths are relative to the file."""
+
+from __future__ import annotations
+
+import ipaddress
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from hub.errors import RequestError
+from hub.limits import ANSWERS_EVERY_S, WIRE_REQUESTS_MAX
+
+_Positive = Annotated[int, msgspec.Meta(ge=1)]
+_Seconds = Annotated[float, msgspec.Meta(gt=0)]
+_Codes = Annotated[list[str], msgspec.Meta(min_length=1)]
+
+
+class Tls(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Files, PEM.
+
+    Attributes:
+        certificate, key: the server's own. ca: who issues the clients'. crls: their revocation lists; with any, each
+            issuer must have a valid one. They are read again when they change and at SIGHUP.
+    """
+
+    certificate: str
+    key: str
+    ca: str
+    crls: list[str] = []
+
+
+class Certificate(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """Whose certificate may call for whom; one of key_sha256 and san.
+
+    Attributes:
+        name: of the platform or body that holds it, recorded as operator.
+        key_sha256: of its public key (SubjectPublicKeyInfo, DER), 64 hex digits. san: a DNS name or URI in it.
+        institutions: codes.
+    """
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=40)]
+    institutions: _Codes
+    key_sha256: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")] | None = None
+    san: str | None = None
+
+
+class Plain(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Instead of certificates, on loopback only: everybody on this machine may call for these institutions."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=40)]
+    institutions: _Codes
+
+
+class Limits(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Bounds of one server.
+
+    Attributes:
+        connections: at a time. requests_per_connection: open calls.
+        bytes_in_flight: of long calls and replies, together.
+        small_threads, bulk_threads: that work beside the shared commits.
+        small_waiting, bulk_waiting: calls that may wait for one; more are told to come again.
+        hello_s: for handshake and first frame. frame_s: for one frame, and between parts of a call. idle_s: without any
+            call. unread_s: in which a client reads nothing of what waits for it. drain_s: for what is open at the end.
+    """
+
+    connections: _Positive = 12_000
+    requests_per_connection: _Positive = WIRE_REQUESTS_MAX
+    bytes_in_flight: _Positive = 1 << 30
+    small_threads: _Positive = 16
+    bulk_threads: _Positive = 2
+    small_waiting: _Positive = 4_096
+    bulk_waiting: _Positive = 64
+    hello_s: _Seconds = 10.0
+    frame_s: _Seconds = 30.0
+    idle_s: _Seconds = 3_600.0
+    unread_s: _Seconds = 30.0
+    drain_s: _Seconds = 30.0
+
+
+class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """All of it.
+
+    Attributes:
+        folder: the hub's. listen: host:port. address: as clients connect to it, ``hubs://host:port``.
+        security_log: file for refusals, JSON lines; also in the logger ``hub.security``.
+        head, answers_every_s: as of :func:`hub.open`.
+    """
+
+    folder: str
+    listen: str
+    address: str | None = None
+    security_log: str | None = None
+    head: str | None = None
+    answers_every_s: _Positive = ANSWERS_EVERY_S
+    tls: Tls | None = None
+    certificates: list[Certificate] = []
+    plain: Plain | None = None
+    limits: Limits = Limits()
+
+    @property
+    def host_port(self) -> tuple[str, int]:
+        """Where it listens; port 0 is any."""
+        return split_address("listen", self.listen)
+
+    @property
+    def called_at(self) -> str:
+        """The address for clients, where it is configured."""
+        return self.address or f"{'hubs' if self.tls else 'hub'}://{self.listen}"
+
+
+def split_address(name: str, text: str) -> tuple[str, int]:
+    """``host:port`` -> both; an IPv6 host stands in brackets.
+
+    Raises:
+        RequestError: it is something else.
+    """
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
+        raise RequestError(f"{name}: expected host:port, got {text}")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def load_config(path: Path, *, plain: bool = False) -> Config:
+    """Read and check the file.
+
+    Args:
+        plain: whether the caller agrees to a server without TLS.
+
+    Raises:
+        RequestError: it cannot be read, has an unknown key (which is named) or contradicts itself.
+    """
+    try:
+        with path.open("rb") as file:
+            found = msgspec.convert(tomllib.load(file), Config)
+    except OSError as error:
+        raise RequestError(f"config {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+        raise RequestError(f"config {path}: {error}") from None
+    check_config(found, plain=plain)
+    return _resolve(found, path.parent)
+
+
+def check_config(config: Config, *, plain: bool) -> None:
+    """Refuse what contradicts itself.
+
+    Raises:
+        RequestError: it does.
+    """
+    host, _ = config.host_port
+    if (config.tls is None) == (config.plain is None):
+        raise RequestError("config: expected one of [tls] and [plain], got both or none")
+    if config.plain is not None:
+        if not plain:
+            raise RequestError("config: expected the flag --plain with [plain], got none")
+        if not is_loopback(host):
+            raise RequestError(f"config: expected a loopback address with [plain], got {host}")
+        if config.certificates:
+            raise RequestError("config: expected no certificates with [plain], got some")
+    elif not config.certificates:
+        raise RequestError("config: expected certificates with [tls], got none")
+    for one in config.certificates:
+        if (one.key_sha256 is None) == (one.san is None):
+            raise RequestError(f"config: expected one of key_sha256 and san of {one.name}, got both or none")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _resolve(config: Config, base: Path) -> Config:
+    """The same with paths that do not depend on where the process runs."""
+
+    def place(text: str) -> str:
+        return str((base / text).resolve())
+
+    tls = config.tls
+    if tls is not None:
+        tls = Tls(place(tls.certificate), place(tls.key), place(tls.ca), [place(one) for one in tls.crls])
+    optional = {name: place(path) for name in ("security_log", "head") if (path := getattr(config, name)) is not None}
+    return msgspec.structs.replace(config, folder=place(config.folder), tls=tls, **optional)

@@ -1,0 +1,371 @@
+"""One connection at the server: frames in, calls begun, replies out; everything that it may hold is bounded.
+
+    identify -> hello -> (call, parts)* -> answers in whatever order they are ready
+
+It is not read while ``requests_per_connection`` calls are open or while its client does not read. Short replies leave
+at once; long ones a part at a time, in turns, whenever there is room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Any, Protocol, cast
+
+from hub.errors import BusyError, HubError
+from hub.limits import WIRE_FRAME_BYTES_MAX, WIRE_PART_BYTES
+from hub.wire.access import Access, Party, tell_security
+from hub.wire.calls import RETRY_AFTER_S, Calls, Work
+from hub.wire.config import Limits
+from hub.wire.faults import AccessError, fault_of
+from hub.wire.frames import GREETING, VERSIONS, FrameError, Splitter, encode_frame
+from hub.wire.methods import Method
+from hub.wire.words import Call, Closing, Hello, Part, Progress, Reply, Welcome, decode_from_client
+
+WRITE_BUFFER_BYTES = 1 << 20
+UPLOADS_MAX = 16
+DROPPED_MAX = 256
+
+
+class Place(Protocol):
+    """What of the server its connections need."""
+
+    access: Access
+    calls: Calls
+    limits: Limits
+    connections: set[Connection]
+
+    def now(self) -> float:
+        """Seconds of the loop's clock."""
+
+
+class Upload:
+    """A call whose arguments have not all come yet."""
+
+    __slots__ = ("at", "buffer", "call", "method")
+
+    def __init__(self, call: Call, method: Method, at: float) -> None:
+        self.call, self.method, self.at = call, method, at
+        # It grows with what comes, never with what was announced.
+        self.buffer = bytearray(call.body)
+
+
+class Connection(asyncio.Protocol):
+    """See the module."""
+
+    __slots__ = (
+        "_called_at", "_dropped", "_ending_at", "_frame_at", "_halted", "_open", "_outgoing", "_party", "_peer",
+        "_place", "_splitter", "_transport", "_unread_at", "_uploads", "_version",
+    )  # fmt: skip
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._transport: asyncio.Transport | None = None
+        self._party: Party | None = None
+        self._peer: str | None = None
+        self._splitter = Splitter()
+        self._version: int | None = None
+        self._open: dict[int, int] = {}
+        """Calls that are open: number -> bytes of their replies that are counted as in flight."""
+        self._uploads: dict[int, Upload] = {}
+        self._dropped: dict[int, int] = {}
+        """Calls that were refused while their parts were under way: number -> bytes to come."""
+        self._outgoing: deque[tuple[int, memoryview, int]] = deque()
+        """Long replies that leave in turns: number, body, bytes sent."""
+        self._halted = False
+        self._called_at = self._frame_at = place.now()
+        """When it called last, and when the frame began of which a part is there."""
+        self._unread_at = self._ending_at = 0.0
+
+    def __repr__(self) -> str:
+        return f"Connection(open={len(self._open)})"
+
+    # -- of asyncio
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+        place = self._place
+        place.connections.add(self)
+        peer = transport.get_extra_info("peername")
+        self._peer = str(peer[0]) if isinstance(peer, tuple) else None
+        tls = transport.get_extra_info("ssl_object")
+        try:
+            if len(place.connections) > place.limits.connections:
+                raise BusyError("server: too many connections", retry_after_s=10 * RETRY_AFTER_S)
+            self._party = place.access.identify(None if tls is None else tls.getpeercert(True))
+        except AccessError as error:
+            tell_security("certificate refused", peer=self._peer, cause=str(error))
+            self.end(error)
+        except HubError as error:
+            self.end(error)
+        except Exception as error:
+            # A certificate that the authority signed and nobody can read.
+            tell_security("certificate refused", peer=self._peer, cause=type(error).__name__)
+            self.end(AccessError("certificate: expected one that can be read, got another"))
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self._place.connections.discard(self)
+        calls = self._place.calls
+        for upload in self._uploads.values():
+            calls.count(-upload.call.size)
+        for size in self._open.values():
+            calls.count(-size)
+        self._transport = None
+        self._uploads.clear()
+        self._open.clear()
+        self._outgoing.clear()
+
+    def data_received(self, data: bytes) -> None:
+        self._splitter.push(data)
+        self._read()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def pause_writing(self) -> None:
+        self._unread_at = self._place.now()
+        self._throttle()
+
+    def resume_writing(self) -> None:
+        self._unread_at = 0.0
+        self._pump()
+        self._throttle()
+
+    # -- reading
+
+    def _read(self) -> None:
+        began = self._splitter.partial
+        some = False
+        try:
+            while not self._halted and not self._ending_at:
+                message = self._splitter.pop()
+                if message is None:
+                    break
+                some = True
+                self._take(decode_from_client(message))
+        except HubError as error:
+            self.end(error)
+        if some or not began:
+            self._frame_at = self._place.now()
+
+    def _take(self, word: Hello | Call | Part) -> None:
+        if self._version is None:
+            if not isinstance(word, Hello):
+                raise FrameError("hello: expected it first, got something else")
+            self._greet(word)
+        elif isinstance(word, Call):
+            self._call(word)
+        elif isinstance(word, Part):
+            self._part(word)
+        else:
+            raise FrameError("hello: expected it once, got another")
+
+    def _greet(self, hello: Hello) -> None:
+        common = set(VERSIONS) & set(hello.versions)
+        if not common:
+            raise FrameError(f"hello: expected one of the versions {', '.join(map(str, VERSIONS))}, got none of them")
+        assert self._party is not None
+        limits = self._place.limits
+        version = max(common)
+        codes = sorted(self._party.institutions)
+        self._send(Welcome(version, WIRE_FRAME_BYTES_MAX, limits.requests_per_connection, codes), GREETING)
+        self._version = version
+        self._splitter.agree(version)
+
+    def _call(self, call: Call) -> None:
+        number, place = call.number, self._place
+        if number in self._open or number in self._uploads or number in self._dropped:
+            raise FrameError("call: expected a number that is not in use, got one that is")
+        if len(call.body) > call.size:
+            raise FrameError("call: expected no more bytes than it says, got more")
+        self._called_at = place.now()
+        party = self._party
+        assert party is not None
+        long = call.size > len(call.body)
+        try:
+            method = place.calls.check(party, call, self._peer)
+            if long:
+                if len(self._uploads) >= UPLOADS_MAX:
+                    raise BusyError("call: too many arrive in parts", retry_after_s=RETRY_AFTER_S)
+                place.calls.reserve(call.size)
+        except HubError as error:
+            if long:
+                self._drop(number, call.size - len(call.body))
+            self._send(fault_of(number, call.method, error))
+            return
+        if long:
+            self._uploads[number] = Upload(call, method, self._called_at)
+        else:
+            self._begin(call, method, call.body, 0)
+
+    def _drop(self, number: int, size: int) -> None:
+        if len(self._dropped) >= DROPPED_MAX:
+            raise FrameError("call: expected the parts of calls that were refused, got more calls")
+        self._dropped[number] = size
+
+    def _part(self, part: Part) -> None:
+        number, size = part.number, len(part.body)
+        upload = self._uploads.get(number)
+        if upload is None:
+            left = self._dropped.get(number, 0) - size
+            if left < 0 or not size:
+                raise FrameError("part: expected one of a call that is not complete, got another")
+            self._dropped[number] = left
+            if not left:
+                del self._dropped[number]
+            return
+        if not size or len(upload.buffer) + size > upload.call.size:
+            raise FrameError("part: expected bytes that the call announced, got none or more")
+        upload.buffer += part.body
+        upload.at = self._called_at = self._place.now()
+        if len(upload.buffer) == upload.call.size:
+            del self._uploads[number]
+            self._begin(upload.call, upload.method, memoryview(upload.buffer), upload.call.size)
+
+    def _begin(self, call: Call, method: Method, body: memoryview, counted: int) -> None:
+        self._open[call.number] = 0
+        assert self._party is not None
+        try:
+            self._place.calls.begin(Work(self, call, method, self._party, body, counted))
+        except BaseException as error:
+            self.fail(call.number, call.method, error)
+        if len(self._open) >= self._place.limits.requests_per_connection:
+            self._throttle()
+
+    # -- of who does the calls
+
+    def answer(self, number: int, body: bytes) -> None:
+        """Send a call's reply."""
+        if number not in self._open:
+            return
+        if len(body) <= WIRE_PART_BYTES:
+            self._send(Reply(number, len(body), memoryview(body)))
+            self._done(number)
+            return
+        self._place.calls.count(len(body))
+        self._open[number] += len(body)
+        self._outgoing.append((number, memoryview(body), 0))
+        self._pump()
+
+    def fail(self, number: int, method: str, error: BaseException) -> None:
+        """Send a call's error."""
+        if number in self._open:
+            self._send(fault_of(number, method, error))
+            self._done(number)
+
+    def advance(self, number: int, rows: int) -> None:
+        """Send how far a call has come; left out where its client does not read."""
+        if number in self._open and not self._unread_at:
+            self._send(Progress(number, rows))
+
+    def _done(self, number: int) -> None:
+        counted = self._open.pop(number)
+        if counted:
+            self._place.calls.count(-counted)
+        if self._halted:
+            self._throttle()
+
+    # -- writing
+
+    def _send(self, word: Any, version: int | None = None) -> None:
+        if self._transport is not None and not self._ending_at:
+            self._transport.write(encode_frame(word, self._version or GREETING if version is None else version))
+
+    def _pump(self) -> None:
+        while self._outgoing and not self._unread_at and not self._ending_at:
+            number, body, sent = self._outgoing.popleft()
+            piece = body[sent : sent + WIRE_PART_BYTES]
+            if sent:
+                self._send(Part(number, piece))
+            else:
+                self._send(Reply(number, len(body), piece))
+            if sent + len(piece) < len(body):
+                self._outgoing.append((number, body, sent + len(piece)))
+            else:
+                self._done(number)
+
+    def _throttle(self) -> None:
+        """Read, or do not, as it stands now."""
+        transport = self._transport
+        if transport is None or self._ending_at:
+            return
+        halt = bool(self._unread_at) or len(self._open) >= self._place.limits.requests_per_connection
+        if halt == self._halted:
+            return
+        self._halted = halt
+        if halt:
+            transport.pause_reading()
+        else:
+            transport.resume_reading()
+            # Nothing of the time in which it was not read is the client's.
+            self._frame_at = now = self._place.now()
+            for upload in self._uploads.values():
+                upload.at = now
+            asyncio.get_running_loop().call_soon(self._read)
+
+    # -- the end
+
+    @property
+    def busy(self) -> bool:
+        """Whether a call is open or a reply has not left."""
+        return self._transport is not None and (
+            bool(self._open) or bool(self._outgoing) or self._transport.get_write_buffer_size() > 0
+        )
+
+    def end(self, error: BaseException) -> None:
+        """Say why, and close."""
+        if self._transport is None or self._ending_at:
+            return
+        self._send(fault_of(None, "connection", error))
+        self._ending_at = self._place.now()
+        self._transport.close()
+
+    def announce_close(self) -> None:
+        """Say that the server closes: what is open is still answered."""
+        if self._version is not None:
+            self._send(Closing("server: closing"))
+
+    def close(self) -> None:
+        """Close when what was written has left."""
+        if self._transport is not None and not self._ending_at:
+            self._ending_at = self._place.now()
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def inspect(self, now: float) -> None:
+        """Cut what takes too long, and whose certificate does not stand any more; called every second."""
+        limits = self._place.limits
+        if self._ending_at:
+            if now - self._ending_at > limits.unread_s:
+                self.abort()
+            return
+        if self._unread_at:
+            if now - self._unread_at > limits.unread_s:
+                self.abort()
+            return
+        if self._halted:
+            return
+        if self._version is None:
+            if now - self._called_at > limits.hello_s:
+                self.end(FrameError("hello: expected it within seconds, got none"))
+            return
+        late = self._splitter.partial and now - self._frame_at > limits.frame_s
+        if late or any(now - upload.at > limits.frame_s for upload in self._uploads.values()):
+            self.end(FrameError("frame: expected the rest of it within seconds, got nothing"))
+        elif not self._open and not self._uploads and now - self._called_at > limits.idle_s:
+            self.close()
+
+    def check_certificate(self) -> None:
+        """End a connection whose certificate was revoked or has ended since."""
+        if self._party is None or self._party.certificate is None or self._ending_at:
+            return
+        try:
+            self._place.access.check(self._party.certificate)
+        except AccessError as error:
+            tell_security("certificate refused", peer=self._peer, certificate=self._party.name, cause=str(error))
+            self.end(error)
