@@ -21,6 +21,7 @@ from hub.bench.measure import bytes_written
 from hub.bench.report import Progress
 from hub.bench.results import size_name
 from hub.bench.towns import TOWNS, towns_of, with_towns
+from hub.limits import ROWS_PER_BATCH_MAX
 from hub.messages import Acquired, Acquisition
 from hub.store import NAMES
 
@@ -80,14 +81,14 @@ class World:
         """Acquire every alias, once, and keep the timings."""
         size = size_name(self.persons)
         progress.step(f"acquire: {size} new persons")
-        self.requester = self._measure("new", self.persons, partial(self.hub.acquire, REQUESTER, self.codes)).aliases
+        self.requester = self._measure("new", self.persons, partial(acquire_all, self.hub, REQUESTER, self.codes)).aliases
         self.everybody = np.empty_like(self.requester)
         start = 0
         # The second body's file comes in an order of its own; in parts that end where space is weighed, if it is.
         for end in [*(weighed_sizes(self.persons) if self.weigh else ()), self.persons]:
             progress.step(f"acquire: {size} known persons, {size_name(end)} of them")
             part = self._mixed[start:end]
-            acquired = self._measure("known", len(part), partial(self.hub.acquire, EVERYBODY, self.codes[part]))
+            acquired = self._measure("known", len(part), partial(acquire_all, self.hub, EVERYBODY, self.codes[part]))
             self.everybody[part] = acquired.aliases
             self.space.append((end, sum(step.live_bytes for step in self.steps if step.name == "known")))
             start = end
@@ -175,3 +176,12 @@ def weighed_sizes(persons: int) -> list[int]:
 def random_aliases(random: np.random.Generator, rows: int) -> npt.NDArray[np.uint8]:
     """uint8[N, 16] that nobody has: 128 random bits each."""
     return np.frombuffer(random.bytes(16 * rows), dtype=np.uint8).reshape(rows, 16)
+
+
+def acquire_all(h: hub.Hub, code: str, codes: npt.NDArray[np.int64]) -> Acquired:
+    """An institution's aliases of any number of persons, in calls of as many as one takes."""
+    starts = range(0, max(1, len(codes)), ROWS_PER_BATCH_MAX)
+    parts = [h.acquire(code, codes[start : start + ROWS_PER_BATCH_MAX]) for start in starts]
+    if len(parts) == 1:
+        return parts[0]
+    return Acquired(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("aliases", "status")))
