@@ -289,6 +289,17 @@ def test_a_text_goes_after_a_year_and_its_record_stays(tmp_path: Path) -> None:
         assert parties.h.verify().problems == ()
 
 
+def test_a_text_that_is_due_is_shown_no_more_though_nobody_has_removed_it_yet(tmp_path: Path) -> None:
+    clock = Clock()
+    with Parties(tmp_path / "hub", clock=clock) as parties:
+        parties.h.notify(notice(parties), parties.known, "a")
+        parties.h._next_lapse = clock.now + 2 * NOTICE_DAYS * DAY_S
+        clock.now += NOTICE_DAYS * DAY_S + 1
+        assert texts_of(parties, 0) == [None]
+        with parties.h._store.snapshot() as snapshot:
+            assert snapshot.items("notices", b"")
+
+
 def test_pages_have_each_notice_once(parties: Parties) -> None:
     for number in range(5):
         parties.h.notify(notice(parties, f"n{number}"), parties.known[:2], f"text {number}")

@@ -6,6 +6,7 @@ the rules.
 
 from __future__ import annotations
 
+import datetime as dt
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -17,7 +18,7 @@ from hub.arrivals import Receiver
 from hub.catalog import Catalog
 from hub.collect import collect_all
 from hub.exchange import Exchange
-from hub.limits import ARRIVED_ROWS, HISTORY_LIMIT
+from hub.limits import ARRIVED_ROWS, HISTORY_LIMIT, NOTICE_DAYS
 from hub.messages import Arrivals, History, Kind, Notice, Notices, Push, Receipt, Sent, Update
 from hub.notices import read_texts
 from hub.notify import Notifying
@@ -227,4 +228,9 @@ class SendingMethods(ABC):
             # Flags went to the successor of whoever sent it.
             numbers = successions_of(snapshot).current(np.array(senders, np.uint32))
             blocked = self._office.flagged.of(snapshot).no_self(persons, numbers)
-        return [None if hidden else text for text, hidden in zip(texts, blocked.tolist(), strict=True)]
+        # Those that are due are removed once a day, and by a process that writes.
+        kept_from = dt.datetime.fromtimestamp(self._office.now(), dt.UTC) - dt.timedelta(days=NOTICE_DAYS)
+        return [
+            None if hidden or record.requested_at < kept_from else text
+            for record, text, hidden in zip(found.records, texts, blocked.tolist(), strict=True)
+        ]
