@@ -81,7 +81,8 @@ class World:
         """Acquire every alias, once, and keep the timings."""
         size = size_name(self.persons)
         progress.step(f"acquire: {size} new persons")
-        self.requester = self._measure("new", self.persons, partial(acquire_all, self.hub, REQUESTER, self.codes)).aliases
+        everybody = partial(acquire_all, self.hub, REQUESTER, self.codes)
+        self.requester = self._measure("new", self.persons, everybody).aliases
         self.everybody = np.empty_like(self.requester)
         start = 0
         # The second body's file comes in an order of its own; in parts that end where space is weighed, if it is.
