@@ -144,8 +144,7 @@ def test_an_unknown_stage_is_one_line_and_status_2(tmp_path: Path) -> None:
     done, content = run_bench(tmp_path, "resolv")
     assert done.returncode == USAGE
     assert done.stderr.splitlines() == [
-        "bench: stage: expected one of acquire, resolve, authorise, inquiry, record, prove, history, blast, verify, "
-        "exchange, agency, push, identify, links, retention, lives or list, got resolv"
+        f"bench: stage: expected one of {', '.join(STAGES)} or list, got resolv"
     ]
     assert content is None
     assert done.stdout == ""
