@@ -91,7 +91,8 @@ def test_a_record_older_than_request_ids_is_marked_by_its_handle(parties: Partie
     ((handle, record),) = parties.h.handles("nenkin", parties.nenkin[0])
     assert (record.requester, record.provider, record.withheld) == ("nenkin", parties.town, False)
     parties.h.withhold(handle, "ground", REVIEW)
-    assert (parties.shown(0), len(parties.shown(1))) == ([], 1)
+    # Of the other one the question and, where it has come already, its lapse.
+    assert (parties.shown(0), len(parties.shown(1)) in (1, 2)) == ([], True)
     assert parties.h.handles("nenkin", parties.nenkin[0])[0][1].withheld
 
 
