@@ -71,7 +71,7 @@ class Journal:
         """How things stand when the step is done, and nothing else."""
         known = Journal(**json.loads(json.dumps(asdict(self))))
         some = self.chosen(seed)
-        if self.step == "merge":
+        if self.step == "merge" and some:
             known.pairs.append(some)
             known._tell(EventKind.MERGED)
         elif self.step == "split" and self.pairs:
@@ -99,7 +99,9 @@ class Journal:
             some = sorted(int(key) for key in self.dead)
             return [int(one) for one in some[: max(1, len(some) // 2)]]
         free = [one for one in range(POPULATION) if one not in merged and str(one) not in self.dead]
-        return rng.choice(free, 2 if self.step == "merge" else 4, replace=False).tolist()
+        count = 2 if self.step == "merge" else 4
+        # A long life comes to its end: nobody is left to be merged or to die.
+        return rng.choice(free, count, replace=False).tolist() if len(free) >= count else []
 
 
 def day_of(known: Journal, seed: int) -> int:
@@ -118,11 +120,11 @@ def perform(h: hub.Hub, known: Journal, seed: int) -> None:
     if known.step == "begin":
         for place, body in enumerate(("nenkin", "portal", *towns[:4])):
             h.acquire(body, CODES[place % 3 :: 1 + place % 2])
-    elif known.step == "merge":
+    elif known.step == "merge" and some:
         h.merge("jlis", *codes, **TWO)
     elif known.step == "split" and known.pairs:
         h.split("jlis", *(CODES[one] for one in known.pairs[-1]), **TWO)
-    elif known.step == "deaths":
+    elif known.step == "deaths" and some:
         h.deaths("jlis", codes, date_of(known, seed))
     elif known.step == "correct" and some:
         h.deaths("jlis", codes, date_of(known, seed), correct=True, clerk="one", second_clerk="another")
