@@ -843,3 +843,22 @@ def test_a_segment_that_begins_within_a_chunk_of_dropped_ones_is_compared_with_a
         number = parties.h.catalog.institution(parties.town).number
         assert read_inbox(snapshot, number).entries["first"].tolist()[0] == 4
     assert parties.h.verify().problems == ()
+
+
+@pytest.mark.parametrize("sorted_in", [False, True])
+def test_an_answer_to_some_of_many_small_inquiries_is_each_ones_own(parties: Parties, sorted_in: bool) -> None:
+    """Of what the permits of a segment have in common only that of the named ones is taken up."""
+    for person in range(8):
+        inquiry = tax_inquiry(f"r{person}", section=f"section {person}")
+        parties.h.inquire(inquiry, np.ascontiguousarray(parties.nenkin[[person]]), parties.town)
+    named = [6, 1, 4]
+    permits = np.concatenate([permit_of(parties, person) for person in named])
+    if sorted_in:
+        parties.h._settle_permits()
+    parties.h.provide(parties.town, permits, Status.PROVIDED, [b"six", b"one", b"four"])
+    for person in range(8):
+        sections = {record.section for record in parties.h.history(parties.portal[person]).records}
+        assert sections == {f"section {person}"}
+        waits = parties.h.answers("nenkin", f"r{person}").status.tolist()
+        assert waits == [Status.PROVIDED if person in named else Status.PENDING]
+    assert [parties.h.answers("nenkin", f"r{person}").payloads for person in named] == [[b"six"], [b"one"], [b"four"]]
