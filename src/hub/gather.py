@@ -45,6 +45,7 @@ from hub.requests import check_request
 from hub.resolve import resolve_aliases
 from hub.respond import respond
 from hub.screen import Screen
+from hub.small import SmallAnswers, SmallRows, check_rows, no_answers
 from hub.snapshot import Snapshot
 from hub.store import Store
 from hub.workers import Workers
@@ -206,6 +207,47 @@ class Gatherer:
             if self._sleeping:
                 self._sleeping = False
                 self._woken.release()
+
+    def submit_rows(self, rows: SmallRows, done: Callable[[SmallAnswers], None]) -> None:
+        """Put inquiries of one row each into the queue.
+
+        ``done`` is called once, from another thread, when all of them are durable or have their error; it must not
+        wait. The same request twice is done once; what the queue has no room for is answered BUSY in ``errors``.
+
+        Raises:
+            RequestError: a column has not the form of :class:`SmallRows`; nothing was done.
+        """
+        wrong = check_rows(rows)
+        if wrong is not None:
+            raise RequestError(wrong)
+        answers, left = no_answers(len(rows.which)), [len(rows.which)]
+        lock = threading.Lock()
+
+        def settle(row: int) -> Callable[[Answer | None, BaseException | None], None]:
+            def one(answer: Answer | None, error: BaseException | None) -> None:
+                if answer is not None:
+                    answers.status[row], answers.rule[row] = answer.status[0], answer.rule[0]
+                    answers.reason[row], answers.received_at[row] = answer.reason[0], answer.receipt.received_at
+                elif isinstance(error, HubError):
+                    answers.errors[row] = error
+                with lock:
+                    left[0] -= 1
+                    last = not left[0]
+                if last:
+                    done(answers)
+
+            return one
+
+        for row, which in enumerate(rows.which.tolist()):
+            question = rows.questions[which]
+            batch = Batch(
+                question.inquiry, question.requester, rows.aliases[row : row + 1], rows.providers[row : row + 1], None,
+                rows.digests[row].tobytes(), None, bool(rows.consents is not None and rows.consents[row]) or None,
+            )  # fmt: skip
+            try:
+                self.submit(batch, rows.keys[row].tobytes(), settle(row))
+            except HubError as error:
+                settle(row)(None, error)
 
     def close(self) -> None:
         """Refuse what waits, finish what is being written, end the threads; may be called again."""

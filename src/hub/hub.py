@@ -99,6 +99,7 @@ from hub.send import Sender
 from hub.sending import SendingMethods
 from hub.serving import SERVED, Serving
 from hub.showing import Showing
+from hub.small import SmallAnswers, SmallRows
 from hub.snapshot import Snapshot, State
 from hub.store import Store
 from hub.successions import NAME as SUCCESSIONS
@@ -450,6 +451,18 @@ class Hub(
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._gathering().submit(batch, request_key(inquiry.requester, inquiry.request_id), future)
         return future
+
+    def inquire_rows(self, rows: SmallRows, done: Callable[[SmallAnswers], None]) -> None:
+        """:meth:`inquire` for many callers who ask about one person each, as columns.
+
+        Args:
+            rows: checked but for what only the catalog knows; every one is a request of its own.
+            done: called once from a thread of the hub, when all rows are durable or have their error.
+
+        Raises:
+            RequestError: a column has another form, or the hub is closed; nothing was done.
+        """
+        self._gathering().submit_rows(rows, done)
 
     def _check_bodies(self, batch: Batch) -> None:
         """Refuse a new inquiry to or by a body that was succeeded; one that is sent again is answered as it was."""
