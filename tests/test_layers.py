@@ -16,13 +16,14 @@ STAGES = {"decode", "authorise", "resolve", "record", "respond", "disclose"}
 
 LAYERS = [
     {"errors", "limits"},
-    {"messages", "_core", "_pages", "_hash", "_runs", "_proofs", "_walk", "_asked", "_deliver", "keys", "workers"},
+    {"messages", "_core", "_pages", "_hash", "_runs", "_proofs", "_walk", "_asked", "_deliver", "_small", "keys", "workers"},
     {"variants"},
     {"folding"},
     {"sealed", "periods", "payloads", "permits", "pseudonyms"},
     {"attributes", "mislinks"},
     {"snapshot"},
     {"store", "runs"},
+    {"dayfilters"},
     {"rundir"},
     {"rundue", "runcheck"},
     {"runmerge"},

@@ -413,7 +413,8 @@ class Gatherer:
         parts.asked.settle(group.calls[0].key)
         formed.group = group
         # Before the calls leave ``_under_way``: the same request id must be found in one of the two.
-        parts.groups.note(name, number, [call.key for call in group.calls])
+        keys = np.frombuffer(b"".join([call.key for call in group.calls]), np.uint8).reshape(-1, 16)
+        parts.groups.note(name, number, keys)
         if fold is not None:
             parts.groups.folded(fold)
         parts.wake(first, group.laid)

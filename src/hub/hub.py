@@ -209,6 +209,7 @@ class Hub(
         if not self._store.forked:
             if self._gatherer is not None:
                 self._gatherer.close()
+            self._groups.close()
             if self._delivery is not None:
                 self._delivery.close()
             if self._merger is not None:
