@@ -16,7 +16,8 @@ STAGES = {"decode", "authorise", "resolve", "record", "respond", "disclose"}
 
 LAYERS = [
     {"errors", "limits"},
-    {"messages", "_core", "_pages", "_hash", "_runs", "_proofs", "_walk", "_asked", "_deliver", "_small", "keys", "workers"},
+    {"messages", "_core", "_pages", "_hash", "_runs", "_proofs", "_walk", "_asked", "_deliver", "_small", "keys",
+     "workers"},
     {"variants"},
     {"folding"},
     {"sealed", "periods", "payloads", "permits", "pseudonyms"},
@@ -43,7 +44,7 @@ LAYERS = [
     {"askedlog"},
     {"marks"},
     {"screen"},
-    {"group"},
+    {"group", "rowgroup"},
     {"withholding", "proxystate"},
     {"corrections", "releases", "proxies", "relink", "liferecords", "flagput", "blast", "mislinkstate"},
     {"merging", "dying", "succeeding", "breach"},
@@ -51,6 +52,8 @@ LAYERS = [
      "mislinkcheck", "lifecheck"},
     {"verify", "retain"},
     STAGES | {"locate"},
+    {"gatherparts"},
+    {"gatherrows"},
     {"gather", "acts", "filing", "keeping", "showing", "flagging", "lives", "locating", "payloadkeys", "releasing",
      "identifying", "linking", "proxying"},
     {"personacts", "suspending", "serving"},

@@ -357,7 +357,7 @@ cdef class Pages:
 
     cdef int collect(self, Filter filter, uint64_t number, int depth, const uint8_t* first, size_t first_bytes,
                      int64_t* room, uint8_t* last, size_t* last_bytes) noexcept nogil:
-        """Enter the keys of parts 0 below a page, from ``first`` on, until ``room`` is used up: then ``last`` is set."""
+        """Enter the keys of parts 0 below a page, from ``first`` on, until ``room`` is used up; then sets ``last``."""
         cdef const PageHead* page = self.page(number, P_BRANCH if depth > 1 else P_LEAF)
         cdef const Node* node
         cdef int at, count, code

@@ -1,5 +1,5 @@
-# Contents page of the kernels for small inquiries. A filter owns its lines until it is freed; lines are read and written
-# under the GIL, or by the one thread that fills a filter nobody else has yet.
+# Contents page of the kernels for small inquiries. A filter owns its lines until it is freed; lines are read and
+# written under the GIL, or by the one thread that fills a filter nobody else has yet.
 
 from libc.stdint cimport uint8_t, uint64_t
 

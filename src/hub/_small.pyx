@@ -227,18 +227,18 @@ cdef class Filter:
     cdef void add_key(self, const uint8_t* key) noexcept nogil:
         cdef uint64_t one = mix(key), bits = one * SEED_B
         cdef uint64_t* line = self.lines + 8 * hub_high(one, self.count)
-        cdef int i
+        cdef int _i
         bits ^= bits >> 32
-        for i in range(FILTER_BITS):
+        for _i in range(FILTER_BITS):
             line[bits >> 6 & 7] |= <uint64_t>1 << (bits & 63)
             bits >>= 9
 
     cdef bint has_key(self, uint64_t one) noexcept nogil:
         cdef uint64_t bits = one * SEED_B
         cdef uint64_t* line = self.lines + 8 * hub_high(one, self.count)
-        cdef int i
+        cdef int _i
         bits ^= bits >> 32
-        for i in range(FILTER_BITS):
+        for _i in range(FILTER_BITS):
             if not line[bits >> 6 & 7] >> (bits & 63) & 1:
                 return False
             bits >>= 9
@@ -464,7 +464,7 @@ def join_fields(list middles not None, const uint32_t[::1] middle_of not None, c
     Returns:
         MessagePack of ``bodies.Fields``, the bytes that msgspec makes; uint8[K, 32] of ``tlog.entry.hash_shared``.
     """
-    cdef int64_t n = middle_of.shape[0], row, size = 128, longest = 0
+    cdef int64_t n = middle_of.shape[0], row, _row, size = 128, longest = 0
     cdef Column* middle = NULL
     cdef Column* covered = NULL
     cdef uint8_t* work = NULL
@@ -504,7 +504,7 @@ def join_fields(list middles not None, const uint32_t[::1] middle_of not None, c
                                  middle[middle_of[row]].items, <const uint8_t*>covered[number].at,
                                  covered[number].items, blinding, <uint32_t>row, work, &hash_view[row, 0])
             out = put_head(out, n, 0x90, 0xDC)
-            for row in range(n):
+            for _row in range(n):
                 out[0] = 0x92
                 out = put_number(out + 1, requested_at)
                 out[0] = 0
@@ -547,11 +547,11 @@ def _join_fields(middles, middle_of, names, blind, supervised, supervised_of, mo
 
 # -- entries of the index
 
+# The first 64 bytes of XXH3's default secret, little endian.
 cdef uint64_t[8] SECRET = [
     0xBE4BA423396CFEB8, 0x1CAD21F72C81017C, 0xDB979083E96DD4DE, 0x1F67B3B7A4A44072,
     0x78E5C0CC4EE679CB, 0x2172FFCC7DD05A82, 0x8E2443F7744608B8, 0x4C263A81E69035E0,
 ]
-"""The first 64 bytes of XXH3's default secret, little endian."""
 
 
 cdef inline uint64_t word(const uint8_t* at) noexcept nogil:

@@ -3,9 +3,9 @@
 Every inquiry's id is looked for in the databases of 31 days, and hardly ever found. A look-up in a tree of a million
 ids takes a microsecond, so all of them would cost more than the inquiry itself; of 31 filters it takes less than one.
 
-A filter counts only while the sum of its database (``sealed.py``) is the one that it was made of: whatever is written to
-a day, by whatever process, leaves its filter without effect until it is made anew. Days that can still be written are
-looked up in their pages, and so are those whose filter is not there yet.
+A filter counts only while the sum of its database (``sealed.py``) is the one that it was made of: whatever is written
+to a day, by whatever process, leaves its filter without effect until it is made anew. Days that can still be written
+are looked up in their pages, and so are those whose filter is not there yet.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hub.bodies import Bodies, Fields, Heads
+from hub.bodies import Bodies, Fields, Heads, Joined
 from hub.deliver import all_inboxes
 from hub.errors import RequestError
 from hub.inbox import (
@@ -114,7 +114,7 @@ class Exchange:
                 self._store.compare_sum(snapshot, name)
             yield State(self._store, snapshot, OpenedKeys(self._periods), self._lock, self._tail_of(snapshot))
 
-    def note(self, first: int, fields: Fields, table: npt.NDArray[np.void]) -> None:
+    def note(self, first: int, fields: Fields | Joined, table: npt.NDArray[np.void]) -> None:
         """Say that a chunk of records is durable: where it follows what was read, it is not read again.
 
         A large one of inquiries, or of what was sent, is left to who asks for its permits.
@@ -123,7 +123,7 @@ class Exchange:
             return
         with self._lock:
             if self._tail is not None and self._tail.upto == first:
-                self._tail.take(first, fields, table)
+                self._tail.take(first, fields.fields() if isinstance(fields, Joined) else fields, table)
 
     def _tail_of(self, snapshot: Snapshot) -> Tail:
         base = read_delivered(snapshot)

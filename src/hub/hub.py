@@ -51,7 +51,8 @@ from hub.exchange import Exchange
 from hub.exchanging import Exchanging
 from hub.filing import Filing
 from hub.flagging import Flagging
-from hub.gather import Gatherer, Parts, settle_future
+from hub.gather import Gatherer, settle_future
+from hub.gatherparts import Parts
 from hub.holds import HoldKeys
 from hub.identifiers import namespace_number
 from hub.identifying import Identifying
@@ -497,6 +498,7 @@ class Hub(
             asked=self._asked,
             publish=log.publish,
             wake=self._wake,
+            check_bodies=self._check_numbers,
         )
         return Gatherer(parts)
 
