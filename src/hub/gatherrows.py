@@ -244,7 +244,7 @@ class RowLane:
         if not len(at):
             return FormedRows("", None, at, found)
         name = parts.day(now)
-        return FormedRows(name, self._lay(object(), decided, now, catalog), at, found)
+        return FormedRows(name, self._lay(object(), decided, now, now, catalog), at, found)
 
     def _decide(
         self, taken: Taken, at: Places, rows: SmallRows, catalog: Catalog, now: int
@@ -294,10 +294,10 @@ class RowLane:
                 taken.fail(int(at[row]), own_error(cause))
         return found
 
-    def _lay(self, owner: object, decided: DecidedRows, received_at: int, catalog: Catalog) -> LaidRows:
+    def _lay(self, owner: object, decided: DecidedRows, now: int, received_at: int, catalog: Catalog) -> LaidRows:
         parts = self._parts
-        persons, resolved, screen = self._resolve(owner, decided)
-        key = parts.periods.make(period_of(parts.now()))
+        persons, resolved, screen = self._resolve(owner, decided, now)
+        key = parts.periods.make(period_of(now))
         try:
             return self._layer.lay(owner, decided, persons, resolved, screen, received_at, catalog, key)
         except BaseException:
@@ -305,14 +305,14 @@ class RowLane:
             raise
 
     def _resolve(
-        self, owner: object, decided: DecidedRows
+        self, owner: object, decided: DecidedRows, now: int
     ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint8], Screen]:
         """Persons and statuses of a group's rows, a kernel call a requester, and the screen of the same snapshot."""
         parts, rows = self._parts, decided.rows
         wanted = (decided.status == np.uint8(Status.OK)).view(np.uint8)
         requesters = np.array([question.requester for question in rows.questions], np.uint32)
         with parts.store.snapshot() as snapshot:
-            screen = Screen(snapshot, parts.flagged(snapshot), self._limit(owner, decided))
+            screen = Screen(snapshot, parts.flagged(snapshot), self._limit(owner, decided, now))
             if len(requesters) == 1 or (requesters == requesters[0]).all():
                 one = resolve_aliases(
                     snapshot, int(requesters[0]), rows.providers, rows.aliases, _ALONE, wanted=wanted
@@ -329,14 +329,14 @@ class RowLane:
                 persons[at], status[at] = part.persons, part.status
             return persons, status, screen
 
-    def _limit(self, owner: object, decided: DecidedRows) -> Limit:
+    def _limit(self, owner: object, decided: DecidedRows, now: int) -> Limit:
         """How many bodies may be asked; rows of a group are settled under its owner's name."""
         questions = [
             ((question.inquiry.requester, () if table is None else tuple(table.items)), table.providers_max)
             if table is not None else ((question.inquiry.requester, ()), 0)
             for question, table in zip(decided.rows.questions, decided.tables, strict=True)
         ]  # fmt: skip
-        return Limit(self._parts.asked, owner, 0, questions, self._parts.now())
+        return Limit(self._parts.asked, owner, 0, questions, now)
 
     def write(self, formed: FormedRows) -> FormedRows:
         """Make a group durable."""
@@ -344,7 +344,7 @@ class RowLane:
             return formed
 
         def again(group: LaidRows) -> LaidRows:
-            return self._lay(group.owner, group.decided, group.received_at, group.catalog)
+            return self._lay(group.owner, group.decided, self._parts.now(), group.received_at, group.catalog)
 
         return formed._replace(group=write_group(self._parts, formed.name, formed.group, again))
 
