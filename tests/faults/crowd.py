@@ -1,8 +1,9 @@
 """A process whose coroutines ask one row at a time, all at once, and that tells of each answer when it has it.
 
 Started as ``python crowd.py FOLDER FIRST CALLERS EACH FD KIND``: caller c asks under the ids ``c-FIRST``,
-``c-FIRST+1`` ...; to the descriptor goes one frame an answer: u32 caller, u32 number, u8 status, 3 bytes of zeros. FIRST 0 with a folder
-that is not there makes it. KIND is "calls", or "rows": then what is asked in one turn of the loop comes as columns.
+``c-FIRST+1`` ...; to the descriptor goes one frame an answer: u32 caller, u32 number, u8 status, 3 bytes of zeros.
+FIRST 0 with a folder that is not there makes it. KIND is "calls", or "rows": then what is asked in one turn of the loop
+comes as columns.
 """
 
 from __future__ import annotations
