@@ -31,6 +31,11 @@ hub.toml:
   key_sha256 = "<64 hex digits>"               # of its public key; or: san = "wire.kanto.example"
   institutions = ["131016", "131024"]
 
+  [http]                                       # the same over HTTP, see docs/http.md; one of both, or both
+  listen = "0.0.0.0:7443"                      # with the same certificates
+  [http.proxy]
+  socket = "/run/hub/http.sock"                # for a proxy that checks certificates and passes them on
+
 The SHA-256 of a certificate's public key:
   openssl x509 -in client.pem -noout -pubkey | openssl pkey -pubin -outform der | sha256sum
 
@@ -60,7 +65,8 @@ def run_serve(arguments: argparse.Namespace) -> int:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
 
     def ready(server: Server) -> None:
-        print(f"serving {config.folder} at {server.address}", flush=True)
+        more = "" if server.http is None or server.http.address is None else f" and {server.http.address}"
+        print(f"serving {config.folder} at {server.address}{more}", flush=True)
 
     try:
         serve(config, ready=ready)
