@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from litestar import Litestar, MediaType, Request, Response, Router, post
@@ -10,18 +11,18 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 
-from hub.http.calling import Callings
+from hub.http.calling import Exchange
 from hub.http.document import DESCRIPTION, components, operation_of, words_of
-from hub.http.gate import Exchange
 from hub.http.problems import PROBLEM, HttpError, encode_problem, headers_of, problem_of
 from hub.wire.methods import METHODS
 
 VERSION = "1"
 
 
-def build_app(callings: Callings) -> Litestar:
-    """The application for one server."""
-    routes = [_route(name, callings) for name in METHODS]
+@functools.cache
+def build_app() -> Litestar:
+    """The application; by whom a request is done comes with it, so that one is enough for all servers."""
+    routes = [_route(name) for name in METHODS]
     config = OpenAPIConfig(
         title="hub",
         version=VERSION,
@@ -45,12 +46,12 @@ def build_app(callings: Callings) -> Litestar:
     return app
 
 
-def _route(name: str, callings: Callings) -> HTTPRouteHandler:
+def _route(name: str) -> HTTPRouteHandler:
     summary, description = words_of(name)
 
     async def call(request: Request[Any, Any, Any]) -> Response[bytes]:
         exchange: Exchange = request.scope["hub"]  # type: ignore[typeddict-item]
-        media, body = await callings.call(name, exchange, list(request.scope["headers"]))
+        media, body = await exchange.callings.call(name, exchange, list(request.scope["headers"]))
         return Response(body, media_type=media)
 
     return post(

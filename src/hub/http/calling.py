@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from hub.errors import RequestError
-from hub.http.gate import Exchange
+from hub.http.body import Body
 from hub.http.problems import HttpError
 from hub.http.protocol import Place
 from hub.limits import HTTP_JSON_BYTES_MAX, WIRE_CALL_BYTES_MAX
@@ -34,6 +34,23 @@ _REQUESTS = {name: msgspec.json.Decoder(request) for name, request in REQUESTS.i
 _MSGPACK, _JSON = msgspec.msgpack.Encoder(), msgspec.json.Encoder()
 
 NOT_OF_ITS_FORM = (msgspec.DecodeError, RecursionError, UnicodeError)
+
+
+class Exchange(NamedTuple):
+    """One request, as the application sees it.
+
+    Attributes:
+        party: who asks. peer: the address of the connection, None behind a proxy. body: what has not been read.
+        callings: by whom it is done.
+    """
+
+    party: Party
+    peer: str | None
+    body: Body
+    callings: Callings
+
+    def __repr__(self) -> str:
+        return f"Exchange({self.body})"
 
 
 class Asked(NamedTuple):

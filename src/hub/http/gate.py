@@ -7,12 +7,13 @@ it, or a proxy stands where none was configured. Only on the proxy's own socket 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from hub.errors import HubError
 from hub.http.body import Body, GoneError
+from hub.http.calling import Callings, Exchange
 from hub.http.problems import PROBLEM, HttpError, encode_problem, headers_of, problem_of
-from hub.http.protocol import Bounded, Place
+from hub.http.protocol import Application, Bounded, Place
 from hub.http.proxied import Proxied
 from hub.limits import WIRE_PART_BYTES
 from hub.wire.access import Party, tell_security
@@ -33,27 +34,14 @@ ALWAYS = [
 ]
 
 
-class Exchange(NamedTuple):
-    """One request, as the application sees it.
-
-    Attributes:
-        party: who asks. peer: the address of the connection, None behind a proxy. body: what has not been read.
-    """
-
-    party: Party
-    peer: str | None
-    body: Body
-
-    def __repr__(self) -> str:
-        return f"Exchange({self.body})"
-
-
 class Gate:
     """Takes the requests of all HTTP connections of one server."""
 
-    def __init__(self, place: Place, app: Callable[..., Awaitable[None]], header: str | None, proxied: Proxied | None):
+    def __init__(
+        self, place: Place, callings: Callings, app: Application, header: str | None, proxied: Proxied | None
+    ) -> None:
         """Args: header, proxied: of the proxy's socket."""
-        self._place, self._app, self._proxied = place, app, proxied
+        self._place, self._callings, self._app, self._proxied = place, callings, app, proxied
         self._header = b"" if header is None else header.encode()
         self._claims = frozenset({*CLAIMS, self._header} - {b""})
 
@@ -68,7 +56,7 @@ class Gate:
             path = scope["path"]
             if path != DOCUMENT and not path.startswith(CALLS):
                 raise HttpError(404, f"path: expected {CALLS}<method> or {DOCUMENT}, got another")
-            scope["hub"] = Exchange(party, connection.peer, reply.body)
+            scope["hub"] = Exchange(party, connection.peer, reply.body, self._callings)
             await self._app(scope, receive, reply.send)
         except GoneError:
             pass

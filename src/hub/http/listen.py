@@ -40,13 +40,13 @@ class HttpListener:
         proxy, tls = self._http.proxy, config.tls
         proxied = None if proxy is None or tls is None else Proxied(place.access, tls.ca, clock)
         self._callings = Callings(place)
-        app = build_app(self._callings)
-        self._gate = Gate(place, app, None if proxy is None else proxy.header, proxied)
+        app = build_app()
+        self._gate = Gate(place, self._callings, app, None if proxy is None else proxy.header, proxied)
         self._protocol = find_protocol()
         self._uvicorn = UvicornConfig(
             app, http=cast(Any, self._protocol), ws="none", lifespan="off", interface="asgi3", log_config=None,
-            access_log=False, proxy_headers=False, server_header=False, date_header=False, timeout_keep_alive=HTTP_IDLE_S,
-            h11_max_incomplete_event_size=HTTP_HEAD_BYTES_MAX,
+            access_log=False, proxy_headers=False, server_header=False, date_header=False,
+            timeout_keep_alive=HTTP_IDLE_S, h11_max_incomplete_event_size=HTTP_HEAD_BYTES_MAX,
         )  # fmt: skip
         self._uvicorn.load()
         self._listeners: list[asyncio.Server] = []
