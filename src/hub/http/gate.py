@@ -13,9 +13,9 @@ from hub.errors import HubError
 from hub.http.body import Body, GoneError
 from hub.http.calling import Callings, Exchange
 from hub.http.problems import PROBLEM, HttpError, encode_problem, headers_of, problem_of
-from hub.http.protocol import Application, Bounded, Place
+from hub.http.protocol import LONG_HEAD, Application, Bounded, Place
 from hub.http.proxied import Proxied
-from hub.limits import WIRE_PART_BYTES
+from hub.limits import HTTP_HEAD_BYTES_MAX, HTTP_HEADERS_MAX, WIRE_PART_BYTES
 from hub.wire.access import Party, tell_security
 from hub.wire.faults import AccessError
 
@@ -51,6 +51,7 @@ class Gate:
     async def __call__(self, connection: Bounded, scope: Any, receive: Any, send: Send) -> None:
         reply = Replier(self._place, send)
         try:
+            check_head(scope)
             reply.body = Body(receive, scope["headers"])
             party = self._identify(connection, scope["headers"])
             path = scope["path"]
@@ -61,7 +62,10 @@ class Gate:
         except GoneError:
             pass
         except Exception as error:
-            reply.close = reply.close or isinstance(error, AccessError) or error is connection.refusal
+            # A proxy's connection is for others as well.
+            reply.close = error is connection.refusal or (
+                isinstance(error, AccessError) and not connection.door.proxied
+            )
             await reply.fail(error)
         finally:
             if connection.door.proxied:
@@ -103,6 +107,18 @@ class Gate:
             raise AccessError("certificate: expected one that can be read, got another") from None
 
 
+def check_head(scope: Any) -> None:
+    """Refuse a head that came whole and is too long; of one that does not end so much is not read.
+
+    Raises:
+        HttpError: it is.
+    """
+    headers = scope["headers"]
+    size = len(scope["raw_path"]) + len(scope["query_string"]) + sum(len(name) + len(value) for name, value in headers)
+    if len(headers) > HTTP_HEADERS_MAX or size > HTTP_HEAD_BYTES_MAX:
+        raise HttpError(431, LONG_HEAD)
+
+
 def _name(party: Party | None) -> str | None:
     return None if party is None else party.name
 
@@ -128,7 +144,8 @@ class Replier:
         if message["type"] == "http.response.start":
             self._begun = True
             more = list(ALWAYS)
-            if self.close or self.body is None or not (self.body.done or await self.body.discard()):
+            # Read what was sent before closing: else the client fails at sending, and does not see the answer.
+            if self.body is None or not (self.body.done or await self.body.discard()) or self.close:
                 more.append((b"connection", b"close"))
             await self._send({**message, "headers": [*message.get("headers", []), *more]})
             return
