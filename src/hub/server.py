@@ -24,6 +24,10 @@ from hub.wire.access import Access, make_context, open_security_log, security
 from hub.wire.calls import Calls
 from hub.wire.config import Config
 from hub.wire.connection import Connection
+from hub.wire.ledger import Ledger
+from hub.wire.logs import close_log, open_log
+from hub.wire.metrics import Endpoint, load_prometheus
+from hub.wire.quotas import Quotas, check_quotas
 
 BACKLOG = 4_096
 COLLECT_FROM = 50_000
@@ -53,6 +57,10 @@ class Server:
         self._hub, self._config = h, config
         self.limits = config.limits
         self.access = Access(config, h.catalog.codes, clock)
+        check_quotas(config.quotas, h.catalog.codes)
+        if config.metrics is not None:
+            load_prometheus()
+        self.metrics: Endpoint | None = None
         self._context = None if config.tls is None else make_context(config.tls)
         self.connections: set[Connection] = set()
         self.address = config.called_at
@@ -77,7 +85,12 @@ class Server:
         """
         loop = self._loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._handle_error)
-        self.calls = Calls(self._hub, self.limits, loop)
+        quotas = Quotas(self._config.quotas, self.limits.bytes_in_flight, time.monotonic)
+        log = self._config.log
+        ledger = Ledger(quotas, slow_s=log.slow_s, slow_bulk_s=log.slow_bulk_s)
+        self.calls = Calls(self._hub, self.limits, loop, ledger)
+        if self._config.metrics is not None:
+            self.metrics = Endpoint(self._hub, self.calls, self._config.metrics)
         host, port = self._config.host_port
         handshake = None if self._context is None else self.limits.hello_s
         self._listener = await loop.create_server(
@@ -90,6 +103,7 @@ class Server:
         self._hub.mark_served(self.address)
         await self._listener.start_serving()
         self._inspector = loop.create_task(self._inspect())
+        logger.info("started", extra={"fields": {"address": self.address}})
 
     def _handle_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """What no call caught: a connection that breaks is its client's affair, the rest is ours."""
@@ -103,6 +117,7 @@ class Server:
             await asyncio.sleep(INSPECT_S)
             now = self.now()
             try:
+                self.calls.disk.look()
                 for connection in list(self.connections):
                     connection.inspect(now)
                 if now >= reload_at:
@@ -114,7 +129,8 @@ class Server:
 
     def reload(self, *, always: bool = True) -> None:
         """Read the revocation lists again, and end the connections that may not go on."""
-        self.access.reload(always=always)
+        if self.access.reload(always=always):
+            logger.info("reloaded", extra={"fields": {"connections": len(self.connections)}})
         for connection in list(self.connections):
             connection.check_certificate()
 
@@ -123,6 +139,7 @@ class Server:
         assert self._listener is not None
         self._listener.close()
         self.calls.closing = True
+        logger.info("stopping", extra={"fields": {"open_requests": self.calls.open}})
         for connection in list(self.connections):
             connection.announce_close()
         end = self.now() + self.limits.drain_s
@@ -137,7 +154,10 @@ class Server:
             connection.abort()
         if self._inspector is not None:
             self._inspector.cancel()
+        if self.metrics is not None:
+            await asyncio.to_thread(self.metrics.close)
         await asyncio.to_thread(self.calls.close)
+        logger.info("stopped", extra={"fields": {"calls": self.calls.ledger.calls}})
         if self._security is not None:
             security.removeHandler(self._security)
             self._security.close()
@@ -169,9 +189,13 @@ def serve(config: Config, *, ready: Callable[[Server], None] | None = None) -> N
     Raises:
         RequestError, StorageError, OSError: it cannot be opened, or the address cannot be used.
     """
-    with open(config.folder, head=config.head, answers_every_s=config.answers_every_s) as h:
-        _calm_collector()
-        run_in_loop(run_server(h, config, ready=ready))
+    handler = open_log(config.log)
+    try:
+        with open(config.folder, head=config.head, answers_every_s=config.answers_every_s) as h:
+            _calm_collector()
+            run_in_loop(run_server(h, config, ready=ready))
+    finally:
+        close_log(handler)
 
 
 def _calm_collector() -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +28,24 @@ hub.toml:
   name = "kanto-platform"                      # recorded as operator
   key_sha256 = "<64 hex digits>"               # of its public key; or: san = "wire.kanto.example"
   institutions = ["131016", "131024"]
+
+  [quotas.default]                             # of each institution; or [quotas.131016], of one
+  rows_per_s = 200000                          # beyond them: BUSY, with the time after which there is room
+  burst_rows = 2000000                         # at once; one call may have more, and pays it off afterwards
+  bytes_in_flight = 268435456
+  open_requests = 1000
+
+  [metrics]                                    # for Prometheus, plain HTTP
+  listen = "127.0.0.1:9411"
+
+  [log]                                        # JSON lines; without it, to standard error
+  file = "hub.log"
+  level = "info"
+  slow_s = 1.0                                 # a call that takes longer leaves a line
+  slow_bulk_s = 60.0
+
+  [limits]                                     # of the whole server, see docs/operations.md
+  free_bytes_min = 67108864                    # with less room on the disk, what writes is BUSY
 
 The SHA-256 of a certificate's public key:
   openssl x509 -in client.pem -noout -pubkey | openssl pkey -pubin -outform der | sha256sum
@@ -57,7 +73,6 @@ def run_serve(arguments: argparse.Namespace) -> int:
     from hub.wire.config import load_config
 
     config = load_config(Path(arguments.config), plain=arguments.plain)
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
 
     def ready(server: Server) -> None:
         print(f"serving {config.folder} at {server.address}", flush=True)
