@@ -68,7 +68,6 @@ import contextlib
 import fcntl
 import os
 import shutil
-import tempfile
 import threading
 import time
 import weakref
@@ -518,10 +517,13 @@ class Store:
         found = os.statvfs(self.folder)
         if found.f_bavail * found.f_frsize < FULL_BELOW_BYTES:
             return True
-        # A quota counts no bytes of the file system: only who asks for some learns of it.
+        # A quota, or a bound of the file's size, is no want of the file system's: only who asks for some learns of it.
         try:
-            with tempfile.TemporaryFile(dir=self.folder) as file:
-                os.posix_fallocate(file.fileno(), 0, FULL_BELOW_BYTES)
+            handle = os.open(self.folder / "env" / "data.mdb", os.O_RDWR)
+            try:
+                os.posix_fallocate(handle, os.fstat(handle).st_size, FULL_BELOW_BYTES)
+            finally:
+                os.close(handle)
         except OSError as error:
             return error.errno in FULL
         return False

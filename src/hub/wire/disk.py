@@ -8,12 +8,16 @@ some left. Where there is less than that nevertheless, a step of a call that fin
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 
 from hub.errors import BusyError, FullError
 
 RETRY_AFTER_S = 2.0
 """Nobody knows when there will be room; a server looks every second."""
+
+QUIET_S = 10.0
+"""After so long without a call that found none there is room again, for all that anybody knows."""
 
 logger = logging.getLogger("hub")
 
@@ -28,7 +32,7 @@ class Disk:
     def __init__(self, free: Callable[[], int], free_bytes_min: int) -> None:
         self._free, self._free_min = free, free_bytes_min
         self.low, self.met = False, 0
-        self._told = False
+        self._told, self._met_at = False, 0.0
 
     def __repr__(self) -> str:
         return f"Disk(low={self.low})"
@@ -43,7 +47,7 @@ class Disk:
         low = free < self._free_min
         if low and not self.low:
             self._tell("disk low: writing calls are BUSY until there is room", free)
-        elif not low and (self.low or self._told):
+        elif not low and (self.low or (self._told and time.monotonic() - self._met_at > QUIET_S)):
             self._told = False
             logger.warning("disk: there is room again", extra={"fields": {"free_bytes": free}})
         self.low = low
@@ -65,7 +69,7 @@ class Disk:
         self.met += 1
         if not self._told and not self.low:
             self._tell("disk full: a step found no room and was undone", None)
-        self._told = True
+        self._told, self._met_at = True, time.monotonic()
         return BusyError(str(error), retry_after_s=RETRY_AFTER_S)
 
     def _tell(self, what: str, free: int | None) -> None:
