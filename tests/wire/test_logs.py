@@ -116,10 +116,12 @@ def test_a_flood_of_failed_calls_leaves_few_lines_and_their_number(parties: Part
         served.stop()
 
 
-def test_what_fails_leaves_the_places_and_no_value(parties: Parties, lines: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_fails_leaves_the_places_and_no_value(
+    parties: Parties, lines: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     served = Served(parties.h, plain_config(["nenkin", parties.town]))
 
-    def fail(*_: Any, **__: Any) -> None:
+    def fail(self: Any, institution: str) -> None:
         raise KeyError("00000000017 is in it")
 
     monkeypatch.setattr(hub.Hub, "suspended", fail)
@@ -135,7 +137,7 @@ def test_what_fails_leaves_the_places_and_no_value(parties: Parties, lines: Any,
 
 
 def test_a_log_that_cannot_be_opened_is_said(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="log .*: No such file or directory"):
+    with pytest.raises(RequestError, match=r"log .*: No such file or directory"):
         open_log(Log(file=str(tmp_path / "missing" / "hub.log")))
 
 
