@@ -61,6 +61,7 @@ LAYERS = [
     {"mislinking"},
     {"hub"},
     {"wire"},
+    {"http"},
     {"server", "client", "aio"},
     {"files", "tables", "columns", "holderfile", "peoplefile", "register", "sentfile", "identifierfile", "deathfile"},
     {"agency"},

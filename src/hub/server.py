@@ -17,8 +17,9 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from hub.errors import RequestError
 from hub.hub import Hub, open
 from hub.wire.access import Access, make_context, open_security_log, security
 from hub.wire.calls import Calls
@@ -28,6 +29,9 @@ from hub.wire.ledger import Ledger
 from hub.wire.logs import close_log, open_log
 from hub.wire.metrics import Endpoint, load_prometheus
 from hub.wire.quotas import Quotas, check_quotas
+
+if TYPE_CHECKING:
+    from hub.http.listen import HttpListener
 
 BACKLOG = 4_096
 COLLECT_FROM = 50_000
@@ -45,7 +49,7 @@ class Server:
 
     Attributes:
         address: as clients connect to it; known once started.
-        access, calls, limits, connections: of its connections.
+        access, calls, limits, connections: of its connections, those over HTTP included. http: None without [http].
     """
 
     def __init__(self, h: Hub, config: Config, clock: Callable[[], float] = time.time) -> None:
@@ -62,12 +66,13 @@ class Server:
             load_prometheus()
         self.metrics: Endpoint | None = None
         self._context = None if config.tls is None else make_context(config.tls)
-        self.connections: set[Connection] = set()
+        self.connections: set[Any] = set()
         self.address = config.called_at
         self._loop: asyncio.AbstractEventLoop | None = None
         self._listener: asyncio.Server | None = None
         self._inspector: asyncio.Task[None] | None = None
         self._security = open_security_log(config.security_log)
+        self.http: HttpListener | None = None if config.http is None else _make_http(self, config, clock)
 
     def __repr__(self) -> str:
         return f"Server(connections={len(self.connections)})"
@@ -100,8 +105,12 @@ class Server:
         if port == 0:
             bound = self._listener.sockets[0].getsockname()[1]
             self.address = self.address.rpartition(":")[0] + f":{bound}"
+        if self.http is not None:
+            await self.http.open()
         self._hub.mark_served(self.address)
         await self._listener.start_serving()
+        if self.http is not None:
+            await self.http.start()
         self._inspector = loop.create_task(self._inspect())
         logger.info("started", extra={"fields": {"address": self.address}})
 
@@ -138,6 +147,8 @@ class Server:
         """Take no more calls, answer those that are open, close; what is still open after ``drain_s`` is cut."""
         assert self._listener is not None
         self._listener.close()
+        if self.http is not None:
+            self.http.stop_listening()
         self.calls.closing = True
         logger.info("stopping", extra={"fields": {"open_requests": self.calls.open}})
         for connection in list(self.connections):
@@ -157,10 +168,21 @@ class Server:
         if self.metrics is not None:
             await asyncio.to_thread(self.metrics.close)
         await asyncio.to_thread(self.calls.close)
+        if self.http is not None:
+            await asyncio.to_thread(self.http.close)
         logger.info("stopped", extra={"fields": {"calls": self.calls.ledger.calls}})
         if self._security is not None:
             security.removeHandler(self._security)
             self._security.close()
+
+
+def _make_http(server: Server, config: Config, clock: Callable[[], float]) -> HttpListener:
+    """What listens for HTTP; nothing of it is loaded where it is not wanted."""
+    try:
+        from hub.http.listen import HttpListener
+    except ImportError as error:
+        raise RequestError(f"http: expected what pip install 'hub[serve]' brings, found no {error.name}") from None
+    return HttpListener(server, config, clock)
 
 
 async def run_server(h: Hub, config: Config, *, ready: Callable[[Server], None] | None = None) -> None:

@@ -29,6 +29,10 @@ hub.toml:
   key_sha256 = "<64 hex digits>"               # of its public key; or: san = "wire.kanto.example"
   institutions = ["131016", "131024"]
 
+  [http]                                       # the same over HTTP, see docs/http.md; one of both, or both
+  listen = "0.0.0.0:7443"                      # with the same certificates
+  [http.proxy]
+  socket = "/run/hub/http.sock"                # for a proxy that checks certificates and passes them on
   [quotas.default]                             # of each institution; or [quotas.131016], of one
   rows_per_s = 200000                          # beyond them: BUSY, with the time after which there is room
   burst_rows = 2000000                         # at once; one call may have more, and pays it off afterwards
@@ -75,7 +79,8 @@ def run_serve(arguments: argparse.Namespace) -> int:
     config = load_config(Path(arguments.config), plain=arguments.plain)
 
     def ready(server: Server) -> None:
-        print(f"serving {config.folder} at {server.address}", flush=True)
+        more = "" if server.http is None or server.http.address is None else f" and {server.http.address}"
+        print(f"serving {config.folder} at {server.address}{more}", flush=True)
 
     try:
         serve(config, ready=ready)
