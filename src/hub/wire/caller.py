@@ -163,6 +163,11 @@ class WireCaller:
         return f"WireCaller(connections={len(self._links)})"
 
     @property
+    def institution(self) -> str | None:
+        """For whom calls are made that name nobody, where the caller said so."""
+        return self._options.institution
+
+    @property
     def institutions(self) -> list[str]:
         """Codes of the institutions for which the server lets this client call."""
         for link in self._links:
