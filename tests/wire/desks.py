@@ -83,12 +83,14 @@ class Desk:
 
     def files(self) -> dict[str, Any]:
         """Every file that commands wrote; lines in any order, since some are in that of random numbers."""
-        found = {}
+        found: dict[str, Any] = {}
         for path in sorted(self.folder.rglob("*")):
             name = path.relative_to(self.folder)
             if path.is_file() and not name.parts[0].startswith(("linkage", "town")):
-                text = path.suffix != ".parquet"
-                found[str(name)] = sorted(self._same(path.read_text("utf-8")).splitlines()) if text else path.read_bytes()
+                if path.suffix == ".parquet":
+                    found[str(name)] = path.read_bytes()
+                else:
+                    found[str(name)] = sorted(self._same(path.read_text(encoding="utf-8")).splitlines())
         return found
 
     def _same(self, text: str) -> str:

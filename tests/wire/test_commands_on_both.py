@@ -301,7 +301,8 @@ def test_every_command_that_takes_an_address_is_played() -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        "init HUB", "acquire HUB 131016 codes.csv --out a.csv", "stats HUB", "verify HUB", "retain HUB", "hold list HUB",
+        "init HUB", "acquire HUB 131016 codes.csv --out a.csv", "stats HUB", "verify HUB", "retain HUB",
+        "hold list HUB",
         "tlog export HUB public", "catalog import HUB file.csv", "audit HUB", "agency compare HUB --provider town",
         "succeed HUB 131016 131024 --day 2026-04-01 --clerk a --second-clerk b --reason c",
     ],
