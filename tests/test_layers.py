@@ -65,7 +65,7 @@ LAYERS = [
     {"server", "client", "aio"},
     {"files", "tables", "columns", "holderfile", "peoplefile", "register", "sentfile", "identifierfile", "deathfile"},
     {"agency"},
-    {"commands", "cli", "demo", "bench", "__main__"},
+    {"commands", "cli", "demo", "trial", "bench", "__main__"},
 ]
 
 
