@@ -14,6 +14,7 @@ import gc
 import importlib
 import importlib.util
 import logging
+import resource
 import signal
 import time
 from collections.abc import Callable, Coroutine
@@ -24,9 +25,13 @@ from hub.wire.access import Access, make_context, open_security_log, security
 from hub.wire.calls import Calls
 from hub.wire.config import Config
 from hub.wire.connection import Connection
+from hub.wire.tls import TlsBuffer, TlsConnection
 
 BACKLOG = 4_096
 COLLECT_FROM = 50_000
+FILES_BESIDE = 200
+"""Files that are open beside connections: the map, logs, segments."""
+
 INSPECT_S = 1.0
 GOODBYE_S = 2.0
 """At the end clients have so long to take leave; nothing is open any more."""
@@ -54,6 +59,7 @@ class Server:
         self.limits = config.limits
         self.access = Access(config, h.catalog.codes, clock)
         self._context = None if config.tls is None else make_context(config.tls)
+        self._buffer = TlsBuffer()
         self.connections: set[Connection] = set()
         self.address = config.called_at
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -79,17 +85,19 @@ class Server:
         loop.set_exception_handler(self._handle_error)
         self.calls = Calls(self._hub, self.limits, loop)
         host, port = self._config.host_port
-        handshake = None if self._context is None else self.limits.hello_s
-        self._listener = await loop.create_server(
-            lambda: Connection(self), host, port, ssl=self._context, backlog=BACKLOG, start_serving=False,
-            ssl_handshake_timeout=handshake,
-        )  # fmt: skip
+        self._listener = await loop.create_server(self._accept, host, port, backlog=BACKLOG, start_serving=False)
         if port == 0:
             bound = self._listener.sockets[0].getsockname()[1]
             self.address = self.address.rpartition(":")[0] + f":{bound}"
         self._hub.mark_served(self.address)
         await self._listener.start_serving()
         self._inspector = loop.create_task(self._inspect())
+
+    def _accept(self) -> asyncio.BaseProtocol:
+        connection = Connection(self)
+        if self._context is None:
+            return connection
+        return TlsConnection(self._context, connection, self._buffer, self.limits.hello_s)
 
     def _handle_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """What no call caught: a connection that breaks is its client's affair, the rest is ours."""
@@ -169,9 +177,22 @@ def serve(config: Config, *, ready: Callable[[Server], None] | None = None) -> N
     Raises:
         RequestError, StorageError, OSError: it cannot be opened, or the address cannot be used.
     """
+    _raise_file_limit(config.limits.connections)
     with open(config.folder, head=config.head, answers_every_s=config.answers_every_s) as h:
         _calm_collector()
         run_in_loop(run_server(h, config, ready=ready))
+
+
+def _raise_file_limit(connections: int) -> None:
+    """Let this process have as many files open as it is allowed to: each connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        # Where the kernel has a bound of its own below an infinite one, it stays as it is.
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if allowed != resource.RLIM_INFINITY and allowed < connections + FILES_BESIDE:
+        logger.warning("serve: %d files may be open, fewer than %d connections need", allowed, connections)
 
 
 def _calm_collector() -> None:

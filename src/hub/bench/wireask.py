@@ -1,4 +1,4 @@
-"""The wire's load: a process of its own that sends frames which were prepared, over many connections, and times replies.
+"""The wire's load: a process of its own that sends prepared frames over many connections and times their replies.
 
     python -m hub.bench.wireask SPEC        with SPEC the path of a :class:`Load` as JSON; it writes ``SPEC.npz``
 

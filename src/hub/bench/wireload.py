@@ -110,7 +110,8 @@ def memory_of(pid: int) -> tuple[int, int] | None:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     except OSError:
         return None
-    found = {name: int(rest.split()[0]) * 1_024 for name, _, rest in (line.partition(":") for line in lines) if rest.endswith("kB")}
+    sizes = [line.split() for line in lines if line.endswith("kB")]
+    found = {words[0].rstrip(":"): int(words[1]) * 1_024 for words in sizes}
     return found["Rss"], found["Anonymous"]
 
 

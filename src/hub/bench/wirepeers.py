@@ -1,7 +1,7 @@
 """What the wire is measured beside: an echo as the machine's limit, Redis, an HTTP server that answers JSON.
 
-All of them answer the rows of the hub's own cases, over loopback, and are asked by the same load. They are spared what the
-hub does beside: they check no rule, keep no record and sync nothing. Peers hold the first ``PERSONS`` persons only.
+All of them answer the rows of the hub's own cases, over loopback, and are asked by the same load. They are spared what
+the hub does beside: they check no rule, keep no record and sync nothing. Peers hold the first ``PERSONS`` persons only.
 
     python -m hub.bench.wirepeers echo|http SPEC         with SPEC the path of a :class:`Place` as JSON
 """
@@ -30,6 +30,9 @@ import numpy.typing as npt
 from hub.bench.wireload import Credentials
 from hub.errors import StorageError
 from hub.server import run_in_loop
+
+Bytes = npt.NDArray[np.uint8]
+Numbers = npt.NDArray[np.uint32]
 
 PERSONS = 200_000
 PIPELINE_ROWS = 10_000
@@ -168,7 +171,8 @@ def serve_http(place: Place) -> None:
     """Look rows up in two dicts; nothing of a framework between uvicorn and that."""
     with np.load(place.rows) as file:
         persons = {alias: number for number, alias in enumerate(hex_of(file["aliases"]))}
-        provided = dict(zip(zip(file["codes"].tolist(), range(len(persons)), strict=True), hex_of(file["home"]), strict=True))
+        keys = zip(file["codes"].tolist(), range(len(persons)), strict=True)
+        provided = dict(zip(keys, hex_of(file["home"]), strict=True))
     decode, encode = msgspec.json.Decoder(Question).decode, msgspec.json.encode
 
     async def app(scope: Any, receive: Callable[[], Any], send: Callable[[Any], Any]) -> None:
@@ -208,8 +212,8 @@ def hex_of(aliases: npt.NDArray[np.uint8]) -> list[str]:
 def http_request(aliases: list[str], providers: list[str]) -> bytes:
     """A request as it goes over a connection that stays."""
     body = msgspec.json.encode(Question(aliases, providers))
-    head = f"POST /v1/inquire HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
-    return head.encode() + body
+    head = ["POST /v1/inquire HTTP/1.1", "host: 127.0.0.1", "content-type: application/json"]
+    return "\r\n".join([*head, f"content-length: {len(body)}", "", ""]).encode() + body
 
 
 def read_http(connection: socket.socket) -> tuple[bytes, int]:
@@ -217,7 +221,8 @@ def read_http(connection: socket.socket) -> tuple[bytes, int]:
     data = bytearray()
     while (end := data.find(b"\r\n\r\n")) < 0:
         data += _some(connection)
-    length = next(int(line[15:]) for line in bytes(data[:end]).split(b"\r\n") if line.lower().startswith(b"content-length:"))
+    lines = bytes(data[:end]).lower().split(b"\r\n")
+    length = next(int(line[15:]) for line in lines if line.startswith(b"content-length:"))
     while len(data) < end + 4 + length:
         data += _some(connection)
     return bytes(data[end + 4 :]), len(data)
@@ -265,7 +270,7 @@ class Redis:
         """Why it cannot run."""
         return None if shutil.which("redis-server") else "redis-server is not installed"
 
-    def load(self, aliases: npt.NDArray[np.uint8], providers: npt.NDArray[np.uint32], provided: npt.NDArray[np.uint8]) -> None:
+    def load(self, aliases: Bytes, providers: Numbers, provided: Bytes) -> None:
         """Fill it."""
         numbers = _u32(np.arange(len(aliases), dtype=np.uint32))
         parts = (
@@ -277,13 +282,12 @@ class Redis:
                 self._ask(piece, 5 * len(piece))
 
     @staticmethod
-    def requests(aliases: npt.NDArray[np.uint8], providers: npt.NDArray[np.uint32], persons: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint8]:
+    def requests(aliases: Bytes, providers: Numbers, persons: Numbers) -> Bytes:
         """uint8[N, L]: two GET a row. The second key is known beforehand, as it would not be: that spares a round."""
-        return _join(
-            b"*2\r\n$3\r\nGET\r\n$16\r\n", aliases, b"\r\n*2\r\n$3\r\nGET\r\n$8\r\n", _u32(providers), _u32(persons), b"\r\n"
-        )
+        first, second = b"*2\r\n$3\r\nGET\r\n$16\r\n", b"\r\n*2\r\n$3\r\nGET\r\n$8\r\n"
+        return _join(first, aliases, second, _u32(providers), _u32(persons), b"\r\n")
 
-    def resolve(self, aliases: npt.NDArray[np.uint8], providers: npt.NDArray[np.uint32], persons: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint8]:
+    def resolve(self, aliases: Bytes, providers: Numbers, persons: Numbers) -> Bytes:
         """The providers' aliases of rows that are all there, pipelined."""
         found = np.empty((len(aliases), 16), np.uint8)
         begin = 0

@@ -55,8 +55,9 @@ class Scene:
         return prepare_frames(self.world, self.bench.generator(f"wire {name}"), f"bench-{name}", count)
 
     def start(
-        self, name: str, connections: int, frames: Frames | None, seconds: float, *, rate: float = 0.0, forever: bool = False
-    ) -> LoadProcess:
+        self, name: str, connections: int, frames: Frames | None, seconds: float, *,
+        rate: float = 0.0, forever: bool = False,
+    ) -> LoadProcess:  # fmt: skip
         """A load on the hub; it is connected, and begins when told."""
         name = name.replace(" ", "-").replace(":", "").replace("/", "-").replace(",", "")
         path = None
@@ -66,9 +67,9 @@ class Scene:
             np.save(path.replace(".npy", ".names.npy"), frames.names)
         hello = bytes(encode_frame(Hello(list(VERSIONS), "hub-bench"), GREETING))
         load = Load(
-            port=self.server.port, ca=str(self.credentials.ca), certificate=str(self.credentials.client), greeting=hello,
-            connections=connections, frames=path, seconds=seconds, rate=rate, forever=forever, pids=[self.server.pid],
-            form="hub", seed=self.bench.options.seed,
+            port=self.server.port, ca=str(self.credentials.ca), certificate=str(self.credentials.client),
+            greeting=hello, connections=connections, frames=path, seconds=seconds, rate=rate, forever=forever,
+            pids=[self.server.pid], form="hub", seed=self.bench.options.seed,
         )  # fmt: skip
         return LoadProcess(self.folder, name, load)
 

@@ -144,10 +144,11 @@ def _compare(scene: Scene, name: str, outcome: Outcome, begin: float, end: float
     first = outcome.begins[0] if len(outcome.begins) else begin
     before = (outcome.begins < begin) & (outcome.begins > first + 0.1 * (begin - first))
     meanwhile = (outcome.begins >= begin) & (outcome.begins < end)
-    for case, which in ((f"{name} before bulk", before), (f"{name} beside bulk", meanwhile)):
+    parts = (f"{name} before bulk", before, 0.9 * (begin - first)), (f"{name} beside bulk", meanwhile, end - begin)
+    for case, which, took in parts:
         if which.any():
             results.add_latency(case, seconds[which].tolist())
-            results.add(case, "rows_per_s", int(which.sum()) / (end - begin if which is meanwhile else 0.9 * (begin - first)))
+            results.add(case, "rows_per_s", int(which.sum()) / took)
     if before.any() and meanwhile.any():
         ratio = float(np.percentile(seconds[meanwhile], 99) / np.percentile(seconds[before], 99))
         results.add(f"{name} beside bulk", "ratio_to_quiet", ratio)
