@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import resource
-import socket
 import ssl
 import sys
 import time
@@ -29,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hub.server import run_in_loop
+from hub.wire.tls import TlsBuffer, TlsConnection
 
 TICK_S = 0.001
 LATE_S = 10.0
@@ -211,18 +211,18 @@ class Crowd:
             context = ssl.create_default_context(cafile=load.ca)
             if load.certificate is not None:
                 context.load_cert_chain(load.certificate)
-        host = None if context is None else "127.0.0.1"
+        buffer = TlsBuffer()
+
+        def protocol() -> asyncio.BaseProtocol:
+            sender = Sender(self)
+            self._senders.append(sender)
+            return sender if context is None else TlsConnection(context, sender, buffer, LATE_S, "127.0.0.1")
+
         for first in range(0, load.connections, TOGETHER):
-            made = await asyncio.gather(*(
-                loop.create_connection(lambda: Sender(self), "127.0.0.1", load.port, ssl=context, server_hostname=host)
-                for _ in range(first, min(load.connections, first + TOGETHER))
-            ))  # fmt: skip
-            new = [sender for _, sender in made]
-            await asyncio.gather(*(sender.ready for sender in new))
-            self._senders += new
-        for sender in self._senders:
-            found = cast(asyncio.Transport, sender._transport).get_extra_info("socket")
-            found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            count = min(load.connections - first, TOGETHER)
+            await asyncio.gather(*(loop.create_connection(protocol, "127.0.0.1", load.port) for _ in range(count)))
+            # A handshake that fails is not told to the protocol behind it.
+            await asyncio.wait_for(asyncio.gather(*(sender.ready for sender in self._senders[first:])), LATE_S)
 
     async def run(self) -> None:
         """Send everything, or what there is time for; until the last reply."""

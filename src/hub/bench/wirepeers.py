@@ -30,6 +30,7 @@ import numpy.typing as npt
 from hub.bench.wireload import Credentials
 from hub.errors import StorageError
 from hub.server import run_in_loop
+from hub.wire.tls import TlsBuffer, TlsConnection
 
 Bytes = npt.NDArray[np.uint8]
 Numbers = npt.NDArray[np.uint32]
@@ -39,6 +40,7 @@ PIPELINE_ROWS = 10_000
 """Rows of a pipeline, and of a JSON request: more make neither of them faster."""
 
 GATHER_S = 0.000_5
+HANDSHAKE_S = 10.0
 
 
 class Place(msgspec.Struct):
@@ -145,8 +147,9 @@ async def serve_echo(place: Place) -> None:
     reply = struct.pack("<I", place.reply_bytes - 4) + bytes(place.reply_bytes - 4)
     gathered = Gathered(reply)
     loop = asyncio.get_running_loop()
+    context, buffer = place.context(), TlsBuffer()
     server = await loop.create_server(
-        lambda: Echo(place, gathered), "127.0.0.1", 0, ssl=place.context(), backlog=1_024
+        lambda: TlsConnection(context, Echo(place, gathered), buffer, HANDSHAKE_S), "127.0.0.1", 0, backlog=1_024
     )
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()

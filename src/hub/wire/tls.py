@@ -43,7 +43,8 @@ class TlsBuffer:
 class TlsConnection(asyncio.BufferedProtocol, asyncio.Transport):
     """The socket's protocol, and the inner protocol's transport.
 
-    The inner protocol hears nothing of a connection whose handshake fails.
+    The inner protocol hears nothing of a connection whose handshake fails. It is the server's side; the client's where
+    the server's host is given.
     """
 
     __slots__ = (
@@ -51,10 +52,13 @@ class TlsConnection(asyncio.BufferedProtocol, asyncio.Transport):
         "_transport", "_write",
     )  # fmt: skip
 
-    def __init__(self, context: ssl.SSLContext, inner: Inner, buffer: TlsBuffer, handshake_s: float) -> None:
+    def __init__(
+        self, context: ssl.SSLContext, inner: Inner, buffer: TlsBuffer, handshake_s: float, host: str | None = None
+    ) -> None:
         self._inner, self._buffer, self._timeout = inner, buffer.view, handshake_s
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._object = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        server = host is None
+        self._object = context.wrap_bio(self._incoming, self._outgoing, server_side=server, server_hostname=host)
         self._made = self._closing = False
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -68,6 +72,8 @@ class TlsConnection(asyncio.BufferedProtocol, asyncio.Transport):
         self._transport = cast(asyncio.Transport, transport)
         self._write = self._transport.write
         self._timer = asyncio.get_running_loop().call_later(self._timeout, self.abort)
+        if not self._object.server_side:
+            self._shake()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
