@@ -61,10 +61,11 @@ LAYERS = [
     {"mislinking"},
     {"hub"},
     {"wire"},
+    {"http"},
     {"server", "client", "aio"},
     {"files", "tables", "columns", "holderfile", "peoplefile", "register", "sentfile", "identifierfile", "deathfile"},
     {"agency"},
-    {"commands", "cli", "demo", "bench", "__main__"},
+    {"commands", "cli", "demo", "trial", "bench", "__main__"},
 ]
 
 

@@ -803,6 +803,8 @@ def open(
     """
     if isinstance(answers_every_s, bool) or not isinstance(answers_every_s, int) or not 1 <= answers_every_s <= _DAY_S:
         raise RequestError(f"answers_every_s: expected 1 to {_DAY_S} seconds, got something else")
+    if str(folder).startswith(("hubs://", "hub://")):
+        raise RequestError("folder: expected a folder, got an address: hub.connect takes those")
     return Hub(
         folder, create=create, readonly=readonly, threads=threads, clock=clock, head=head, origin=origin,
         answers_every_s=answers_every_s,

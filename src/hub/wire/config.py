@@ -54,6 +54,35 @@ class Plain(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     institutions: _Codes
 
 
+class Proxy(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """A proxy on this machine that ends TLS, checks client certificates and passes them on over a Unix socket.
+
+    Attributes:
+        socket: its path. mode: of the file, who may connect: whoever may is believed what the header says.
+        header: in which the certificate comes, percent-encoded PEM or as of RFC 9440.
+    """
+
+    socket: str
+    mode: Annotated[int, msgspec.Meta(ge=0, le=0o777)] = 0o660
+    header: Annotated[str, msgspec.Meta(pattern="^[a-z0-9-]{1,64}$")] = "x-client-cert"
+
+
+class Http(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The same methods over HTTP; one of both, or both.
+
+    Attributes:
+        listen: host:port, with the TLS and the certificates of the wire. proxy: behind which they are asked for.
+    """
+
+    listen: str | None = None
+    proxy: Proxy | None = None
+
+    @property
+    def host_port(self) -> tuple[str, int] | None:
+        """Where it listens; port 0 is any."""
+        return None if self.listen is None else split_address("http.listen", self.listen)
+
+
 class Limits(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Bounds of one server.
 
@@ -130,6 +159,7 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     tls: Tls | None = None
     certificates: list[Certificate] = []
     plain: Plain | None = None
+    http: Http | None = None
     limits: Limits = Limits()
     quotas: dict[str, Quota] = {}
     metrics: Metrics | None = None
@@ -203,6 +233,19 @@ def check_config(config: Config, *, plain: bool) -> None:
     for one in config.certificates:
         if (one.key_sha256 is None) == (one.san is None):
             raise RequestError(f"config: expected one of key_sha256 and san of {one.name}, got both or none")
+    if config.http is not None:
+        _check_http(config.http, plain=config.plain is not None)
+
+
+def _check_http(http: Http, *, plain: bool) -> None:
+    if http.listen is None and http.proxy is None:
+        raise RequestError("config: expected listen or [http.proxy] with [http], got none")
+    bound = http.host_port
+    if plain and bound is not None and not is_loopback(bound[0]):
+        raise RequestError(f"config: expected a loopback address with [plain], got {bound[0]}")
+    if plain and http.proxy is not None:
+        # Nobody could check what the proxy passes on.
+        raise RequestError("config: expected [tls] with [http.proxy], got [plain]")
 
 
 def is_loopback(host: str) -> bool:
@@ -222,8 +265,12 @@ def _resolve(config: Config, base: Path) -> Config:
     tls = config.tls
     if tls is not None:
         tls = Tls(place(tls.certificate), place(tls.key), place(tls.ca), [place(one) for one in tls.crls])
+    http = config.http
+    if http is not None and http.proxy is not None:
+        proxy = msgspec.structs.replace(http.proxy, socket=place(http.proxy.socket))
+        http = msgspec.structs.replace(http, proxy=proxy)
     optional = {name: place(path) for name in ("security_log", "head") if (path := getattr(config, name)) is not None}
     log = config.log
     if log.file is not None:
         log = msgspec.structs.replace(log, file=place(log.file))
-    return msgspec.structs.replace(config, folder=place(config.folder), tls=tls, log=log, **optional)
+    return msgspec.structs.replace(config, folder=place(config.folder), tls=tls, http=http, log=log, **optional)
