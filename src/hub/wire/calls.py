@@ -24,6 +24,7 @@ from hub.wire.config import Limits
 from hub.wire.faults import AccessError
 from hub.wire.methods import METHODS, REQUEST_DECODERS, Method
 from hub.wire.results import ANSWER
+from hub.wire.singles import Singles
 from hub.wire.words import Call
 
 RETRY_AFTER_S = 0.5
@@ -107,11 +108,17 @@ class Calls:
         self._small = Pool("small", limits.small_threads, limits.small_waiting)
         self._bulk = Pool("bulk", limits.bulk_threads, limits.bulk_waiting)
         self._bytes_left = limits.bytes_in_flight
+        self.singles = Singles(h, self, limits, loop)
         self.closing = False
         """Whether nothing new is begun."""
 
     def __repr__(self) -> str:
         return f"Calls(closing={self.closing})"
+
+    @property
+    def takes_bulk(self) -> bool:
+        """Whether a call of a method that may be long is begun now."""
+        return not self.closing and self._bytes_left > 0
 
     def reserve(self, size: int) -> None:
         """Count the bytes of a long call that is to arrive.
@@ -220,12 +227,16 @@ class Calls:
         Raises:
             RequestError: they have not the form of the method's.
         """
-        name, method, catalog = work.call.method, work.method, self._hub.catalog
+        name, method = work.call.method, work.method
         try:
             given = REQUEST_DECODERS[name].decode(work.body)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
             raise RequestError(f"{name}: {error}") from None
-        return bind_arguments(method, given, work.call.institution, work.party.name, catalog)
+        return self.bind(method, given, work.call.institution, work.party.name)
+
+    def bind(self, method: Method, given: msgspec.Struct, institution: str, party: str) -> dict[str, Any]:
+        """The Hub's arguments from those of a call."""
+        return bind_arguments(method, given, institution, party, self._hub.catalog)
 
     def close(self) -> None:
         """Wait for the threads; blocks."""

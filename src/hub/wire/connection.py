@@ -12,6 +12,7 @@ import asyncio
 from collections import deque
 from typing import Any, Protocol, cast
 
+from hub._wire import Wired
 from hub.errors import BusyError, HubError
 from hub.limits import WIRE_FRAME_BYTES_MAX, WIRE_PART_BYTES
 from hub.wire.access import Access, Party, tell_security
@@ -50,32 +51,28 @@ class Upload:
         self.buffer = bytearray(call.body)
 
 
-class Connection(asyncio.Protocol):
-    """See the module."""
+class Connection(Wired, asyncio.Protocol):
+    """See the module. What comes is looked through for single inquiries first (``_wire.pyx``); the rest is read here."""
 
-    __slots__ = (
-        "_called_at", "_dropped", "_ending_at", "_frame_at", "_halted", "_open", "_outgoing", "_party", "_peer",
-        "_place", "_splitter", "_transport", "_unread_at", "_uploads", "_version",
-    )  # fmt: skip
+    __slots__ = ("_frame_at", "_outgoing", "_party", "_peer", "_place", "_splitter", "_unread_at")
 
     def __init__(self, place: Place) -> None:
         self._place = place
-        self._transport: asyncio.Transport | None = None
+        self._intake = place.calls.singles.intake
+        self._transport = None
         self._party: Party | None = None
         self._peer: str | None = None
         self._splitter = Splitter()
-        self._version: int | None = None
-        self._open: dict[int, int] = {}
-        """Calls that are open: number -> bytes of their replies that are counted as in flight."""
+        self._version = None
+        self._open = {}
         self._uploads: dict[int, Upload] = {}
         self._dropped: dict[int, int] = {}
         """Calls that were refused while their parts were under way: number -> bytes to come."""
         self._outgoing: deque[tuple[int, memoryview, int]] = deque()
         """Long replies that leave in turns: number, body, bytes sent."""
-        self._halted = False
         self._called_at = self._frame_at = place.now()
         """When it called last, and when the frame began of which a part is there."""
-        self._unread_at = self._ending_at = 0.0
+        self._unread_at = 0.0
 
     def __repr__(self) -> str:
         return f"Connection(open={len(self._open)})"
@@ -93,7 +90,8 @@ class Connection(asyncio.Protocol):
         try:
             if len(place.connections) > place.limits.connections:
                 raise BusyError("server: too many connections", retry_after_s=10 * RETRY_AFTER_S)
-            self._party = place.access.identify(None if tls is None else tls.getpeercert(True))
+            party = self._party = place.access.identify(None if tls is None else tls.getpeercert(True))
+            self._party_number = self._intake.party(party.name, party.institutions)
         except AccessError as error:
             tell_security("certificate refused", peer=self._peer, cause=str(error))
             self.end(error)
@@ -116,7 +114,8 @@ class Connection(asyncio.Protocol):
         self._open.clear()
         self._outgoing.clear()
 
-    def data_received(self, data: bytes) -> None:
+    def _receive(self, data: bytes) -> None:
+        """What arrived and is no single inquiry that is read at once."""
         self._splitter.push(data)
         self._read()
 
@@ -141,9 +140,11 @@ class Connection(asyncio.Protocol):
             while not self._halted and not self._ending_at:
                 message = self._splitter.pop()
                 if message is None:
+                    self._clear = self._version == 1 and not self._splitter.partial
                     break
                 some = True
-                self._take(decode_from_client(message))
+                if self._version != 1 or not self._intake.take_message(self, message):
+                    self._take(decode_from_client(message))
         except HubError as error:
             self.end(error)
         if some or not began:
@@ -305,6 +306,11 @@ class Connection(asyncio.Protocol):
             asyncio.get_running_loop().call_soon(self._read)
 
     # -- the end
+
+    @property
+    def party(self) -> Party | None:
+        """Who is at the other end."""
+        return self._party
 
     @property
     def busy(self) -> bool:
