@@ -703,6 +703,9 @@ cdef class Intake:
     def __repr__(self):
         return f"Intake(waiting={self.turn.count}, questions={len(self.known)})"
 
+    def __len__(self):
+        return self.turn.count
+
     def party(self, name, institutions):
         """The number of a party, from 1 on; 0 where nothing is taken."""
         return self.parties.setdefault((name, institutions), len(self.parties) + 1) if NATIVE else 0
