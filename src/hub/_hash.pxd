@@ -34,3 +34,5 @@ cdef BlockFunction block_function
 cdef void pad(uint8_t* message, int length) noexcept nogil
 cdef void hash_leaf(const uint8_t* entry, uint8_t* out, uint8_t* block) noexcept nogil
 cdef void hash_node(const uint8_t* left, const uint8_t* right, uint8_t* out, uint8_t* blocks) noexcept nogil
+# Pads a message in place, for which there must be room behind it (72 bytes), and hashes it.
+cdef void hash_message(uint8_t* message, size_t length, uint8_t* out) noexcept nogil

@@ -51,7 +51,8 @@ from hub.exchange import Exchange
 from hub.exchanging import Exchanging
 from hub.filing import Filing
 from hub.flagging import Flagging
-from hub.gather import Gatherer, Parts, settle_future
+from hub.gather import Gatherer, settle_future
+from hub.gatherparts import Parts
 from hub.holds import HoldKeys
 from hub.identifiers import namespace_number
 from hub.identifying import Identifying
@@ -209,6 +210,7 @@ class Hub(
         if not self._store.forked:
             if self._gatherer is not None:
                 self._gatherer.close()
+            self._groups.close()
             if self._delivery is not None:
                 self._delivery.close()
             if self._merger is not None:
@@ -511,6 +513,7 @@ class Hub(
             asked=self._asked,
             publish=log.publish,
             wake=self._wake,
+            check_bodies=self._check_numbers,
         )
         return Gatherer(parts)
 

@@ -89,6 +89,11 @@ class SmallAnswers(NamedTuple):
     received_at: npt.NDArray[np.int64]
     errors: dict[int, HubError]
 
+    @property
+    def columns(self) -> tuple[npt.NDArray[Any], ...]:
+        """What there is of every row."""
+        return self.status, self.rule, self.reason, self.received_at
+
     def __repr__(self) -> str:
         return f"SmallAnswers(rows={len(self.status)}, errors={len(self.errors)})"
 
