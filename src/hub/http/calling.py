@@ -120,7 +120,7 @@ class Callings:
 
         def reserve(size: int) -> None:
             nonlocal counted
-            calls.reserve(size)
+            calls.reserve(size, institution, name)
             counted += size
 
         try:
@@ -138,7 +138,7 @@ class Callings:
             calls.begin(work)
         finally:
             if counted:
-                calls.count(-counted)
+                calls.count(-counted, institution)
         outcome = await waiting.outcome
         if isinstance(outcome, BaseException):
             raise outcome
