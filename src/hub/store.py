@@ -117,6 +117,7 @@ class Store:
 
     def __init__(self, folder: Path, *, create: bool, readonly: bool, now: int) -> None:
         self.folder = folder
+        self._data = str(folder / "env" / "data.mdb")
         self.readonly = readonly
         self.closed = False
         self.broken: str | None = None
@@ -567,9 +568,17 @@ class Store:
         info = self._check_usable().info()
         return (info["last_pgno"] + 1) * 4096, info["map_size"]
 
+    def sum_of(self, name: str) -> int:
+        """The sum of a database in the last state that is known here; -1 where none is known.
+
+        A glance that costs nothing: what this process changed is in it as soon as the commit is done.
+        """
+        current = self._current
+        return -1 if current is None or self.readonly or self._renew else current.state.sums.get(name, 0)
+
     def bytes_on_disk(self) -> int:
         """What the environment's file takes, free pages included."""
-        return os.stat(self.folder / "env" / "data.mdb").st_size
+        return os.stat(self._data).st_size
 
     def request_database(self, day: int, *, create: bool) -> str | None:
         """The name of a day's database of request ids, opened; None where it does not exist.
