@@ -17,7 +17,7 @@ import argparse
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import msgspec
 
@@ -102,10 +102,10 @@ def open_hub(arguments: argparse.Namespace, place: str, *, readonly: bool = Fals
                 others = f"or HUB_{name.upper()}, or {name} in client.toml"
                 raise RequestError(f"--{name}: expected a file with an address ({others}), got none")
     words: dict[str, int] = {} if file.pool is None else {"pool": file.pool}
-    remote: hub.Hub = hub.connect(
+    remote = hub.connect(
         place, cert=cert, key=key, ca=ca, institution=institution, timeout=_timeout(arguments, file), **words
     )
-    return remote
+    return cast(hub.Hub, remote)
 
 
 def _option(arguments: argparse.Namespace, file: ClientFile, name: str) -> str | None:
