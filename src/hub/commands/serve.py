@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +33,29 @@ hub.toml:
   name = "kanto-platform"                      # recorded as operator
   key_sha256 = "<64 hex digits>"               # of its public key; or: san = "wire.kanto.example"
   institutions = ["131016", "131024"]
+
+  [http]                                       # the same over HTTP, see docs/http.md; one of both, or both
+  listen = "0.0.0.0:7443"                      # with the same certificates
+  [http.proxy]
+  socket = "/run/hub/http.sock"                # for a proxy that checks certificates and passes them on
+
+  [quotas.default]                             # of each institution; or [quotas.131016], of one
+  rows_per_s = 200000                          # beyond them: BUSY, with the time after which there is room
+  burst_rows = 2000000                         # at once; one call may have more, and pays it off afterwards
+  bytes_in_flight = 268435456
+  open_requests = 1000
+
+  [metrics]                                    # for Prometheus, plain HTTP
+  listen = "127.0.0.1:9411"
+
+  [log]                                        # JSON lines; without it, to standard error
+  file = "hub.log"
+  level = "info"
+  slow_s = 1.0                                 # a call that takes longer leaves a line
+  slow_bulk_s = 60.0
+
+  [limits]                                     # of the whole server, see docs/operations.md
+  free_bytes_min = 67108864                    # with less room on the disk, what writes is BUSY
 
 The SHA-256 of the public key of a certificate, or of a request for one (CSR):
   hub serve --key-sha256 client.pem
@@ -105,10 +126,10 @@ def _serve(path: Path, *, plain: bool, told: Callable[[str], list[str]]) -> int:
     from hub.wire.config import load_config
 
     config = load_config(path, plain=plain)
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
 
     def ready(server: Server) -> None:
-        print(f"serving {config.folder} at {server.address}", *told(server.address), sep="\n", flush=True)
+        more = "" if server.http is None or server.http.address is None else f" and {server.http.address}"
+        print(f"serving {config.folder} at {server.address}{more}", *told(server.address), sep="\n", flush=True)
 
     try:
         serve(config, ready=ready)

@@ -58,6 +58,7 @@ class Link(asyncio.Protocol):
     Attributes:
         greeted, gone: done when the server has said who it is, and when the connection has ended.
         welcome: what the server said of itself. usable: whether it takes further calls.
+        calls, frames: how many went over it so far, frames of both directions.
     """
 
     def __init__(self) -> None:
@@ -66,6 +67,7 @@ class Link(asyncio.Protocol):
         self.gone: asyncio.Future[None] = loop.create_future()
         self.welcome: Welcome | None = None
         self.usable = False
+        self.calls = self.frames = 0
         self._loop = loop
         self._transport: asyncio.Transport | None = None
         self._splitter = Splitter()
@@ -94,6 +96,7 @@ class Link(asyncio.Protocol):
         """
         if not self.usable or self._transport is None or self.welcome is None:
             raise WireError("connection: expected an open one, got one that has ended", retry_safe=True)
+        self.calls += 1
         number = self._next
         while number in self._waiting:
             number = (number + 1) & 0xFFFFFFFF
@@ -120,6 +123,7 @@ class Link(asyncio.Protocol):
 
     def _send(self, word: Any) -> None:
         if self._transport is not None:
+            self.frames += 1
             self._transport.write(encode_frame(word, GREETING if self.welcome is None else self.welcome.version))
 
     def _pump(self) -> None:
@@ -179,6 +183,7 @@ class Link(asyncio.Protocol):
         self._splitter.push(data)
         try:
             while (message := self._splitter.pop()) is not None:
+                self.frames += 1
                 self._take(decode_from_server(message))
         except HubError as error:
             self._end = self._end or error
