@@ -8,6 +8,7 @@ import socket
 import ssl
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import hub
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "wire"))
 
-from certificates import Authority, Issued  # noqa: E402
+from certificates import DAY, Authority, Issued  # noqa: E402
 
 START_S = 60.0
 
@@ -32,14 +33,18 @@ class Served:
 
     Args:
         base: for certificates, configuration and what the server says. parties: codes of institutions by the name of
-            the certificate that may call for them. limits: further lines of the configuration.
+            the certificate that may call for them. limits: further lines of the configuration. ended: certificates
+            whose time is over.
     """
 
-    def __init__(self, base: Path, folder: Path, parties: dict[str, list[str]], limits: str = "") -> None:
+    def __init__(
+        self, base: Path, folder: Path, parties: dict[str, list[str]], limits: str = "", *, ended: Sequence[str] = ()
+    ) -> None:
         base.mkdir(parents=True, exist_ok=True)
+        self.base = base
         self.authority = Authority(base)
         self.host = self.authority.issue("server", server=True)
-        self.clients = {name: self.authority.issue(name) for name in parties}
+        self.clients = {name: self._issue(name, name in ended) for name in parties}
         self.port = free_port()
         self.address = f"hubs://127.0.0.1:{self.port}"
         self._said = base / "server.err"
@@ -56,6 +61,11 @@ class Served:
             encoding="utf-8",
         )
         self.begin()
+
+    def _issue(self, name: str, over: bool) -> Issued:
+        if over:
+            return self.authority.issue(name, begin=-3 * DAY, end=-DAY)
+        return self.authority.issue(name)
 
     def begin(self) -> None:
         """Start it, and wait until it listens."""
