@@ -222,7 +222,7 @@ class Slow(threading.Thread):
 
     def _linger(self, sock: ssl.SSLSocket) -> None:
         half = frame(msgspec.msgpack.encode([3, 1, self._institution, "status", False, 900, bytes(100)]))
-        sock.sendall((HELLO if self._kind else b"") + (half if self._kind > 1 else half[:30]))
+        sock.sendall((HELLO[:9], HELLO + half[:30], HELLO + half, HELLO)[self._kind])
         number = 2
         while not self.stopping.wait(0.3):
             if self._kind == 1:
@@ -230,7 +230,7 @@ class Slow(threading.Thread):
             elif self._kind == 3:
                 # Replies of half a megabyte, none of them read.
                 sock.sendall(call(number, self._institution, "catalog", b"\x80"))
-            elif self._kind != 1:
+            else:
                 sock.settimeout(0.3)
                 with contextlib.suppress(TimeoutError):
                     while sock.recv(65_536):
