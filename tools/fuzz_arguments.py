@@ -63,7 +63,7 @@ class Arguments:
         self._made = 0
         self._types = {name: inspect.type_info(request) for name, request in REQUESTS.items()}
         self._words: dict[str, Callable[[], Any]] = {
-            "request_id": self._request,
+            "request_id": self.request,
             "procedure": self._one("19-8/73/75.3", "19-8/73/75.3", "19-8/106/108.1", "own/1/1"),
             "items": self._one(["市町村民税"], ["市町村民税"], ["地方税"], ["出生"]),
             "role": self._one("納付義務者", "納付義務者", "本人", None), "event": self._one(None, "出生"),
@@ -87,7 +87,8 @@ class Arguments:
         some = self._pools.kept[name]
         return self._random.choice(some) if some else other
 
-    def _request(self) -> str:
+    def request(self) -> str:
+        """A request id, every second time one that was given before."""
         self._made += 1
         requests = self._pools.requests
         if self._made % 2:

@@ -170,8 +170,9 @@ class Maker:
         self._seeds = [self.right_call() for _ in range(64)]
         self._wrong: list[tuple[int, Callable[[], tuple[list[bytes], bool]]]] = [
             (30, self._damaged), (24, self._damaged_arguments), (14, self._misplaced), (14, self._right),
-            (6, self._noise), (5, self._in_parts), (3, self._unframed), (3, self._widened), (2, self._golden_frame),
-            (2, self._twice), (1, self._other_version), (1, self._too_long), (1, self._of_server),
+            (12, self._singles), (6, self._noise), (5, self._in_parts), (3, self._unframed), (3, self._widened),
+            (2, self._golden_frame), (2, self._twice), (1, self._other_version), (1, self._too_long),
+            (1, self._of_server),
         ]  # fmt: skip
         self._kinds = [made for weight, made in self._wrong for _ in range(weight)]
 
@@ -202,6 +203,22 @@ class Maker:
             self._seeds[at] = self.right_call()
         return self._seeds[at]
 
+    def single(self) -> bytes:
+        """The usual call: one row, as a client of this package writes it; most servers have a way of its own for it."""
+        random, made = self._random, self._arguments
+        inquiry = {
+            "procedure": "19-8/73/75.3", "items": ["市町村民税"], "section": "国民年金部",
+            "request_id": made.request(), "role": "納付義務者",
+        }  # fmt: skip
+        if random.random() < 0.3:
+            inquiry["operator"] = "sato"
+        given: dict[str, Any] = {"inquiry": inquiry, "aliases": random.choice(self.pools.aliases["nenkin"])}
+        given["providers"] = [[random.choice(self.pools.institutions)], random.choice((b"", b"", bytes(4)))]
+        if random.random() < 0.2:
+            given["consents"] = random.choice((True, False, b"\0", b"\1"))
+        number = random.choice((self._next(), self._next(), random.getrandbits(32), random.choice(NUMBERS[:11])))
+        return call(number, "nenkin" if random.random() < 0.95 else self._who("inquire"), "inquire", encode(given))
+
     # -- kinds of pieces: (pieces, whether the frames' ends can still be found)
 
     def _damaged(self) -> tuple[list[bytes], bool]:
@@ -223,6 +240,14 @@ class Maker:
 
     def _noise(self) -> tuple[list[bytes], bool]:
         return [frame(self._random.randbytes(1 + int(self._random.expovariate(0.03))))], True
+
+    def _singles(self) -> tuple[list[bytes], bool]:
+        """Some of them behind each other, of which one may be damaged."""
+        found = [self.single() for _ in range(1 + self._random.getrandbits(2))]
+        if self._random.random() < 0.6:
+            at = self._random.randrange(len(found))
+            found[at] = frame(damage(self._random, found[at][5:], found[0]) or b"\xc0")
+        return found, True
 
     def _in_parts(self) -> tuple[list[bytes], bool]:
         method, who, given = self.body()
