@@ -355,7 +355,7 @@ class Connection(asyncio.Protocol):
             if now - self._called_at > limits.hello_s:
                 self.end(FrameError("hello: expected it within seconds, got none"))
             return
-        late = False
+        late = self._splitter.partial and now - self._frame_at > limits.frame_s
         if late or any(now - upload.at > limits.frame_s for upload in self._uploads.values()):
             self.end(FrameError("frame: expected the rest of it within seconds, got nothing"))
         elif not self._open and not self._uploads and now - self._called_at > limits.idle_s:
