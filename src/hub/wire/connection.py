@@ -144,7 +144,8 @@ class Connection(Wired, asyncio.Protocol):
         began = self._splitter.partial
         some = False
         try:
-            while not self._halted and not self._ending_at:
+            # Of whoever has gone meanwhile nothing is kept: nobody would count it off again.
+            while not self._halted and not self._ending_at and self._transport is not None:
                 message = self._splitter.pop()
                 if message is None:
                     self._clear = self._version == 1 and not self._splitter.partial
