@@ -16,8 +16,8 @@ STAGES = {"decode", "authorise", "resolve", "record", "respond", "disclose"}
 
 LAYERS = [
     {"errors", "limits"},
-    {"messages", "_core", "_pages", "_hash", "_runs", "_proofs", "_walk", "_asked", "_deliver", "_small", "_wire", "keys",
-     "workers"},
+    {"messages", "_core", "_pages", "_hash", "_runs", "_proofs", "_walk", "_asked", "_deliver", "_small", "_wire",
+     "keys", "workers"},
     {"variants"},
     {"folding"},
     {"sealed", "periods", "payloads", "permits", "pseudonyms"},
