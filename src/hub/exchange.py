@@ -53,8 +53,8 @@ from hub.store import Store
 from hub.tail import SMALL_ROWS, Tail
 
 NOTED_ROWS_MAX = 1 << 14
-"""Rows of small inquiries that wait in memory until somebody asks for permits, half a kilobyte each; of more, the log is
-read again."""
+"""Rows of small inquiries that wait in memory until somebody asks for permits, half a kilobyte each; of more, the log
+is read again."""
 
 SPAN_PER_ROW, SPAN_MIN = 16, 1 << 14
 """Permits that stand so close to each other in the log are entered into a column over all of that stretch."""
