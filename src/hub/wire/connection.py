@@ -51,7 +51,7 @@ class Upload:
 
 
 class Connection(Wired, asyncio.Protocol):
-    """See the module. What comes is looked through for single inquiries first (``_wire.pyx``); the rest is read."""
+    """See the module. Single inquiries are taken from what comes by ``_wire.pyx``; the rest is read here."""
 
     __slots__ = ("_frame_at", "_long", "_outgoing", "_party", "_peer", "_place", "_splitter", "_unread_at")
 
