@@ -15,9 +15,9 @@ SOURCE = Path(hub.__file__).parent
 STAGES = {"decode", "authorise", "resolve", "record", "respond", "disclose"}
 
 LAYERS = [
-    {"errors", "limits"},
-    {"messages", "_core", "_pages", "_hash", "_runs", "_proofs", "_walk", "_asked", "_deliver", "_small", "keys",
-     "workers"},
+    {"errors", "limits", "times"},
+    {"messages", "_core", "_pages", "_hash", "_runs", "_proofs", "_walk", "_asked", "_deliver", "_small", "_wire",
+     "keys", "workers"},
     {"variants"},
     {"folding"},
     {"sealed", "periods", "payloads", "permits", "pseudonyms"},
@@ -56,19 +56,21 @@ LAYERS = [
     {"gatherrows"},
     {"gather", "acts", "filing", "keeping", "showing", "flagging", "lives", "locating", "payloadkeys", "releasing",
      "identifying", "linking", "proxying"},
-    {"personacts", "suspending", "serving"},
+    {"personacts", "suspending"},
     {"send", "ends"},
     {"notify", "push", "collect", "provide", "lapse", "answers", "delivery"},
+    {"serving"},
     {"arrivals", "update"},
     {"exchanging", "copies", "sending"},
     {"mislink"},
     {"mislinking"},
     {"hub"},
     {"wire"},
+    {"http"},
     {"server", "client", "aio"},
     {"files", "tables", "columns", "holderfile", "peoplefile", "register", "sentfile", "identifierfile", "deathfile"},
     {"agency"},
-    {"commands", "cli", "demo", "bench", "__main__"},
+    {"commands", "cli", "demo", "trial", "bench", "__main__"},
 ]
 
 

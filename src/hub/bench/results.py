@@ -22,6 +22,13 @@ UNITS = {
     "share_of_limit": "1",
     "rows_per_commit": "rows/commit",
     "bytes_per_connection": "bytes",
+    "anonymous_bytes_per_connection": "bytes",
+    "client_us_per_row": "us",
+    "server_us_per_row": "us",
+    "switches_per_row": "1",
+    "calls_per_million_rows": "1",
+    "frames_per_million_rows": "1",
+    "ratio_to_quiet": "x",
 }
 
 
