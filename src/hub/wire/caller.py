@@ -12,7 +12,7 @@ import os
 import random
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -139,6 +139,11 @@ class Signature:
         self._known = frozenset(one.name for one in parameters)
         self._needed = frozenset(one.name for one in parameters if one.default is one.empty)
         self._places = tuple(one.name for one in parameters if one.kind is one.POSITIONAL_OR_KEYWORD)
+
+    @property
+    def parameters(self) -> Mapping[str, inspect.Parameter]:
+        """Of the method, by name."""
+        return self._whole.parameters
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         """What was given, by name.
