@@ -97,7 +97,7 @@ def test_who_refuses_whose_certificate_is_said(served: Served, network: Network,
         for own, words in (
             (authority.issue("expired", begin=-3 * DAY, end=-DAY), "your certificate is expired"),
             (revoked, "your certificate is revoked|got one that was revoked"),
-            (foreign.issue("foreign"), "does not know who issued your certificate|does not take your certificate"),
+            (foreign.issue("foreign"), "does not know who issued your certificate|of another authority"),
             (authority.issue("unlisted"), "certificate: expected one that is listed"),
         ):
             with pytest.raises(HubError, match=f"{words}{early}"):

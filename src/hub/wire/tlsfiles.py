@@ -16,6 +16,7 @@ _ALERTS = {
     "BAD_CERTIFICATE": "the server does not take your certificate",
     "UNSUPPORTED_CERTIFICATE": "the server does not take a certificate for this use",
     "CERTIFICATE_UNKNOWN": "the server does not take your certificate",
+    "DECRYPT_ERROR": "the server does not take the signature of your certificate: it is of another authority",
     "PROTOCOL_VERSION": "the server does not speak TLS 1.3",
 }
 """What the other side says, by the end of OpenSSL's name for it, as in TLSV13_ALERT_CERTIFICATE_REQUIRED."""
