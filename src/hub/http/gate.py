@@ -57,7 +57,8 @@ class Gate:
             path = scope["path"]
             if path != DOCUMENT and not path.startswith(CALLS):
                 raise HttpError(404, f"path: expected {CALLS}<method> or {DOCUMENT}, got another")
-            scope["hub"] = Exchange(party, connection.peer, reply.body, self._callings)
+            reply.exchange = Exchange(party, connection.peer, reply.body, self._callings)
+            scope["hub"] = reply.exchange
             await self._app(scope, receive, reply.send)
         except GoneError:
             pass
@@ -128,12 +129,14 @@ class Replier:
 
     Attributes:
         body: of the request; None where it contradicts itself. close: whether the connection ends with the answer.
+        exchange: with whom, once it is known.
     """
 
     def __init__(self, place: Place, send: Send) -> None:
         self._place, self._send = place, send
         self.body: Body | None = None
         self.close = False
+        self.exchange: Exchange | None = None
         self._begun = False
 
     def __repr__(self) -> str:
@@ -154,13 +157,17 @@ class Replier:
             await self._send(message)
             return
         view, calls = memoryview(body), self._place.calls
-        calls.count(len(body))
+        # What is the same for everybody, the document, is there once however many read it.
+        institution = None if self.exchange is None else self.exchange.institution
+        if institution is not None:
+            calls.count(len(body), institution)
         try:
             for at in range(0, len(body), WIRE_PART_BYTES):
                 more_body = message.get("more_body", False) or at + WIRE_PART_BYTES < len(body)
                 await self._send({**message, "body": view[at : at + WIRE_PART_BYTES], "more_body": more_body})
         finally:
-            calls.count(-len(body))
+            if institution is not None:
+                calls.count(-len(body), institution)
 
     async def fail(self, error: BaseException) -> None:
         """Answer with an error, where no answer has begun."""
