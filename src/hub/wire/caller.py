@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import os
 import random
 import socket
@@ -28,7 +29,7 @@ from hub.wire.frames import FrameError
 from hub.wire.link import Link, Told
 from hub.wire.methods import METHODS, REPLY_DECODERS, REQUESTS
 from hub.wire.results import HistoryBody, NoticesBody, make_proofs
-from hub.wire.tlsfiles import client_context, tls_error
+from hub.wire.tlsfiles import ClientFiles, Place, tls_error
 
 SMALL_TIMEOUT_S, BULK_TIMEOUT_S = 60.0, 900.0
 """How long a call may take where its caller does not say: with all its retries."""
@@ -41,6 +42,8 @@ GOODBYE_S = 1.0
 DELAY_S, DELAY_MAX_S = 0.05, 2.0
 POOL = 2
 
+logger = logging.getLogger("hub")
+
 _ENCODER = msgspec.msgpack.Encoder()
 
 
@@ -48,14 +51,14 @@ class Options(NamedTuple):
     """How to connect.
 
     Attributes:
-        host, port: of the server. context: None on loopback without TLS.
+        host, port: of the server. files: for TLS; None on loopback without it.
         institution: for which calls are made that name none. timeout: of every call, seconds.
         pool: connections at most.
     """
 
     host: str
     port: int
-    context: ssl.SSLContext | None
+    files: ClientFiles | None
     institution: str | None
     timeout: float | None
     pool: int
@@ -63,9 +66,9 @@ class Options(NamedTuple):
 
 def make_options(
     address: str,
-    cert: str | None,
-    key: str | None,
-    ca: str | None,
+    cert: Place | None,
+    key: Place | None,
+    ca: Place | None,
     institution: str | None,
     timeout: float | None,
     pool: int,
@@ -85,7 +88,7 @@ def make_options(
         return Options(host, port, None, institution, timeout, pool)
     if cert is None or ca is None:
         raise RequestError("connect: expected cert= and ca= with hubs://, got none")
-    return Options(host, port, client_context(cert, key, ca), institution, timeout, pool)
+    return Options(host, port, ClientFiles(cert, key, ca), institution, timeout, pool)
 
 
 def _split(address: str) -> tuple[str, str, int]:
@@ -302,6 +305,9 @@ class WireCaller:
             except WireError as broken:
                 if not (broken.retry_safe or METHODS[wanted.name].again):
                     raise
+                if delay == DELAY_S:
+                    # Once a call, so that whoever waits knows for what.
+                    logger.warning("%s: %s; trying again", wanted.name, broken)
                 failure, wait = broken, delay
                 delay = min(2 * delay, DELAY_MAX_S)
             else:
@@ -354,9 +360,10 @@ class WireCaller:
         link: Link | None = None
         try:
             async with asyncio.timeout(timeout):
-                name = None if options.context is None else options.host
+                context = None if options.files is None else options.files.context()
+                name = None if context is None else options.host
                 _, link = await loop.create_connection(
-                    Link, options.host, options.port, ssl=options.context, server_hostname=name,
+                    Link, options.host, options.port, ssl=context, server_hostname=name,
                     happy_eyeballs_delay=NEXT_ADDRESS_S,
                 )  # fmt: skip
                 await link.greeted
