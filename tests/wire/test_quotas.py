@@ -386,3 +386,59 @@ def test_a_flood_of_one_institution_does_not_keep_another_from_its_singles(parti
         for thread in threads:
             thread.join(30)
         served.stop()
+
+
+def test_single_inquiries_that_are_taken_together_are_charged_as_well(parties: Parties) -> None:
+    quotas = {"nenkin": Quota(rows_per_s=10, burst_rows=3)}
+    config = msgspec.structs.replace(plain_config(["nenkin", parties.town]), quotas=quotas)
+    served = Served(parties.h, config)
+    clock = set_clock(served, "nenkin")
+    assert served.server is not None
+    calls = served.server.calls
+    try:
+        with hub.connect(served.address, institution="nenkin") as h:
+            for number in range(3):
+                h.inquire(tax_inquiry(f"r{number}"), parties.nenkin[:1], parties.town)
+            if calls.singles.intake.party("here", frozenset()):
+                assert calls.singles.intake.taken == 3
+            for _ in range(2):
+                with pytest.raises(BusyError, match="rows a second") as caught:
+                    h.inquire(tax_inquiry("r3"), parties.nenkin[:1], parties.town, timeout=0.05)
+                assert caught.value.retry_after_s == pytest.approx(0.1)
+            clock.now += 0.35
+            for number in range(3, 6):
+                h.inquire(tax_inquiry(f"r{number}"), parties.nenkin[:1], parties.town)
+            with pytest.raises(BusyError):
+                h.inquire(tax_inquiry("r6"), parties.nenkin[:1], parties.town, timeout=0.01)
+        assert parties.h.stats()["records"] == 6
+        assert calls.ledger.done["inquire"] == {"ok": 6, "busy": 3}
+        assert calls.ledger.rows["inquire"] == calls.ledger.statuses[0] == 6
+        assert sum(calls.ledger.times["small"].counts) == 6
+        assert refused_in(served, "nenkin") == [3, 0, 0]
+        assert calls.open == calls.ledger.quotas.account("nenkin").open == 0
+    finally:
+        served.stop()
+
+
+def test_single_inquiries_that_are_open_are_bounded_as_well(parties: Parties) -> None:
+    quotas = {"nenkin": Quota(open_requests=4)}
+    served = Served(parties.h, msgspec.structs.replace(plain_config(["nenkin", parties.town]), quotas=quotas))
+    wires = Wires(served.port)
+    words = {"procedure": "19-8/73/75.3", "items": ["市町村民税"], "section": "係"}
+    try:
+        with parties.h._store.writer:
+            for number in range(6):
+                body = {
+                    "inquiry": {**words, "request_id": f"r{number}", "role": "納付義務者"},
+                    "aliases": parties.nenkin[0].tobytes(), "providers": [[parties.town], b""],
+                }  # fmt: skip
+                wires.call(number, "nenkin", "inquire", body)
+                # Each in a turn of its own.
+                time.sleep(0.1)
+            assert [wires.read()[:3] for _ in range(2)] == [[6, 4, "busy"], [6, 5, "busy"]]
+        assert {wires.read()[1] for _ in range(4)} == {0, 1, 2, 3}
+        wires.call(6, "nenkin", "inquire", body)
+        assert wires.read()[:2] == [5, 6]
+    finally:
+        wires.close()
+        served.stop()
