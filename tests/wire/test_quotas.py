@@ -15,6 +15,7 @@ from served import Served, Wires, frame, plain_config
 import hub
 from hub.errors import BusyError, RequestError
 from hub.server import Server
+from hub.wire import connection
 from hub.wire.config import Limits, load_config
 from hub.wire.methods import METHODS, REQUESTS
 from hub.wire.quotas import GATHERED_ROWS_MAX, OPEN_REQUESTS, Account, Quota, Quotas
@@ -441,4 +442,31 @@ def test_single_inquiries_that_are_open_are_bounded_as_well(parties: Parties) ->
         assert wires.read()[:2] == [5, 6]
     finally:
         wires.close()
+        served.stop()
+
+
+def test_who_calls_on_without_waiting_is_not_read_for_a_while(
+    parties: Parties, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "REST_S", 1.5)
+    quotas = {"nenkin": Quota(rows_per_s=1, burst_rows=1)}
+    served = Served(parties.h, msgspec.structs.replace(plain_config(["nenkin", parties.town]), quotas=quotas))
+    set_clock(served, "nenkin")
+    wires, other = Wires(served.port), Wires(served.port)
+    try:
+        wires.call(0, "nenkin", "flags", {"aliases": parties.nenkin[:3].tobytes()})
+        assert wires.read()[0] == 5
+        begun = time.monotonic()
+        for number in range(1, connection.BUSY_MAX + 2):
+            wires.call(number, "nenkin", "checkpoint", {})
+        for _ in range(connection.BUSY_MAX):
+            assert wires.read()[2] == "busy"
+        # Another connection is none the worse for it.
+        other.call(0, parties.town, "flags", {"aliases": parties.known[:1].tobytes()})
+        assert other.read()[0] == 5
+        assert wires.read()[1] == connection.BUSY_MAX + 1
+        assert time.monotonic() - begun > 1.4
+    finally:
+        wires.close()
+        other.close()
         served.stop()
