@@ -3,7 +3,7 @@
 Beside them one institution behaves, and asks one thing after another: it must be answered all the time. Printed at the
 end: JSON with the server's memory of its own (``RssAnon`` of /proc, MiB) each second, its open files, what the polite
 one met. Exit 0 where memory is flat and the polite one was answered, 1 where not.
-Nobody collects: what is not sorted into inboxes yet is then held in memory, up to ``limits.BEHIND_INBOXES_MAX`` records.
+Nobody collects: what is not in an inbox yet is then held in memory, up to ``limits.BEHIND_INBOXES_MAX`` records.
 
     python tools/overload_wire.py --seconds 40 --clients 60
 """
