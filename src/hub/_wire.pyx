@@ -1,8 +1,7 @@
 """Single inquiries at the server: frames to columns, and columns of answers to frames (``wire/singles.py``).
 
 Taken is the usual call alone: :class:`hub.wire.words.Call` of method ``inquire`` about one row, in the shortest
-MessagePack and in the order in which a client of this package writes it. Whatever differs in one byte is left to the
-general way (``words.py``, ``calls.py``), which gives the same results.
+MessagePack. Whatever is unusual is left to the general way (``words.py``, ``calls.py``), which gives the same results.
 
 | bytes | what |
 |---|---|
@@ -11,8 +10,8 @@ general way (``words.py``, ``calls.py``), which gives the same results.
 | uint, str | number, institution |
 | a7 "inquire" c2 | method; no progress is wanted |
 | uint, bin | size of the arguments, and all of them |
-| 83 or 84 | arguments; 84 with consents |
-| a7 "inquiry", map | procedure, items, section, request_id, and what there is of role, operator, reference_date, in this order |
+| 83 or 84 | arguments in any order, each once; 84 with consents |
+| a7 "inquiry", map | of up to 15 texts, arrays of up to 15 texts, and nils; request_id once |
 | a7 "aliases" c4 10 | 16 bytes |
 | a9 "providers" 92 | an array of one code and nothing, or place 0; or an empty one and a number: c4 04, u32 |
 | a8 "consents" | c2, c3, or c4 01 and a byte of 0 or 1 |
@@ -22,10 +21,10 @@ looked up by their bytes; who has not been checked yet goes through ``prepare``,
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.dict cimport PyDict_GetItem, PyDict_SetItem
+from cpython.dict cimport PyDict_GetItem
 from cpython.mem cimport PyMem_RawFree, PyMem_RawRealloc
 from cpython.ref cimport PyObject
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
 import numpy as np
@@ -193,27 +192,9 @@ cdef inline int64_t read_number(Reader* r) noexcept nogil:
     return -1
 
 
-cdef bint read_inquiry(Reader* r, Parsed* out) noexcept nogil:
-    """The map of the question's words."""
-    cdef int64_t fields, items, i
+cdef bint read_id(Reader* r, Parsed* out) noexcept nogil:
+    cdef int64_t i
     cdef bint spaces = True
-    out.before = r.at
-    if r.at >= r.end or not 0x84 <= r.at[0] <= 0x87:
-        return False
-    fields = r.at[0] & 15
-    r.at += 1
-    if not (literal(r, b"\xa9procedure", 10) and skip_text(r) and literal(r, b"\xa5items", 6)):
-        return False
-    if r.at >= r.end or not 0x91 <= r.at[0] <= 0x9F:
-        return False
-    items = r.at[0] & 15
-    r.at += 1
-    for i in range(items):
-        if not skip_text(r):
-            return False
-    if not (literal(r, b"\xa7section", 8) and skip_text(r) and literal(r, b"\xaarequest_id", 11)):
-        return False
-    out.before_size = r.at - out.before
     out.id_size = text_size(r)
     if not 1 <= out.id_size <= ID_BYTES_MAX:
         return False
@@ -224,25 +205,52 @@ cdef bint read_inquiry(Reader* r, Parsed* out) noexcept nogil:
             return False
         if out.id[i] != 0x20:
             spaces = False
-    if spaces:
+    return not spaces
+
+
+cdef bint skip_value(Reader* r) noexcept nogil:
+    """Past a text, an array of up to 15 texts, or nil."""
+    cdef int64_t items
+    if literal(r, b"\xc0", 1):
+        return True
+    if r.at < r.end and 0x90 <= r.at[0] <= 0x9F:
+        items = r.at[0] & 15
+        r.at += 1
+        while items > 0:
+            if not skip_text(r):
+                return False
+            items -= 1
+        return True
+    return skip_text(r)
+
+
+cdef bint read_inquiry(Reader* r, Parsed* out) noexcept nogil:
+    """The map of the question's words, a request id once among them.
+
+    What stands before and behind the id names one question only: the former ends with the first key of this name.
+    """
+    cdef int64_t fields
+    out.id = NULL
+    out.before = r.at
+    if r.at >= r.end or not 0x81 <= r.at[0] <= 0x8F:
         return False
-    out.after = r.at
-    # Each at most once and in order: so the bytes before and behind a request id name one question only.
-    fields -= 4
-    if fields and literal(r, b"\xa4role", 5):
+    fields = r.at[0] & 15
+    r.at += 1
+    while fields > 0:
         fields -= 1
-        if not skip_text(r):
+        if literal(r, b"\xaarequest_id", 11):
+            if out.id != NULL:
+                return False
+            out.before_size = r.at - out.before
+            if not read_id(r, out):
+                return False
+            out.after = r.at
+        elif not (skip_text(r) and skip_value(r)):
             return False
-    if fields and literal(r, b"\xa8operator", 9):
-        fields -= 1
-        if not skip_text(r):
-            return False
-    if fields and literal(r, b"\xaereference_date", 15):
-        fields -= 1
-        if not skip_text(r):
-            return False
+    if out.id == NULL:
+        return False
     out.after_size = r.at - out.after
-    return fields == 0 and out.before_size + out.after_size <= WORDS_BYTES_MAX
+    return out.before_size + out.after_size <= WORDS_BYTES_MAX
 
 
 cdef bint read_provider(Reader* r, Parsed* out) noexcept nogil:
@@ -264,11 +272,49 @@ cdef bint read_provider(Reader* r, Parsed* out) noexcept nogil:
     return literal(r, b"\xc4\x00", 2) or literal(r, b"\xc4\x04\0\0\0\0", 6)
 
 
+cdef bint read_arguments(Reader* r, Parsed* out) noexcept nogil:
+    """The map of the arguments, each of them once."""
+    cdef int64_t fields
+    cdef int seen = 0, one
+    out.consent = 0
+    if r.at >= r.end or not 0x83 <= r.at[0] <= 0x84:
+        return False
+    fields = r.at[0] & 15
+    r.at += 1
+    while fields > 0:
+        fields -= 1
+        if literal(r, b"\xa7inquiry", 8):
+            one = 1
+            if not read_inquiry(r, out):
+                return False
+        elif literal(r, b"\xa7aliases\xc4\x10", 10):
+            one = 2
+            if r.end - r.at < 16:
+                return False
+            out.alias = r.at
+            r.at += 16
+        elif literal(r, b"\xa9providers", 10):
+            one = 4
+            if not read_provider(r, out):
+                return False
+        elif literal(r, b"\xa8consents", 9):
+            one = 8
+            if literal(r, b"\xc3", 1) or literal(r, b"\xc4\x01\x01", 3):
+                out.consent = 1
+            elif not (literal(r, b"\xc2", 1) or literal(r, b"\xc4\x01\x00", 3)):
+                return False
+        else:
+            return False
+        if seen & one:
+            return False
+        seen |= one
+    return seen & 7 == 7
+
+
 cdef bint read_call(const uint8_t* message, int64_t size, Parsed* out) noexcept nogil:
     """Whether a message is the usual single inquiry; all of it is looked at, and nothing beside it."""
     cdef Reader r
     cdef int64_t number, body
-    cdef bint consents
     r.at, r.end = message, message + size
     if not literal(&r, b"\x97\x03", 2):
         return False
@@ -299,27 +345,7 @@ cdef bint read_call(const uint8_t* message, int64_t size, Parsed* out) noexcept 
         return False
     if body != number or body != r.end - r.at or body < 1:
         return False
-    consents = r.at[0] == 0x84
-    if not consents and r.at[0] != 0x83:
-        return False
-    r.at += 1
-    if not (literal(&r, b"\xa7inquiry", 8) and read_inquiry(&r, out) and literal(&r, b"\xa7aliases\xc4\x10", 10)):
-        return False
-    if r.end - r.at < 16:
-        return False
-    out.alias = r.at
-    r.at += 16
-    if not (literal(&r, b"\xa9providers", 10) and read_provider(&r, out)):
-        return False
-    out.consent = 0
-    if consents:
-        if not literal(&r, b"\xa8consents", 9):
-            return False
-        if literal(&r, b"\xc3", 1) or literal(&r, b"\xc4\x01\x01", 3):
-            out.consent = 1
-        elif not (literal(&r, b"\xc2", 1) or literal(&r, b"\xc4\x01\x00", 3)):
-            return False
-    return r.at == r.end
+    return read_arguments(&r, out) and r.at == r.end
 
 
 # -- questions that are known

@@ -26,7 +26,7 @@ from hub.limits import CALLS_PER_GROUP_MAX, CALLS_WAITING_MAX
 from hub.messages import Status
 from hub.periods import period_of
 from hub.requestgroups import Found
-from hub.resolve import resolve_aliases
+from hub.resolve import resolve_aliases, resolve_parts
 from hub.respond import respond
 from hub.rowgroup import DecidedRows, LaidRows, RowLayer, decide_rows, join_rows, take_rows
 from hub.screen import Screen
@@ -307,7 +307,7 @@ class RowLane:
     def _resolve(
         self, owner: object, decided: DecidedRows, now: int
     ) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint8], Screen]:
-        """Persons and statuses of a group's rows, a kernel call a requester, and the screen of the same snapshot."""
+        """Persons and statuses of a group's rows, and the screen of the same snapshot."""
         parts, rows = self._parts, decided.rows
         wanted = (decided.status == np.uint8(Status.OK)).view(np.uint8)
         requesters = np.array([question.requester for question in rows.questions], np.uint32)
@@ -318,15 +318,15 @@ class RowLane:
                     snapshot, int(requesters[0]), rows.providers, rows.aliases, _ALONE, wanted=wanted
                 )
                 return one.persons, one.status, screen
-            persons, status = np.empty(len(wanted), np.uint32), np.empty(len(wanted), np.uint8)
             of_row = requesters[rows.which]
             order = np.argsort(of_row, kind="stable")
-            numbers, starts = np.unique(of_row[order], return_index=True)
-            for requester, at in zip(numbers.tolist(), np.split(order, starts[1:]), strict=True):
-                part = resolve_aliases(
-                    snapshot, requester, rows.providers[at], rows.aliases[at], _ALONE, wanted=wanted[at]
-                )
-                persons[at], status[at] = part.persons, part.status
+            numbers, begins = np.unique(of_row[order], return_index=True)
+            found = resolve_parts(
+                snapshot, numbers.tolist(), np.append(begins, len(order)), rows.providers[order], rows.aliases[order],
+                _ALONE, wanted[order],
+            )  # fmt: skip
+            persons, status = np.empty(len(wanted), np.uint32), np.empty(len(wanted), np.uint8)
+            persons[order], status[order] = found.persons, found.status
             return persons, status, screen
 
     def _limit(self, owner: object, decided: DecidedRows, now: int) -> Limit:

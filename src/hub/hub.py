@@ -467,21 +467,6 @@ class Hub(
         """
         self._gathering().submit_rows(rows, done)
 
-    def question_basis(self) -> tuple[str, int]:
-        """What words and bodies of a :class:`hub.small.Question` were checked with: another one, another check.
-
-        The digest of the catalog in force, and the sum of the bodies that were succeeded.
-        """
-        return self.catalog.digest, self._store.sum_of(SUCCESSIONS)
-
-    def at_work(self, *numbers: int) -> bool:
-        """Whether none of these institutions was succeeded by another one."""
-        try:
-            self._check_numbers(np.array(numbers, np.uint32))
-        except RequestError:
-            return False
-        return True
-
     def _check_bodies(self, batch: Batch) -> None:
         """Refuse a new inquiry to or by a body that was succeeded; one that is sent again is answered as it was."""
         if not self._store.may_have(SUCCESSIONS):

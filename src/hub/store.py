@@ -568,14 +568,6 @@ class Store:
         info = self._check_usable().info()
         return (info["last_pgno"] + 1) * 4096, info["map_size"]
 
-    def sum_of(self, name: str) -> int:
-        """The sum of a database in the last state that is known here; -1 where none is known.
-
-        A glance that costs nothing: what this process changed is in it as soon as the commit is done.
-        """
-        current = self._current
-        return -1 if current is None or self.readonly or self._renew else current.state.sums.get(name, 0)
-
     def bytes_on_disk(self) -> int:
         """What the environment's file takes, free pages included."""
         return os.stat(self._data).st_size

@@ -54,7 +54,7 @@ class Upload:
 
 
 class Connection(Wired, asyncio.Protocol):
-    """See the module. What comes is looked through for single inquiries first (``_wire.pyx``); the rest is read."""
+    """See the module. Single inquiries are taken from what comes by ``_wire.pyx``; the rest is read here."""
 
     __slots__ = (
         "_busy", "_busy_at", "_frame_at", "_long", "_outgoing", "_party", "_peer", "_place", "_splitter", "_unread_at",
@@ -151,7 +151,8 @@ class Connection(Wired, asyncio.Protocol):
         began = self._splitter.partial
         some = False
         try:
-            while not self._halted and not self._ending_at:
+            # Of whoever has gone meanwhile nothing is kept: nobody would count it off again.
+            while not self._halted and not self._ending_at and self._transport is not None:
                 message = self._splitter.pop()
                 if message is None:
                     self._clear = self._version == 1 and not self._splitter.partial

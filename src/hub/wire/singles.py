@@ -57,7 +57,7 @@ class Singles:
     def __init__(self, h: Hub, calls: Calls, limits: Limits, loop: asyncio.AbstractEventLoop) -> None:
         self._hub, self._calls, self._loop = h, calls, loop
         self.intake = Intake(self, limits.requests_per_connection)
-        self._basis = h.question_basis()
+        self._catalog = h.catalog
 
     def __repr__(self) -> str:
         return f"Singles(waiting={len(self.intake)})"
@@ -66,9 +66,9 @@ class Singles:
 
     def begin(self) -> bool:
         """A turn begins; whether any call may be taken."""
-        basis = self._hub.question_basis()
-        if basis != self._basis or basis[1] < 0:
-            self._basis = basis
+        catalog = self._hub.catalog
+        if catalog is not self._catalog:
+            self._catalog = catalog
             self.intake.forget()
         self.intake.now = self._loop.time()
         return self._calls.takes_singles
@@ -86,15 +86,14 @@ class Singles:
                 return None
             given = REQUEST_DECODERS["inquire"].decode(call.body)
             arguments = self._calls.bind(METHODS["inquire"], given, call.institution, party.name)
-            batch = decode_inquiry(self._hub.catalog, **{"cases": None, **arguments})
-            provider = int(batch.providers[0])
-            if len(batch) != 1 or batch.by_class or not self._hub.at_work(batch.requester, provider):
+            batch = decode_inquiry(self._catalog, **arguments)
+            if len(batch) != 1 or batch.by_class:
                 return None
         except (HubError, msgspec.DecodeError, UnicodeDecodeError):
             return None
         requester = batch.inquiry.requester
         account = self._calls.ledger.quotas.account(requester)
-        return Question(batch.inquiry, batch.requester), requester, provider, account
+        return Question(batch.inquiry, batch.requester), requester, int(batch.providers[0]), account
 
     def soon(self) -> None:
         """The first row of a turn is there."""
