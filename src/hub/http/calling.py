@@ -41,13 +41,14 @@ class Exchange(NamedTuple):
 
     Attributes:
         party: who asks. peer: the address of the connection, None behind a proxy. body: what has not been read.
-        callings: by whom it is done.
+        callings: by whom it is done. named: told for whom it is, once that is known.
     """
 
     party: Party
     peer: str | None
     body: Body
     callings: Callings
+    named: Callable[[str], None]
 
     def __repr__(self) -> str:
         return f"Exchange({self.body})"
@@ -116,11 +117,12 @@ class Callings:
         institution = choose_institution(exchange.party, name, asked.institution)
         # Who may not call is refused before anything of the body is read.
         method = calls.check(exchange.party, Call(0, institution, name, False, 0, memoryview(b"")), exchange.peer)
+        exchange.named(institution)
         counted = 0
 
         def reserve(size: int) -> None:
             nonlocal counted
-            calls.reserve(size)
+            calls.reserve(size, institution, name)
             counted += size
 
         try:
@@ -138,7 +140,7 @@ class Callings:
             calls.begin(work)
         finally:
             if counted:
-                calls.count(-counted)
+                calls.count(-counted, institution)
         outcome = await waiting.outcome
         if isinstance(outcome, BaseException):
             raise outcome

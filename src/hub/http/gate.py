@@ -57,7 +57,7 @@ class Gate:
             path = scope["path"]
             if path != DOCUMENT and not path.startswith(CALLS):
                 raise HttpError(404, f"path: expected {CALLS}<method> or {DOCUMENT}, got another")
-            scope["hub"] = Exchange(party, connection.peer, reply.body, self._callings)
+            scope["hub"] = Exchange(party, connection.peer, reply.body, self._callings, reply.name)
             await self._app(scope, receive, reply.send)
         except GoneError:
             pass
@@ -135,9 +135,14 @@ class Replier:
         self.body: Body | None = None
         self.close = False
         self._begun = False
+        self._institution: str | None = None
 
     def __repr__(self) -> str:
         return f"Replier(begun={self._begun})"
+
+    def name(self, institution: str) -> None:
+        """For whom it is: its long answer is counted as in flight."""
+        self._institution = institution
 
     async def send(self, message: Any) -> None:
         """What the application sends, with what every answer carries, and a long body a part at a time."""
@@ -153,14 +158,16 @@ class Replier:
         if len(body) <= WIRE_PART_BYTES:
             await self._send(message)
             return
-        view, calls = memoryview(body), self._place.calls
-        calls.count(len(body))
+        view, calls, institution = memoryview(body), self._place.calls, self._institution
+        if institution is not None:
+            calls.count(len(body), institution)
         try:
             for at in range(0, len(body), WIRE_PART_BYTES):
                 more_body = message.get("more_body", False) or at + WIRE_PART_BYTES < len(body)
                 await self._send({**message, "body": view[at : at + WIRE_PART_BYTES], "more_body": more_body})
         finally:
-            calls.count(-len(body))
+            if institution is not None:
+                calls.count(-len(body), institution)
 
     async def fail(self, error: BaseException) -> None:
         """Answer with an error, where no answer has begun."""
