@@ -17,7 +17,7 @@ from hub.errors import RequestError
 from hub.http.body import Body
 from hub.http.problems import HttpError
 from hub.http.protocol import Place
-from hub.limits import HTTP_JSON_BYTES_MAX, WIRE_CALL_BYTES_MAX
+from hub.limits import HTTP_JSON_BYTES_MAX, WIRE_CALL_BYTES_MAX, WIRE_PART_BYTES
 from hub.wire.access import Party
 from hub.wire.calls import LOOP_BYTES_MAX, Work
 from hub.wire.methods import METHODS, REPLY_DECODERS, REQUESTS
@@ -148,7 +148,13 @@ class Callings:
             return MSGPACK, outcome
         if len(outcome) > HTTP_JSON_BYTES_MAX:
             raise HttpError(406, f"{name}: expected a reply of at most {HTTP_JSON_BYTES_MAX} bytes as JSON, got more")
-        return JSON, await self._write(len(outcome), lambda: to_json(name, outcome))
+        size = len(outcome) if len(outcome) > WIRE_PART_BYTES else 0
+        # It waits for its turn: so it counts, as it does when it leaves.
+        calls.count(size, institution)
+        try:
+            return JSON, await self._write(len(outcome), lambda: to_json(name, outcome))
+        finally:
+            calls.count(-size, institution)
 
     async def _write(self, size: int, work: Callable[[], bytes]) -> bytes:
         """Write something over, in a thread where it is long."""
