@@ -15,7 +15,7 @@ SOURCE = Path(hub.__file__).parent
 STAGES = {"decode", "authorise", "resolve", "record", "respond", "disclose"}
 
 LAYERS = [
-    {"errors", "limits"},
+    {"errors", "limits", "times"},
     {"messages", "_core", "_pages", "_hash", "_runs", "_proofs", "_walk", "_asked", "_deliver", "keys", "workers"},
     {"variants"},
     {"folding"},
@@ -51,19 +51,21 @@ LAYERS = [
     STAGES | {"locate"},
     {"gather", "acts", "filing", "keeping", "showing", "flagging", "lives", "locating", "payloadkeys", "releasing",
      "identifying", "linking", "proxying"},
-    {"personacts", "suspending", "serving"},
+    {"personacts", "suspending"},
     {"send", "ends"},
     {"notify", "push", "collect", "provide", "lapse", "answers", "delivery"},
+    {"serving"},
     {"arrivals", "update"},
     {"exchanging", "copies", "sending"},
     {"mislink"},
     {"mislinking"},
     {"hub"},
     {"wire"},
+    {"http"},
     {"server", "client", "aio"},
     {"files", "tables", "columns", "holderfile", "peoplefile", "register", "sentfile", "identifierfile", "deathfile"},
     {"agency"},
-    {"commands", "cli", "demo", "bench", "__main__"},
+    {"commands", "cli", "demo", "trial", "bench", "__main__"},
 ]
 
 

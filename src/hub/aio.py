@@ -61,6 +61,11 @@ class AsyncRemote:
         raise AttributeError(f"{type(self).__name__} has no attribute {name}")
 
     @property
+    def institution(self) -> str | None:
+        """For whom calls are made that name nobody, where :func:`connect` was told."""
+        return self._caller.institution
+
+    @property
     def institutions(self) -> list[str]:
         """Codes of the institutions for which this connection may call."""
         return self._caller.institutions

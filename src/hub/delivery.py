@@ -38,6 +38,11 @@ class Delivery:
     def __repr__(self) -> str:
         return f"Delivery({'running' if self._thread.is_alive() else 'stopped'})"
 
+    @property
+    def alive(self) -> bool:
+        """Whether it works, or waits for work; False once something has stopped it."""
+        return self._thread.is_alive()
+
     def wake(self) -> None:
         """Say that records were added; takes less than a microsecond."""
         self._woken.set()

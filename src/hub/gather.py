@@ -16,6 +16,7 @@ import contextlib
 import copy
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -130,6 +131,12 @@ class Gatherer:
 
     def __repr__(self) -> str:
         return f"Gatherer(waiting={len(self._queue)})"
+
+    def waiting(self) -> tuple[int, int, float]:
+        """Calls and rows that wait to be taken, and for how many seconds the first of them has."""
+        with self._lock:
+            since = self._queue[0].at if self._queue else None
+            return len(self._queue), self._rows, 0.0 if since is None else time.monotonic() - since
 
     # -- for callers
 

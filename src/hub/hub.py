@@ -7,6 +7,7 @@ through disclose. Each stage is a file of that name.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import threading
@@ -46,7 +47,7 @@ from hub.decode import CODES_ABOVE, decode_aliases, decode_codes, decode_inquiry
 from hub.deliver import Deliverer
 from hub.delivery import Delivery
 from hub.dying import Dying
-from hub.errors import RequestError, StorageError
+from hub.errors import FullError, RequestError, StorageError
 from hub.exchange import Exchange
 from hub.exchanging import Exchanging
 from hub.filing import Filing
@@ -650,8 +651,11 @@ class Hub(
     def _catch_up(self) -> None:
         if self._delivery is None:
             return
-        self._lapse_today()
-        self._delivery.deliver(behind_max=limits.BEHIND_INBOXES_MAX)
+        # A disk without room keeps nobody from reading: what has lapsed is passed over by its deadline, and what is not
+        # sorted in is read from the log.
+        with contextlib.suppress(FullError):
+            self._lapse_today()
+            self._delivery.deliver(behind_max=limits.BEHIND_INBOXES_MAX)
 
     def _settle_permits(self) -> None:
         # A segment is encrypted under the key of the period in which it was written, and read as long as one is open.
@@ -799,6 +803,8 @@ def open(
     """
     if isinstance(answers_every_s, bool) or not isinstance(answers_every_s, int) or not 1 <= answers_every_s <= _DAY_S:
         raise RequestError(f"answers_every_s: expected 1 to {_DAY_S} seconds, got something else")
+    if str(folder).startswith(("hubs://", "hub://")):
+        raise RequestError("folder: expected a folder, got an address: hub.connect takes those")
     return Hub(
         folder, create=create, readonly=readonly, threads=threads, clock=clock, head=head, origin=origin,
         answers_every_s=answers_every_s,

@@ -273,6 +273,27 @@ WIRE_COPY_ROWS = 1 << 20
 WIRE_LIST_MAX = 1 << 20
 """Words of a list that travels as such and not as a column."""
 
+HTTP_HEAD_BYTES_MAX = 1 << 15
+HTTP_HEADERS_MAX = 100
+"""Request line and headers of an HTTP request; a certificate that a proxy passes on takes 2 to 9 KB of them."""
+
+HTTP_JSON_BYTES_MAX = 1 << 24
+"""A body in JSON, and a reply that becomes JSON: making one from the other holds everything else up for 15 ms. Aliases
+of 700,000 rows fit; what is longer travels as MessagePack."""
+
+HTTP_BODY_BYTES_PER_S_MIN = 1_024
+"""So much of a body must come in every second, beside the time for one frame."""
+
+HTTP_DISCARD_BYTES_MAX = 1 << 20
+"""Of a body that nobody wants so much is read for the connection to go on; what has more behind it is cut."""
+
+HTTP_PIPELINED_MAX = 8
+"""Requests that a client sends without waiting; the head of one takes 2 KB."""
+
+HTTP_IDLE_S = 75
+"""How long a connection may be without a request: longer than the 60 s for which nginx keeps one, so that it is the
+proxy who closes, never under a request that has just been sent."""
+
 OWN_ID_BYTES_MAX = 64
 """An institution's own id of a person, in UTF-8; those in use have 10 to 15 characters."""
 

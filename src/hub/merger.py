@@ -45,6 +45,11 @@ class Merger:
         """Whether it waits to be woken: nothing was due when it last looked, and nothing was added since."""
         return not self._working and not self._woken.is_set()
 
+    @property
+    def alive(self) -> bool:
+        """Whether it works, or waits for work; False once something has stopped it."""
+        return self._thread.is_alive()
+
     def wake(self) -> None:
         """Say that runs were added; to be called after their commit. Takes less than a microsecond."""
         self._woken.set()

@@ -53,8 +53,8 @@ class Connection(asyncio.Protocol):
     """See the module."""
 
     __slots__ = (
-        "_called_at", "_dropped", "_ending_at", "_frame_at", "_halted", "_open", "_outgoing", "_party", "_peer",
-        "_place", "_splitter", "_transport", "_unread_at", "_uploads", "_version",
+        "_called_at", "_dropped", "_ending_at", "_frame_at", "_halted", "_long", "_open", "_outgoing", "_party",
+        "_peer", "_place", "_splitter", "_transport", "_unread_at", "_uploads", "_version",
     )  # fmt: skip
 
     def __init__(self, place: Place) -> None:
@@ -64,13 +64,16 @@ class Connection(asyncio.Protocol):
         self._peer: str | None = None
         self._splitter = Splitter()
         self._version: int | None = None
-        self._open: dict[int, int] = {}
-        """Calls that are open: number -> bytes of their replies that are counted as in flight."""
+        self._open: dict[int, str] = {}
+        """Calls that are open: number -> institution."""
+        self._long: dict[int, int] = {}
+        """Of these, bytes of replies that are counted as in flight."""
         self._uploads: dict[int, Upload] = {}
         self._dropped: dict[int, int] = {}
         """Calls that were refused while their parts were under way: number -> bytes to come."""
         self._outgoing: list[tuple[int, memoryview, int]] = []
-        """Long replies that leave in turns: number, body, bytes sent. An empty deque would take 600 bytes."""
+        """Long replies that leave in turns, and short ones while nothing is read: number, body, bytes sent. An empty
+        deque would take 600 bytes."""
         self._halted = False
         self._called_at = self._frame_at = place.now()
         """When it called last, and when the frame began of which a part is there."""
@@ -92,7 +95,9 @@ class Connection(asyncio.Protocol):
         try:
             if len(place.connections) > place.limits.connections:
                 raise BusyError("server: too many connections", retry_after_s=10 * RETRY_AFTER_S)
-            self._party = place.access.identify(None if tls is None else tls.getpeercert(True))
+            party = place.access.identify(None if tls is None else tls.getpeercert(True))
+            place.calls.join(party)
+            self._party = party
         except AccessError as error:
             tell_security("certificate refused", peer=self._peer, cause=str(error))
             self.end(error)
@@ -107,12 +112,15 @@ class Connection(asyncio.Protocol):
         self._place.connections.discard(self)
         calls = self._place.calls
         for upload in self._uploads.values():
-            calls.count(-upload.call.size)
-        for size in self._open.values():
-            calls.count(-size)
+            calls.count(-upload.call.size, upload.call.institution)
+        for number, size in self._long.items():
+            calls.count(-size, self._open[number])
+        if self._party is not None and self._transport is not None:
+            calls.leave(self._party)
         self._transport = None
         self._uploads.clear()
         self._open.clear()
+        self._long.clear()
         self._outgoing.clear()
 
     def data_received(self, data: bytes) -> None:
@@ -187,7 +195,7 @@ class Connection(asyncio.Protocol):
             if long:
                 if len(self._uploads) >= UPLOADS_MAX:
                     raise BusyError("call: too many arrive in parts", retry_after_s=RETRY_AFTER_S)
-                place.calls.reserve(call.size)
+                place.calls.reserve(call.size, call.institution, call.method)
         except HubError as error:
             if long:
                 self._drop(number, call.size - len(call.body))
@@ -223,7 +231,7 @@ class Connection(asyncio.Protocol):
             self._begin(upload.call, upload.method, memoryview(upload.buffer), upload.call.size)
 
     def _begin(self, call: Call, method: Method, body: memoryview, counted: int) -> None:
-        self._open[call.number] = 0
+        self._open[call.number] = call.institution
         assert self._party is not None
         try:
             self._place.calls.begin(Work(self, call, method, self._party, body, counted))
@@ -236,14 +244,15 @@ class Connection(asyncio.Protocol):
 
     def answer(self, number: int, body: bytes) -> None:
         """Send a call's reply."""
-        if number not in self._open:
+        institution = self._open.get(number)
+        if institution is None:
             return
-        if len(body) <= WIRE_PART_BYTES:
+        if len(body) <= WIRE_PART_BYTES and not self._unread_at:
             self._send(Reply(number, len(body), memoryview(body)))
             self._done(number)
             return
-        self._place.calls.count(len(body))
-        self._open[number] += len(body)
+        self._place.calls.count(len(body), institution)
+        self._long[number] = len(body)
         self._outgoing.append((number, memoryview(body), 0))
         self._pump()
 
@@ -259,9 +268,10 @@ class Connection(asyncio.Protocol):
             self._send(Progress(number, rows))
 
     def _done(self, number: int) -> None:
-        counted = self._open.pop(number)
+        institution = self._open.pop(number)
+        counted = self._long.pop(number, 0) if self._long else 0
         if counted:
-            self._place.calls.count(-counted)
+            self._place.calls.count(-counted, institution)
         if self._halted:
             self._throttle()
 
