@@ -360,7 +360,7 @@ class Gatherer:
         if group is None:
             return
         try:
-            with parts.store.commit() as commit:
+            with parts.store.commit(hurry=True) as commit:
                 now = max(int(parts.clock()), commit.state.time)
                 if not group.basis.stands(commit.state) or period_of(now) != group.laid.period:
                     # Aliases or flags have changed since. Under the writer's lock nothing moves any more.
