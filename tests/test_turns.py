@@ -5,10 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+import hub
+from hub import requests, turns
 from hub.turns import Turns
+from inquiries import tax_inquiry
 
 
 class Crowd:
@@ -99,11 +104,31 @@ def test_a_thread_that_is_in_may_enter_again_while_others_wait() -> None:
 
 
 def test_an_error_inside_lets_the_next_one_in() -> None:
-    turns = Turns()
-    for turn in (turns.hurried, turns.ordinary, turns.hurried):
+    found = Turns()
+    for turn in (found.hurried, found.ordinary, found.hurried):
         with pytest.raises(ZeroDivisionError), turn():
             raise ZeroDivisionError
-    done = threading.Thread(target=lambda: turns.ordinary().__enter__(), daemon=True)
+    done = threading.Thread(target=lambda: found.ordinary().__enter__(), daemon=True)
     done.start()
     done.join(10)
     assert not done.is_alive()
+
+
+def test_a_large_inquiry_is_cut_shorter_while_small_ones_come(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "ROWS_PER_CHUNK", 4_096)
+    monkeypatch.setattr(requests, "ROWS_PER_CHUNK_BESIDE", 1_024)
+    with hub.open(tmp_path / "hub", create=True) as h:
+        town = h.catalog.institutions("市町村長")[0].code
+        aliases = np.resize(h.acquire("nenkin", np.arange(100) + 99_000_000_000).aliases, (8_192, 16))
+        alone = h.inquire(tax_inquiry("alone"), aliases, town)
+        assert h.status("nenkin", "alone").chunks == 2
+        h.inquire(tax_inquiry("small"), aliases[:1], town)
+        beside = h.inquire(tax_inquiry("beside"), aliases, town)
+        assert h.status("nenkin", "beside").chunks == 8
+        assert (alone.status == beside.status).all()
+        # Given again it is the one that it was, whoever comes meanwhile.
+        monkeypatch.setattr(turns, "LATELY_S", 0.0)
+        assert (h.inquire(tax_inquiry("beside"), aliases, town).status == beside.status).all()
+        h.inquire(tax_inquiry("alone again"), aliases, town)
+        assert h.status("nenkin", "alone again").chunks == 2
+        assert h.verify().ok

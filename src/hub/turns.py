@@ -12,10 +12,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator
 
 PASS_S = 1.0
 """Whoever gives way waits no longer, whatever became of the other."""
+
+LATELY_S = 5.0
 
 
 class Turns:
@@ -32,15 +35,21 @@ class Turns:
         self._hurrying = False
         """Whether a small one waits; set by that thread, read by the one that holds ``_others``."""
         self._passed = threading.Event()
+        self._hurried_at = -LATELY_S
 
     def __repr__(self) -> str:
         return f"Turns(hurrying={self._hurrying})"
+
+    def hurried_lately(self) -> bool:
+        """Whether somebody hurried in the last seconds, and may come again."""
+        return time.monotonic() - self._hurried_at < LATELY_S
 
     @contextlib.contextmanager
     def hurried(self) -> Iterator[None]:
         """Hold the writer's lock, before all others; by one thread at a time."""
         self._passed.clear()
         self._hurrying = True
+        self._hurried_at = time.monotonic()
         try:
             with self.writer:
                 self._pass()
