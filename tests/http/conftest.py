@@ -42,7 +42,7 @@ def parties(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parties]:
 @pytest.fixture(scope="module")
 def web(parties: Parties, network: Network) -> Iterator[Web]:
     """A hub over TLS and behind a proxy's socket, with small bounds, in the loop that ``hub serve`` takes."""
-    limits = Limits(hello_s=1.5, frame_s=1.5, unread_s=1.5, bytes_in_flight=1 << 24)
+    limits = Limits(hello_s=1.5, frame_s=1.5, unread_s=1.5, bytes_in_flight=1 << 25)
     found = Web(parties, network, limits=limits)
     try:
         yield found

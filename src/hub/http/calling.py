@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import msgspec
@@ -36,18 +37,20 @@ _MSGPACK, _JSON = msgspec.msgpack.Encoder(), msgspec.json.Encoder()
 NOT_OF_ITS_FORM = (msgspec.DecodeError, RecursionError, UnicodeError)
 
 
-class Exchange(NamedTuple):
+@dataclass(slots=True, repr=False)
+class Exchange:
     """One request, as the application sees it.
 
     Attributes:
         party: who asks. peer: the address of the connection, None behind a proxy. body: what has not been read.
-        callings: by whom it is done.
+        callings: by whom it is done. institution: for whom it calls, once that is known.
     """
 
     party: Party
     peer: str | None
     body: Body
     callings: Callings
+    institution: str | None = None
 
     def __repr__(self) -> str:
         return f"Exchange({self.body})"
@@ -114,13 +117,14 @@ class Callings:
         calls, loop = self._place.calls, asyncio.get_running_loop()
         asked = read_headers(headers, empty=exchange.body.announced == 0)
         institution = choose_institution(exchange.party, name, asked.institution)
+        exchange.institution = institution
         # Who may not call is refused before anything of the body is read.
         method = calls.check(exchange.party, Call(0, institution, name, False, 0, memoryview(b"")), exchange.peer)
         counted = 0
 
         def reserve(size: int) -> None:
             nonlocal counted
-            calls.reserve(size)
+            calls.reserve(size, institution, name)
             counted += size
 
         try:
@@ -138,7 +142,7 @@ class Callings:
             calls.begin(work)
         finally:
             if counted:
-                calls.count(-counted)
+                calls.count(-counted, institution)
         outcome = await waiting.outcome
         if isinstance(outcome, BaseException):
             raise outcome

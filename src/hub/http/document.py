@@ -60,10 +60,13 @@ def _schemas() -> tuple[dict[Any, dict[str, Any]], dict[str, Any]]:
 
 
 def _mark(schema: Any) -> None:
-    """Say of base64 also what generators of clients know it by."""
-    for one in _walk(schema):
+    """Say of base64 also what generators of clients know it by, and of tuples only what all of them understand."""
+    for one in list(_walk(schema)):
         if one.get("contentEncoding") == "base64":
             one["format"] = "byte"
+        if "prefixItems" in one and one.get("items") is False:
+            # maxItems says the same.
+            del one["items"]
 
 
 def _walk(schema: Any) -> Iterator[dict[str, Any]]:

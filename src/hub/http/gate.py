@@ -13,9 +13,9 @@ from hub.errors import HubError
 from hub.http.body import Body, GoneError
 from hub.http.calling import Callings, Exchange
 from hub.http.problems import PROBLEM, HttpError, encode_problem, headers_of, problem_of
-from hub.http.protocol import Application, Bounded, Place
+from hub.http.protocol import LONG_HEAD, Application, Bounded, Place
 from hub.http.proxied import Proxied
-from hub.limits import WIRE_PART_BYTES
+from hub.limits import HTTP_HEAD_BYTES_MAX, HTTP_HEADERS_MAX, WIRE_PART_BYTES
 from hub.wire.access import Party, tell_security
 from hub.wire.faults import AccessError
 
@@ -51,17 +51,22 @@ class Gate:
     async def __call__(self, connection: Bounded, scope: Any, receive: Any, send: Send) -> None:
         reply = Replier(self._place, send)
         try:
+            check_head(scope)
             reply.body = Body(receive, scope["headers"])
             party = self._identify(connection, scope["headers"])
             path = scope["path"]
             if path != DOCUMENT and not path.startswith(CALLS):
                 raise HttpError(404, f"path: expected {CALLS}<method> or {DOCUMENT}, got another")
-            scope["hub"] = Exchange(party, connection.peer, reply.body, self._callings)
+            reply.exchange = Exchange(party, connection.peer, reply.body, self._callings)
+            scope["hub"] = reply.exchange
             await self._app(scope, receive, reply.send)
         except GoneError:
             pass
         except Exception as error:
-            reply.close = reply.close or isinstance(error, AccessError) or error is connection.refusal
+            # A proxy's connection is for others as well.
+            reply.close = error is connection.refusal or (
+                isinstance(error, AccessError) and not connection.door.proxied
+            )
             await reply.fail(error)
         finally:
             if connection.door.proxied:
@@ -103,6 +108,18 @@ class Gate:
             raise AccessError("certificate: expected one that can be read, got another") from None
 
 
+def check_head(scope: Any) -> None:
+    """Refuse a head that came whole and is too long; of one that does not end so much is not read.
+
+    Raises:
+        HttpError: it is.
+    """
+    headers = scope["headers"]
+    size = len(scope["raw_path"]) + len(scope["query_string"]) + sum(len(name) + len(value) for name, value in headers)
+    if len(headers) > HTTP_HEADERS_MAX or size > HTTP_HEAD_BYTES_MAX:
+        raise HttpError(431, LONG_HEAD)
+
+
 def _name(party: Party | None) -> str | None:
     return None if party is None else party.name
 
@@ -112,12 +129,14 @@ class Replier:
 
     Attributes:
         body: of the request; None where it contradicts itself. close: whether the connection ends with the answer.
+        exchange: with whom, once it is known.
     """
 
     def __init__(self, place: Place, send: Send) -> None:
         self._place, self._send = place, send
         self.body: Body | None = None
         self.close = False
+        self.exchange: Exchange | None = None
         self._begun = False
 
     def __repr__(self) -> str:
@@ -128,7 +147,8 @@ class Replier:
         if message["type"] == "http.response.start":
             self._begun = True
             more = list(ALWAYS)
-            if self.close or self.body is None or not (self.body.done or await self.body.discard()):
+            # Read what was sent before closing: else the client fails at sending, and does not see the answer.
+            if self.body is None or not (self.body.done or await self.body.discard()) or self.close:
                 more.append((b"connection", b"close"))
             await self._send({**message, "headers": [*message.get("headers", []), *more]})
             return
@@ -137,13 +157,17 @@ class Replier:
             await self._send(message)
             return
         view, calls = memoryview(body), self._place.calls
-        calls.count(len(body))
+        # What is the same for everybody, the document, is there once however many read it.
+        institution = None if self.exchange is None else self.exchange.institution
+        if institution is not None:
+            calls.count(len(body), institution)
         try:
             for at in range(0, len(body), WIRE_PART_BYTES):
                 more_body = message.get("more_body", False) or at + WIRE_PART_BYTES < len(body)
                 await self._send({**message, "body": view[at : at + WIRE_PART_BYTES], "more_body": more_body})
         finally:
-            calls.count(-len(body))
+            if institution is not None:
+                calls.count(-len(body), institution)
 
     async def fail(self, error: BaseException) -> None:
         """Answer with an error, where no answer has begun."""

@@ -45,7 +45,7 @@ class HttpListener:
         self._protocol = find_protocol()
         self._uvicorn = UvicornConfig(
             app, http=cast(Any, self._protocol), ws="none", lifespan="off", interface="asgi3", log_config=None,
-            access_log=False, proxy_headers=False, server_header=False, date_header=False,
+            log_level="error", access_log=False, proxy_headers=False, server_header=False, date_header=False,
             timeout_keep_alive=HTTP_IDLE_S, h11_max_incomplete_event_size=HTTP_HEAD_BYTES_MAX,
         )  # fmt: skip
         self._uvicorn.load()

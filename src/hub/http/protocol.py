@@ -34,6 +34,8 @@ from hub.wire.faults import AccessError
 
 Application = Callable[..., Awaitable[None]]
 
+LONG_HEAD = f"request: expected a head of at most {HTTP_HEAD_BYTES_MAX} bytes and {HTTP_HEADERS_MAX} headers, got more"
+
 
 class Place(Protocol):
     """What of the server its HTTP connections need."""
@@ -164,7 +166,7 @@ class Bounded:
             self._body_bytes = len(data)
         elif heading:
             if self._head_bytes > HTTP_HEAD_BYTES_MAX:
-                self.refuse(_too_long())
+                self.refuse(HttpError(431, LONG_HEAD))
         else:
             self._piece_at = now
             self._body_bytes += len(data)
@@ -269,10 +271,6 @@ class Bounded:
                 self.transport.close()
 
 
-def _too_long() -> HttpError:
-    return HttpError(431, f"request: expected a head of at most {HTTP_HEAD_BYTES_MAX} bytes, got more")
-
-
 class BoundedH11(Bounded, H11Protocol):
     """On h11, which is always there; it bounds heads by itself."""
 
@@ -296,14 +294,14 @@ def make_bounded_httptools() -> type[Bounded]:
             if not self._in_head:
                 # Behind a body in chunks: they would stand among the headers of a request that is being answered.
                 raise ValueError("trailers")
-            if len(self.headers) >= HTTP_HEADERS_MAX:
-                raise ValueError("headers")
+            if len(self.headers) > HTTP_HEADERS_MAX:
+                # Enough for the gate to see that they are too many.
+                return
             super().on_header(name, value)
 
         def on_headers_complete(self) -> None:
             self._in_head = False
-            size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-            if size > HTTP_HEAD_BYTES_MAX or self.parser.should_upgrade() or len(self.pipeline) >= HTTP_PIPELINED_MAX:
+            if self.parser.should_upgrade() or len(self.pipeline) >= HTTP_PIPELINED_MAX:
                 raise ValueError("head")
             super().on_headers_complete()
 
