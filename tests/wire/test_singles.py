@@ -55,6 +55,12 @@ def message(number: int, given: Any, institution: str = "nenkin", **changes: Any
     return msgspec.msgpack.encode(word)
 
 
+class Account:
+    """One without bounds."""
+
+    takes = True
+
+
 class Host:
     """Prepares as the server does, and keeps what was asked."""
 
@@ -71,7 +77,7 @@ class Host:
     def end(self) -> None:
         pass
 
-    def prepare(self, _: Any, data: bytes) -> tuple[Question, str, int] | None:
+    def prepare(self, _: Any, data: bytes) -> tuple[Question, str, int, Account] | None:
         self.misses += 1
         found = general(data, self.party)
         if found is None:
@@ -79,7 +85,8 @@ class Host:
         batch, _ = found
         if batch.by_class:
             return None
-        return Question(batch.inquiry, batch.requester), batch.inquiry.requester, int(batch.providers[0])
+        question = Question(batch.inquiry, batch.requester)
+        return question, batch.inquiry.requester, int(batch.providers[0]), Account()
 
 
 def general(data: bytes, party: str = "platform") -> tuple[Any, bytes] | None:
