@@ -27,8 +27,9 @@ ANSWER_S = 120.0
 """An answer that takes longer is a hang; the machine may be busy with much else."""
 
 TELL_S = 20.0
-ALIVE_MAX = 24
-"""Each thread, and the look that the server takes at its connections, may hold the last one that it saw."""
+ALIVE_MAX = 16 * WORKERS
+"""The last group of inquiries, each thread, and the look that the server takes at its connections, may hold those that
+they saw last until the next ones come: of all clients no more than the calls that may be open."""
 
 
 class Pipe(asyncio.Transport):
@@ -284,7 +285,6 @@ class Inside:
             some = getattr(calls, "_bytes_left", limits.bytes_in_flight)
             if some != limits.bytes_in_flight:
                 return f"bytes in flight: {limits.bytes_in_flight - some} left"
-            # Calls of those who left may still wait for a thread, and hold their connection until then.
             gc.collect()
             alive = sum(type(one) is kind for one in gc.get_objects())
             return None if alive <= ALIVE_MAX else f"{alive} connections alive"

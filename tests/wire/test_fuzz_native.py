@@ -63,7 +63,8 @@ def test_damaged_single_inquiries_are_read_alike_or_left() -> None:
     seed = SystemRandom().randrange(1 << 30)
     print("seed", seed)
     random = Random(seed)
-    pools = Pools({name: [random.randbytes(16) for _ in range(4)] for name in ("nenkin", "portal", *TOWNS)}, ["00000000017"])
+    aliases = {name: [random.randbytes(16) for _ in range(4)] for name in ("nenkin", "portal", *TOWNS)}
+    pools = Pools(aliases, ["00000000017"])
     maker = Maker(random, pools)
     taken = other = 0
     message = maker.single()[5:]
