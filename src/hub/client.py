@@ -17,7 +17,7 @@ import time
 import warnings
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import CancelledError, Future
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -45,7 +45,14 @@ CATALOG_S = 300.0
 PROPERTIES = ("catalog", "verifier_key")
 
 
-class Remote:
+if TYPE_CHECKING:
+    from hub.wire.typed import RemoteMethods as _Methods
+else:
+    # At run time the methods are made from the table, below.
+    _Methods = object
+
+
+class Remote(_Methods):
     """A hub that is served elsewhere. Made by :func:`connect`; a context manager; may be used from several threads.
 
     Its methods are those of :class:`hub.Hub` that institutions and the portal may call, each with ``timeout=`` in
@@ -87,10 +94,12 @@ class Remote:
     def __repr__(self) -> str:
         return f"Remote({'closed' if self._loop.is_closed() else 'open'})"
 
-    def __getattr__(self, name: str) -> Any:
-        if any(name in vars(base) for base in Hub.__mro__):
-            raise NotOnWireError(f"{name}: expected a method that the wire has, got one of whoever runs the folder")
-        raise AttributeError(f"{type(self).__name__} has no attribute {name}")
+    if not TYPE_CHECKING:
+        # Whoever checks types is told at once.
+        def __getattr__(self, name: str) -> Any:
+            if any(name in vars(base) for base in Hub.__mro__):
+                raise NotOnWireError(f"{name}: expected a method that the wire has, got one of whoever runs the folder")
+            raise AttributeError(f"{type(self).__name__} has no attribute {name}")
 
     @property
     def institution(self) -> str | None:
@@ -251,7 +260,7 @@ def connect(
     institution: str | None = None,
     timeout: float | None = None,
     pool: int = POOL,
-) -> Any:
+) -> Remote:
     """Connect to a hub that is served: ``hubs://host:port``.
 
     Args:

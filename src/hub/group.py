@@ -103,6 +103,16 @@ class LaidGroup(NamedTuple):
     def __repr__(self) -> str:
         return f"LaidGroup(calls={len(self.calls)}, rows={len(self.status)})"
 
+    @property
+    def owner(self) -> bytes:
+        """The name under which its rows are counted as asked: the key of its first call."""
+        return self.calls[0].key
+
+    @property
+    def keys(self) -> npt.NDArray[np.uint8]:
+        """uint8[N, 16], of its requests."""
+        return np.frombuffer(b"".join([call.key for call in self.calls]), np.uint8).reshape(-1, 16)
+
 
 def join_columns(calls: list[Call]) -> Columns:
     """The columns of some decided calls.

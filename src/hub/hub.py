@@ -52,7 +52,8 @@ from hub.exchange import Exchange
 from hub.exchanging import Exchanging
 from hub.filing import Filing
 from hub.flagging import Flagging
-from hub.gather import Gatherer, Parts, settle_future
+from hub.gather import Gatherer, settle_future
+from hub.gatherparts import Parts
 from hub.holds import HoldKeys
 from hub.identifiers import namespace_number
 from hub.identifying import Identifying
@@ -100,6 +101,7 @@ from hub.send import Sender
 from hub.sending import SendingMethods
 from hub.serving import SERVED, Serving
 from hub.showing import Showing
+from hub.small import SmallAnswers, SmallRows
 from hub.snapshot import Snapshot, State
 from hub.store import Store
 from hub.successions import NAME as SUCCESSIONS
@@ -209,6 +211,7 @@ class Hub(
         if not self._store.forked:
             if self._gatherer is not None:
                 self._gatherer.close()
+            self._groups.close()
             if self._delivery is not None:
                 self._delivery.close()
             if self._merger is not None:
@@ -452,6 +455,18 @@ class Hub(
         self._gathering().submit(batch, request_key(inquiry.requester, inquiry.request_id), future)
         return future
 
+    def inquire_rows(self, rows: SmallRows, done: Callable[[SmallAnswers], None]) -> None:
+        """:meth:`inquire` for many callers who ask about one person each, as columns.
+
+        Args:
+            rows: checked but for what only the catalog knows; every one is a request of its own.
+            done: called once from a thread of the hub, when all rows are durable or have their error.
+
+        Raises:
+            RequestError: a column has another form, or the hub is closed; nothing was done.
+        """
+        self._gathering().submit_rows(rows, done)
+
     def _check_bodies(self, batch: Batch) -> None:
         """Refuse a new inquiry to or by a body that was succeeded; one that is sent again is answered as it was."""
         if not self._store.may_have(SUCCESSIONS):
@@ -484,6 +499,7 @@ class Hub(
             asked=self._asked,
             publish=log.publish,
             wake=self._wake,
+            check_bodies=self._check_numbers,
         )
         return Gatherer(parts)
 

@@ -31,9 +31,19 @@ ROWS_WAITING_MAX = 1 << 20
 CALLS_WAITING_MAX = 1 << 14
 """Calls that may wait for their commit, about half a second's; more are told to come again."""
 
-FOLD_FROM = 1 << 16
-"""Small requests of a day whose keys come together before they enter its index: about 8 MB of memory, twice that while
-they do. A million requests take 10,000 pages of index, so that each page written takes six keys in."""
+FOLD_FROM = 1 << 17
+"""Small requests of a day whose keys come together before they enter its index: 6 to 12 MB of memory, twice that while
+they do. A million requests take 10,000 pages of index, so that each page written takes a dozen keys in."""
+
+FILTER_BYTES_MAX = 256 << 20
+"""What is kept in memory of the request ids of days that are over, two bytes an id: 130 million of them, beyond which
+look-ups go to the pages of the days that have no place."""
+
+FILTER_FROM = 4_096
+"""Entries of a day from which it gets a filter: in a smaller one the look-up costs as little."""
+
+FILTER_STEP = 50_000
+"""Entries that enter a filter under one snapshot: some milliseconds, or where the disk has to be asked, 600 pages."""
 
 FOLD_PER_CALL = 2
 """Keys that enter the index for each call of a group: more than one, or they would never be done."""

@@ -117,6 +117,7 @@ class Store:
 
     def __init__(self, folder: Path, *, create: bool, readonly: bool, now: int) -> None:
         self.folder = folder
+        self._data = str(folder / "env" / "data.mdb")
         self.readonly = readonly
         self.closed = False
         self.broken: str | None = None
@@ -569,7 +570,7 @@ class Store:
 
     def bytes_on_disk(self) -> int:
         """What the environment's file takes, free pages included."""
-        return os.stat(self.folder / "env" / "data.mdb").st_size
+        return os.stat(self._data).st_size
 
     def request_database(self, day: int, *, create: bool) -> str | None:
         """The name of a day's database of request ids, opened; None where it does not exist.

@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 import gc
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -24,11 +25,14 @@ from cryptography.hazmat.primitives import serialization
 from served import Network, Served, plain_config
 
 import hub
+from hub.client import PROPERTIES
 from hub.errors import HubError, RequestError
 from hub.wire.caller import TIMEOUT_MAX_S, make_options
 from hub.wire.config import Limits
+from hub.wire.methods import METHODS
 from inquiries import tax_inquiry
 from parties import Parties
+from write_wire_types import PLACE, write_types
 
 DAY = dt.timedelta(days=1)
 
@@ -337,3 +341,33 @@ def test_a_fork_connects_anew_and_its_parent_goes_on(near: Served) -> None:
     done = subprocess.run([sys.executable, "-c", FORKED, near.address], capture_output=True, text=True, timeout=60,
                           check=False)  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (0, "both\n", "")
+
+
+# -- types
+
+
+def test_the_types_are_those_of_the_embedded_hub() -> None:
+    assert PLACE.read_text(encoding="utf-8") == write_types(), "python tools/write_wire_types.py"
+    text = PLACE.read_text(encoding="utf-8")
+    assert len(re.findall("^    def ", text, re.MULTILINE)) == len(METHODS) - len(PROPERTIES)
+
+
+def test_a_call_that_waits_for_a_server_ends_when_the_connection_is_closed(parties: Parties) -> None:
+    served = Served(parties.h, plain_config(["nenkin"]))
+    h = hub.connect(served.address)
+    served.stop()
+    ends: list[Any] = []
+
+    def ask() -> None:
+        try:
+            ends.append(h.checkpoint(timeout=600))
+        except HubError as error:
+            ends.append(error)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    time.sleep(0.5)
+    h.close()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert isinstance(ends[0], HubError)

@@ -11,6 +11,7 @@ from hub.bench.measure import Timing, percentiles_us
 UNITS = {
     "rows_per_s": "rows/s",
     "ns_per_row": "ns",
+    "cpu_ns_per_row": "ns",
     "p50_us": "us",
     "p99_us": "us",
     "max_us": "us",

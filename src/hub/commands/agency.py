@@ -18,7 +18,7 @@ from hub.agency.compare import compare
 from hub.agency.files import read_chunks, read_links
 from hub.agency.owncopy import read_answered, read_asked, read_requests
 from hub.columns import permit_column
-from hub.commands.opening import add_connection, is_address, open_hub
+from hub.commands.opening import add_connection, find_place, is_address, open_hub
 from hub.commands.options import FOLDER_ONLY, print_table, take_alias
 from hub.commands.progress import Progress, Stopping, add_progress
 from hub.errors import RequestError, RowsError
@@ -178,7 +178,7 @@ def _add(below: Any, name: str, about: str, run: Callable[[argparse.Namespace], 
     parser = below.add_parser(name, help=about)
     parser.description = about[0].upper() + about[1:] + "."
     for word in words:
-        optional = word == "FILE"
+        optional = word == "FILE" or (name, word) == ("answer", "HUB")
         parser.add_argument(word.lower(), metavar=word, nargs="?" if optional else None)
     parser.set_defaults(run=run)
     return parser
@@ -281,11 +281,14 @@ def run_answer(arguments: argparse.Namespace) -> int:
     """Answer all that waits."""
     if arguments.limit is not None and arguments.limit < 1:
         raise RequestError(f"--limit: expected 1 or more, got {arguments.limit}")
+    place = arguments.hub or find_place(arguments)
+    if place is None:
+        raise RequestError("arguments: expected AGENCY HUB, got no HUB (or --client, or HUB_FOLDER)")
     done = 0
     try:
         with (
             hub.agency.open(arguments.agency) as agency,
-            open_hub(arguments, arguments.hub) as h,
+            open_hub(arguments, place) as h,
             Stopping() as stopping,
             Progress("answer", arguments.limit, show=arguments.progress) as progress,
         ):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import hub
 from hub.catalog import Procedure
-from hub.commands.opening import add_connection, open_hub
+from hub.commands.opening import add_connection, find_place, open_hub
 from hub.commands.options import FOLDER_ONLY, add_folder, print_table, take_folder, text_width
 from hub.errors import RequestError
 from hub.tables import TableWriter
@@ -18,8 +17,8 @@ from hub.tables import TableWriter
 SHOWN = 20
 
 EPILOG = """\
-Without a folder (--folder or HUB_FOLDER) the law is that which ships with the hub; with one, the
-law in force in that hub.
+Without a folder (--folder or HUB_FOLDER) the law is that which ships with the hub; with one, or with an
+address, the law in force in that hub.
 
 Examples:
   hub catalog search 児童手当 認定                     procedures by words
@@ -137,8 +136,8 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
 
 def open_catalog(arguments: argparse.Namespace) -> hub.Catalog:
     """The law in force in a folder, or as shipped."""
-    folder = arguments.folder or os.environ.get("HUB_FOLDER")
-    if not folder:
+    folder = find_place(arguments, optional=True)
+    if folder is None:
         return hub.Catalog.japan()
     with open_hub(arguments, folder, readonly=True) as h:
         return h.catalog

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -105,7 +105,7 @@ def find_requesters(h: hub.Hub, asked: str | None, name: str, *, wire: bool) -> 
     if asked:
         return [h.catalog.institution(asked).code]
     if wire:
-        remote: Any = h
+        remote = cast(hub.Remote, h)
         return [remote.institution] if remote.institution else list(remote.institutions)
     return h.requesters_of(name)
 

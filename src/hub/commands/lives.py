@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 
 import hub
 from hub.commands.acquire import report_rejected
-from hub.commands.opening import is_address, open_hub
+from hub.commands.opening import find_place, is_address, open_hub
 from hub.commands.options import FOLDER_ONLY, add_folder, add_place, print_table, spell_moment, take_folder, take_moment
 from hub.commands.progress import Progress, Stopping, add_progress
 from hub.deathfile import read_deaths
@@ -274,7 +273,7 @@ def run_succeed(arguments: argparse.Namespace) -> int:
     """Enter a succession, or list those there are."""
     bodies: list[str] = arguments.words
     # How many words there are does not say whether the first is the folder; a folder that is there does.
-    folder = arguments.folder or os.environ.get("HUB_FOLDER") or ""
+    folder = find_place(arguments, optional=True) or ""
     if bodies and arguments.folder is None and (not folder or Path(bodies[0]).is_dir() or is_address(bodies[0])):
         folder, *bodies = bodies
     if not folder:

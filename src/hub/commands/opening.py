@@ -17,7 +17,7 @@ import argparse
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import msgspec
 
@@ -68,9 +68,19 @@ def add_connection(parser: argparse.ArgumentParser, *, institution: bool = True)
     parser.set_defaults(wired=True)
 
 
-def address_of(arguments: argparse.Namespace) -> str | None:
-    """The address in the client's file, for a command that names no folder."""
-    return _read_client_file(arguments).address if getattr(arguments, "wired", False) else None
+def find_place(arguments: argparse.Namespace, *, optional: bool = False) -> str | None:
+    """Where the hub is, for a command whose words do not say it; None where nothing does.
+
+    What is typed goes before what is set: ``--folder``, the address in the file of ``--client``, HUB_FOLDER, and where
+    a hub is needed the address in the client's file at its usual place.
+    """
+    wired: bool = getattr(arguments, "wired", False)
+    named = wired and arguments.wire_client is not None
+    found = getattr(arguments, "folder", None) or (_read_client_file(arguments).address if named else None)
+    found = found or os.environ.get("HUB_FOLDER") or None
+    if found is None and wired and not optional:
+        found = _read_client_file(arguments).address
+    return found
 
 
 def open_hub(arguments: argparse.Namespace, place: str, *, readonly: bool = False) -> hub.Hub:
@@ -92,10 +102,10 @@ def open_hub(arguments: argparse.Namespace, place: str, *, readonly: bool = Fals
                 others = f"or HUB_{name.upper()}, or {name} in client.toml"
                 raise RequestError(f"--{name}: expected a file with an address ({others}), got none")
     words: dict[str, int] = {} if file.pool is None else {"pool": file.pool}
-    remote: hub.Hub = hub.connect(
+    remote = hub.connect(
         place, cert=cert, key=key, ca=ca, institution=institution, timeout=_timeout(arguments, file), **words
     )
-    return remote
+    return cast(hub.Hub, remote)
 
 
 def _option(arguments: argparse.Namespace, file: ClientFile, name: str) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
-import os
 import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -13,7 +12,7 @@ import numpy as np
 
 from hub.catalog.moments import JAPAN
 from hub.columns import cells_of_texts, decode_aliases
-from hub.commands.opening import add_connection, address_of, is_address
+from hub.commands.opening import add_connection, find_place, is_address
 from hub.errors import RequestError
 from hub.messages import Aliases
 
@@ -63,18 +62,19 @@ def check_place(arguments: argparse.Namespace, place: str | None) -> None:
 def take_words(arguments: argparse.Namespace, *, optional: bool = False) -> tuple[str | None, list[str]]:
     """The folder or address, and the other words.
 
-    The former is the first argument, ``--folder``, HUB_FOLDER or, but where it is optional, in the client's file.
+    The former is the first argument, else ``--folder``, else in the file of ``--client``, else HUB_FOLDER, else in
+    the client's file at its usual place; there only where it is not optional.
 
     Raises:
         RequestError: too few or too many words; no folder named and not ``optional``.
     """
     names: Sequence[str] = arguments.word_names
     words: list[str] = arguments.words
-    folder = arguments.folder or os.environ.get("HUB_FOLDER") or None
-    if len(words) == len(names) + 1 and arguments.folder is None:
+    folder: str | None = arguments.folder
+    if len(words) == len(names) + 1 and folder is None:
         folder, *words = words
-    elif len(words) == len(names) and folder is None and not optional:
-        folder = address_of(arguments)
+    elif len(words) == len(names):
+        folder = find_place(arguments, optional=optional)
     if len(words) == len(names) and (folder is not None or optional):
         check_place(arguments, folder)
         return folder, words

@@ -26,11 +26,12 @@ from hub.wire.config import Limits
 from hub.wire.disk import Disk
 from hub.wire.fair import RETRY_AFTER_S, Pool
 from hub.wire.faults import AccessError
-from hub.wire.ledger import OK, SMALL, Ledger, code_of, outcomes_of
+from hub.wire.ledger import OK, OTHER, SMALL, Ledger, Outcomes, code_of, outcomes_of
 from hub.wire.methods import METHODS, REQUEST_DECODERS, Method
 from hub.wire.quotas import Account, Quotas
 from hub.wire.results import ANSWER
 from hub.wire.rows import is_bounded, rows_of_call, rows_of_reply
+from hub.wire.singles import Singles
 from hub.wire.words import Call
 
 LOOP_BYTES_MAX = 1 << 15
@@ -81,9 +82,6 @@ class Task:
         self.work, self.account, self.began, self.rows, self.kind = work, account, began, rows, kind
 
 
-Outcomes = tuple[list[int], list[int]] | None
-
-
 class Calls:
     """Does the calls of one server. Its methods are for the loop's thread."""
 
@@ -97,9 +95,10 @@ class Calls:
         self.bulk = Pool("bulk", limits.bulk_threads, limits.bulk_waiting)
         self.bytes_max = self._bytes_left = limits.bytes_in_flight
         self.ledger = ledger or Ledger(Quotas({}, limits.bytes_in_flight, time.monotonic))
-        self._accounts = self.ledger.quotas
         self.disk = Disk(h.disk_free, limits.free_bytes_min)
         self.disk.look()
+        self.singles = Singles(h, self, limits, loop)
+        self._accounts = self.ledger.quotas
         self.open = 0
         """Calls that were begun and are not answered."""
         self.connections = 0
@@ -131,12 +130,17 @@ class Calls:
         self._joined[party.name] -= 1
 
     @property
+    def takes_singles(self) -> bool:
+        """Whether any inquiry is begun now."""
+        return not self.closing and self._bytes_left > 0 and not self.disk.low
+
+    @property
     def bytes_in_flight(self) -> int:
         """Of long calls and replies."""
         return self.bytes_max - self._bytes_left
 
-    def reserve(self, size: int, institution: str, method: str) -> None:
-        """Count the bytes of a long call that is to arrive.
+    def reserve(self, size: int, institution: str | None = None, method: str = OTHER) -> None:
+        """Count the bytes of a long call that is to arrive, for an institution where it is known.
 
         Raises:
             BusyError: there are too many bytes in flight.
@@ -144,16 +148,18 @@ class Calls:
         try:
             if size > self._bytes_left:
                 raise BusyError("call: too many bytes in flight", retry_after_s=2 * RETRY_AFTER_S)
-            self._accounts.account(institution).reserve(size)
+            if institution is not None:
+                self._accounts.account(institution).reserve(size)
         except BusyError as error:
             self.ledger.refuse(method, error)
             raise
         self.count(size, institution)
 
-    def count(self, size: int, institution: str) -> None:
+    def count(self, size: int, institution: str | None = None) -> None:
         """Count bytes that are there already, as those of a long reply; a negative size is their end."""
         self._bytes_left -= size
-        self._accounts.account(institution).bytes += size
+        if institution is not None:
+            self._accounts.account(institution).bytes += size
 
     def check(self, party: Party, call: Call, peer: str | None) -> Method:
         """Who may call what for whom, and whether now; before anything of a call is kept.
@@ -199,7 +205,7 @@ class Calls:
             HubError: it could not be begun.
         """
         account, began = self._accounts.account(work.call.institution), time.perf_counter()
-        account.open += 1
+        account.begin()
         self.open += 1
         try:
             in_thread = self._begin(work, account, began)
@@ -229,7 +235,7 @@ class Calls:
         given = self._decode(work)
         rows = rows_of_call(name, given)
         account.charge(rows)
-        arguments = self._bind(work, given)
+        arguments = self.bind(work.method, given, work.call.institution, work.party.name)
         pool = self.small
         if method.bulk:
             pool = self.medium if is_bounded(name, given) else self.bulk
@@ -313,7 +319,7 @@ class Calls:
         given = self._decode(work)
         task.rows = rows_of_call(work.call.method, given)
         self._loop.call_soon_threadsafe(task.account.charge, task.rows)
-        return self._doer(work, self._bind(work, given))
+        return self._doer(work, self.bind(work.method, given, work.call.institution, work.party.name))
 
     def _finish(
         self, task: Task, body: bytes | None, error: BaseException | None, outcomes: Outcomes, rows: int
@@ -348,9 +354,9 @@ class Calls:
             raise RequestError(f"{name}: {error}") from None
         return given
 
-    def _bind(self, work: Work, given: msgspec.Struct) -> dict[str, Any]:
-        """The Hub's arguments of a call."""
-        return bind_arguments(work.method, given, work.call.institution, work.party.name, self._hub.catalog)
+    def bind(self, method: Method, given: msgspec.Struct, institution: str, party: str) -> dict[str, Any]:
+        """The Hub's arguments from those of a call."""
+        return bind_arguments(method, given, institution, party, self._hub.catalog)
 
     def close(self) -> None:
         """Wait for the threads; blocks."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Protocol, cast
 
+from hub._wire import Wired
 from hub.errors import BusyError, HubError
 from hub.limits import WIRE_FRAME_BYTES_MAX, WIRE_PART_BYTES
 from hub.wire.access import Access, Party, tell_security
@@ -49,35 +50,31 @@ class Upload:
         self.buffer = bytearray(call.body)
 
 
-class Connection(asyncio.Protocol):
-    """See the module."""
+class Connection(Wired, asyncio.Protocol):
+    """See the module. Single inquiries are taken from what comes by ``_wire.pyx``; the rest is read here."""
 
-    __slots__ = (
-        "_called_at", "_dropped", "_ending_at", "_frame_at", "_halted", "_long", "_open", "_outgoing", "_party",
-        "_peer", "_place", "_splitter", "_transport", "_unread_at", "_uploads", "_version",
-    )  # fmt: skip
+    __slots__ = ("_frame_at", "_long", "_outgoing", "_party", "_peer", "_place", "_splitter", "_unread_at")
 
     def __init__(self, place: Place) -> None:
         self._place = place
-        self._transport: asyncio.Transport | None = None
+        self._intake = place.calls.singles.intake
+        self._transport = None
         self._party: Party | None = None
         self._peer: str | None = None
         self._splitter = Splitter()
-        self._version: int | None = None
-        self._open: dict[int, str] = {}
-        """Calls that are open: number -> institution."""
+        self._version = None
+        self._open = {}
         self._long: dict[int, int] = {}
-        """Of these, bytes of replies that are counted as in flight."""
+        """Of the open calls, bytes of replies that are counted as in flight."""
         self._uploads: dict[int, Upload] = {}
         self._dropped: dict[int, int] = {}
         """Calls that were refused while their parts were under way: number -> bytes to come."""
         self._outgoing: list[tuple[int, memoryview, int]] = []
         """Long replies that leave in turns, and short ones while nothing is read: number, body, bytes sent. An empty
         deque would take 600 bytes."""
-        self._halted = False
         self._called_at = self._frame_at = place.now()
         """When it called last, and when the frame began of which a part is there."""
-        self._unread_at = self._ending_at = 0.0
+        self._unread_at = 0.0
 
     def __repr__(self) -> str:
         return f"Connection(open={len(self._open)})"
@@ -98,6 +95,7 @@ class Connection(asyncio.Protocol):
             party = place.access.identify(None if tls is None else tls.getpeercert(True))
             place.calls.join(party)
             self._party = party
+            self._party_number = self._intake.party(party.name, party.institutions)
         except AccessError as error:
             tell_security("certificate refused", peer=self._peer, cause=str(error))
             self.end(error)
@@ -123,7 +121,8 @@ class Connection(asyncio.Protocol):
         self._long.clear()
         self._outgoing.clear()
 
-    def data_received(self, data: bytes) -> None:
+    def _receive(self, data: bytes) -> None:
+        """What arrived and is no single inquiry that is read at once."""
         self._splitter.push(data)
         self._read()
 
@@ -145,12 +144,15 @@ class Connection(asyncio.Protocol):
         began = self._splitter.partial
         some = False
         try:
-            while not self._halted and not self._ending_at:
+            # Of whoever has gone meanwhile nothing is kept: nobody would count it off again.
+            while not self._halted and not self._ending_at and self._transport is not None:
                 message = self._splitter.pop()
                 if message is None:
+                    self._clear = self._version == 1 and not self._splitter.partial
                     break
                 some = True
-                self._take(decode_from_client(message))
+                if self._version != 1 or not self._intake.take_message(self, message):
+                    self._take(decode_from_client(message))
         except HubError as error:
             self.end(error)
         if some or not began:
@@ -314,6 +316,11 @@ class Connection(asyncio.Protocol):
             asyncio.get_running_loop().call_soon(self._read)
 
     # -- the end
+
+    @property
+    def party(self) -> Party | None:
+        """Who is at the other end."""
+        return self._party
 
     @property
     def busy(self) -> bool:

@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from hub.errors import HubError, StorageError
 from hub.messages import Answer, Reason, Sent, Status
@@ -25,6 +26,11 @@ OTHER = "other"
 
 TOLD_PER_S = 10
 """Lines a second about one institution's failed and slow calls; the rest is counted in the next one."""
+
+STATUSES, REASONS = max(Status) + 1, max(Reason) + 1
+
+Outcomes = tuple[list[int], list[int]] | None
+"""Rows by number of their status, and of their reason; None of what has none."""
 
 FEW_ROWS = 16
 """Up to so many a loop is faster than numpy."""
@@ -47,7 +53,7 @@ class Ledger:
         self.done: dict[str, dict[str, int]] = {}
         self.rows: dict[str, int] = {}
         self.times = {kind: Times() for kind in (SMALL, "medium", BULK)}
-        self.statuses, self.reasons = [0] * (max(Status) + 1), [0] * (max(Reason) + 1)
+        self.statuses, self.reasons = [0] * STATUSES, [0] * REASONS
         self.connections = 0
         self._slow_s, self._slow_bulk_s = slow_s, slow_bulk_s
 
@@ -82,6 +88,15 @@ class Ledger:
                 return
         self.tell(account, name, code, seconds, rows)
 
+    def end_many(self, name: str, codes: dict[str, int], seconds: float) -> None:
+        """Small calls of one row each that were done together are answered; so many with each code."""
+        done = self.done.setdefault(name, {})
+        for code, count in codes.items():
+            if count:
+                done[code] = done.get(code, 0) + count
+        self.rows[name] = self.rows.get(name, 0) + codes.get(OK, 0)
+        self.times[SMALL].add(seconds, sum(codes.values()))
+
     def tell(self, account: Account, name: str, code: str, seconds: float, rows: int) -> None:
         """Write a line about a call that failed or was slow; of a flood of them only a few."""
         second = int(time.monotonic())
@@ -112,9 +127,7 @@ class Ledger:
     def add_answer(self, answer: Answer) -> None:
         """Rows of a small inquiry's answer."""
         if len(answer.status) > FEW_ROWS:
-            found = outcomes_of(answer)
-            assert found is not None
-            self.add_outcomes(*found)
+            self.add_outcomes(*count_outcomes(answer.status, answer.reason))
             return
         status, reason = answer.status.tolist(), answer.reason.tolist()
         for number in status:
@@ -123,12 +136,14 @@ class Ledger:
             self.reasons[number] += 1
 
 
-def outcomes_of(found: Any) -> tuple[list[int], list[int]] | None:
+def outcomes_of(found: Any) -> Outcomes:
     """How many rows of an answer have each status and each reason; None of what is no answer."""
-    if not isinstance(found, Answer | Sent):
-        return None
-    status = np.bincount(found.status, minlength=max(Status) + 1).tolist()
-    return status, np.bincount(found.reason, minlength=max(Reason) + 1).tolist()
+    return count_outcomes(found.status, found.reason) if isinstance(found, Answer | Sent) else None
+
+
+def count_outcomes(status: npt.NDArray[np.uint8], reason: npt.NDArray[np.uint8]) -> tuple[list[int], list[int]]:
+    """How many rows have each status, and each reason."""
+    return np.bincount(status, minlength=STATUSES).tolist(), np.bincount(reason, minlength=REASONS).tolist()
 
 
 def code_of(error: BaseException) -> str:

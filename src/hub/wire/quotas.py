@@ -57,7 +57,7 @@ class Account:
 
     __slots__ = (
         "_at", "_burst", "_bytes_max", "_clock", "_level", "_open_max", "_rate", "bytes", "code", "gathered", "mean_s",
-        "open", "refused", "told", "told_at",
+        "open", "refused", "takes", "told", "told_at",
     )  # fmt: skip
 
     def __init__(self, code: str, quota: Quota, clock: Callable[[], float]) -> None:
@@ -67,6 +67,8 @@ class Account:
         self._level, self._at = float(self._burst), clock()
         self.open = self.bytes = self.gathered = 0
         """Calls that are not answered, bytes in flight, rows that wait for a shared commit."""
+        self.takes = True
+        """Whether single inquiries are taken together without another look; where not, each is looked at by itself."""
         self.mean_s = 0.1
         self.refused = [0] * len(KINDS)
         """Calls that met the bound of each kind."""
@@ -93,6 +95,7 @@ class Account:
                 self.refused[0] += 1
                 wait = (1 - self._level) / self._rate
                 raise BusyError("quota: too many rows a second of this institution", retry_after_s=wait)
+        self.takes = True
 
     def reserve(self, size: int) -> None:
         """Refuse bytes that are to come.
@@ -116,11 +119,20 @@ class Account:
 
     def charge(self, rows: int) -> None:
         """Take rows out of the bucket, which may be a debt then."""
-        self._level -= rows
+        if self._rate is not None:
+            self._level -= rows
+            if self._level <= 0:
+                self.takes = False
 
-    def end(self, seconds: float) -> None:
-        """A call has been answered, so long after it was begun."""
-        self.open -= 1
+    def begin(self, calls: int = 1) -> None:
+        """A call is begun, or several together."""
+        self.open += calls
+        if self._open_max is not None and self.open >= self._open_max:
+            self.takes = False
+
+    def end(self, seconds: float, calls: int = 1) -> None:
+        """A call has been answered, so long after it was begun; or several."""
+        self.open -= calls
         self.mean_s += (seconds - self.mean_s) / MEAN_OF
 
     def _next_end(self) -> float:
