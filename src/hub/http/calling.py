@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import msgspec
@@ -37,20 +36,19 @@ _MSGPACK, _JSON = msgspec.msgpack.Encoder(), msgspec.json.Encoder()
 NOT_OF_ITS_FORM = (msgspec.DecodeError, RecursionError, UnicodeError)
 
 
-@dataclass(slots=True, repr=False)
-class Exchange:
+class Exchange(NamedTuple):
     """One request, as the application sees it.
 
     Attributes:
         party: who asks. peer: the address of the connection, None behind a proxy. body: what has not been read.
-        callings: by whom it is done. institution: for whom it calls, once that is known.
+        callings: by whom it is done. named: told for whom it is, once that is known.
     """
 
     party: Party
     peer: str | None
     body: Body
     callings: Callings
-    institution: str | None = None
+    named: Callable[[str], None]
 
     def __repr__(self) -> str:
         return f"Exchange({self.body})"
@@ -119,7 +117,7 @@ class Callings:
         institution = choose_institution(exchange.party, name, asked.institution)
         # Who may not call is refused before anything of the body is read.
         method = calls.check(exchange.party, Call(0, institution, name, False, 0, memoryview(b"")), exchange.peer)
-        exchange.institution = institution
+        exchange.named(institution)
         counted = 0
 
         def reserve(size: int) -> None:
