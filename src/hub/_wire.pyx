@@ -804,7 +804,7 @@ cdef class Intake:
             prepared = self.host.prepare(connection, PyBytes_FromStringAndSize(<const char*>message, <Py_ssize_t>size))
             if prepared is None:
                 return False
-            provider = prepared[2]
+            _, _, provider, _ = prepared
             if len(self.providers) >= PROVIDERS_MAX:
                 self.providers.clear()
             self.providers[name] = provider
@@ -854,7 +854,8 @@ cdef class Intake:
         prepared = self.host.prepare(connection, PyBytes_FromStringAndSize(<const char*>message, <Py_ssize_t>size))
         if prepared is None:
             return None
-        question = Prepared(prepared[0], prepared[1], prepared[3])
+        made, requester, _, account = prepared
+        question = Prepared(made, requester, account)
         if len(self.known) >= QUESTIONS_MAX:
             self.known.clear()
         self.known[key] = question
