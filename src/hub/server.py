@@ -258,7 +258,7 @@ def has_uvloop() -> bool:
 
 
 def run_in_loop(work: Coroutine[Any, Any, None]) -> None:
-    """Run a coroutine on uvloop where it is installed; without it calls take more time, idle connections no more memory."""
+    """Run a coroutine on uvloop where it is installed; without it calls take more time, connections no more memory."""
     factory: Callable[[], asyncio.AbstractEventLoop] | None = None
     with contextlib.suppress(ImportError):
         factory = importlib.import_module("uvloop").new_event_loop
