@@ -15,7 +15,6 @@ _ALERTS = {
     "CERTIFICATE_REVOKED": "the server says that your certificate is revoked",
     "UNKNOWN_CA": "the server does not know who issued your certificate",
     "BAD_CERTIFICATE": "the server does not take your certificate",
-    "DECRYPT_ERROR": "the server does not take your certificate",
     "UNSUPPORTED_CERTIFICATE": "the server does not take a certificate for this use",
     "CERTIFICATE_UNKNOWN": "the server does not take your certificate",
     "DECRYPT_ERROR": "the server does not take the signature of your certificate: it is of another authority",
