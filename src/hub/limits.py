@@ -275,6 +275,9 @@ WIRE_REPLY_BYTES_MAX = 1 << 30
 WIRE_REQUESTS_MAX = 256
 """Calls of one connection that are not answered yet; behind them the server reads no further."""
 
+WIRE_UPLOAD_BYTES_PER_S_MIN = 1 << 12
+"""As fast at least the parts of a long call must come: its bytes are held for it in the meantime."""
+
 WIRE_ANSWERS_ROWS_MAX = 65_536
 WIRE_ANSWERS_STEP_ROWS = 4_096
 WIRE_ANSWERS_BYTES = 1 << 24

@@ -233,6 +233,48 @@ def test_whoever_sends_slowly_is_cut(plain: Served) -> None:
     assert idle.read()[:2] == [5, 1]
 
 
+def test_whoever_sends_the_parts_of_a_call_by_the_byte_is_cut(plain: Served) -> None:
+    assert plain.server is not None
+    wires = Wires(plain.port)
+    wires.send(frame([3, 1, "nenkin", "status", False, 1 << 20, b"x"]))
+    ended = threading.Event()
+
+    def drip() -> None:
+        with contextlib.suppress(OSError):
+            while not ended.wait(0.2):
+                wires.send(frame([4, 1, b"x"]))
+
+    dripping = threading.Thread(target=drip)
+    dripping.start()
+    assert "within seconds" in reason_of_end(wires)
+    ended.set()
+    dripping.join()
+    wait_until_alone(plain)
+    assert plain.server.calls._bytes_left == 1 << 22
+
+
+def test_whoever_leaves_little_unread_is_cut_as_well(plain: Served) -> None:
+    """What waits for it is less than what makes the server read no further."""
+    assert plain.server is not None
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    sock.connect(("127.0.0.1", plain.port))
+    wires = Wires(plain.port, sock=sock)
+    (connection,) = plain.server.connections
+    unread = 0
+    for number in range(1_000):
+        before, deadline = plain.server.calls.ledger.calls, time.monotonic() + 10
+        wires.send(frame([3, number, "nenkin", "catalog", False, 1, b"\x80"]))
+        while (plain.server.calls.ledger.calls == before or connection._open) and time.monotonic() < deadline:
+            time.sleep(0.001)
+        unread = connection._transport.get_write_buffer_size()
+        if unread:
+            break
+    assert 0 < unread < 1 << 20
+    wait_until_alone(plain)
+    wires.close()
+
+
 def test_a_long_call_of_a_client_that_left_counts_until_it_is_done(plain: Served, parties: Parties) -> None:
     assert plain.server is not None
     calls = plain.server.calls

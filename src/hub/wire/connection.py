@@ -13,7 +13,7 @@ from typing import Any, Protocol, cast
 
 from hub._wire import Wired
 from hub.errors import BusyError, HubError
-from hub.limits import WIRE_FRAME_BYTES_MAX, WIRE_PART_BYTES
+from hub.limits import WIRE_FRAME_BYTES_MAX, WIRE_PART_BYTES, WIRE_UPLOAD_BYTES_PER_S_MIN
 from hub.wire.access import Access, Party, tell_security
 from hub.wire.calls import RETRY_AFTER_S, Calls, Work
 from hub.wire.config import Limits
@@ -43,21 +43,39 @@ class Place(Protocol):
 
 
 class Upload:
-    """A call whose arguments have not all come yet."""
+    """A call whose arguments have not all come yet.
 
-    __slots__ = ("at", "buffer", "call", "method")
+    Attributes:
+        at: when its newest part came. since, had: a moment before that, and how many bytes there were then.
+    """
+
+    __slots__ = ("at", "buffer", "call", "had", "method", "since")
 
     def __init__(self, call: Call, method: Method, at: float) -> None:
-        self.call, self.method, self.at = call, method, at
+        self.call, self.method = call, method
+        self.at = self.since = at
+        self.had = len(call.body)
         # It grows with what comes, never with what was announced.
         self.buffer = bytearray(call.body)
+
+    def is_late(self, now: float, within: float) -> bool:
+        """Whether no part came for so long, or too little of them."""
+        if now - self.at > within:
+            return True
+        passed = now - self.since
+        if passed <= within:
+            return False
+        slow = len(self.buffer) - self.had < passed * WIRE_UPLOAD_BYTES_PER_S_MIN
+        self.since, self.had = now, len(self.buffer)
+        return slow
 
 
 class Connection(Wired, asyncio.Protocol):
     """See the module. Single inquiries are taken from what comes by ``_wire.pyx``; the rest is read here."""
 
     __slots__ = (
-        "_busy", "_busy_at", "_frame_at", "_long", "_outgoing", "_party", "_peer", "_place", "_splitter", "_unread_at",
+        "_busy", "_busy_at", "_frame_at", "_left", "_left_at", "_long", "_outgoing", "_party", "_peer", "_place",
+        "_splitter", "_unread_at",
     )  # fmt: skip
 
     def __init__(self, place: Place) -> None:
@@ -80,6 +98,8 @@ class Connection(Wired, asyncio.Protocol):
         self._called_at = self._frame_at = place.now()
         """When it called last, and when the frame began of which a part is there."""
         self._unread_at = self._busy_at = 0.0
+        self._left, self._left_at = 0, place.now()
+        """Bytes that waited to be read at the last look, and since when they have not become fewer."""
         self._busy = 0
         """How often it was told BUSY since then; -1 while it is not read for that."""
 
@@ -338,7 +358,8 @@ class Connection(Wired, asyncio.Protocol):
             # Nothing of the time in which it was not read is the client's.
             self._frame_at = now = self._place.now()
             for upload in self._uploads.values():
-                upload.at = now
+                upload.at = upload.since = now
+                upload.had = len(upload.buffer)
             asyncio.get_running_loop().call_soon(self._read)
 
     # -- the end
@@ -390,6 +411,15 @@ class Connection(Wired, asyncio.Protocol):
             if now - self._unread_at > limits.unread_s:
                 self.abort()
             return
+        if self._transport is not None:
+            # Less than what stops the reading, but it stays where it is: nobody reads it.
+            left = self._transport.get_write_buffer_size()
+            if not left or left < self._left:
+                self._left_at = now
+            elif now - self._left_at > limits.unread_s:
+                self.abort()
+                return
+            self._left = left
         if self._halted:
             return
         if self._version is None:
@@ -397,7 +427,7 @@ class Connection(Wired, asyncio.Protocol):
                 self.end(FrameError("hello: expected it within seconds, got none"))
             return
         late = self._splitter.partial and now - self._frame_at > limits.frame_s
-        if late or any(now - upload.at > limits.frame_s for upload in self._uploads.values()):
+        if late or any(upload.is_late(now, limits.frame_s) for upload in self._uploads.values()):
             self.end(FrameError("frame: expected the rest of it within seconds, got nothing"))
         elif not self._open and not self._uploads and now - self._called_at > limits.idle_s:
             self.close()

@@ -243,7 +243,7 @@ METHODS: dict[str, Method] = {
     "marks_due": _read({"by": p.DAY}, r.DUE, bulk=True),
     "protect": Method({"code": p.TEXT, "since": p.moment("since", needed=True), "ground": p.TEXT, **_CLERK}, r.NOTHING),
     "unprotect": Method({"code": p.TEXT, **_CLERK, "second_clerk": p.CLERK}, r.YES),
-    "unjudged": _read({"limit": p.default_of(p.NUMBER, HISTORY_LIMIT_MAX)}, r.HANDLES),
+    "unjudged": _read({"limit": p.default_of(p.NUMBER, HISTORY_LIMIT_MAX)}, r.HANDLES, bulk=True),
     "judge": Method(
         {"handle": p.HANDLE, "withhold": _BOOL, "ground": p.CLERK, "until": p.OPTIONAL_DAY, **_CLERK}, r.NOTHING
     ),
