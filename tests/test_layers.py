@@ -61,6 +61,7 @@ LAYERS = [
     {"hub"},
     {"wire"},
     {"server", "client", "aio"},
+    {"portal"},
     {"files", "tables", "columns", "holderfile", "peoplefile", "register", "sentfile", "identifierfile", "deathfile"},
     {"agency"},
     {"commands", "cli", "demo", "bench", "__main__"},

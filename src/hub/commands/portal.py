@@ -1,0 +1,73 @@
+"""``hub portal``: the citizen's pages."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+from hub.errors import RequestError
+
+EPILOG = """\
+A process of its own, which is a client of the hub: its certificate may call for "portal" and nobody else.
+Stop it with SIGTERM.
+
+portal.toml:
+  listen = "0.0.0.0:8443"
+  address = "https://history.example.go.jp"    # as browsers see it
+  links = "portal.sqlite"                      # who is who; made with mode 0600
+  tlog = "public"                              # "hub tlog export" writes there; served under /tlog/
+
+  [tls]                                        # PEM; or a proxy in front, and listen on loopback
+  certificate = "portal.pem"
+  key = "portal.key"
+
+  [hub]
+  address = "hubs://hub.example.go.jp:7411"
+  certificate = "portal-client.pem"
+  key = "portal-client.key"
+  ca = "hub-ca.pem"
+
+  [signin]                                     # OpenID Connect
+  issuer = "https://auth.example.go.jp"
+  client_id = "history-portal"
+  key = "signin.key"                           # for private_key_jwt
+  acr = ["card"]                               # of which one must be in every ID token
+
+  [link]                                       # who signs in for the first time is found by this
+  claim = "certificate_serial"
+  namespace = "jpki-auth"
+
+Example:
+  hub portal --config portal.toml
+
+Exit status: 0 stopped; 2 the configuration is wrong; 3 disk.
+"""
+
+
+def add_commands(commands: Any) -> None:
+    """Add ``portal``."""
+    parser = commands.add_parser("portal", help="the citizen's pages: who asked about me, and why", epilog=EPILOG)
+    parser.description = "Serve the citizen's pages."
+    parser.add_argument("--config", required=True, metavar="FILE", help="TOML, see below")
+    parser.set_defaults(run=run_portal)
+
+
+def run_portal(arguments: argparse.Namespace) -> int:
+    """Serve until stopped."""
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    try:
+        # Here and not above: no other command waits for what pages need, or needs it.
+        from hub.portal.app import serve
+        from hub.portal.config import load_config
+    except ModuleNotFoundError as error:
+        raise RequestError(f"portal: {error.name} is not installed (pip install 'hub[portal]')") from None
+    config = load_config(Path(arguments.config))
+    try:
+        serve(config, ready=lambda: print(f"serving {config.address}", flush=True))
+    except OSError as error:
+        raise RequestError(f"listen {config.listen}: {error.strerror or error}") from None
+    print("stopped")
+    return 0
