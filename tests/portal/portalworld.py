@@ -40,7 +40,8 @@ class StrictProvider:
     """``oidc-provider-mock``, which believes everybody, behind checks of PKCE and ``private_key_jwt``."""
 
     def __init__(self, key: bytes, users: Sequence[User]) -> None:
-        self._app = provider_app(require_nonce=True, user_claims=users)
+        self.users = list(users)
+        self._app = provider_app(require_nonce=True, user_claims=self.users)
         self._key = jwk.import_key(key, "EC")
         self._challenges: dict[str, str] = {}
         self._seen: set[str] = set()

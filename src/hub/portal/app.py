@@ -21,6 +21,7 @@ from hub.errors import RequestError
 from hub.portal.config import Config
 from hub.portal.headers import Headers
 from hub.portal.hubside import HubAwayError
+from hub.portal.routes_acts import act_routes
 from hub.portal.routes_history import history_routes
 from hub.portal.routes_open import open_routes
 from hub.portal.routes_prove import prove_routes
@@ -59,7 +60,7 @@ def make_app(portal: Portal) -> ASGIApp:
         return gone
 
     app = Litestar(
-        route_handlers=[*open_routes(portal), *history_routes(portal), *prove_routes(portal)],
+        route_handlers=[*open_routes(portal), *history_routes(portal), *prove_routes(portal), *act_routes(portal)],
         exception_handlers={
             NotFoundError: answer("lost", 404),
             RequestError: answer("lost", 404),

@@ -10,6 +10,7 @@ from litestar import Request, Response, get
 from litestar.handlers import HTTPRouteHandler
 
 from hub.errors import RequestError
+from hub.handles import CORRECTABLE
 from hub.messages import Kind, Record
 from hub.portal.reading import Reader, address_of
 from hub.portal.sentences import Teller
@@ -23,7 +24,6 @@ FILTERED_ROWS = 100
 """Where only some outcomes are wanted, the hub is asked for so many records at a time, so often at most a page."""
 
 YEAR_PAGES_MAX = 10
-CORRECTABLE = frozenset({Kind.INQUIRY, Kind.RELEASE, Kind.PUSH, Kind.UPDATE, Kind.NOTICE})
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -140,9 +140,7 @@ async def history_page(portal: Portal, request: AnyRequest, whose: Whose) -> Pag
     records: list[Record] = []
     after: str | None = None
     if not wrong:
-        records, after, disclosure = await read_stories(portal, whose.reader, wanted, query.get("cursor") or None)
-        if disclosure:
-            whose.session.disclosure = disclosure
+        records, after = await read_stories(portal, whose.reader, wanted, query.get("cursor") or None)
     stories = [one for one in fold_records(records) if wanted.outcome in (None, one.outcome)]
     teller = await portal.teller(language_of(portal, request))
     codes = {code for record in records for code in (record.requester, record.provider)} | {wanted.institution}
@@ -183,34 +181,33 @@ def read_filter(query: dict[str, str]) -> Filter:
 
 async def read_stories(
     portal: Portal, reader: Reader, wanted: Filter, cursor: str | None
-) -> tuple[list[Record], str | None, str]:
-    """A page's records, the cursor behind them and the disclosure; of one outcome from several of the hub's pages."""
+) -> tuple[list[Record], str | None]:
+    """A page's records and the cursor behind them; of one outcome from several of the hub's pages."""
     rows = portal.config.limits.page_rows
     if wanted.outcome is None:
         page = await reader.page(limit=rows, cursor=cursor, **wanted.options())
-        return page.records, page.cursor, page.disclosure
+        return page.records, page.cursor
     found: list[Record] = []
-    after, disclosure, fitting = cursor, "", 0
+    after = cursor
     for _ in range(FILTERED_PAGES_MAX):
         page = await reader.page(limit=FILTERED_ROWS, cursor=after, **wanted.options())
-        after, disclosure = page.cursor, page.disclosure
+        after = page.cursor
         found += page.records
         fitting = sum(story.outcome == wanted.outcome for story in fold_records(found))
         if after is None or fitting >= rows:
             break
-    return found, after, disclosure
+    return found, after
 
 
 async def record_page(portal: Portal, request: AnyRequest, whose: Whose, address: str) -> Page:
     """One record with all it says."""
     found = await whose.reader.find(address)
     teller = await portal.teller(language_of(portal, request))
-    if found.page.disclosure:
-        whose.session.disclosure = found.page.disclosure
     record = found.record
     asked = whose.label is None and record.kind in CORRECTABLE
     return portal.page(
         request, "record.html", session=whose.session, whose=whose, record=record, at=address, correctable=asked,
+        disclosed=found.page.disclosure,
         sides=[code for code in dict.fromkeys((record.requester, record.provider)) if code not in ("", "portal")],
         correction=record.kind in CORRECTIONS, **telling(teller, whose.base),
     )  # fmt: skip

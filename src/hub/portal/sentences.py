@@ -61,7 +61,8 @@ SENTENCES: dict[Kind, Word] = {
         "{p} sent {r} a correction of your {i} that it had given before.",
         "{p}が、{r}に、前に教えたあなたの{i}を直して送りました。"),
     Kind.NOTICE: Word(
-        "{p}から、あなたにお知らせが届きました。", "{p} wrote to you.", "{p}から、あなたにお知らせが来ました。"),
+        "{p}から、あなたにお知らせが届きました（{i}）。", "{p} wrote to you ({i}).",
+        "{p}から、あなたにお知らせが来ました（{i}）。"),
     Kind.TAKEN: Word(
         "{r}が、{p}から送られたものを受け取りました。", "{r} took what {p} had sent.",
         "{r}が、{p}が送ったものを受け取りました。"),

@@ -26,17 +26,16 @@ class Session:
     """One citizen in one browser.
 
     Attributes:
-        alias: 16 bytes, the person's at the portal. disclosure: of the page of history that was shown last.
+        alias: 16 bytes, the person's at the portal.
     """
 
-    __slots__ = ("alias", "begun", "digest", "disclosure", "secret", "used")
+    __slots__ = ("alias", "begun", "digest", "secret", "used")
 
     def __init__(self, alias: bytes, digest: bytes, now: float) -> None:
         self.alias = alias
         self.digest = digest
         self.secret = secrets.token_bytes(TOKEN_BYTES)
         self.begun = self.used = now
-        self.disclosure = ""
 
     def __repr__(self) -> str:
         return "Session()"

@@ -18,6 +18,7 @@ from hub.catalog.moments import JAPAN
 from hub.errors import RequestError
 from hub.portal.config import Config
 from hub.portal.hubside import HubSideClient
+from hub.portal.invitations import Invitations
 from hub.portal.links import Links
 from hub.portal.sentences import Teller
 from hub.portal.sessions import Session, Sessions
@@ -58,6 +59,7 @@ class Portal:
         self.sessions = Sessions(config.limits, clock)
         self.provider = Provider(config.signin, config.limits, config.address + "/signin/back", clock)
         self.links = Links(config.links)
+        self.invitations = Invitations(clock)
         self._tellers: dict[Language, tuple[object, Teller]] = {}
 
     def __repr__(self) -> str:
