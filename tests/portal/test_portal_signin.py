@@ -189,7 +189,7 @@ def test_no_response_says_what_is_behind_it_and_none_is_kept(world: PortalWorld)
             headers = browser.get(path).headers
             assert "default-src 'none'" in headers["content-security-policy"]
             assert headers["cache-control"] == "no-store"
-            assert headers["referrer-policy"] == "no-referrer"
+            assert headers["referrer-policy"] == "same-origin"
             assert headers["x-content-type-options"] == "nosniff"
             assert "strict-transport-security" in headers
             assert "server" not in headers

@@ -40,8 +40,9 @@ portal.toml:
   claim = "certificate_serial"
   namespace = "jpki-auth"
 
-Example:
+Examples:
   hub portal --config portal.toml
+  hub portal --demo                            hub, portal and a stand-in for sign-in, with invented people
 
 Exit status: 0 stopped; 2 the configuration is wrong; 3 disk.
 """
@@ -51,7 +52,10 @@ def add_commands(commands: Any) -> None:
     """Add ``portal``."""
     parser = commands.add_parser("portal", help="the citizen's pages: who asked about me, and why", epilog=EPILOG)
     parser.description = "Serve the citizen's pages."
-    parser.add_argument("--config", required=True, metavar="FILE", help="TOML, see below")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--config", metavar="FILE", help="TOML, see below")
+    which.add_argument("--demo", action="store_true", help="everything on this machine, with invented people")
+    parser.add_argument("--port", type=int, default=8080, help="of --demo (default: 8080)")
     parser.set_defaults(run=run_portal)
 
 
@@ -64,6 +68,10 @@ def run_portal(arguments: argparse.Namespace) -> int:
         from hub.portal.config import load_config
     except ModuleNotFoundError as error:
         raise RequestError(f"portal: {error.name} is not installed (pip install 'hub[portal]')") from None
+    if arguments.demo:
+        from hub.portal.demo import run_demo
+
+        return run_demo(arguments.port, lambda text: print(text, flush=True))
     config = load_config(Path(arguments.config))
     try:
         serve(config, ready=lambda: print(f"serving {config.address}", flush=True))

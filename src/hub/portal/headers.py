@@ -16,8 +16,8 @@ _ALWAYS = [
     (b"content-security-policy", CONTENT_POLICY.encode()),
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
-    # Addresses of pages hold record numbers.
-    (b"referrer-policy", b"no-referrer"),
+    # Addresses of pages hold record numbers. With "no-referrer" forms would come without the origin that is checked.
+    (b"referrer-policy", b"same-origin"),
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
