@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from joserfc import jwk
 
 import hub
+from hub.catalog.moments import JAPAN
 from hub.errors import RequestError
 from hub.portal.app import make_server
 from hub.portal.config import Config, HubSide, SignIn
@@ -34,6 +35,10 @@ from hub.portal.web import Portal
 from hub.server import Server
 from hub.wire.config import Config as HubConfig
 from hub.wire.config import Plain
+
+LIFE_DAYS = 333
+LAW_FROM = dt.datetime(2026, 6, 27, tzinfo=JAPAN).timestamp()
+"""Before the shipped Order is in force everything is denied: the year is as long as it has been."""
 
 ACR, CLIENT = "card", "demo"
 DAY_S, HOUR_S = 86_400, 3_600
@@ -47,10 +52,11 @@ PEOPLE = [
 
 
 class DemoClock:
-    """A clock that is moved by hand until it is let go."""
+    """A clock that is moved by hand, faster or slower, until it is let go."""
 
-    def __init__(self, now: float) -> None:
+    def __init__(self, now: float, pace: float = 1.0) -> None:
         self.now: float | None = now
+        self.pace = pace
 
     def __call__(self) -> float:
         return time.time() if self.now is None else self.now
@@ -58,7 +64,7 @@ class DemoClock:
     def move(self, seconds: float) -> None:
         """Later, or nothing once it goes by itself."""
         if self.now is not None:
-            self.now += seconds
+            self.now += seconds * self.pace
 
 
 class Life:
@@ -197,7 +203,9 @@ def demo(folder: Path, port: int = 0) -> Iterator[tuple[str, uvicorn.Server, soc
     outside = socket.create_server(("127.0.0.1", 0))
     address = f"http://localhost:{sock.getsockname()[1]}"
     issuer = f"http://localhost:{outside.getsockname()[1]}"
-    clock = DemoClock(dt.datetime.now(dt.UTC).timestamp() - 333 * DAY_S)
+    now = time.time()
+    begin = max(now - LIFE_DAYS * DAY_S, LAW_FROM)
+    clock = DemoClock(begin, (now - begin) / (LIFE_DAYS * DAY_S))
     with hub.open(folder / "hub", create=True, clock=clock) as h:
         life = Life(h, clock)
         life.live()

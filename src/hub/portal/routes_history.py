@@ -15,7 +15,7 @@ from hub.messages import Kind, Record
 from hub.portal.reading import Reader, address_of
 from hub.portal.sentences import Teller
 from hub.portal.sessions import Session
-from hub.portal.stories import CORRECTIONS, EXCHANGE, Outcome, fold_records, group_by_day
+from hub.portal.stories import CORRECTIONS, EXCHANGE, Outcome, Story, fold_records, group_by_day, moment_of
 from hub.portal.web import Page, Portal, SignedOutError, language_of, parse_day
 from hub.portal.year import count_year, months_until
 
@@ -158,7 +158,7 @@ async def history_page(portal: Portal, request: AnyRequest, whose: Whose) -> Pag
 def telling(teller: Teller, base: str) -> dict[str, Any]:
     """What templates call about records."""
     return {"tell": teller.tell, "teller": teller, "address": lambda record: f"{base}/record/{address_of(record)}",
-            "kinds": Kind, "exchange": EXCHANGE}  # fmt: skip
+            "kinds": Kind, "exchange": EXCHANGE, "moment": moment_of}  # fmt: skip
 
 
 def read_filter(query: dict[str, str]) -> Filter:
@@ -207,7 +207,7 @@ async def record_page(portal: Portal, request: AnyRequest, whose: Whose, address
     asked = whose.label is None and record.kind in CORRECTABLE
     return portal.page(
         request, "record.html", session=whose.session, whose=whose, record=record, at=address, correctable=asked,
-        disclosed=found.page.disclosure,
+        disclosed=found.page.disclosure, denied=Story((record,)).outcome == Outcome.DENIED,
         sides=[code for code in dict.fromkeys((record.requester, record.provider)) if code not in ("", "portal")],
         correction=record.kind in CORRECTIONS, **telling(teller, whose.base),
     )  # fmt: skip

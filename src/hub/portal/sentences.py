@@ -253,6 +253,11 @@ class Teller:
         name = own.say(self._language, japanese)
         return f"the {name}" if self._language == "en" and " " in name else name
 
+    def label(self, label: str) -> str:
+        """A class of bodies, as of a principal for whom one acts by delegation."""
+        word = words("classes").get(label)
+        return label if word is None else word.say(self._language, label)
+
     def items(self, items: Sequence[str]) -> str:
         """What was asked for, in words."""
         if not items:

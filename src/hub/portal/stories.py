@@ -1,6 +1,6 @@
 """Records of one procedure as one story: asked -> provided, or lapsed; corrections where they belong; days.
 
-A story is what follows one record (``Record.link``), as far as a page has it, and stands at its newest record. What a
+A story is what follows one record (``Record.link``), as far as a page has it, and stands where it last moved. What a
 page does not have is not guessed: an inquiry without its answer on a page is only "allowed".
 """
 
@@ -57,13 +57,14 @@ class Story(NamedTuple):
         return f"Story({len(self.records)})"
 
     @property
-    def newest(self) -> Record:
-        return self.records[0]
-
-    @property
     def head(self) -> Record:
         """The record that the others follow, or what of them is oldest."""
         return self.records[-1]
+
+    @property
+    def moment(self) -> dt.datetime:
+        """When something happened in it last."""
+        return max(map(moment_of, self.records))
 
     @property
     def outcome(self) -> Outcome:
@@ -96,8 +97,13 @@ class Day(NamedTuple):
         return f"Day({len(self.stories)})"
 
 
+def moment_of(record: Record) -> dt.datetime:
+    """When it happened: an answer has the time of its question beside its own, a lapse only that."""
+    return record.provided_at or record.requested_at
+
+
 def fold_records(records: Sequence[Record]) -> list[Story]:
-    """Records, newest first, as stories, in the order of their newest records."""
+    """Records, newest first, as stories, the one in which something happened last first."""
     links = {record.index: record.link for record in records}
     stories: dict[int, list[Record]] = {}
     for record in records:
@@ -106,12 +112,14 @@ def fold_records(records: Sequence[Record]) -> list[Story]:
         while (link := links.get(root)) is not None and link < root:
             root = link
         stories.setdefault(root, []).append(record)
-    return [Story(tuple(story)) for story in stories.values()]
+    found = [Story(tuple(story)) for story in stories.values()]
+    # The log's order is that of recording: what lapsed is recorded late, under the day of its question.
+    return sorted(found, key=lambda story: story.moment, reverse=True)
 
 
 def group_by_day(stories: Iterable[Story]) -> list[Day]:
-    """Stories by the day of their newest record."""
+    """Stories by the day on which something happened in them last."""
     days: dict[dt.date, list[Story]] = {}
     for story in stories:
-        days.setdefault(story.newest.requested_at.astimezone(JAPAN).date(), []).append(story)
+        days.setdefault(story.moment.astimezone(JAPAN).date(), []).append(story)
     return [Day(date, tuple(found)) for date, found in days.items()]
