@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import logging
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hub.errors import RequestError
+
+if TYPE_CHECKING:
+    from hub.portal.config import Config
 
 EPILOG = """\
 A process of its own, which is a client of the hub: its certificate may call for "portal" and nobody else.
@@ -42,6 +46,7 @@ portal.toml:
 
 Examples:
   hub portal --config portal.toml
+  hub portal --config portal.toml --link people.csv     where sign-in gives no identifier to find people by
   hub portal --demo                            hub, portal and a stand-in for sign-in, with invented people
 
 Exit status: 0 stopped; 2 the configuration is wrong; 3 disk.
@@ -55,6 +60,7 @@ def add_commands(commands: Any) -> None:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--config", metavar="FILE", help="TOML, see below")
     which.add_argument("--demo", action="store_true", help="everything on this machine, with invented people")
+    parser.add_argument("--link", metavar="FILE", help="enter who is who from a CSV (sub,alias), and end; - for stdin")
     parser.add_argument("--port", type=int, default=8080, help="of --demo (default: 8080)")
     parser.set_defaults(run=run_portal)
 
@@ -73,9 +79,42 @@ def run_portal(arguments: argparse.Namespace) -> int:
 
         return run_demo(arguments.port, lambda text: print(text, flush=True))
     config = load_config(Path(arguments.config))
+    if arguments.link:
+        print(f"{link_people(config, arguments.link):,} people")
+        return 0
     try:
         serve(config, ready=lambda: print(f"serving {config.address}", flush=True))
     except OSError as error:
         raise RequestError(f"listen {config.listen}: {error.strerror or error}") from None
     print("stopped")
     return 0
+
+
+def link_people(config: Config, name: str) -> int:
+    """Enter the people of a CSV file, with the columns ``sub`` and ``alias`` (32 hex digits); returns how many.
+
+    Raises:
+        RequestError: the file or a line of it has another form; nothing was changed.
+    """
+    from hub.portal.links import Links, who_of
+
+    found: list[tuple[bytes, bytes]] = []
+    try:
+        with open(0 if name == "-" else name, encoding="utf-8-sig", newline="", closefd=name != "-") as file:
+            for number, line in enumerate(csv.DictReader(file), 2):
+                sub, alias = line.get("sub") or "", line.get("alias") or ""
+                try:
+                    raw = bytes.fromhex(alias)
+                except ValueError:
+                    raw = b""
+                if not sub or len(alias) != 32 or len(raw) != 16:
+                    raise RequestError(f"line {number}: expected sub,alias with 32 hex digits, got something else")
+                found.append((who_of(config.signin.issuer, sub), raw))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise RequestError(f"{name}: cannot be read: {type(error).__name__}") from None
+    links = Links(config.links)
+    try:
+        links.put_all(found)
+    finally:
+        links.close()
+    return len(found)

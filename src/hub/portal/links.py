@@ -85,6 +85,10 @@ class Links:
             [(who, alias, card)],
         )
 
+    def put_all(self, people: Sequence[tuple[bytes, bytes]]) -> None:
+        """Enter many, (who, alias) each, all or none; what they signed in with last is forgotten."""
+        self._do("INSERT OR REPLACE INTO links VALUES (?, ?, NULL)", list(people))
+
     def read_of(self, alias: bytes, records: Sequence[int]) -> set[int]:
         """Which of these notices the person has read."""
         marks = ",".join("?" * len(records))
