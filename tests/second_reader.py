@@ -11,7 +11,7 @@ import base64
 import hmac
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -780,6 +780,8 @@ class Reader:
                    and key[16:] == bytes(4)}  # fmt: skip
         for commit, body in groups.items():
             keys, received, tables, requests = msgspec.msgpack.decode(body[8:])
+            if isinstance(requests, bytes):
+                requests = list(small_requests(requests))
             expect(commit <= self.state["commit"] and len(keys) == 16 * len(requests), "group")
             for at, (digest, rows, table, inquiry, state) in enumerate(requests):
                 key = keys[16 * at : 16 * at + 16]
@@ -893,6 +895,17 @@ class Reader:
         return [index, one["kind"], asked, provided or None, receives, shared[3], gives,
                 shared[4], shared[5], shared[6], shared[7], shared[12], one["outcome"], shared[1].hex(), one["link"],
                 shared[14]]  # fmt: skip
+
+
+def small_requests(columns: bytes) -> Iterator[tuple[bytes, int, int, bytes, bytes]]:
+    """Requests of one row each, column by column: digest, rows, table, inquiry, state."""
+    n, odd = divmod(len(columns), 47)
+    expect(not odd, "columns of small requests")
+    status, decision, place = columns[42 * n : 43 * n], columns[43 * n : 45 * n], columns[45 * n :]
+    for at, table in enumerate(struct.unpack_from(f"<{n}H", columns, 40 * n)):
+        two = slice(2 * at, 2 * at + 2)
+        state = status[at : at + 1] + decision[two] + place[two]
+        yield columns[32 * at : 32 * at + 32], 1, table, columns[32 * n + 8 * at : 32 * n + 8 * at + 8], state
 
 
 def provider_is_party(record: dict[str, Any]) -> bool:

@@ -111,7 +111,8 @@ def check(databases: dict[str, Values]) -> None:
     assert asked["holders"] == [[2, ["131016", "011002"]]]
     january = ("january", "january/withheld", "january/flagged", BY_CLASS, "prompt", "last")
     tables[VILLAGE] = {bytes.fromhex(alias): struct.pack("<I", person) for alias, person in TOLD["village"].items()}
-    for request_id in ("december/1", "december/2", "alone", *together, *january):
+    rows = (f"rows/{number}" for number in (1, 2, 3, 4))
+    for request_id in ("december/1", "december/2", "alone", *together, *january, *rows):
         told = TOLD["answers"][request_id]
         found = reader.answer("nenkin", request_id)
         del found["records"]

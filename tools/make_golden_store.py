@@ -28,6 +28,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,9 @@ from hub.errors import RequestError
 from hub.holds import HoldState
 from hub.keys import NAMES as KEY_NAMES
 from hub.payloads import MAGIC, key_fingerprint
+from hub.requests import request_key
 from hub.runmerge import merge_once
+from hub.small import Question, SmallAnswers, SmallRows
 from hub.snapshot import Commit
 
 REPOSITORY = Path(__file__).parents[1]
@@ -236,6 +239,7 @@ def fill(folder: Path) -> dict[str, Any]:
         h.end_file("nenkin", "file", 262)
         h.begin_file("nenkin", "other file", golden_bytes("other file", 32), 400)
         golden.ask("january", [5, 6, 7], [TOWN] * 3, JANUARY)
+        golden.ask_rows({"rows/1": 8, "rows/2": 61, "rows/3": -1, "rows/4": 9}, JANUARY)
         mark = hub.Withhold(ground="family", until=REVIEW)
         golden.ask("january/withheld", [60, 15], [TOWN] * 2, JANUARY + 60, withhold=[None, mark])
         golden.flag_some()
@@ -311,6 +315,42 @@ class Golden:
                     time.sleep(0.001)
         for note in notes:
             note()
+
+    def ask_rows(self, requests: dict[str, int], at: int) -> None:
+        """Inquiries of one row each that come as columns, of two sections."""
+        self.clock[0] = at
+        unknown = np.frombuffer(golden_bytes("unknown alias", 16), np.uint8)
+        body = self.h.catalog.institution("nenkin").number
+        town = self.h.catalog.institution(TOWN).number
+        inquiries = [
+            hub.Inquiry(
+                requester="nenkin", procedure=PROCEDURE, items=("市町村民税",), role="納付義務者",
+                section=f"第{number % 2}課", request_id=request_id, operator="clerk" if number % 2 else None,
+            )
+            for number, request_id in enumerate(requests)
+        ]  # fmt: skip
+        questions = [Question(inquiry, body) for inquiry in inquiries[:2]]
+        n = len(inquiries)
+        aliases = np.array([unknown if row < 0 else self.mine[row] for row in requests.values()])
+        keys = b"".join(request_key("nenkin", request_id) for request_id in requests)
+        digests = b"".join(
+            questions[number % 2].digest(request_id, aliases[number].tobytes(), town)
+            for number, request_id in enumerate(requests)
+        )
+        rows = SmallRows(
+            questions, np.arange(n, dtype=np.uint32) % 2, aliases, np.full(n, town, np.uint32),
+            np.frombuffer(keys, np.uint8).reshape(n, 16), np.frombuffer(digests, np.uint8).reshape(n, 32),
+        )  # fmt: skip
+        future: Future[SmallAnswers] = Future()
+        self.h.inquire_rows(rows, future.set_result)
+        answers = future.result(timeout=WAIT_S)
+        for number, inquiry in enumerate(inquiries):
+            self.told["answers"][inquiry.request_id] = {
+                "inquiry": msgspec.to_builtins(inquiry), "aliases": hexes(aliases[number : number + 1]),
+                "providers": [TOWN], "withhold": None, "received_at": int(answers.received_at[number]),
+                "status": [int(answers.status[number])], "rule": [int(answers.rule[number])],
+                "reason": [int(answers.reason[number])], "holders": [],
+            }  # fmt: skip
 
     def erase_may(self) -> None:
         """A quarter whose time is over, with marks, corrections and copies under legal holds."""

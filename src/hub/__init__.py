@@ -62,11 +62,13 @@ from hub.verify import Report
 if TYPE_CHECKING:
     from hub import aio
     from hub.client import Remote, connect
+    from hub.wire.faults import AccessError, LateError, WireError
 
 __version__ = "0.1.0"
 
 __all__ = [
     "REFUSALS",
+    "AccessError",
     "Acquired",
     "Acquisition",
     "Answer",
@@ -97,6 +99,7 @@ __all__ = [
     "Inquiry",
     "Institution",
     "Kind",
+    "LateError",
     "MislinkReport",
     "Notice",
     "Notices",
@@ -126,6 +129,7 @@ __all__ = [
     "Update",
     "Uses",
     "Wanted",
+    "WireError",
     "Withhold",
     "aio",
     "compare_attributes",
@@ -145,6 +149,10 @@ def __getattr__(name: str) -> Any:
         import hub.aio
 
         return hub.aio
+    if name in ("AccessError", "LateError", "WireError"):
+        from hub.wire import faults
+
+        return getattr(faults, name)
     if name in ("Remote", "connect"):
         from hub import client
 

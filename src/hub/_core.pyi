@@ -81,6 +81,18 @@ def resolve_batch(
     status: npt.NDArray[np.uint8],
     wanted: npt.NDArray[np.uint8] | None = None,
 ) -> int: ...
+def resolve_parts(
+    aliases: npt.NDArray[np.uint8],
+    providers: npt.NDArray[np.uint32],
+    directories: list[Directory],
+    starts: npt.NDArray[np.int64],
+    lookup: DirectoryMap,
+    persons: npt.NDArray[np.uint32],
+    flags: npt.NDArray[np.uint8],
+    out_aliases: npt.NDArray[np.uint8],
+    status: npt.NDArray[np.uint8],
+    wanted: npt.NDArray[np.uint8],
+) -> int: ...
 def find_persons(
     aliases: npt.NDArray[np.uint8],
     directory: Directory,

@@ -588,6 +588,60 @@ def resolve_batch(const uint8_t[:, ::1] aliases, const uint32_t[::1] providers, 
     return again
 
 
+def resolve_parts(const uint8_t[:, ::1] aliases, const uint32_t[::1] providers, list directories not None,
+                  const int64_t[::1] starts, DirectoryMap lookup, uint32_t[::1] persons, uint8_t[::1] flags,
+                  uint8_t[:, ::1] out_aliases, uint8_t[::1] status, const uint8_t[::1] wanted):
+    """:func:`resolve_batch` for rows of several requesters, in one go.
+
+    Args:
+        directories: K requesters' by-alias tables. starts: int64[K + 1], the first row of each, ascending, and N.
+        The others are those of :func:`resolve_batch`, all of N rows.
+
+    Returns:
+        How many rows have to be done again.
+    """
+    cdef int64_t n = aliases.shape[0], parts = len(directories), part, begin, again = 0
+    cdef uint64_t** slots = NULL
+    cdef int* depths = NULL
+    cdef Directory one
+    cdef Batch t
+    if n == 0:
+        return 0
+    if aliases.shape[1] != ALIAS_BYTES or out_aliases.shape[1] != ALIAS_BYTES or providers.shape[0] != n \
+            or persons.shape[0] != n or flags.shape[0] != n or out_aliases.shape[0] != n or status.shape[0] != n \
+            or wanted.shape[0] != n or starts.shape[0] != parts + 1 or starts[0] != 0 or starts[parts] != n:
+        raise ValueError("columns: expected one length")
+    for part in range(parts):
+        if starts[part] > starts[part + 1]:
+            raise ValueError("starts: expected ascending ones")
+    slots, depths = <uint64_t**>malloc(parts * sizeof(uint64_t*)), <int*>malloc(parts * sizeof(int))
+    try:
+        if slots == NULL or depths == NULL:
+            raise MemoryError
+        for part in range(parts):
+            one = directories[part]
+            slots[part], depths[part] = one.slots, one.depth
+        t.provider_step = 1
+        t.lookup = lookup.lookup
+        t.lookup_size = lookup.size
+        with nogil:
+            for part in range(parts):
+                begin = starts[part]
+                t.n = starts[part + 1] - begin
+                if not t.n:
+                    continue
+                t.aliases, t.providers = &aliases[begin, 0], &providers[begin]
+                t.wanted = &wanted[begin]
+                t.slots, t.depth = slots[part], depths[part]
+                t.persons, t.flags = &persons[begin], &flags[begin]
+                t.out, t.status = &out_aliases[begin, 0], &status[begin]
+                again += resolve_rows(&t)
+    finally:
+        free(slots)
+        free(depths)
+    return again
+
+
 def find_persons(const uint8_t[:, ::1] aliases, Directory directory, uint32_t[::1] persons, uint8_t[::1] flags,
                  uint8_t[::1] status):
     """Alias -> person in one table; persons are 0xFFFFFFFF where none. Returns the rows to do again."""

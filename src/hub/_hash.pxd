@@ -28,7 +28,11 @@ cdef packed struct Stored:
 
 ctypedef void (*BlockFunction)(Sha256* context, const uint8_t* block) noexcept nogil
 
-# For other kernels; only where ``hub._hash.NATIVE`` is true. ``block`` and ``blocks`` are padded message buffers.
+# For other kernels; only where ``hub._hash.NATIVE`` is true.
+cdef BlockFunction block_function
+# ``block`` and ``blocks`` are padded message buffers.
 cdef void pad(uint8_t* message, int length) noexcept nogil
 cdef void hash_leaf(const uint8_t* entry, uint8_t* out, uint8_t* block) noexcept nogil
 cdef void hash_node(const uint8_t* left, const uint8_t* right, uint8_t* out, uint8_t* blocks) noexcept nogil
+# Pads a message in place, for which there must be room behind it (72 bytes), and hashes it.
+cdef void hash_message(uint8_t* message, size_t length, uint8_t* out) noexcept nogil

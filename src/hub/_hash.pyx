@@ -66,6 +66,23 @@ cdef void pad(uint8_t* message, int length) noexcept nogil:
     message[end - 1] = <uint8_t>(length << 3)
 
 
+cdef void hash_message(uint8_t* message, size_t length, uint8_t* out) noexcept nogil:
+    """Hash a message of any length; behind it there must be room for 72 bytes of padding."""
+    cdef Sha256 s
+    cdef size_t end = (length + 9 + 63) & ~<size_t>63, at = 0
+    cdef uint64_t bits = 8 * length
+    cdef int i
+    memset(message + length, 0, end - length)
+    message[length] = 0x80
+    for i in range(8):
+        message[end - 1 - i] = <uint8_t>(bits >> 8 * i)
+    start(&s)
+    while at < end:
+        block_function(&s, message + at)
+        at += 64
+    finish(&s, out, 8)
+
+
 cdef void hash_leaf(const uint8_t* entry, uint8_t* out, uint8_t* block) noexcept nogil:
     """Leaf of an entry; block: 64 bytes, padded for 33, its first byte 0."""
     cdef Sha256 s

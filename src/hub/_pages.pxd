@@ -6,6 +6,8 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp
 
+from hub._small cimport Filter
+
 cdef enum:
     PAGE = 4096
     PAGE_HEAD = 16
@@ -90,3 +92,5 @@ cdef class Pages:
     cdef int locate(self, Found* found, const Node* node) noexcept nogil
     cdef int tree_of(self, bytes name, Tree* tree) except -1
     cdef int take(self, Search* search, const Node* node, uint64_t key) noexcept nogil
+    cdef int collect(self, Filter filter, uint64_t number, int depth, const uint8_t* first, size_t first_bytes,
+                     int64_t* room, uint8_t* last, size_t* last_bytes) noexcept nogil

@@ -11,14 +11,16 @@ whose pages nobody changes.
 
 from cpython.buffer cimport PyBUF_READ, PyBUF_SIMPLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer
 from cpython.memoryview cimport PyMemoryView_FromMemory
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy, memset
 from posix.mman cimport MADV_WILLNEED, madvise
 
 import numpy as np
 
 from hub.errors import StorageError
+
+from hub._small cimport Filter
 
 cdef enum:
     GOOD = 0
@@ -312,6 +314,114 @@ cdef class Pages:
                                f"at page {found.bad_page}")
         return ((<const char*>found.key)[:found.key_bytes],
                 PyMemoryView_FromMemory(<char*>found.value, <Py_ssize_t>found.value_bytes, PyBUF_READ))
+
+    def having(self, bytes name not None, const uint8_t[:, ::1] keys not None):
+        """Which of some requests (uint8[N, 16]) have a part 0 in a database of request ids: uint8[N], 1 where one has.
+
+        Raises:
+            StorageError: a page, length or number on the way leads outside the file.
+        """
+        cdef Found found
+        cdef Tree tree
+        cdef int64_t row, n = keys.shape[0]
+        cdef int code = GOOD
+        cdef uint8_t part[20]
+        there = np.zeros(n, dtype=np.uint8)
+        cdef uint8_t[::1] view = there
+        if keys.shape[1] != 16:
+            raise ValueError("keys: expected uint8[N, 16]")
+        self.tree_of(name, &tree)
+        if tree.root == 0xFFFFFFFFFFFFFFFFULL:
+            return there
+        memset(part, 0, 20)
+        with nogil:
+            for row in range(n):
+                memcpy(part, &keys[row, 0], 16)
+                code = self.floor(&found, tree.root, tree.depth, part, 20)
+                if code == NOT_THERE:
+                    code = GOOD
+                elif code != GOOD:
+                    break
+                elif compare(found.key, found.key_bytes, part, 20) == 0:
+                    view[row] = 1
+        if code != GOOD:
+            raise StorageError(f"environment: expected the pages of {name.decode()}, got a damaged tree "
+                               f"at page {found.bad_page}")
+        return there
+
+    def entries_of(self, bytes name not None):
+        """How many entries a database has."""
+        cdef Tree tree
+        self.tree_of(name, &tree)
+        return tree.entries
+
+    cdef int collect(self, Filter filter, uint64_t number, int depth, const uint8_t* first, size_t first_bytes,
+                     int64_t* room, uint8_t* last, size_t* last_bytes) noexcept nogil:
+        """Enter the keys of parts 0 below a page, from ``first`` on, until ``room`` is used up; then sets ``last``."""
+        cdef const PageHead* page = self.page(number, P_BRANCH if depth > 1 else P_LEAF)
+        cdef const Node* node
+        cdef int at, count, code
+        if page == NULL or depth < 1:
+            return BAD_TREE
+        count = (page.lower - PAGE_HEAD) >> 1
+        for at in range(count):
+            if depth > 1:
+                if at + 1 < count:
+                    node = self.node(page, at + 1, 0)
+                    if node == NULL:
+                        return BAD_TREE
+                    if compare(key_of(node), node.key_bytes, first, first_bytes) <= 0:
+                        continue
+                node = self.node(page, at, 0)
+                if node == NULL:
+                    return BAD_TREE
+                code = self.collect(filter, node.low | <uint64_t>node.high << 16 | <uint64_t>node.flags << 32,
+                                    depth - 1, first, first_bytes, room, last, last_bytes)
+                if code != GOOD or room[0] <= 0:
+                    return code
+                continue
+            node = self.node(page, at, 1)
+            if node == NULL:
+                return BAD_TREE
+            if compare(key_of(node), node.key_bytes, first, first_bytes) < 0:
+                continue
+            room[0] -= 1
+            if node.key_bytes == 20 and not memcmp(key_of(node) + 16, b"\x00\x00\x00\x00", 4):
+                filter.add_key(key_of(node))
+            if room[0] <= 0:
+                memcpy(last, key_of(node), node.key_bytes)
+                last_bytes[0] = node.key_bytes
+                return GOOD
+        return GOOD
+
+    def fill(self, bytes name not None, Filter filter not None, bytes first not None, int64_t limit):
+        """Enter the keys of the next entries of a database of request ids into a filter, without the GIL.
+
+        Args:
+            first: from this key on. limit: entries that are looked at, 1 or more.
+
+        Returns:
+            the key of the last one where there may be more behind it, or None.
+
+        Raises:
+            StorageError: a page, length or number on the way leads outside the file.
+        """
+        cdef Tree tree
+        cdef const uint8_t* begin = first
+        cdef size_t first_bytes = len(first), last_bytes = 0
+        cdef uint8_t last[KEY_MAX]
+        cdef int64_t room = limit
+        cdef int code
+        if limit < 1:
+            raise ValueError("limit: expected 1 or more")
+        self.tree_of(name, &tree)
+        if tree.root == 0xFFFFFFFFFFFFFFFFULL:
+            return None
+        with nogil:
+            code = self.collect(filter, tree.root, tree.depth, begin, first_bytes, &room, last, &last_bytes)
+        if code != GOOD:
+            raise StorageError(f"environment: expected the pages of {name.decode()}, got a damaged tree")
+        return (<const char*>last)[:last_bytes] if room <= 0 else None
 
     def blocks(self, bytes name not None, uint64_t first, uint64_t last):
         """Where the values of a named database are, whose keys are 8 bytes and whose values fill 1 to 8 whole pages.

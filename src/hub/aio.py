@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Coroutine, Generator, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -33,7 +33,14 @@ from hub.wire.results import HistoryBody
 _EMPTY = msgspec.defstruct("Empty", [])()
 
 
-class AsyncRemote:
+if TYPE_CHECKING:
+    from hub.wire.typed import AsyncRemoteMethods as _Methods
+else:
+    # At run time the methods are made from the table, below.
+    _Methods = object
+
+
+class AsyncRemote(_Methods):
     """A hub that is served elsewhere. Made by :func:`connect`; used in the loop in which it was awaited."""
 
     def __init__(self, options: Options) -> None:
@@ -55,10 +62,17 @@ class AsyncRemote:
     def __repr__(self) -> str:
         return f"AsyncRemote({self._caller!r})"
 
-    def __getattr__(self, name: str) -> Any:
-        if any(name in vars(base) for base in Hub.__mro__):
-            raise NotOnWireError(f"{name}: expected a method that the wire has, got one of whoever runs the folder")
-        raise AttributeError(f"{type(self).__name__} has no attribute {name}")
+    if not TYPE_CHECKING:
+        # Whoever checks types is told at once.
+        def __getattr__(self, name: str) -> Any:
+            if any(name in vars(base) for base in Hub.__mro__):
+                raise NotOnWireError(f"{name}: expected a method that the wire has, got one of whoever runs the folder")
+            raise AttributeError(f"{type(self).__name__} has no attribute {name}")
+
+    @property
+    def institution(self) -> str | None:
+        """For whom calls are made that name nobody, where :func:`connect` was told."""
+        return self._caller.institution
 
     @property
     def institutions(self) -> list[str]:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hub import _core, _hash
-from hub.bodies import ROW_BYTES, Fields, lay_out, set_place, supervise
+from hub.bodies import ROW_BYTES, Fields, Joined, lay_out, set_place, supervise
 from hub.errors import StorageError
 from hub.keys import Keys
 from hub.periods import NONCE_BYTES, PeriodKey, period_of
@@ -36,7 +36,7 @@ class Laid(NamedTuple):
 
     rows: int
     value: npt.NDArray[np.uint8] | None
-    fields: Fields
+    fields: Fields | Joined
     table: npt.NDArray[np.void]
     entries: npt.NDArray[np.uint8]
     leaves: npt.NDArray[np.uint8]
@@ -124,7 +124,7 @@ def order_rows(rows: npt.NDArray[np.void], key: PeriodKey) -> tuple[npt.NDArray[
 
 
 def lay_records(
-    fields: Fields,
+    fields: Fields | Joined,
     rows: npt.NDArray[np.void],
     person_keys: npt.NDArray[np.uint64],
     keys: Keys,
@@ -141,18 +141,25 @@ def lay_records(
     plain = np.ascontiguousarray(rows).view(np.uint8).reshape(-1, ROW_BYTES)
     nonce = os.urandom(NONCE_BYTES)
     leaves = np.empty((len(rows), 32), dtype=np.uint8)
+    if isinstance(fields, Joined):
+        hashes, requested = fields.shared_hashes, [fields.requested_at]
+        times = np.zeros((len(hashes), 2), dtype=np.int64)
+        times[:, 0] = fields.requested_at
+    else:
+        hashes = np.frombuffer(b"".join(map(hash_shared, fields.shared)), np.uint8).reshape(-1, 32)
+        times = np.array(fields.times, dtype=np.int64).reshape(-1, 2)
+        requested = [requested_at for requested_at, _ in fields.times]
     entries = _hash.hash_records(
         key.salts(nonce, len(rows)),
         keys.disclosure_keys(np.ascontiguousarray(rows["person"])),
         plain,
-        np.frombuffer(b"".join(map(hash_shared, fields.shared)), np.uint8).reshape(-1, 32),
-        np.array(fields.times, dtype=np.int64).reshape(-1, 2),
+        hashes,
+        times,
         leaves=leaves,
     )
     value = lay_out(key, nonce, fields, plain)
-    requested = [requested_at for requested_at, _ in fields.times]
-    times = min(requested), max(requested)
-    return Laid(len(rows), value, fields, rows, entries, leaves, person_keys, key.period, times)
+    span = min(requested), max(requested)
+    return Laid(len(rows), value, fields, rows, entries, leaves, person_keys, key.period, span)
 
 
 def grow_tree(size: int, peaks: list[bytes], leaves: npt.NDArray[np.uint8]) -> Grown:

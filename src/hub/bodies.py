@@ -112,6 +112,26 @@ class Fields(msgspec.Struct, array_like=True, frozen=True):
     moments: list[int] = []
 
 
+class Joined(NamedTuple):
+    """Fields that were encoded, as the one who made them hands them on.
+
+    Attributes:
+        encoded: MessagePack of :class:`Fields`. shared_hashes: uint8[K, 32], what entries commit to of each decision.
+        requested_at: of all of them, seconds since 1970; nothing of it was provided.
+    """
+
+    encoded: bytes
+    shared_hashes: npt.NDArray[np.uint8]
+    requested_at: int
+
+    def __repr__(self) -> str:
+        return f"Joined(decisions={len(self.shared_hashes)})"
+
+    def fields(self) -> Fields:
+        """What they were encoded from."""
+        return msgspec.msgpack.decode(self.encoded, type=Fields)
+
+
 class Supervised(msgspec.Struct, array_like=True, frozen=True):
     """What only supervisors read of an inquiry.
 
@@ -210,14 +230,17 @@ def supervise(blind: bytes, decision: int, supervised: bytes) -> bytes:
     return hashlib.sha256(b"hub/supervised/1" + own + supervised).digest()
 
 
-def lay_out(key: PeriodKey, nonce: bytes, fields: Fields, rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def lay_out(
+    key: PeriodKey, nonce: bytes, fields: Fields | Joined, rows: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.uint8]:
     """A chunk as it is stored, but for its place in the log: uint8.
 
     Args:
         rows: uint8[N, 16], in the order of their person keys, not encrypted.
     """
     n = len(rows)
-    encrypted = key.crypt_fields(nonce, msgspec.msgpack.encode(fields))
+    plain = fields.encoded if isinstance(fields, Joined) else msgspec.msgpack.encode(fields)
+    encrypted = key.crypt_fields(nonce, plain)
     sums_at = _padded(HEAD_BYTES + len(encrypted))
     rows_at = sums_at + 8 * -(-n // ROWS_PER_PIECE)
     value = np.zeros(rows_at + ROW_BYTES * n, dtype=np.uint8)

@@ -1,7 +1,8 @@
 """The command line: ``hub COMMAND``; each command is a module of ``hub.commands``.
 
 Exit status: 0 done; 1 done, and there was something to see (lines rejected, rows denied, nothing found, problems);
-2 the request or the command line is wrong, nothing was changed; 3 disk or stored data failed; 130 stopped by Ctrl-C.
+2 the request or the command line is wrong, nothing was changed; 3 disk, stored data or connection failed; 130 stopped
+by Ctrl-C.
 An error is one line on the standard error.
 """
 
@@ -48,6 +49,9 @@ from hub.errors import HubError, StorageError, TamperError
 
 EXIT_DONE, EXIT_FOUND, EXIT_REQUEST, EXIT_STORAGE, EXIT_STOPPED = 0, 1, 2, 3, 130
 
+LOST = ("wire", "late")
+"""Codes of the errors of a connection (``wire/faults.py``, which no command on a folder loads)."""
+
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}
 
 DESCRIPTION = """\
@@ -70,9 +74,11 @@ A day with the hub:
   hub verify record.tlog-proof --key log.key              what anybody can check
   hub tlog export linkage /srv/www/log                    the log for those who check it
 
-The folder is the first argument, or --folder, or the variable HUB_FOLDER.
+The folder is the first argument, or --folder, or the variable HUB_FOLDER. Instead of a folder most commands take
+an address at which one is served, with the same results (--cert, --key, --ca; docs/connect.md):
+  hub collect hubs://hub.example.go.jp:7411 131016 --out permits.csv --cert town.pem --key town.key --ca hub-ca.pem
 Exit status: 0 done; 1 done, with lines rejected, rows denied, nothing found or problems;
-2 wrong request or command line, nothing changed; 3 disk or stored data failed; 130 Ctrl-C.
+2 wrong request or command line, nothing changed; 3 disk, stored data or connection failed; 130 Ctrl-C.
 """
 
 
@@ -130,8 +136,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"hub: {error}" + ("; the same command may be given again" if error.retry_safe else ""), file=sys.stderr)
         return EXIT_STORAGE
     except HubError as error:
-        print(f"hub: {error}", file=sys.stderr)
-        return EXIT_REQUEST
+        # Where a connection failed nobody knows whether the call was done; the command finds out when it is given
+        # again, as after a crash.
+        lost = error.code in LOST
+        again = lost or error.retry_safe
+        print(f"hub: {error}" + ("; the same command may be given again" if again else ""), file=sys.stderr)
+        return EXIT_STORAGE if lost else EXIT_REQUEST
     except OSError as error:
         print(f"hub: {error.filename or 'input or output'}: {error.strerror or error}", file=sys.stderr)
         return EXIT_STORAGE if error.errno in _DISK_ERRORS else EXIT_REQUEST

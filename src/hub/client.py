@@ -7,14 +7,17 @@ coroutines see ``aio.py``.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import inspect
+import os
 import queue
 import threading
 import time
+import warnings
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import CancelledError, Future
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -42,7 +45,14 @@ CATALOG_S = 300.0
 PROPERTIES = ("catalog", "verifier_key")
 
 
-class Remote:
+if TYPE_CHECKING:
+    from hub.wire.typed import RemoteMethods as _Methods
+else:
+    # At run time the methods are made from the table, below.
+    _Methods = object
+
+
+class Remote(_Methods):
     """A hub that is served elsewhere. Made by :func:`connect`; a context manager; may be used from several threads.
 
     Its methods are those of :class:`hub.Hub` that institutions and the portal may call, each with ``timeout=`` in
@@ -51,12 +61,16 @@ class Remote:
     """
 
     def __init__(self, options: Options) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="hub-wire", daemon=True)
-        self._thread.start()
-        self._closing = threading.Lock()
+        self._closing, self._ended = threading.Lock(), False
         self._caller = WireCaller(options)
         self._catalog: tuple[float, Catalog] | None = None
+        # A fork takes the sockets along and leaves the thread behind; what the child sent would break into the
+        # parent's TLS. So it may do nothing with them, not even close.
+        self._process = os.getpid()
+        self._loop = asyncio.new_event_loop()
+        # The thread knows the loop only: a Remote that nobody holds any more can go.
+        self._thread = threading.Thread(target=_run_loop, args=(self._loop,), name="hub-wire", daemon=True)
+        self._thread.start()
         try:
             self._run(self._caller.start())
         except BaseException:
@@ -69,13 +83,28 @@ class Remote:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def __del__(self) -> None:
+        if getattr(self, "_thread", None) is None or self._ended or self._process != os.getpid():
+            return
+        warnings.warn("hub.connect: a connection was left open", ResourceWarning, stacklevel=2, source=self)
+        # Not close(): the collector may run in the loop's own thread, which cannot wait for itself.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(_end_loop, self._loop, self._caller)
+
     def __repr__(self) -> str:
         return f"Remote({'closed' if self._loop.is_closed() else 'open'})"
 
-    def __getattr__(self, name: str) -> Any:
-        if any(name in vars(base) for base in Hub.__mro__):
-            raise NotOnWireError(f"{name}: expected a method that the wire has, got one of whoever runs the folder")
-        raise AttributeError(f"{type(self).__name__} has no attribute {name}")
+    if not TYPE_CHECKING:
+        # Whoever checks types is told at once.
+        def __getattr__(self, name: str) -> Any:
+            if any(name in vars(base) for base in Hub.__mro__):
+                raise NotOnWireError(f"{name}: expected a method that the wire has, got one of whoever runs the folder")
+            raise AttributeError(f"{type(self).__name__} has no attribute {name}")
+
+    @property
+    def institution(self) -> str | None:
+        """For whom calls are made that name nobody, where :func:`connect` was told."""
+        return self._caller.institution
 
     @property
     def institutions(self) -> list[str]:
@@ -98,32 +127,39 @@ class Remote:
 
     def close(self) -> None:
         """Close the connections; may be called again."""
+        if self._process != os.getpid():
+            return
         with self._closing:
-            if self._loop.is_closed():
-                return
-            try:
-                asyncio.run_coroutine_threadsafe(self._caller.close(), self._loop).result(5)
-            finally:
-                self._loop.call_soon_threadsafe(self._loop.stop)
-                self._thread.join()
-                self._loop.close()
+            if not self._ended:
+                self._ended = True
+                self._loop.call_soon_threadsafe(_end_loop, self._loop, self._caller)
+        self._thread.join()
+
+    def _begin(self, work: Coroutine[Any, Any, Any]) -> Future[Any]:
+        """Let the loop's thread do it.
+
+        Raises:
+            RequestError: the connection was closed, or made before a fork.
+        """
+        if self._process != os.getpid():
+            work.close()
+            raise RequestError("hub: expected a connection of this process, got one from before a fork: connect anew")
+        # Under the lock, so that whatever begins is there when the loop ends, and is ended by it.
+        with self._closing:
+            if not self._ended:
+                return asyncio.run_coroutine_threadsafe(work, self._loop)
+        work.close()
+        raise RequestError("hub: expected an open connection, got a closed one")
 
     def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        if self._loop.is_closed():
-            work.close()
-            raise RequestError("hub: expected an open connection, got a closed one")
-        return _wait(asyncio.run_coroutine_threadsafe(work, self._loop))
+        return _wait(self._begin(work))
 
     def _call(self, wanted: Wanted) -> Any:
         if wanted.progress is None:
             return self._run(self._caller.call(wanted))
         # Told in the caller's thread, as by the embedded hub; an exception from it ends the waiting, not the call.
         told: queue.SimpleQueue[int | None] = queue.SimpleQueue()
-        if self._loop.is_closed():
-            raise RequestError("hub: expected an open connection, got a closed one")
-        future = asyncio.run_coroutine_threadsafe(
-            self._caller.call(wanted._replace(progress=told.put)), self._loop
-        )
+        future = self._begin(self._caller.call(wanted._replace(progress=told.put)))
         future.add_done_callback(lambda _: told.put(None))
         try:
             while (rows := told.get()) is not None:
@@ -156,6 +192,27 @@ class Remote:
                 yield from found.parts
 
         return parts()
+
+
+def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
+    """What a connection's thread does."""
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+    finally:
+        # Calls of other threads that were under way: each ends and tells its caller so.
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        if left:
+            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        loop.close()
+
+
+def _end_loop(loop: asyncio.AbstractEventLoop, caller: WireCaller) -> None:
+    """Close the connections, then end the loop; in its thread."""
+    ending = loop.create_task(caller.close())
+    ending.add_done_callback(lambda _: loop.stop())
 
 
 def _wait(future: Future[Any]) -> Any:
@@ -203,7 +260,7 @@ def connect(
     institution: str | None = None,
     timeout: float | None = None,
     pool: int = POOL,
-) -> Any:
+) -> Remote:
     """Connect to a hub that is served: ``hubs://host:port``.
 
     Args:

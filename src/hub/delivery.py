@@ -38,9 +38,16 @@ class Delivery:
     def __repr__(self) -> str:
         return f"Delivery({'running' if self._thread.is_alive() else 'stopped'})"
 
+    @property
+    def alive(self) -> bool:
+        """Whether it works, or waits for work; False once something has stopped it."""
+        return self._thread.is_alive()
+
     def wake(self) -> None:
         """Say that records were added; takes less than a microsecond."""
-        self._woken.set()
+        # It mostly is already: to look costs a tenth of setting it.
+        if not self._woken.is_set():
+            self._woken.set()
 
     def close(self) -> None:
         """Stop after the step under way; may be called again."""

@@ -6,12 +6,18 @@
 ``ProofError``    what was to be proved is not: the proof is refused, with the reason.
 ``CatalogError``  the legal basis as loaded contradicts itself or lacks what was named.
 ``StorageError``  our failure: disk, format, checksum.
+``FullError``     of these: no room on the disk or in the map; the same call succeeds when there is some.
 ``TamperError``   the log contradicts itself; nothing is served until somebody has looked.
 
 No message holds an alias, a person, a resident record code or an answer.
 """
 
 from __future__ import annotations
+
+import errno
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says where there is no room: on the disk, in a quota of it, in a file."""
 
 
 class HubError(Exception):
@@ -71,6 +77,12 @@ class StorageError(HubError):
     """Stored bytes could not be read, checked or written. What was acknowledged before stays acknowledged."""
 
     code = "storage"
+
+
+class FullError(StorageError):
+    """There is no room for what was to be written; nothing of this step was kept, and reading goes on."""
+
+    retry_safe = True
 
 
 class TamperError(HubError):

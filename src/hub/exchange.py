@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hub.bodies import Bodies, Fields, Heads
+from hub.bodies import Bodies, Fields, Heads, Joined
 from hub.deliver import all_inboxes
 from hub.errors import RequestError
 from hub.inbox import (
@@ -51,6 +51,10 @@ from hub.periods import OpenedKeys, PeriodKeys
 from hub.snapshot import Snapshot
 from hub.store import Store
 from hub.tail import SMALL_ROWS, Tail
+
+NOTED_ROWS_MAX = 1 << 14
+"""Rows of small inquiries that wait in memory until somebody asks for permits, half a kilobyte each; of more, the log
+is read again."""
 
 SPAN_PER_ROW, SPAN_MIN = 16, 1 << 14
 """Permits that stand so close to each other in the log are entered into a column over all of that stretch."""
@@ -91,6 +95,9 @@ class Exchange:
         self._store, self._periods = store, periods
         self._heads = Heads()
         self._tail: Tail | None = None
+        self._noted: list[tuple[int, Joined, npt.NDArray[np.void]]] = []
+        """Chunks of small inquiries behind the tail, that it has not taken yet, each where the one before ends."""
+        self._noted_rows = 0
         self._lock = threading.RLock()
         """Held while the tail is read or grows; taken after a snapshot."""
         self._providers: dict[int, threading.RLock] = {}
@@ -114,7 +121,7 @@ class Exchange:
                 self._store.compare_sum(snapshot, name)
             yield State(self._store, snapshot, OpenedKeys(self._periods), self._lock, self._tail_of(snapshot))
 
-    def note(self, first: int, fields: Fields, table: npt.NDArray[np.void]) -> None:
+    def note(self, first: int, fields: Fields | Joined, table: npt.NDArray[np.void]) -> None:
         """Say that a chunk of records is durable: where it follows what was read, it is not read again.
 
         A large one of inquiries, or of what was sent, is left to who asks for its permits.
@@ -122,8 +129,31 @@ class Exchange:
         if len(table) > SMALL_ROWS and int(table[0]["kind"]) in _LEFT:
             return
         with self._lock:
-            if self._tail is not None and self._tail.upto == first:
-                self._tail.take(first, fields, table)
+            if self._tail is None or self._upto != first:
+                return
+            if isinstance(fields, Joined):
+                # Taken when somebody asks: row by row it costs as much as all the rest of an inquiry.
+                if self._noted_rows < NOTED_ROWS_MAX:
+                    self._noted.append((first, fields, table))
+                    self._noted_rows += len(table)
+                return
+            self._take_noted()
+            self._tail.take(first, fields, table)
+
+    @property
+    def _upto(self) -> int:
+        """Up to where the tail has, or can take, all records."""
+        assert self._tail is not None
+        return self._noted[-1][0] + len(self._noted[-1][2]) if self._noted else self._tail.upto
+
+    def _take_noted(self) -> None:
+        """Let the tail take what was noted, where it has not read it from the log meanwhile."""
+        assert self._tail is not None
+        for first, fields, table in self._noted:
+            if first == self._tail.upto:
+                self._tail.take(first, fields.fields(), table)
+        self._noted.clear()
+        self._noted_rows = 0
 
     def _tail_of(self, snapshot: Snapshot) -> Tail:
         base = read_delivered(snapshot)
@@ -135,6 +165,8 @@ class Exchange:
                 if tail is None or tail.base < base:
                     self._tail = fresh
                 tail = fresh
+            if tail is self._tail:
+                self._take_noted()
             if tail.upto < snapshot.state.records:
                 tail.read(snapshot, Bodies(snapshot, self._periods, self._heads))
             return tail

@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import copy
-import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -23,30 +22,22 @@ from concurrent.futures import Future
 import numpy as np
 import numpy.typing as npt
 
-from hub.append import Laid, append_records
-from hub.asked import Asked, Limit
+from hub.asked import Limit
 from hub.batch import Batch
 from hub.catalog import Catalog, DecisionTable
 from hub.errors import BusyError, HubError, RequestError, StorageError
-from hub.flags import Flagged
+from hub.gatherparts import RETRY_AFTER_S, Parts, own_error, write_group
+from hub.gatherrows import FormedRows, RowLane, Taken, call_done
 from hub.group import Call, Columns, GroupLayer, LaidGroup, answer_group, join_columns
-from hub.limits import (
-    CALLS_PER_GROUP_MAX,
-    CALLS_WAITING_MAX,
-    FOLD_PER_CALL,
-    ROWS_PER_GROUP_MAX,
-    ROWS_WAITING_MAX,
-)
-from hub.marks import put_new_marks
+from hub.limits import CALLS_PER_GROUP_MAX, CALLS_WAITING_MAX, ROWS_PER_GROUP_MAX, ROWS_WAITING_MAX
 from hub.messages import Answer, Status
-from hub.periods import PeriodKeys, period_of, period_start
-from hub.requestgroups import Found, RequestGroups
+from hub.periods import period_of
+from hub.requestgroups import Found
 from hub.requests import check_request
 from hub.resolve import resolve_aliases
 from hub.respond import respond
 from hub.screen import Screen
-from hub.snapshot import Snapshot
-from hub.store import Store
+from hub.small import SmallAnswers, SmallRows, check_rows
 from hub.workers import Workers
 
 THREADS = 1
@@ -54,9 +45,7 @@ THREADS = 1
 2 ms of work for 64 calls) their groups are smaller and nothing is won: 22,000 inquiries/s with one thread, 20,300 with
 two, 21,100 with three. On a slow disk two are better."""
 
-RETRY_AFTER_S = 0.5
-
-logger = logging.getLogger("hub")
+_CLOSED = "hub: expected an open hub, got a closed one"
 
 _ALONE = Workers(1)
 
@@ -77,35 +66,6 @@ class Formed:
         self.found = found
 
 
-class Parts:
-    """What of the hub the gathering needs.
-
-    Attributes:
-        catalog: the one in force now. now: seconds since 1970. day: the database of today's request ids, made.
-        flagged: everybody's flags in a snapshot. asked: who was asked about whom today.
-        publish: makes everything that is durable answerable. wake: says which records were added.
-    """
-
-    def __init__(
-        self,
-        store: Store,
-        groups: RequestGroups,
-        periods: PeriodKeys,
-        *,
-        catalog: Callable[[], Catalog],
-        now: Callable[[], int],
-        clock: Callable[[], float],
-        day: Callable[[int], str],
-        flagged: Callable[[Snapshot], Flagged],
-        asked: Asked,
-        publish: Callable[[], None],
-        wake: Callable[[int, Laid], None],
-    ) -> None:
-        self.store, self.groups, self.periods = store, groups, periods
-        self.catalog, self.now, self.clock, self.day = catalog, now, clock, day
-        self.flagged, self.asked, self.publish, self.wake = flagged, asked, publish, wake
-
-
 class Gatherer:
     """The queue of small inquiries of one hub, and the threads that serve it; they start with the first call."""
 
@@ -115,11 +75,14 @@ class Gatherer:
         self._threads_wanted = threads
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
-        """Held while the six below are read or changed; nothing else is taken under it."""
+        """Held while the eight below are read or changed; nothing else is taken under it."""
         self._queue: deque[Call] = deque()
         self._rows = 0
         self._under_way: dict[bytes, Call] = {}
         self._reserved: dict[bytes, threading.Thread] = {}
+        self._lane = RowLane(parts)
+        self._turn = False
+        """Whether rows are next, where calls wait as well."""
         self._closing = False
         self._sleeping = False
         self._woken = threading.Semaphore(0)
@@ -130,6 +93,12 @@ class Gatherer:
 
     def __repr__(self) -> str:
         return f"Gatherer(waiting={len(self._queue)})"
+
+    def waiting(self) -> tuple[int, int, float]:
+        """Calls and rows that wait to be taken, and for how many seconds the first of them has."""
+        with self._lock:
+            since = self._queue[0].at if self._queue else None
+            return len(self._queue), self._rows, 0.0 if since is None else time.monotonic() - since
 
     # -- for callers
 
@@ -143,7 +112,7 @@ class Gatherer:
         with self._lock:
             owner = self._reserved.get(key, own)
             # A thread may meet a request of its own here: an interrupt kept it from taking its name off.
-            if (owner is not own and owner.is_alive()) or key in self._under_way:
+            if (owner is not own and owner.is_alive()) or key in self._under_way or self._lane.has(key):
                 raise BusyError("request_id: this request is under way")
             self._reserved[key] = own
 
@@ -176,15 +145,12 @@ class Gatherer:
             RequestError: the hub is closed, or the request id is under way with other rows.
             BusyError: too much waits, or the request is under way by itself.
         """
-        store = self._parts.store
-        if store.closed or store.forked:
-            with store.snapshot():
-                """Says why it cannot be used."""
+        self._check_open()
         call = Call(batch, key)
         call.waiters.append(waiter)
         with self._lock:
             if self._closing:
-                raise RequestError("hub: expected an open hub, got a closed one")
+                raise RequestError(_CLOSED)
             other = self._under_way.get(key)
             if other is not None:
                 if other.batch.digest != batch.digest:
@@ -194,18 +160,33 @@ class Gatherer:
                 other.waiters.append(waiter)
                 return
             owner = self._reserved.get(key)
-            if owner is not None and owner.is_alive():
+            if (owner is not None and owner.is_alive()) or self._lane.has(key):
                 raise BusyError("request_id: this request is under way")
             if len(self._queue) >= CALLS_WAITING_MAX or self._rows + len(batch) > ROWS_WAITING_MAX:
                 raise BusyError("inquiry: too many wait for their commit", retry_after_s=RETRY_AFTER_S)
             self._under_way[key] = call
             self._queue.append(call)
             self._rows += len(batch)
-            if not self._threads:
-                self._start()
-            if self._sleeping:
-                self._sleeping = False
-                self._woken.release()
+            self._wake()
+
+    def submit_rows(self, rows: SmallRows, done: Callable[[SmallAnswers], None]) -> None:
+        """Put inquiries of one row each into the queue.
+
+        ``done`` is called once, from another thread, when all of them are durable or have their error; it must not
+        wait. The same request twice is done once; what the queue has no room for is answered BUSY in ``errors``.
+
+        Raises:
+            RequestError: a column has not the form of :class:`SmallRows`, or the hub is closed; nothing was done.
+        """
+        wrong = check_rows(rows)
+        if wrong is not None:
+            raise RequestError(wrong)
+        self._check_open()
+        with self._lock:
+            if self._closing:
+                raise RequestError(_CLOSED)
+            self._lane.put(rows, done)
+            self._wake()
 
     def close(self) -> None:
         """Refuse what waits, finish what is being written, end the threads; may be called again."""
@@ -214,14 +195,30 @@ class Gatherer:
             waiting = list(self._queue)
             self._queue.clear()
             self._rows = 0
+            refused = self._lane.clear(RequestError(_CLOSED))
             threads = list(self._threads)
         for _ in threads:
             self._woken.release()
         for call in waiting:
-            call.error = RequestError("hub: expected an open hub, got a closed one")
+            call.error = RequestError(_CLOSED)
         self._deliver(waiting)
+        call_done(refused)
         for thread in threads:
             thread.join()
+
+    def _check_open(self) -> None:
+        store = self._parts.store
+        if store.closed or store.forked:
+            with store.snapshot():
+                """Says why it cannot be used."""
+
+    def _wake(self) -> None:
+        """Something was put into a queue; under the lock."""
+        if not self._threads:
+            self._start()
+        if self._sleeping:
+            self._sleeping = False
+            self._woken.release()
 
     # -- the threads
 
@@ -235,35 +232,54 @@ class Gatherer:
     def _work(self) -> None:
         while True:
             failure: BaseException | None = None
+            formed: Formed | FormedRows | None = None
             with self._forming:
-                calls = self._take()
-                if not calls:
+                taken = self._take()
+                if taken is None:
                     return
                 try:
-                    formed = self._form(calls)
+                    formed = self._lane.form(taken) if isinstance(taken, Taken) else self._form(taken)
                 except BaseException as error:
                     failure = error
                 self._writing.acquire()
             try:
                 if failure is None:
                     try:
-                        self._write(formed)
+                        if isinstance(formed, FormedRows):
+                            formed = self._lane.write(formed)
+                        elif formed is not None:
+                            self._write(formed)
                     except BaseException as error:
                         failure = error
                 if failure is not None:
-                    self._halve(calls, failure)
+                    if isinstance(taken, Taken):
+                        self._lane.halve(taken, taken.places(), failure)
+                    else:
+                        self._halve(taken, failure)
             finally:
                 self._writing.release()
-            if failure is None:
-                self._answer(formed)
-            self._deliver(calls)
+            if isinstance(taken, Taken):
+                if isinstance(formed, FormedRows) and failure is None:
+                    self._lane.answer(taken, formed)
+                self._lane.deliver(taken)
+                with self._lock:
+                    complete = self._lane.settle(taken)
+                call_done(complete)
+            else:
+                if isinstance(formed, Formed) and failure is None:
+                    self._answer(formed)
+                self._deliver(taken)
 
-    def _take(self) -> list[Call]:
-        """Everything that waits, up to one group; waits for the first. Empty when the hub is closed."""
+    def _take(self) -> list[Call] | Taken | None:
+        """Everything that waits, up to one group, calls and rows in turns; waits for the first. None at the end."""
         while True:
             with self._lock:
                 if self._closing:
-                    return []
+                    return None
+                if not self._lane.idle and (self._turn or not self._queue):
+                    self._turn = False
+                    return self._lane.take(self._under_way.keys(), self._reserved)
+                self._turn = True
                 if self._queue:
                     calls: list[Call] = []
                     rows = 0
@@ -348,33 +364,13 @@ class Gatherer:
             return persons, status, screen
 
     def _write(self, formed: Formed) -> None:
-        """Make a group durable: its records, its requests, and a few keys of earlier ones in the index."""
-        parts, name, group = self._parts, formed.name, formed.group
-        if group is None:
-            return
-        try:
-            with parts.store.commit() as commit:
-                now = max(int(parts.clock()), commit.state.time)
-                if not group.basis.stands(commit.state) or period_of(now) != group.laid.period:
-                    # Aliases or flags have changed since. Under the writer's lock nothing moves any more.
-                    group = self._lay(group.calls, group.columns, group.received_at, group.catalog)
-                    now = max(now, period_start(group.laid.period))
-                number = commit.state.commit
-                parts.groups.put(commit, name, group.requests)
-                fold = parts.groups.fold(commit, name, FOLD_PER_CALL * len(group.calls))
-                first = append_records(commit, group.laid, now)
-                put_new_marks(commit, group.marks, group.laid.period, first)
-        except BaseException:
-            parts.groups.doubt()
-            parts.asked.give_up(group.calls[0].key)
-            raise
-        parts.asked.settle(group.calls[0].key)
-        formed.group = group
-        # Before the calls leave ``_under_way``: the same request id must be found in one of the two.
-        parts.groups.note(name, number, [call.key for call in group.calls])
-        if fold is not None:
-            parts.groups.folded(fold)
-        parts.wake(first, group.laid)
+        """Make a group durable."""
+
+        def again(group: LaidGroup) -> LaidGroup:
+            return self._lay(group.calls, group.columns, group.received_at, group.catalog)
+
+        if formed.group is not None:
+            formed.group = write_group(self._parts, formed.name, formed.group, again)
 
     def _answer(self, formed: Formed) -> None:
         """Make the checkpoint durable, then put the answers together."""
@@ -433,7 +429,7 @@ class Gatherer:
                 if number and answer is not None:
                     # Joined: arrays of its own, as if it had asked alone.
                     answer = Answer(answer.status.copy(), answer.rule.copy(), answer.reason.copy(), answer.receipt)
-                own = None if error is None else _own_error(error)
+                own = None if error is None else own_error(error)
                 if isinstance(waiter, asyncio.Future):
                     loops.setdefault(waiter.get_loop(), []).append((waiter, answer, own))
                 else:
@@ -457,16 +453,6 @@ def _join(calls: list[Call]) -> tuple[list[Call], Columns | None]:
             except RequestError as error:
                 call.error = error
         return good, join_columns(good) if good else None
-
-
-def _own_error(error: BaseException) -> BaseException:
-    """An error for one caller: raised in several threads at once, one object would gather all their traces."""
-    if isinstance(error, HubError):
-        own = copy.copy(error)
-        own.__cause__ = error.__cause__
-        return own
-    logger.error("inquire: a group failed", exc_info=error)
-    return StorageError(f"inquire: failed with {type(error).__name__}")
 
 
 def _settle(settled: list[Settled]) -> None:

@@ -11,6 +11,7 @@ that in the end only the call that is at fault gets the error.
 from __future__ import annotations
 
 import os
+import time
 from typing import Any, NamedTuple
 
 import msgspec
@@ -43,15 +44,16 @@ class Call:
     """One inquiry that waits for its commit.
 
     Attributes:
-        batch: as decoded; at most ``ROWS_GATHERED_MAX`` rows. key: of its request.
+        batch: as decoded; at most ``ROWS_GATHERED_MAX`` rows. key: of its request. at: since when it waits.
         table: its decisions, once decided. waiters: who gets the answer. error: instead of one.
     """
 
-    __slots__ = ("answer", "batch", "error", "key", "table", "waiters")
+    __slots__ = ("answer", "at", "batch", "error", "key", "table", "waiters")
 
     def __init__(self, batch: Batch, key: bytes) -> None:
         self.batch = batch
         self.key = key
+        self.at = time.monotonic()
         self.table: DecisionTable | None = None
         self.waiters: list[Any] = []
         self.answer: Answer | None = None
@@ -100,6 +102,16 @@ class LaidGroup(NamedTuple):
 
     def __repr__(self) -> str:
         return f"LaidGroup(calls={len(self.calls)}, rows={len(self.status)})"
+
+    @property
+    def owner(self) -> bytes:
+        """The name under which its rows are counted as asked: the key of its first call."""
+        return self.calls[0].key
+
+    @property
+    def keys(self) -> npt.NDArray[np.uint8]:
+        """uint8[N, 16], of its requests."""
+        return np.frombuffer(b"".join([call.key for call in self.calls]), np.uint8).reshape(-1, 16)
 
 
 def join_columns(calls: list[Call]) -> Columns:

@@ -7,6 +7,7 @@ through disclose. Each stage is a file of that name.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import threading
@@ -46,12 +47,13 @@ from hub.decode import CODES_ABOVE, decode_aliases, decode_codes, decode_inquiry
 from hub.deliver import Deliverer
 from hub.delivery import Delivery
 from hub.dying import Dying
-from hub.errors import RequestError, StorageError
+from hub.errors import FullError, RequestError, StorageError
 from hub.exchange import Exchange
 from hub.exchanging import Exchanging
 from hub.filing import Filing
 from hub.flagging import Flagging
-from hub.gather import Gatherer, Parts, settle_future
+from hub.gather import Gatherer, settle_future
+from hub.gatherparts import Parts
 from hub.holds import HoldKeys
 from hub.identifiers import namespace_number
 from hub.identifying import Identifying
@@ -99,6 +101,7 @@ from hub.send import Sender
 from hub.sending import SendingMethods
 from hub.serving import SERVED, Serving
 from hub.showing import Showing
+from hub.small import SmallAnswers, SmallRows
 from hub.snapshot import Snapshot, State
 from hub.store import Store
 from hub.successions import NAME as SUCCESSIONS
@@ -208,6 +211,7 @@ class Hub(
         if not self._store.forked:
             if self._gatherer is not None:
                 self._gatherer.close()
+            self._groups.close()
             if self._delivery is not None:
                 self._delivery.close()
             if self._merger is not None:
@@ -451,6 +455,18 @@ class Hub(
         self._gathering().submit(batch, request_key(inquiry.requester, inquiry.request_id), future)
         return future
 
+    def inquire_rows(self, rows: SmallRows, done: Callable[[SmallAnswers], None]) -> None:
+        """:meth:`inquire` for many callers who ask about one person each, as columns.
+
+        Args:
+            rows: checked but for what only the catalog knows; every one is a request of its own.
+            done: called once from a thread of the hub, when all rows are durable or have their error.
+
+        Raises:
+            RequestError: a column has another form, or the hub is closed; nothing was done.
+        """
+        self._gathering().submit_rows(rows, done)
+
     def _check_bodies(self, batch: Batch) -> None:
         """Refuse a new inquiry to or by a body that was succeeded; one that is sent again is answered as it was."""
         if not self._store.may_have(SUCCESSIONS):
@@ -483,6 +499,7 @@ class Hub(
             asked=self._asked,
             publish=log.publish,
             wake=self._wake,
+            check_bodies=self._check_numbers,
         )
         return Gatherer(parts)
 
@@ -650,8 +667,11 @@ class Hub(
     def _catch_up(self) -> None:
         if self._delivery is None:
             return
-        self._lapse_today()
-        self._delivery.deliver(behind_max=limits.BEHIND_INBOXES_MAX)
+        # A disk without room keeps nobody from reading: what has lapsed is passed over by its deadline, and what is not
+        # sorted in is read from the log.
+        with contextlib.suppress(FullError):
+            self._lapse_today()
+            self._delivery.deliver(behind_max=limits.BEHIND_INBOXES_MAX)
 
     def _settle_permits(self) -> None:
         # A segment is encrypted under the key of the period in which it was written, and read as long as one is open.
@@ -799,6 +819,8 @@ def open(
     """
     if isinstance(answers_every_s, bool) or not isinstance(answers_every_s, int) or not 1 <= answers_every_s <= _DAY_S:
         raise RequestError(f"answers_every_s: expected 1 to {_DAY_S} seconds, got something else")
+    if str(folder).startswith(("hubs://", "hub://")):
+        raise RequestError("folder: expected a folder, got an address: hub.connect takes those")
     return Hub(
         folder, create=create, readonly=readonly, threads=threads, clock=clock, head=head, origin=origin,
         answers_every_s=answers_every_s,

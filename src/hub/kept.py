@@ -24,7 +24,7 @@ from pathlib import Path
 
 from hub.errors import ProofError, StorageError, TamperError
 from hub.keys import sync_folder
-from hub.sealed import storage_error, unseal
+from hub.sealed import full_error, storage_error, unseal
 from hub.snapshot import Commit, Snapshot
 from hub.tlog.verify import Checkpoint, verify_checkpoint
 
@@ -99,7 +99,7 @@ def note_exported(path: Path, note: str) -> None:
                 at = length - len(line)
             os.ftruncate(handle, at)
             if os.pwrite(handle, line, at) != len(line):
-                raise StorageError("write exported checkpoints: no space left", retry_safe=True)
+                raise full_error("write exported checkpoints")
             os.fsync(handle)
             # The name of a file that was just made.
             sync_folder(path.parent)

@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from hub.errors import StorageError
+from hub.errors import FULL, FullError, StorageError
 from hub.messages import Aliases
 
 KEY_BYTES = 32
@@ -127,7 +127,7 @@ def make_keys(folder: Path) -> None:
         sync_folder(folder)
         sync_folder(folder.parent)
     except OSError as error:
-        raise StorageError(f"make keys: {error.strerror}", retry_safe=True) from error
+        raise _write_error("make keys", error) from error
 
 
 def make_key_file(path: Path) -> None:
@@ -146,7 +146,7 @@ def make_key_file(path: Path) -> None:
         _write_key(path, path.with_suffix(".new"))
         sync_folder(folder)
     except OSError as error:
-        raise StorageError(f"make key {path.name}: {error.strerror}", retry_safe=True) from error
+        raise _write_error(f"make key {path.name}", error) from error
 
 
 def shred_key_file(path: Path) -> None:
@@ -172,7 +172,12 @@ def shred_key_file(path: Path) -> None:
             gone.unlink()
             sync_folder(path.parent)
     except OSError as error:
-        raise StorageError(f"shred key {path.name}: {error.strerror}", retry_safe=True) from error
+        raise _write_error(f"shred key {path.name}", error) from error
+
+
+def _write_error(action: str, error: OSError) -> StorageError:
+    kind = FullError if error.errno in FULL else StorageError
+    return kind(f"{action}: {error.strerror}", retry_safe=True)
 
 
 def _write_key(path: Path, fresh: Path) -> None:

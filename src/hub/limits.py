@@ -31,9 +31,19 @@ ROWS_WAITING_MAX = 1 << 20
 CALLS_WAITING_MAX = 1 << 14
 """Calls that may wait for their commit, about half a second's; more are told to come again."""
 
-FOLD_FROM = 1 << 16
-"""Small requests of a day whose keys come together before they enter its index: about 8 MB of memory, twice that while
-they do. A million requests take 10,000 pages of index, so that each page written takes six keys in."""
+FOLD_FROM = 1 << 17
+"""Small requests of a day whose keys come together before they enter its index: 6 to 12 MB of memory, twice that while
+they do. A million requests take 10,000 pages of index, so that each page written takes a dozen keys in."""
+
+FILTER_BYTES_MAX = 256 << 20
+"""What is kept in memory of the request ids of days that are over, two bytes an id: 130 million of them, beyond which
+look-ups go to the pages of the days that have no place."""
+
+FILTER_FROM = 4_096
+"""Entries of a day from which it gets a filter: in a smaller one the look-up costs as little."""
+
+FILTER_STEP = 50_000
+"""Entries that enter a filter under one snapshot: some milliseconds, or where the disk has to be asked, 600 pages."""
 
 FOLD_PER_CALL = 2
 """Keys that enter the index for each call of a group: more than one, or they would never be done."""
@@ -272,6 +282,27 @@ WIRE_COPY_ROWS = 1 << 20
 
 WIRE_LIST_MAX = 1 << 20
 """Words of a list that travels as such and not as a column."""
+
+HTTP_HEAD_BYTES_MAX = 1 << 15
+HTTP_HEADERS_MAX = 100
+"""Request line and headers of an HTTP request; a certificate that a proxy passes on takes 2 to 9 KB of them."""
+
+HTTP_JSON_BYTES_MAX = 1 << 24
+"""A body in JSON, and a reply that becomes JSON: making one from the other holds everything else up for 15 ms. Aliases
+of 700,000 rows fit; what is longer travels as MessagePack."""
+
+HTTP_BODY_BYTES_PER_S_MIN = 1_024
+"""So much of a body must come in every second, beside the time for one frame."""
+
+HTTP_DISCARD_BYTES_MAX = 1 << 20
+"""Of a body that nobody wants so much is read for the connection to go on; what has more behind it is cut."""
+
+HTTP_PIPELINED_MAX = 8
+"""Requests that a client sends without waiting; the head of one takes 2 KB."""
+
+HTTP_IDLE_S = 75
+"""How long a connection may be without a request: longer than the 60 s for which nginx keeps one, so that it is the
+proxy who closes, never under a request that has just been sent."""
 
 OWN_ID_BYTES_MAX = 64
 """An institution's own id of a person, in UTF-8; those in use have 10 to 15 characters."""

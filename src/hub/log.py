@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from time import monotonic
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ from hub.errors import BusyError, ProofError, RequestError, StorageError, Tamper
 from hub.kept import MINUTE_S, keep_checkpoint, kept_checkpoints
 from hub.snapshot import Commit, Snapshot
 from hub.store import Store
+from hub.times import Times
 from hub.tlog.checkpoint import HeadFile, LogKey
 from hub.tlog.entry import HASH_BYTES
 from hub.tlog.tree import EMPTY_ROOT, consistency_path, inclusion_paths, root, root_from_peaks
@@ -135,6 +137,8 @@ class Log:
         self._lock = threading.Lock()
         """Held while the head is read or written."""
         self._published = 0
+        self.publish_times = Times()
+        """How long it took to make a checkpoint durable."""
         self._latest: tuple[str, int] | None = None
         """Note and time of what this process signed last: durable, so that a commit may keep it."""
         self._kept_minute = -1
@@ -209,6 +213,7 @@ class Log:
                 size, peaks, time = snapshot.state.records, snapshot.state.peaks, snapshot.state.time
             if size and size != self._published:
                 note = self._key.sign(size, root_from_peaks(size, peaks))
+                began = monotonic()
                 try:
                     self._head.write(size, note)
                 except StorageError as error:
@@ -216,6 +221,7 @@ class Log:
                         # As after a failed sync of the environment: no more writing until it is opened again.
                         self._store.broken = str(error)
                     raise
+                self.publish_times.add(monotonic() - began)
                 self._published = size
                 self._latest = note, time
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hmac
+import os
 import re
 import threading
 from pathlib import Path
@@ -128,6 +129,7 @@ class PeriodKeys:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._known: dict[int, PeriodKey] = {}
+        self._paths: dict[int, str] = {}
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -137,13 +139,15 @@ class PeriodKeys:
         """The key of a period, or None where it has none (any more)."""
         with self._lock:
             # The file decides, not what was read before: it is unlinked to shred the period, by any process.
-            path = self._path(period)
-            if not path.exists():
+            path = self._paths.get(period)
+            if path is None:
+                path = self._paths[period] = str(self._path(period))
+            if not os.path.exists(path):
                 self._known.pop(period, None)
                 return None
             found = self._known.get(period)
             if found is None:
-                found = self._known[period] = PeriodKey(period, read_key(path))
+                found = self._known[period] = PeriodKey(period, read_key(Path(path)))
             return found
 
     def make(self, period: int) -> PeriodKey:

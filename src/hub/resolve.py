@@ -60,6 +60,44 @@ def resolve_aliases(
     return result
 
 
+def resolve_parts(
+    snapshot: Snapshot,
+    requesters: list[int],
+    starts: npt.NDArray[np.int64],
+    providers: npt.NDArray[np.uint32],
+    aliases: Aliases,
+    workers: Workers,
+    wanted: npt.NDArray[np.uint8],
+) -> Resolution:
+    """:func:`resolve_aliases` for the rows of several requesters, of whom each may have few.
+
+    Args:
+        requesters: K institution numbers. starts: int64[K + 1], where the rows of each begin, and the end.
+        providers, aliases, wanted: as there, all of N rows.
+    """
+    result = Resolution(len(aliases), snapshot.state.tables_commit)
+    again = 1
+    if not successions_of(snapshot).sum:
+        directories = [directory(snapshot, table_number(one, BY_ALIAS)) for one in requesters]
+        flags = np.empty(len(aliases), dtype=np.uint8)
+        again = _core.resolve_parts(
+            aliases, providers, directories, starts, snapshot.providers, result.persons, flags, result.aliases,
+            result.status, wanted,
+        )  # fmt: skip
+    else:
+        result.status[:] = UNCHECKED
+    if again:
+        waiting = np.flatnonzero((result.status == UNCHECKED) | (result.status == NOT_LOADED))
+        for part in np.unique(np.searchsorted(starts, waiting, side="right") - 1).tolist():
+            rows = slice(int(starts[part]), int(starts[part + 1]))
+            one = resolve_aliases(
+                snapshot, requesters[part], providers[rows], aliases[rows], workers, wanted=wanted[rows]
+            )
+            result.persons[rows], result.aliases[rows] = one.persons, one.aliases
+            result.status[rows] = one.status
+    return result
+
+
 def _look_before(
     snapshot: Snapshot,
     found: Successions,

@@ -13,13 +13,13 @@ derives them from each other.
 
 from __future__ import annotations
 
-import errno
+import os
 from typing import Any
 
 import lmdb
 import xxhash
 
-from hub.errors import StorageError
+from hub.errors import FULL, FullError, StorageError
 
 
 def seal(name: str, key: bytes, body: bytes) -> bytes:
@@ -48,11 +48,19 @@ def value_sum(key: bytes, value: Any) -> int:
     return xxhash.xxh3_64_intdigest(bytes(value[:8]) + key)
 
 
+_FULL_WORDS = tuple(os.strerror(number) for number in FULL)
+
+
+def full_error(action: str) -> FullError:
+    """There was no room."""
+    return FullError(f"{action}: no space left, nothing of this step was kept")
+
+
 def storage_error(action: str, error: Exception) -> StorageError:
     """An error of LMDB or of the system in our words."""
-    if isinstance(error, lmdb.DiskError | lmdb.MapFullError) or getattr(error, "errno", None) in (
-        errno.ENOSPC,
-        errno.EDQUOT,
-    ):
-        return StorageError(f"{action}: no space left, nothing of this step was kept", retry_safe=True)
+    if isinstance(error, lmdb.DiskError | lmdb.MapFullError) or getattr(error, "errno", None) in FULL:
+        return full_error(action)
+    # LMDB has classes of its own for two of these numbers; of the others it gives the system's words only.
+    if isinstance(error, lmdb.Error) and str(error).endswith(_FULL_WORDS):
+        return full_error(action)
     return StorageError(f"{action}: {error}")

@@ -14,19 +14,32 @@ import gc
 import importlib
 import importlib.util
 import logging
+import resource
 import signal
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from hub.errors import RequestError
 from hub.hub import Hub, open
 from hub.wire.access import Access, make_context, open_security_log, security
 from hub.wire.calls import Calls
 from hub.wire.config import Config
 from hub.wire.connection import Connection
+from hub.wire.ledger import Ledger
+from hub.wire.logs import close_log, open_log
+from hub.wire.metrics import Endpoint, load_prometheus
+from hub.wire.quotas import Quotas, check_quotas
+from hub.wire.tls import TlsBuffer, TlsConnection
+
+if TYPE_CHECKING:
+    from hub.http.listen import HttpListener
 
 BACKLOG = 4_096
 COLLECT_FROM = 50_000
+FILES_BESIDE = 200
+"""Files that are open beside connections: the map, logs, segments."""
+
 INSPECT_S = 1.0
 GOODBYE_S = 2.0
 """At the end clients have so long to take leave; nothing is open any more."""
@@ -41,7 +54,7 @@ class Server:
 
     Attributes:
         address: as clients connect to it; known once started.
-        access, calls, limits, connections: of its connections.
+        access, calls, limits, connections: of its connections, those over HTTP included. http: None without [http].
     """
 
     def __init__(self, h: Hub, config: Config, clock: Callable[[], float] = time.time) -> None:
@@ -53,13 +66,19 @@ class Server:
         self._hub, self._config = h, config
         self.limits = config.limits
         self.access = Access(config, h.catalog.codes, clock)
+        check_quotas(config.quotas, h.catalog.codes)
+        if config.metrics is not None:
+            load_prometheus()
+        self.metrics: Endpoint | None = None
         self._context = None if config.tls is None else make_context(config.tls)
-        self.connections: set[Connection] = set()
+        self._buffer = TlsBuffer()
+        self.connections: set[Any] = set()
         self.address = config.called_at
         self._loop: asyncio.AbstractEventLoop | None = None
         self._listener: asyncio.Server | None = None
         self._inspector: asyncio.Task[None] | None = None
         self._security = open_security_log(config.security_log)
+        self.http: HttpListener | None = None if config.http is None else _make_http(self, config, clock)
 
     def __repr__(self) -> str:
         return f"Server(connections={len(self.connections)})"
@@ -77,19 +96,31 @@ class Server:
         """
         loop = self._loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._handle_error)
-        self.calls = Calls(self._hub, self.limits, loop)
+        quotas = Quotas(self._config.quotas, self.limits.bytes_in_flight, time.monotonic)
+        log = self._config.log
+        ledger = Ledger(quotas, slow_s=log.slow_s, slow_bulk_s=log.slow_bulk_s)
+        self.calls = Calls(self._hub, self.limits, loop, ledger)
+        if self._config.metrics is not None:
+            self.metrics = Endpoint(self._hub, self.calls, self._config.metrics)
         host, port = self._config.host_port
-        handshake = None if self._context is None else self.limits.hello_s
-        self._listener = await loop.create_server(
-            lambda: Connection(self), host, port, ssl=self._context, backlog=BACKLOG, start_serving=False,
-            ssl_handshake_timeout=handshake,
-        )  # fmt: skip
+        self._listener = await loop.create_server(self._accept, host, port, backlog=BACKLOG, start_serving=False)
         if port == 0:
             bound = self._listener.sockets[0].getsockname()[1]
             self.address = self.address.rpartition(":")[0] + f":{bound}"
+        if self.http is not None:
+            await self.http.open()
         self._hub.mark_served(self.address)
         await self._listener.start_serving()
+        if self.http is not None:
+            await self.http.start()
         self._inspector = loop.create_task(self._inspect())
+        logger.info("started", extra={"fields": {"address": self.address}})
+
+    def _accept(self) -> asyncio.BaseProtocol:
+        connection = Connection(self)
+        if self._context is None:
+            return connection
+        return TlsConnection(self._context, connection, self._buffer, self.limits.hello_s)
 
     def _handle_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """What no call caught: a connection that breaks is its client's affair, the rest is ours."""
@@ -103,6 +134,7 @@ class Server:
             await asyncio.sleep(INSPECT_S)
             now = self.now()
             try:
+                self.calls.disk.look()
                 for connection in list(self.connections):
                     connection.inspect(now)
                 if now >= reload_at:
@@ -114,7 +146,8 @@ class Server:
 
     def reload(self, *, always: bool = True) -> None:
         """Read the revocation lists again, and end the connections that may not go on."""
-        self.access.reload(always=always)
+        if self.access.reload(always=always):
+            logger.info("reloaded", extra={"fields": {"connections": len(self.connections)}})
         for connection in list(self.connections):
             connection.check_certificate()
 
@@ -122,7 +155,10 @@ class Server:
         """Take no more calls, answer those that are open, close; what is still open after ``drain_s`` is cut."""
         assert self._listener is not None
         self._listener.close()
+        if self.http is not None:
+            self.http.stop_listening()
         self.calls.closing = True
+        logger.info("stopping", extra={"fields": {"open_requests": self.calls.open}})
         for connection in list(self.connections):
             connection.announce_close()
         end = self.now() + self.limits.drain_s
@@ -137,10 +173,24 @@ class Server:
             connection.abort()
         if self._inspector is not None:
             self._inspector.cancel()
+        if self.metrics is not None:
+            await asyncio.to_thread(self.metrics.close)
         await asyncio.to_thread(self.calls.close)
+        if self.http is not None:
+            await asyncio.to_thread(self.http.close)
+        logger.info("stopped", extra={"fields": {"calls": self.calls.ledger.calls}})
         if self._security is not None:
             security.removeHandler(self._security)
             self._security.close()
+
+
+def _make_http(server: Server, config: Config, clock: Callable[[], float]) -> HttpListener:
+    """What listens for HTTP; nothing of it is loaded where it is not wanted."""
+    try:
+        from hub.http.listen import HttpListener
+    except ImportError as error:
+        raise RequestError(f"http: expected what pip install 'hub[serve]' brings, found no {error.name}") from None
+    return HttpListener(server, config, clock)
 
 
 async def run_server(h: Hub, config: Config, *, ready: Callable[[Server], None] | None = None) -> None:
@@ -169,9 +219,26 @@ def serve(config: Config, *, ready: Callable[[Server], None] | None = None) -> N
     Raises:
         RequestError, StorageError, OSError: it cannot be opened, or the address cannot be used.
     """
-    with open(config.folder, head=config.head, answers_every_s=config.answers_every_s) as h:
-        _calm_collector()
-        run_in_loop(run_server(h, config, ready=ready))
+    handler = open_log(config.log)
+    try:
+        _raise_file_limit(config.limits.connections)
+        with open(config.folder, head=config.head, answers_every_s=config.answers_every_s) as h:
+            _calm_collector()
+            run_in_loop(run_server(h, config, ready=ready))
+    finally:
+        close_log(handler)
+
+
+def _raise_file_limit(connections: int) -> None:
+    """Let this process have as many files open as it is allowed to: each connection is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        # Where the kernel has a bound of its own below an infinite one, it stays as it is.
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if allowed != resource.RLIM_INFINITY and allowed < connections + FILES_BESIDE:
+        logger.warning("serve: %d files may be open, fewer than %d connections need", allowed, connections)
 
 
 def _calm_collector() -> None:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from hub import _core
 from hub._pages import Pages
+from hub.errors import StorageError
 from hub.sealed import seal, unseal, value_sum
 
 DERIVED = frozenset(("records", "entries", "nodes", "runs"))
@@ -143,6 +144,18 @@ class Commit:
     def put_sealed(self, name: str, key: bytes, body: bytes) -> None:
         """Write one value under its checksum."""
         self.put(name, key, seal(name, key, body))
+
+    def put_new(self, name: str, entries: list[tuple[bytes, bytes]], total: int) -> None:
+        """Write sealed values, ascending, none of whose keys is there; ``total`` is what they add to the sum.
+
+        Raises:
+            StorageError: one is there; the transaction must not be kept.
+        """
+        with self.txn.cursor(db=self.databases[name]) as cursor:
+            _, added = cursor.putmulti(entries, overwrite=False)
+        if added != len(entries):
+            raise StorageError(f"{name}: expected keys that are not there, got some that are", retry_safe=True)
+        self._move_sum(name, total)
 
     def put_block(self, table: int, prefix: int, depth: int, value: Any) -> None:
         """Write one block of an alias table and note it for the snapshots."""

@@ -69,6 +69,7 @@ import fcntl
 import os
 import shutil
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -79,11 +80,12 @@ import msgspec
 
 from hub import _core
 from hub._pages import Pages
-from hub.errors import BusyError, HubError, RequestError, StorageError
+from hub.errors import FULL, BusyError, FullError, HubError, RequestError, StorageError
 from hub.keys import Keys, load_keys, make_keys, sync_folder
 from hub.limits import CHANGES_KEPT, MAP_BYTES, SUB_DATABASES_MAX
-from hub.sealed import storage_error, unseal, value_sum
+from hub.sealed import full_error, storage_error, unseal, value_sum
 from hub.snapshot import SUM_MASK, Commit, Snapshot, State
+from hub.times import Times
 
 FORMAT = 2
 READERS_MAX = 1024
@@ -115,9 +117,14 @@ class Store:
 
     def __init__(self, folder: Path, *, create: bool, readonly: bool, now: int) -> None:
         self.folder = folder
+        self._data = str(folder / "env" / "data.mdb")
         self.readonly = readonly
         self.closed = False
         self.broken: str | None = None
+        self.commit_times = Times()
+        """How long LMDB took to make a transaction durable."""
+        self.full = 0
+        """How often there was no room for one."""
         self._pid = os.getpid()
         self._lock_file: int | None = None
         self.env: lmdb.Environment | None = None
@@ -477,7 +484,9 @@ class Store:
         commit.put_state()
         # Before it is durable: an exception that arrives right behind it must not leave the old snapshot in use.
         self._renew = True
+        began = time.perf_counter()
         commit.txn.commit()
+        self.commit_times.add(time.perf_counter() - began)
         for name, compared in list(self._compared.items()):
             # What was right before and is changed by nobody but this commit is right.
             if compared == commit.sums_before.get(name, 0):
@@ -490,15 +499,16 @@ class Store:
                 commit.delete("changes", bytes(cursor.key()))
 
     def _failed(self, error: lmdb.Error) -> HubError:
-        failure = storage_error("write", error)
+        failure: StorageError = storage_error("write", error)
         if not failure.retry_safe and self._is_full():
             # LMDB reports a write that was cut short by a full disk as an input/output error.
-            failure = StorageError("write: no space left, nothing of this step was kept", retry_safe=True)
+            failure = full_error("write")
         try:
             self._check_usable().begin(write=True).abort()
         except lmdb.Error:
             # The meta page itself was hit: LMDB has given up this environment.
             failure = StorageError(f"write: {error}")
+        self.full += isinstance(failure, FullError)
         if not failure.retry_safe:
             # After a failed sync nobody knows which pages reached the disk: no more writing until reopened.
             self.broken = str(error)
@@ -506,7 +516,18 @@ class Store:
 
     def _is_full(self) -> bool:
         found = os.statvfs(self.folder)
-        return found.f_bavail * found.f_frsize < FULL_BELOW_BYTES
+        if found.f_bavail * found.f_frsize < FULL_BELOW_BYTES:
+            return True
+        # A quota, or a bound of the file's size, is no want of the file system's: only who asks for some learns of it.
+        try:
+            handle = os.open(self.folder / "env" / "data.mdb", os.O_RDWR)
+            try:
+                os.posix_fallocate(handle, os.fstat(handle).st_size, FULL_BELOW_BYTES)
+            finally:
+                os.close(handle)
+        except OSError as error:
+            return error.errno in FULL
+        return False
 
     def _advance(self) -> None:
         """Make the snapshot of what was just committed, if there was one before."""
@@ -542,9 +563,14 @@ class Store:
         current = self._current
         return current is None or self.readonly or self._renew or bool(current.state.sums.get(name, 0))
 
+    def map_use(self) -> tuple[int, int]:
+        """Bytes of the map that are in use, free pages included, and of all of it."""
+        info = self._check_usable().info()
+        return (info["last_pgno"] + 1) * 4096, info["map_size"]
+
     def bytes_on_disk(self) -> int:
         """What the environment's file takes, free pages included."""
-        return os.stat(self.folder / "env" / "data.mdb").st_size
+        return os.stat(self._data).st_size
 
     def request_database(self, day: int, *, create: bool) -> str | None:
         """The name of a day's database of request ids, opened; None where it does not exist.

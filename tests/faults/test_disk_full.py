@@ -7,7 +7,6 @@ made to fail are in ``test_step_faults.py``, which needs no mount.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,43 +21,15 @@ import hub
 from hub.limits import ROWS_PER_CHUNK
 from hub.messages import Acquisition
 from model import PORTAL, Model, check_history
+from smalldisk import PAGE_BYTES, SmallDisk, small_disk
 
 DISK_BYTES = 48 << 20
-PAGE_BYTES = 4096
-
-
-class SmallDisk:
-    """A mounted tmpfs, filled with a file that can be let go."""
-
-    def __init__(self, place: Path) -> None:
-        self.place = place
-        self._ballast = place / "ballast"
-
-    def fill(self, *, free_bytes: int) -> None:
-        """Leave about this much room."""
-        self.empty()
-        room = os.statvfs(self.place)
-        size = room.f_bavail * room.f_frsize - free_bytes
-        with open(self._ballast, "wb") as file:
-            os.posix_fallocate(file.fileno(), 0, max(size, PAGE_BYTES))
-
-    def empty(self) -> None:
-        self._ballast.unlink(missing_ok=True)
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[SmallDisk]:
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(place)]
-    try:
-        done = subprocess.run(mount, capture_output=True, text=True)
-    except OSError as error:
-        pytest.skip(f"no small disk: {error}")
-    if done.returncode != 0:
-        pytest.skip(f"no small disk: {done.stderr.strip()}")
-    yield SmallDisk(place)
-    subprocess.run(["umount", "-l", str(place)], check=True)
+    with small_disk(tmp_path / "disk", DISK_BYTES) as found:
+        yield found
 
 
 class Past:
@@ -199,7 +170,7 @@ def test_making_a_hub_on_a_full_disk_fails_and_can_be_repeated(disk: SmallDisk) 
             assert frame(OPENED) in done.stdout
             made += 1
         else:
-            assert b"hub.errors.StorageError" in done.stderr, done.stderr.decode()
+            assert b"hub.errors.FullError" in done.stderr, done.stderr.decode()
             refused += 1
         disk.empty()
         with hub.open(folder, create=True) as h:

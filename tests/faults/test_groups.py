@@ -21,19 +21,22 @@ import iolog
 from hub.errors import StorageError
 from hub.tlog.checkpoint import HeadFile
 from iolog import Operation
+from smallrows import submit
 
 SEED = int(os.environ.get("HUB_FAULT_SEED", "0")) or random.SystemRandom().randrange(1, 2**31)
 CROWD = Path(__file__).with_name("crowd.py")
 CALLERS = 64
-KILLS = 30
+KILLS = {"calls": 30, "rows": 15}
 WAIT_S = 60.0
 BESIDE = ("lock.mdb", "hub.lock")
 
 Acknowledged = dict[tuple[int, int], int]
 
 
-def start(folder: Path, first: int, each: int, out: int, extra: dict[str, str] | None = None) -> subprocess.Popen:
-    command = [sys.executable, str(CROWD), str(folder), str(first), str(CALLERS), str(each), str(out)]
+def start(
+    folder: Path, first: int, each: int, out: int, kind: str, extra: dict[str, str] | None = None
+) -> subprocess.Popen:
+    command = [sys.executable, str(CROWD), str(folder), str(first), str(CALLERS), str(each), str(out), kind]
     return subprocess.Popen(command, env=child_environment(extra), pass_fds=[out])
 
 
@@ -50,17 +53,19 @@ def check_answers(h: hub.Hub, acknowledged: Acknowledged, asked: set[tuple[int, 
     assert h.stats()["records"] == before
 
 
-def test_answers_of_64_callers_survive_30_kills(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["calls", "rows"])
+def test_answers_of_64_callers_survive_every_kill(tmp_path: Path, kind: str) -> None:
     print(f"HUB_FAULT_SEED={SEED}")
     rng = random.Random(SEED)
     folder = tmp_path / "hub"
     everything: Acknowledged = {}
     asked: set[tuple[int, int]] = set()
     busy = 0
-    for number in range(KILLS):
+    kills = KILLS[kind]
+    for number in range(kills):
         first = 1_000 * number
         read_end, write_end = os.pipe()
-        child = start(folder, first, 900, write_end)
+        child = start(folder, first, 900, write_end, kind)
         os.close(write_end)
         acknowledged: Acknowledged = {}
         try:
@@ -91,18 +96,22 @@ def test_answers_of_64_callers_survive_30_kills(tmp_path: Path) -> None:
         assert h.stats()["records"] >= len(everything)
         report = h.verify()
         assert report.ok, report.problems
-    print(f"{len(everything)} answers acknowledged, {busy} of {KILLS} kills after the first of them")
-    assert busy >= KILLS // 2
+    print(f"{len(everything)} answers acknowledged, {busy} of {kills} kills after the first of them")
+    assert busy >= kills // 2
 
 
 @pytest.mark.preload
-def test_no_answer_of_a_group_leaves_before_its_commit_and_checkpoint(recorder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["calls", "rows"])
+def test_no_answer_of_a_group_leaves_before_its_commit_and_checkpoint(
+    recorder: Path, tmp_path: Path, kind: str
+) -> None:
     print(f"HUB_FAULT_SEED={SEED}")
     root, log, place = tmp_path / "root", tmp_path / "log", tmp_path / "state"
     root.mkdir()
     out = os.open(os.devnull, os.O_WRONLY)
     try:
-        child = start(root / "hub", 0, 6, out, iolog.environment(recorder, root=root, log=log, mark_fd=out))
+        extra = iolog.environment(recorder, root=root, log=log, mark_fd=out)
+        child = start(root / "hub", 0, 6, out, kind, extra)
         assert child.wait(WAIT_S) == 0
     finally:
         os.close(out)
@@ -147,7 +156,11 @@ def test_after_a_failed_sync_every_waiting_caller_gets_the_error(
 
     with opened._store.writer:
         futures = [opened.inquire_soon(inquiry_of(1, i), aliases[i : i + 1], TOWN) for i in range(32)]
+        rows = submit(opened, [(inquiry_of(3, i), aliases[i], TOWN) for i in range(32)])
         monkeypatch.setattr(os, "fdatasync", fail)
+    answers = rows.result(WAIT_S)
+    assert set(answers.errors) == set(range(32))
+    assert not any(error.retry_safe for error in answers.errors.values())
     for future in futures:
         with pytest.raises(StorageError) as caught:
             future.result(WAIT_S)
@@ -160,5 +173,8 @@ def test_after_a_failed_sync_every_waiting_caller_gets_the_error(
     with hub.open(folder) as again:
         before = again.stats()["records"]
         assert again.inquire(inquiry_of(1, 0), aliases[:1], TOWN).status.tolist() == [3]
+        assert again.stats()["records"] - before in (0, 1)
+        before = again.stats()["records"]
+        assert submit(again, [(inquiry_of(3, 0), aliases[0], TOWN)]).result(WAIT_S).status.tolist() == [3]
         assert again.stats()["records"] - before in (0, 1)
         assert again.verify().ok

@@ -119,10 +119,10 @@ class Network:
         return self.context(client).wrap_socket(raw, server_hostname="127.0.0.1")
 
 
-def plain_config(institutions: list[str], limits: Limits | None = None) -> Config:
+def plain_config(institutions: list[str], limits: Limits | None = None, listen: str = "127.0.0.1:0") -> Config:
     """A server without TLS, on loopback."""
     return Config(
-        folder="", listen="127.0.0.1:0", plain=Plain("here", institutions), limits=limits or Limits()
+        folder="", listen=listen, plain=Plain("here", institutions), limits=limits or Limits()
     )
 
 

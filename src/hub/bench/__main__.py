@@ -114,6 +114,8 @@ def measure(options: Options, folder: Path, json_file: Path | None) -> int:
     print(table(bench.results))
     if importlib.util.find_spec("duckdb") is None:
         bench.leave_out("peer:duckdb: not installed (the extra bench)")
+    for note in bench.notes:
+        print(f"note      {note}")
     for reason in bench.left_out:
         print(f"left out  {reason}")
     print_truth(bench, complete=status in (OK, FOUND))

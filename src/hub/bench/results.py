@@ -11,6 +11,7 @@ from hub.bench.measure import Timing, percentiles_us
 UNITS = {
     "rows_per_s": "rows/s",
     "ns_per_row": "ns",
+    "cpu_ns_per_row": "ns",
     "p50_us": "us",
     "p99_us": "us",
     "max_us": "us",
@@ -21,6 +22,13 @@ UNITS = {
     "share_of_limit": "1",
     "rows_per_commit": "rows/commit",
     "bytes_per_connection": "bytes",
+    "anonymous_bytes_per_connection": "bytes",
+    "client_us_per_row": "us",
+    "server_us_per_row": "us",
+    "switches_per_row": "1",
+    "calls_per_million_rows": "1",
+    "frames_per_million_rows": "1",
+    "ratio_to_quiet": "x",
 }
 
 

@@ -87,7 +87,7 @@ class Run:
     """State of one run. ``folder`` is temporary and removed by whoever made it, once closed.
 
     Attributes:
-        left_out: cases that were not measured, and why.
+        left_out: cases that were not measured, and why. notes: what the table has no column for.
         load_seconds: how long the peers' files took to fill, by (files, persons).
     """
 
@@ -98,6 +98,7 @@ class Run:
         self.results = Results()
         self.truth = Truth()
         self.left_out: list[str] = []
+        self.notes: list[str] = []
         self._start = time.monotonic()
         self.load_seconds: dict[tuple[str, int], float] = {}
         self._worlds: dict[int, World] = {}

@@ -1,17 +1,13 @@
-"""What the wire's stage needs: certificates of its own, the server as a process, many connections that ask."""
+"""What the wire's stage needs: certificates of its own, the server as a process, frames, and the load as a process."""
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import ipaddress
-import ssl
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -21,10 +17,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from hub.bench.log import pension_inquiry
+from hub.bench.wireask import Load, Told, Use, use_of
+from hub.bench.world import REQUESTER, World
 from hub.errors import StorageError
 from hub.wire.access import key_sha256
-from hub.wire.frames import VERSIONS, Splitter, encode_frame
-from hub.wire.words import Call, Fault, Hello, Progress, Reply, decode_from_server
+from hub.wire.frames import VERSIONS, encode_frame
+from hub.wire.methods import INQUIRY
+from hub.wire.words import Call
 
 ENCODER = msgspec.msgpack.Encoder()
 
@@ -69,12 +69,6 @@ class Credentials:
         path.write_bytes(data)
         return path
 
-    def context(self) -> ssl.SSLContext:
-        """The client's."""
-        context = ssl.create_default_context(cafile=str(self.ca))
-        context.load_cert_chain(self.client)
-        return context
-
 
 class ServerProcess:
     """``hub serve`` on a folder, at any free port."""
@@ -95,16 +89,11 @@ class ServerProcess:
         self.address = self.process.stdout.readline().strip().rpartition(" ")[2]
         if not self.address.startswith("hubs://"):
             raise StorageError("hub serve: expected an address, got none")
-        self.port = int(self.address.rpartition(":")[2])
+        self.port, self.pid = int(self.address.rpartition(":")[2]), self.process.pid
 
-    def resident_bytes(self) -> int | None:
-        """Memory of the server beside the map and other files; None where the kernel does not tell."""
-        try:
-            lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
-        except OSError:
-            return None
-        found = [int(line.split()[1]) for line in lines if line.startswith("RssAnon:")]
-        return found[0] * 1_024 if found else None
+    def use(self) -> Use:
+        """What it has used so far."""
+        return use_of([self.pid])
 
     def close(self) -> None:
         """Stop it and wait."""
@@ -114,112 +103,126 @@ class ServerProcess:
         self.process.stdout.close()
 
 
-class Asker(asyncio.Protocol):
-    """One connection with at most one inquiry of one row in flight.
+
+def memory_of(pid: int) -> tuple[int, int] | None:
+    """Resident bytes of a process: all of them, and those of no file; None where the kernel does not tell."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return None
+    sizes = [line.split() for line in lines if line.endswith("kB")]
+    found = {words[0].rstrip(":"): int(words[1]) * 1_024 for words in sizes}
+    return found["Rss"], found["Anonymous"]
+
+
+class Frames(NamedTuple):
+    """Prepared requests.
 
     Attributes:
-        ready: done when it is welcome. done: when it has asked all.
+        data: uint8[N, L], a whole frame each. names: S[N], their request ids. persons: uint32[N], whom they ask about.
     """
 
-    def __init__(self, crowd: Crowd, rows: range) -> None:
-        loop = asyncio.get_running_loop()
-        self.ready: asyncio.Future[None] = loop.create_future()
-        self.done: asyncio.Future[None] = loop.create_future()
-        self._crowd, self._rows = crowd, iter(rows)
-        self._splitter = Splitter()
-        self._transport: asyncio.Transport | None = None
-        self._row, self._begin, self._pause = -1, 0.0, 0.0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        self._transport.write(encode_frame(Hello(list(VERSIONS), "hub-bench"), 0))
-
-    def connection_lost(self, error: Exception | None) -> None:
-        for future in (self.ready, self.done):
-            if not future.done():
-                future.set_exception(error or ConnectionError("closed by the server"))
-                # Of those that had nothing to ask nobody waits for it.
-                future.exception()
-
-    def ask(self, pause: float) -> None:
-        """Ask the next row, and the one behind it so many seconds after this one at the earliest."""
-        self._pause = pause
-        self._row = next(self._rows, -1)
-        if self._row < 0:
-            self.done.set_result(None)
-            return
-        body = self._crowd.arguments(self._row)
-        frame = encode_frame(Call(self._row & 0xFFFF, self._crowd.institution, "inquire", False, len(body), body), 1)
-        assert self._transport is not None
-        self._begin = time.perf_counter()
-        self._transport.write(frame)
-
-    def data_received(self, data: bytes) -> None:
-        self._splitter.push(data)
-        while (message := self._splitter.pop()) is not None:
-            word = decode_from_server(message)
-            if isinstance(word, Reply):
-                self._answered(word)
-            elif isinstance(word, Fault):
-                self.done.set_exception(StorageError(word.text))
-            elif not isinstance(word, Progress) and not self.ready.done():
-                self._splitter.agree(1)
-                self.ready.set_result(None)
-
-    def _answered(self, reply: Reply) -> None:
-        took = time.perf_counter() - self._begin
-        crowd = self._crowd
-        crowd.seconds[self._row] = took
-        crowd.status[self._row] = msgspec.msgpack.decode(reply.body)["status"][0]
-        if took >= self._pause:
-            self.ask(self._pause)
-        else:
-            asyncio.get_running_loop().call_later(self._pause - took, self.ask, self._pause)
-
-    def close(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
+    data: npt.NDArray[np.uint8]
+    names: npt.NDArray[np.bytes_]
+    persons: npt.NDArray[np.uint32]
 
 
-class Crowd:
-    """Many connections that ask one row at a time.
+def encode_call(name: str, alias: bytes, provider: str, number: int = 1) -> bytes:
+    """A single inquiry as a frame."""
+    inquiry = msgspec.structs.replace(pension_inquiry(""), request_id=name)
+    given = {"inquiry": INQUIRY.pack(inquiry), "aliases": alias, "providers": ([provider], b"")}
+    body = memoryview(ENCODER.encode(given))
+    return bytes(encode_frame(Call(number, REQUESTER, "inquire", False, len(body), body), VERSIONS[-1]))
+
+
+def prepare_frames(world: World, random: np.random.Generator, name: str, count: int) -> Frames:
+    """Single inquiries about random persons at their homes: no two have the same request id.
+
+    One is encoded, the others differ from it in three fields of fixed length.
+    """
+    persons = random.integers(0, world.persons, count, dtype=np.uint32)
+    names = np.char.add(f"{name}-".encode(), np.char.zfill(np.arange(count).astype("S8"), 8))
+    codes = np.array(world.town_codes, dtype="S")[world.home_town[persons]]
+    aliases = world.requester[persons]
+    marks = b"\xa5" * 16, b"~" * names.itemsize, b"^" * codes.itemsize
+    pattern = encode_call(marks[1].decode(), marks[0], marks[2].decode())
+    data = np.empty((count, len(pattern)), np.uint8)
+    data[:] = np.frombuffer(pattern, np.uint8)
+    for mark, column in zip(marks, (aliases, _bytes_of(names), _bytes_of(codes)), strict=True):
+        at = pattern.index(mark)
+        data[:, at : at + len(mark)] = column
+    return Frames(data, names, persons)
+
+
+def _bytes_of(words: npt.NDArray[np.bytes_]) -> npt.NDArray[np.uint8]:
+    assert (np.char.str_len(words) == words.itemsize).all()
+    return words.view(np.uint8).reshape(len(words), words.itemsize)
+
+
+class Outcome(NamedTuple):
+    """How a load went.
 
     Attributes:
-        status, seconds: uint8[N] and float64[N], of each row: its answer and how long it took.
+        told: in sum. begins, ends: float64[N], of what was asked, seconds of ``perf_counter``. status: uint8[N].
     """
 
-    def __init__(self, institution: str, count: int, arguments: Callable[[int], memoryview]) -> None:
-        self.institution, self.arguments = institution, arguments
-        self.status: npt.NDArray[np.uint8] = np.full(count, 255, np.uint8)
-        self.seconds: npt.NDArray[np.float64] = np.zeros(count)
-        self._askers: list[Asker] = []
+    told: Told
+    begins: npt.NDArray[np.float64]
+    ends: npt.NDArray[np.float64]
+    status: npt.NDArray[np.uint8]
 
-    async def connect(self, port: int, context: ssl.SSLContext, connections: int) -> None:
-        """Connect them, until all are welcome."""
-        loop = asyncio.get_running_loop()
-        count = len(self.status)
-        for first in range(connections):
-            _, asker = await loop.create_connection(
-                lambda first=first: Asker(self, range(first, count, connections)),  # type: ignore[misc]
-                "127.0.0.1", port, ssl=context, server_hostname="127.0.0.1",
-            )  # fmt: skip
-            self._askers.append(asker)
-        await asyncio.gather(*(asker.ready for asker in self._askers))
+    @property
+    def seconds(self) -> npt.NDArray[np.float64]:
+        """float64[N], of each request from its moment to its reply."""
+        return self.ends - self.begins
 
-    async def run(self, port: int, context: ssl.SSLContext, connections: int, pause: float = 0.0) -> float:
-        """Let them ask everything; the seconds that it took, connecting not counted."""
-        await self.connect(port, context, connections)
-        loop, askers = asyncio.get_running_loop(), self._askers
-        begin = time.perf_counter()
-        for number, asker in enumerate(askers):
-            # Not all at once where they keep a pace.
-            loop.call_later(pause * number / connections, asker.ask, pause)
-        await asyncio.gather(*(asker.done for asker in askers))
-        took = time.perf_counter() - begin
-        self.close()
-        return took
+    @property
+    def rate(self) -> float:
+        """Requests answered a second."""
+        return len(self.ends) / self.told.seconds
+
+
+class LoadProcess:
+    """A load in a process of its own; connected once made."""
+
+    def __init__(self, folder: Path, name: str, load: Load) -> None:
+        self._spec = folder / f"{name}.json"
+        self._spec.write_bytes(msgspec.json.encode(load))
+        command = [sys.executable, "-m", "hub.bench.wireask", str(self._spec)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        try:
+            self._read("ready")
+        except BaseException:
+            self.close()
+            raise
+
+    def _read(self, expected: str) -> str:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline().strip()
+        if not line.startswith(expected):
+            raise StorageError("load: expected it to go on, it ended")
+        return line
+
+    def go(self) -> None:
+        """Begin, or end a load that goes on for ever."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+
+    def finish(self) -> Outcome:
+        """Wait for its end."""
+        try:
+            told = msgspec.json.decode(self._read("{"), type=Told)
+            with np.load(self._spec.with_suffix(".npz")) as file:
+                return Outcome(told, file["begins"], file["ends"], file["status"])
+        finally:
+            self.close()
 
     def close(self) -> None:
-        """Close the connections."""
-        for asker in self._askers:
-            asker.close()
+        """End it, whatever it does."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                pipe.close()

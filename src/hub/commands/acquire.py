@@ -35,11 +35,14 @@ Exit status: 0 done; 1 done, some lines rejected; 2 wrong request; 3 disk; 130 C
 """
 
 
+TICKETS = "there an institution draws hub tickets, the register body has hub deliver, and hub acquired gives aliases"
+
+
 def add_commands(commands: Any) -> None:
     """Add ``acquire``."""
     parser = commands.add_parser("acquire", help="give an institution its aliases for a file of codes", epilog=EPILOG)
     parser.description = "Give an institution its aliases for a file of resident record codes."
-    add_folder(parser, "INSTITUTION", "CODES.csv")
+    add_folder(parser, "INSTITUTION", "CODES.csv", local=TICKETS)
     parser.add_argument("--out", required=True, metavar="FILE", help="the result (.csv, .parquet, .arrow)")
     parser.add_argument("--encoding", choices=ENCODINGS, default="auto", help="of CODES.csv (default: auto)")
     add_progress(parser)

@@ -18,7 +18,8 @@ from hub.agency.compare import compare
 from hub.agency.files import read_chunks, read_links
 from hub.agency.owncopy import read_answered, read_asked, read_requests
 from hub.columns import permit_column
-from hub.commands.options import print_table, take_alias
+from hub.commands.opening import add_connection, find_place, is_address, open_hub
+from hub.commands.options import FOLDER_ONLY, print_table, take_alias
 from hub.commands.progress import Progress, Stopping, add_progress
 from hub.errors import RequestError, RowsError
 from hub.files import read_all_aliases
@@ -80,6 +81,7 @@ flagged, here or at the hub, is left to a clerk. Given again after a crash it fi
 Examples:
   hub agency answer town linkage
   hub agency answer town linkage --limit 100000
+  hub agency answer town hubs://hub.example.go.jp:7411 --cert town.pem --key town.key --ca hub-ca.pem
 
 Exit status: 0 done; 1 some permits are left: no register has what they ask for; 2 wrong request; 3 disk.
 """
@@ -143,6 +145,7 @@ def add_commands(commands: Any) -> None:
 
     one = _add(below, "answer", "answer what waits at the hub", run_answer, "AGENCY", "HUB")
     one.epilog = ANSWER_EPILOG
+    add_connection(one)
     one.add_argument("--limit", type=int, metavar="N", help="at most so many permits (default: all)")
     add_progress(one)
 
@@ -175,7 +178,7 @@ def _add(below: Any, name: str, about: str, run: Callable[[argparse.Namespace], 
     parser = below.add_parser(name, help=about)
     parser.description = about[0].upper() + about[1:] + "."
     for word in words:
-        optional = word == "FILE"
+        optional = word == "FILE" or (name, word) == ("answer", "HUB")
         parser.add_argument(word.lower(), metavar=word, nargs="?" if optional else None)
     parser.set_defaults(run=run)
     return parser
@@ -278,11 +281,14 @@ def run_answer(arguments: argparse.Namespace) -> int:
     """Answer all that waits."""
     if arguments.limit is not None and arguments.limit < 1:
         raise RequestError(f"--limit: expected 1 or more, got {arguments.limit}")
+    place = arguments.hub or find_place(arguments)
+    if place is None:
+        raise RequestError("arguments: expected AGENCY HUB, got no HUB (or --client, or HUB_FOLDER)")
     done = 0
     try:
         with (
             hub.agency.open(arguments.agency) as agency,
-            hub.open(arguments.hub) as h,
+            open_hub(arguments, place) as h,
             Stopping() as stopping,
             Progress("answer", arguments.limit, show=arguments.progress) as progress,
         ):
@@ -406,7 +412,9 @@ def run_compare(arguments: argparse.Namespace) -> int:
     opened = partial(hub.agency.open, readonly=True)
     agencies: list[hub.agency.Agency] = []
     try:
-        with hub.open(arguments.hub, readonly=True) as h:
+        if is_address(arguments.hub):
+            raise RequestError(f"hub agency compare: expected a folder, got an address: {FOLDER_ONLY}")
+        with open_hub(arguments, arguments.hub, readonly=True) as h:
             requester = None if arguments.requester is None else opened(arguments.requester)
             agencies += [requester] if requester is not None else []
             providers = [opened(folder) for folder in arguments.provider]

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import hub
 from hub.columns import Choices
 from hub.commands.acquire import STATUS_NAMES, check_result, report_rejected
+from hub.commands.opening import open_hub
 from hub.commands.options import add_folder, print_table, take_folder
 from hub.commands.progress import Progress, Stopping, add_progress
 from hub.errors import RequestError
@@ -148,7 +149,7 @@ def run_tickets(arguments: argparse.Namespace) -> int:
     folder, (institution, number) = take_folder(arguments)
     if not (number.isascii() and number.isdigit()):
         raise RequestError("NUMBER: expected how many tickets, got something else")
-    with hub.open(folder) as h, TableWriter(arguments.out, ("row", "ticket")) as result:
+    with open_hub(arguments, folder) as h, TableWriter(arguments.out, ("row", "ticket")) as result:
         tickets = h.tickets(institution, int(number))
         result.write([np.arange(1, len(tickets) + 1), tickets])
     print(f"{arguments.out}: {len(tickets):,} tickets of {institution}")
@@ -160,7 +161,7 @@ def run_deliver(arguments: argparse.Namespace) -> int:
     folder, (source,) = take_folder(arguments)
     delivery = read_delivery(source, encoding=arguments.encoding)
     done = 0
-    with hub.open(folder) as h, _reading(arguments, delivery, source, source) as (rejected, parts):
+    with open_hub(arguments, folder) as h, _reading(arguments, delivery, source, source) as (rejected, parts):
         for part in parts:
             assert part.codes is not None
             done += h.deliver(REGISTER, part.aliases, part.codes).rows
@@ -178,7 +179,7 @@ def run_acquired(arguments: argparse.Namespace) -> int:
         told.append(part.aliases)
         return h.acquired(institution, part.aliases)
 
-    with hub.open(folder, readonly=not arguments.close) as h:
+    with open_hub(arguments, folder, readonly=not arguments.close) as h:
         status = _write_result(arguments, h, tickets, institution, source, ask, differs=True)
         if arguments.close:
             # Not before: until the result has its name the same tickets must give it again.
@@ -195,7 +196,7 @@ def run_reissue(arguments: argparse.Namespace) -> int:
     def replace(h: hub.Hub, part: AliasPart) -> Acquired:
         return h.reissue(institution, part.aliases)
 
-    with hub.open(folder) as h:
+    with open_hub(arguments, folder) as h:
         return _write_result(arguments, h, aliases, institution, source, replace)
 
 
@@ -204,7 +205,7 @@ def run_revoke(arguments: argparse.Namespace) -> int:
     folder, (institution, source) = take_folder(arguments)
     aliases = read_aliases(source, encoding=arguments.encoding, rows=REISSUE_ROWS)
     ended = rows = 0
-    with hub.open(folder) as h, _reading(arguments, aliases, source, source) as (rejected, parts):
+    with open_hub(arguments, folder) as h, _reading(arguments, aliases, source, source) as (rejected, parts):
         h.catalog.institution(institution)
         for part in parts:
             ended += h.revoke(institution, part.aliases)

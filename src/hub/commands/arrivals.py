@@ -12,6 +12,7 @@ import hub
 from hub.columns import Choices, payload_column, permit_column
 from hub.commands.acquire import report_rejected
 from hub.commands.exchange import join_rejected, spell_time
+from hub.commands.opening import open_hub
 from hub.commands.options import add_folder, take_folder
 from hub.commands.progress import Progress, Stopping, add_progress
 from hub.errors import RequestError, RowsError
@@ -85,7 +86,7 @@ def run_arrived(arguments: argparse.Namespace) -> int:
         raise RequestError(f"--limit: expected 1 or more, got {arguments.limit}")
     cursor, rows = arguments.after, 0
     try:
-        with hub.open(folder) as h:
+        with open_hub(arguments, folder) as h:
             h.catalog.institution(institution)
             with (
                 Stopping() as stopping,
@@ -141,7 +142,7 @@ def run_taken(arguments: argparse.Namespace) -> int:
     file = read_taken(source, encoding=arguments.encoding)
     taken = done = 0
     try:
-        with hub.open(folder) as h:
+        with open_hub(arguments, folder) as h:
             h.catalog.institution(institution)
             with (
                 Stopping() as stopping,

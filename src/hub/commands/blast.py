@@ -9,6 +9,7 @@ import msgspec
 
 import hub
 from hub.blast import blast_rows
+from hub.commands.opening import open_hub
 from hub.commands.options import add_folder, print_table, spell_moment, take_alias, take_folder, take_moment
 from hub.commands.words import STATUS_WORDS
 from hub.tables import TableWriter
@@ -59,7 +60,7 @@ def run_blast(arguments: argparse.Namespace) -> int:
     """Print what was done through a link."""
     folder, (institution,) = take_folder(arguments)
     alias = take_alias(arguments.alias)
-    with hub.open(folder, readonly=True) as h:
+    with open_hub(arguments, folder, readonly=True) as h:
         found = h.blast_radius(
             institution,
             alias,

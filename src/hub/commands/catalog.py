@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import hub
 from hub.catalog import Procedure
-from hub.commands.options import add_folder, print_table, take_folder, text_width
+from hub.commands.opening import add_connection, find_place, open_hub
+from hub.commands.options import FOLDER_ONLY, add_folder, print_table, take_folder, text_width
 from hub.errors import RequestError
 from hub.tables import TableWriter
 
 SHOWN = 20
 
 EPILOG = """\
-Without a folder (--folder or HUB_FOLDER) the law is that which ships with the hub; with one, the
-law in force in that hub.
+Without a folder (--folder or HUB_FOLDER) the law is that which ships with the hub; with one, or with an
+address, the law in force in that hub.
 
 Examples:
   hub catalog search 児童手当 認定                     procedures by words
@@ -113,7 +113,7 @@ def add_commands(commands: Any) -> None:
 
     parser = under.add_parser("import", help="take in a list of institutions, rules ...", epilog=IMPORT_EPILOG)
     parser.description = "Take a file into the catalog of a hub."
-    add_folder(parser, "FILE")
+    add_folder(parser, "FILE", local=FOLDER_ONLY)
     parser.add_argument("--table", metavar="NAME", help="what FILE is, where its columns do not tell")
     parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
     parser.set_defaults(run=run_import)
@@ -129,17 +129,17 @@ def add_commands(commands: Any) -> None:
 
 
 def _add_source(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--folder", metavar="FOLDER", help="the law in force in this hub (default: HUB_FOLDER, or as shipped)"
-    )
+    told = "the law in force in this hub, or at this address (default: HUB_FOLDER, or as shipped)"
+    parser.add_argument("--folder", metavar="FOLDER", help=told)
+    add_connection(parser)
 
 
 def open_catalog(arguments: argparse.Namespace) -> hub.Catalog:
     """The law in force in a folder, or as shipped."""
-    folder = arguments.folder or os.environ.get("HUB_FOLDER")
-    if not folder:
+    folder = find_place(arguments, optional=True)
+    if folder is None:
         return hub.Catalog.japan()
-    with hub.open(folder, readonly=True) as h:
+    with open_hub(arguments, folder, readonly=True) as h:
         return h.catalog
 
 
@@ -194,7 +194,7 @@ def run_import(arguments: argparse.Namespace) -> int:
     folder, (source,) = take_folder(arguments)
     if not Path(source).is_file():
         raise RequestError(f"{source}: expected a file")
-    with hub.open(folder, readonly=arguments.dry_run) as h:
+    with open_hub(arguments, folder, readonly=arguments.dry_run) as h:
         catalog = h.catalog.import_table(Path(source), arguments.table)
         if not arguments.dry_run:
             h.load_catalog(catalog)

@@ -15,6 +15,7 @@ from hub.catalog.moments import JAPAN
 from hub.columns import Choices, payload_column, permit_column
 from hub.commands.acquire import report_rejected
 from hub.commands.inquire import REASON_NAMES, STATUS_NAMES, print_statuses
+from hub.commands.opening import open_hub
 from hub.commands.options import add_folder, moment_of, print_table, take_folder
 from hub.commands.progress import Progress, Stopping, add_progress
 from hub.errors import RequestError, RowsError
@@ -144,7 +145,7 @@ def run_collect(arguments: argparse.Namespace) -> int:
     cursor = arguments.after
     rows = 0
     try:
-        with hub.open(folder) as h:
+        with open_hub(arguments, folder) as h:
             h.catalog.institution(institution)
             with (
                 Stopping() as stopping,
@@ -221,7 +222,7 @@ def run_provide(arguments: argparse.Namespace) -> int:
     counts: Counter[int] = Counter()
     done = 0
     try:
-        with hub.open(folder) as h:
+        with open_hub(arguments, folder) as h:
             h.catalog.institution(institution)
             with (
                 Stopping() as stopping,
@@ -307,7 +308,7 @@ def run_answers(arguments: argparse.Namespace) -> int:
     counts: Counter[int] = Counter()
     row = 1
     try:
-        with hub.open(folder) as h:
+        with open_hub(arguments, folder) as h:
             requester = h.catalog.institution(requester).code
             requests = find_requests(h, requester, name)
             with (

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-import hub
+from hub.commands.opening import open_hub
 from hub.commands.options import add_folder, print_table, take_alias, take_folder
 from hub.commands.progress import Progress, Stopping, add_progress
 from hub.errors import RequestError
@@ -70,11 +70,11 @@ def run_flag(arguments: argparse.Namespace) -> int:
     if not chosen:
         if arguments.off:
             raise RequestError("--off: expected one of --manual, --withheld, --no-self with it, got none")
-        return _show(folder, institution, aliases)
+        return _show(arguments, folder, institution, aliases)
     done = 0
     try:
         with (
-            hub.open(folder) as h,
+            open_hub(arguments, folder) as h,
             Stopping() as stopping,
             Progress("flag", len(aliases), show=arguments.progress) as progress,
         ):
@@ -91,8 +91,8 @@ def run_flag(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _show(folder: str, institution: str, aliases: Aliases) -> int:
-    with hub.open(folder, readonly=True) as h:
+def _show(arguments: argparse.Namespace, folder: str, institution: str, aliases: Aliases) -> int:
+    with open_hub(arguments, folder, readonly=True) as h:
         found = h.flags(institution, aliases)
     counts = np.bincount(found, minlength=16)
     print_table([(counts[i], _spell(Flag(i))) for i in range(16) if counts[i]], right=(0,))

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 import hub
+from hub.commands.opening import open_hub
 from hub.commands.options import add_folder, spell_moment, take_alias, take_folder, take_moment
 from hub.commands.words import spell_matter, spell_outcome, spell_parties
 from hub.errors import StorageError
@@ -47,7 +48,7 @@ def add_commands(commands: Any) -> None:
     """Add ``history``."""
     parser = commands.add_parser("history", help="what a citizen sees: who asked whom, and why", epilog=EPILOG)
     parser.description = "Show a person's history: who asked whom about them, for what, on which legal basis."
-    add_folder(parser)
+    add_folder(parser, institution=False)
     parser.add_argument("--alias", required=True, metavar="HEX", help="the person's portal alias, or - for stdin")
     parser.add_argument("--since", metavar="DATE", help="from this day or moment on (Japan's time)")
     parser.add_argument("--until", metavar="DATE", help="until this day, or before this moment")
@@ -67,7 +68,7 @@ def run_history(arguments: argparse.Namespace) -> int:
     """Print a page of a person's records."""
     folder, _ = take_folder(arguments)
     alias = take_alias(arguments.alias)
-    with hub.open(folder, readonly=True) as h:
+    with open_hub(arguments, folder, readonly=True) as h:
         history = h.history(
             alias,
             since=take_moment("--since", arguments.since),

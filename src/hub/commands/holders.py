@@ -10,6 +10,7 @@ import numpy as np
 
 import hub
 from hub.commands.acquire import report_rejected
+from hub.commands.opening import open_hub
 from hub.commands.options import add_folder, print_table, take_folder
 from hub.commands.progress import Progress, Stopping, add_progress
 from hub.files import RejectedWriter
@@ -54,7 +55,7 @@ def run_holders(arguments: argparse.Namespace) -> int:
     counts = np.zeros(3, np.int64)
     done = 0
     try:
-        with hub.open(folder) as h:
+        with open_hub(arguments, folder) as h:
             rows = read_holders(source, h.catalog, encoding=arguments.encoding)
             with (
                 Stopping() as stopping,

@@ -13,6 +13,7 @@ import numpy as np
 import hub
 from hub.columns import Choices
 from hub.commands.acquire import STATUS_NAMES, check_result, report_rejected
+from hub.commands.opening import open_hub
 from hub.commands.options import add_folder, print_table, take_folder
 from hub.commands.progress import Progress, Stopping, add_progress
 from hub.files import PART_ROWS, RejectedWriter
@@ -103,7 +104,7 @@ def _change(
     call: Callable[[hub.Hub, IdentifierPart], Any],
 ) -> int:  # fmt: skip
     counts = np.zeros(len(STATUS_NAMES), np.int64)
-    with hub.open(folder) as h, _reading(arguments, source, source, beside, rows) as (rejected, parts):
+    with open_hub(arguments, folder) as h, _reading(arguments, source, source, beside, rows) as (rejected, parts):
         for part in parts:
             counts += np.bincount(call(h, part), minlength=len(counts))
     shown = [(count, name) for count, name in zip(counts, STATUS_NAMES, strict=True) if count]
@@ -116,7 +117,7 @@ def run_revoke(arguments: argparse.Namespace) -> int:
     folder, (namespace, issuer, source) = take_folder(arguments)
     ended = rows = 0
     with (
-        hub.open(folder) as h,
+        open_hub(arguments, folder) as h,
         _reading(arguments, source, source, None, ROWS_PER_REISSUE_MAX) as (rejected, parts),
     ):
         for part in parts:
@@ -132,7 +133,7 @@ def run_identify(arguments: argparse.Namespace) -> int:
     check_result(source, arguments.out)
     counts = np.zeros(len(IDENTITY_NAMES), np.int64)
     with (
-        hub.open(folder) as h,
+        open_hub(arguments, folder) as h,
         TableWriter(arguments.out, ("row", "alias", "status")) as result,
         _reading(arguments, source, arguments.out, None, PART_ROWS) as (rejected, parts),
     ):

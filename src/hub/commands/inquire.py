@@ -21,6 +21,7 @@ import hub
 from hub.authorise import authorise
 from hub.columns import Choices
 from hub.commands.acquire import check_result, report_rejected
+from hub.commands.opening import open_hub
 from hub.commands.options import add_folder, print_table, take_folder, take_words
 from hub.commands.progress import Progress, Stopping, add_progress
 from hub.commands.words import DENIALS, REASON_WORDS, STATUS_WORDS
@@ -143,7 +144,7 @@ def run_inquire(arguments: argparse.Namespace) -> int:
     counts: Counter[int] = Counter()
     done = 0
     try:
-        with hub.open(folder) as h:
+        with open_hub(arguments, folder) as h:
             numbers = numbers_of(h.catalog)
             names = Names(numbers)
             rows = read_inquiry(
@@ -296,7 +297,7 @@ def run_check(arguments: argparse.Namespace) -> int:
     if folder is None:
         catalog = hub.Catalog.japan()
     else:
-        with hub.open(folder, readonly=True) as h:
+        with open_hub(arguments, folder, readonly=True) as h:
             catalog = h.catalog
     rows = read_inquiry(
         source, numbers_of(catalog), provider=arguments.provider, encoding=arguments.encoding,

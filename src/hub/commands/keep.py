@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 import hub
 from hub.catalog.words import quote
-from hub.commands.options import add_folder, moment_of, print_table, spell_moment, take_folder
+from hub.commands.opening import is_address, open_hub
+from hub.commands.options import FOLDER_ONLY, add_folder, moment_of, print_table, spell_moment, take_folder
 from hub.errors import RequestError
 from hub.files import PARTS_MAX
 from hub.limits import ROWS_PER_CHUNK
@@ -52,18 +53,19 @@ def add_commands(commands: Any) -> None:
     """Add ``init``, ``status`` and ``stats``."""
     parser = commands.add_parser("init", help="make a hub in a folder", epilog=INIT_EPILOG)
     parser.description = "Make a hub in a folder."
-    add_folder(parser)
+    add_folder(parser, local=FOLDER_ONLY)
     parser.set_defaults(run=run_init)
 
     parser = commands.add_parser("status", help="how far an inquiry is", epilog=STATUS_EPILOG)
     parser.description = "Show how many chunks of an inquiry are durable."
     add_folder(parser, "REQUEST_ID")
-    parser.add_argument("--requester", metavar="CODE", help="whose inquiry (default: whoever has one of this id)")
+    parser.add_argument("--requester", metavar="CODE", help="whose inquiry (default: whoever has one of this id; "
+                        "with an address, who calls)")  # fmt: skip
     parser.set_defaults(run=run_status)
 
     parser = commands.add_parser("stats", help="persons, aliases, records, bytes", epilog=STATS_EPILOG)
     parser.description = "Count what the hub holds."
-    add_folder(parser)
+    add_folder(parser, local=FOLDER_ONLY)
     parser.add_argument("--json", action="store_true", help="one JSON document")
     parser.set_defaults(run=run_stats)
 
@@ -98,13 +100,22 @@ def find_parts(h: hub.Hub, requester: str, name: str) -> list[tuple[str, hub.Req
     return found
 
 
+def find_requesters(h: hub.Hub, asked: str | None, name: str, *, wire: bool) -> list[str]:
+    """Whose inquiry may be meant: who was named, or whoever has one of this id; over the wire, whoever calls."""
+    if asked:
+        return [h.catalog.institution(asked).code]
+    if wire:
+        remote = cast(hub.Remote, h)
+        return [remote.institution] if remote.institution else list(remote.institutions)
+    return h.requesters_of(name)
+
+
 def run_status(arguments: argparse.Namespace) -> int:
     """Chunks done, by part and in all."""
     folder, (name,) = take_folder(arguments)
     complete = True
-    with hub.open(folder, readonly=True) as h:
-        asked = arguments.requester
-        requesters = [h.catalog.institution(asked).code] if asked else h.requesters_of(name)
+    with open_hub(arguments, folder, readonly=True) as h:
+        requesters = find_requesters(h, arguments.requester, name, wire=is_address(folder))
         found = [(code, h.find_file(code, name), find_parts(h, code, name)) for code in requesters]
     if not any(file or parts for _, file, parts in found):
         raise RequestError(f"request {quote(name)}: expected one of the last 30 days, found none")

@@ -13,6 +13,7 @@ import numpy as np
 import hub
 from hub.columns import decode_payloads, decode_texts, payload_column
 from hub.commands.acquire import check_result, report_rejected
+from hub.commands.opening import open_hub
 from hub.commands.options import add_folder, take_folder
 from hub.errors import RequestError
 from hub.files import COLUMNS, DATA, PAYLOAD_ROWS, SEALED, Rejected, RejectedWriter
@@ -94,7 +95,7 @@ def run_register(arguments: argparse.Namespace) -> int:
     """Register a public key."""
     folder, (code, text) = take_folder(arguments)
     public_key = take_key(text)
-    with hub.open(folder) as h:
+    with open_hub(arguments, folder) as h:
         h.register_key(code, public_key, clerk=arguments.clerk)
     print(f"{code}: key registered")
     return 0
@@ -111,7 +112,7 @@ def take_key(text: str) -> bytes:
 def run_show(arguments: argparse.Namespace) -> int:
     """Show the registered key."""
     folder, (code,) = take_folder(arguments)
-    with hub.open(folder, readonly=True) as h:
+    with open_hub(arguments, folder, readonly=True) as h:
         found = h.payload_key(code)
     print("no key registered" if found is None else found.hex())
     return 1 if found is None else 0
@@ -120,7 +121,7 @@ def run_show(arguments: argparse.Namespace) -> int:
 def run_remove(arguments: argparse.Namespace) -> int:
     """Remove the registered key."""
     folder, (code,) = take_folder(arguments)
-    with hub.open(folder) as h:
+    with open_hub(arguments, folder) as h:
         h.register_key(code, None, clerk=arguments.clerk)
     print(f"{code}: no key registered")
     return 0

@@ -15,6 +15,7 @@ import hub
 from hub.attributes import People
 from hub.columns import Choices
 from hub.commands.acquire import STATUS_NAMES, check_result, report_rejected
+from hub.commands.opening import open_hub
 from hub.commands.options import add_folder, print_table, take_folder
 from hub.commands.progress import Progress, Stopping, add_progress
 from hub.errors import RequestError
@@ -162,7 +163,7 @@ def run_claim(arguments: argparse.Namespace) -> int:
     folder, (institution, source) = take_folder(arguments)
     claims = read_claims(source, encoding=arguments.encoding, rows=CLAIM_ROWS)
     done = 0
-    with hub.open(folder) as h, _reading(arguments, claims, source, source) as (rejected, parts):
+    with open_hub(arguments, folder) as h, _reading(arguments, claims, source, source) as (rejected, parts):
         key = h.payload_key(REGISTER)
         if key is None:
             raise RequestError("claim: expected a register body that has registered a key, got one that has not")
@@ -181,7 +182,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
     private_key = _read_private_key(key_file)
     found: list[tuple[npt.NDArray[np.int64], Findings]] = []
     delivered = held = 0
-    with hub.open(folder) as h, _reading(arguments, delivery, source, arguments.out) as (rejected, parts):
+    with open_hub(arguments, folder) as h, _reading(arguments, delivery, source, arguments.out) as (rejected, parts):
         for part in parts:
             assert part.codes is not None
             codes, register = _read_register(register_file, part.codes, arguments.encoding)
@@ -248,7 +249,7 @@ def run_require(arguments: argparse.Namespace) -> int:
     folder, (institution, word) = take_folder(arguments)
     if word not in ("on", "off"):
         raise RequestError("arguments: expected on or off, got something else")
-    with hub.open(folder) as h:
+    with open_hub(arguments, folder) as h:
         h.require_claims(institution, word == "on", clerk=arguments.clerk)
     print(f"{institution}: attributes {'required' if word == 'on' else 'optional'}")
     return 0
@@ -321,7 +322,7 @@ def _write_aliases(arguments: argparse.Namespace, folder: str, file: Any, source
     check_result(source, arguments.out)
     counts: npt.NDArray[np.int64] = np.zeros(len(Acquisition), np.int64)
     with (
-        hub.open(folder) as h,
+        open_hub(arguments, folder) as h,
         TableWriter(arguments.out, ("row", "alias", "status")) as result,
         _reading(arguments, file, source, arguments.out) as (rejected, parts),
     ):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -14,7 +13,8 @@ import numpy as np
 
 import hub
 from hub.commands.acquire import report_rejected
-from hub.commands.options import add_folder, print_table, spell_moment, take_folder, take_moment
+from hub.commands.opening import find_place, is_address, open_hub
+from hub.commands.options import FOLDER_ONLY, add_folder, add_place, print_table, spell_moment, take_folder, take_moment
 from hub.commands.progress import Progress, Stopping, add_progress
 from hub.deathfile import read_deaths
 from hub.errors import RequestError
@@ -127,7 +127,7 @@ def add_commands(commands: Any) -> None:
     parser.add_argument("words", nargs="*", metavar="FOLDER NEW OLD ...", help=argparse.SUPPRESS)
     parser.description = "Let one institution succeed others, as when municipalities merge; or list successions."
     parser.usage = f"{parser.prog} FOLDER [NEW OLD ...] [options]"
-    parser.add_argument("--folder", metavar="FOLDER", help="the hub's folder, where it is not the first argument")
+    add_place(parser)
     parser.add_argument("--day", metavar="DATE", help="from which on, up to today")
     _add_clerks(parser, required=False)
     parser.set_defaults(run=run_succeed)
@@ -154,7 +154,7 @@ def run_merge(arguments: argparse.Namespace) -> int:
     """Merge two people."""
     folder, _ = take_folder(arguments)
     keep, gone = _read_codes(2)
-    with hub.open(folder) as h:
+    with open_hub(arguments, folder) as h:
         h.merge(REGISTER, keep, gone, **_words(arguments))
     print("merged")
     return 0
@@ -164,7 +164,7 @@ def run_split(arguments: argparse.Namespace) -> int:
     """Split two people who were merged."""
     folder, _ = take_folder(arguments)
     keep, gone = _read_codes(2)
-    with hub.open(folder) as h:
+    with open_hub(arguments, folder) as h:
         h.split(REGISTER, keep, gone, **_words(arguments))
         left = len(h.undecided(REGISTER, keep))
     print(f"split; {left} records undecided")
@@ -175,7 +175,7 @@ def run_undecided(arguments: argparse.Namespace) -> int:
     """List records of which nobody can tell whose they are."""
     folder, _ = take_folder(arguments)
     (keep,) = _read_codes(1)
-    with hub.open(folder, readonly=True) as h:
+    with open_hub(arguments, folder, readonly=True) as h:
         found = h.undecided(REGISTER, keep)
     if not found:
         print("nothing found")
@@ -192,7 +192,7 @@ def run_assign(arguments: argparse.Namespace) -> int:
     except ValueError:
         raise RequestError("HANDLE: expected hex digits as of hub undecided, got something else") from None
     (code,) = _read_codes(1)
-    with hub.open(folder) as h:
+    with open_hub(arguments, folder) as h:
         h.assign(REGISTER, handle, code, **_words(arguments))
     print("assigned")
     return 0
@@ -234,7 +234,7 @@ def _in_parts(arguments: argparse.Namespace, tell: Any) -> int:
     done = 0
     try:
         with (
-            hub.open(folder) as h,
+            open_hub(arguments, folder) as h,
             Stopping() as stopping,
             RejectedWriter(source, source) as rejected,
             Progress(arguments.argv[0], file.rows_max, show=arguments.progress) as progress,
@@ -261,7 +261,7 @@ def _in_parts(arguments: argparse.Namespace, tell: Any) -> int:
 def run_closed(arguments: argparse.Namespace) -> int:
     """Write the portal aliases that were closed."""
     folder, _ = take_folder(arguments)
-    with hub.open(folder, readonly=True) as h:
+    with open_hub(arguments, folder, readonly=True) as h:
         found = h.closed(arguments.since)
     with TableWriter(arguments.out, ("alias",)) as writer:
         writer.write([found.aliases])
@@ -273,23 +273,25 @@ def run_succeed(arguments: argparse.Namespace) -> int:
     """Enter a succession, or list those there are."""
     bodies: list[str] = arguments.words
     # How many words there are does not say whether the first is the folder; a folder that is there does.
-    folder = arguments.folder or os.environ.get("HUB_FOLDER") or ""
-    if bodies and arguments.folder is None and (not folder or Path(bodies[0]).is_dir()):
+    folder = find_place(arguments, optional=True) or ""
+    if bodies and arguments.folder is None and (not folder or Path(bodies[0]).is_dir() or is_address(bodies[0])):
         folder, *bodies = bodies
     if not folder:
         raise RequestError("arguments: expected FOLDER [NEW OLD ...], got 0 (FOLDER may be --folder or HUB_FOLDER)")
     if not bodies:
-        with hub.open(folder, readonly=True) as h:
+        with open_hub(arguments, folder, readonly=True) as h:
             found = h.successions()
         print_table([(old, "by", new, "from", day) for old, (new, day) in found.items()] or [("none",)])
         return 0 if found else 1
+    if is_address(folder):
+        raise RequestError(f"hub succeed: expected a folder, got an address: {FOLDER_ONLY}")
     new, *olds = bodies
     if not Path(folder).is_dir() or not olds or None in _words(arguments).values() or arguments.day is None:
         raise RequestError("arguments: expected FOLDER NEW OLD ... --day --clerk --second-clerk --reason, got fewer")
     day = take_moment("--day", arguments.day)
     if isinstance(day, dt.datetime) or day is None:
         raise RequestError("--day: expected a date such as 2026-04-01, got a moment")
-    with hub.open(folder) as h:
+    with open_hub(arguments, folder) as h:
         h.succeed(olds, new, day, **_words(arguments))
     print(f"{new} succeeds {', '.join(olds)}")
     return 0

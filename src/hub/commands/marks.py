@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 import hub
-from hub.commands.options import add_folder, print_table, spell_moment, take_folder, take_moment
+from hub.commands.opening import is_address, open_hub
+from hub.commands.options import FOLDER_ONLY, add_folder, add_place, print_table, spell_moment, take_folder, take_moment
 from hub.errors import RequestError
 from hub.events import Event
 from hub.limits import HISTORY_LIMIT_MAX
@@ -96,7 +97,7 @@ def _add(commands: Any, name: str, told: str, epilog: str) -> argparse.ArgumentP
     parser: argparse.ArgumentParser = commands.add_parser(name, help=told, epilog=epilog)
     parser.description = told[0].upper() + told[1:] + "."
     parser.add_argument("words", nargs="*", metavar="FOLDER REQUEST_ID ROW", help=argparse.SUPPRESS)
-    parser.add_argument("--folder", metavar="FOLDER", help="the hub's folder, where it is not the first argument")
+    add_place(parser, institution=False)
     parser.usage = f"{parser.prog} FOLDER (REQUEST_ID ROW | --handle HEX) [options]"
     parser.add_argument("--handle", metavar="HEX", help="the record, instead of REQUEST_ID and ROW")
     parser.add_argument("--institution", metavar="CODE", help="who acts, where the record does not say it")
@@ -126,7 +127,7 @@ def run_withhold(arguments: argparse.Namespace) -> int:
     """Withhold one record."""
     folder, handle = take_record(arguments)
     until = _take_day("--until", arguments.until)
-    with hub.open(folder) as h:
+    with open_hub(arguments, folder) as h:
         h.withhold(
             handle, arguments.ground, until, institution=arguments.institution, requester=arguments.requester,
             clerk=arguments.clerk,
@@ -138,7 +139,7 @@ def run_withhold(arguments: argparse.Namespace) -> int:
 def run_lift(arguments: argparse.Namespace) -> int:
     """Lift the mark of one record, or ask for it as the first of two clerks."""
     folder, handle = take_record(arguments)
-    with hub.open(folder) as h:
+    with open_hub(arguments, folder) as h:
         lifted = h.lift(
             handle, institution=arguments.institution, requester=arguments.requester, clerk=arguments.clerk,
             second_clerk=arguments.second_clerk,
@@ -150,7 +151,7 @@ def run_lift(arguments: argparse.Namespace) -> int:
 def run_correct(arguments: argparse.Namespace) -> int:
     """Decide on a correction."""
     folder, handle = take_record(arguments)
-    with hub.open(folder) as h:
+    with open_hub(arguments, folder) as h:
         made = h.correct(
             handle, arguments.reason, arguments.section, institution=arguments.institution,
             requester=arguments.requester, clerk=arguments.clerk, accepted=not arguments.refused,
@@ -163,7 +164,9 @@ def run_correct(arguments: argparse.Namespace) -> int:
 def run_audit(arguments: argparse.Namespace) -> int:
     """List events, or what waits for an institution."""
     folder, _ = take_folder(arguments)
-    with hub.open(folder, readonly=True) as h:
+    if arguments.waiting is None and is_address(folder):
+        raise RequestError(f"hub audit: expected a folder, or --waiting with an address, got none: {FOLDER_ONLY}")
+    with open_hub(arguments, folder, readonly=True) as h:
         if arguments.waiting is None:
             events = h.events(after=arguments.after, limit=arguments.limit)
             header: tuple[str, ...] = ("number", "at", "what", "institution", "clerks", "record", "ground")

@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-import hub
 from hub.commands.blast import summary
+from hub.commands.opening import open_hub
 from hub.commands.options import add_folder, print_table, take_alias, take_folder, take_moment
 from hub.errors import RequestError, StorageError
 from hub.mislink import SECTION
@@ -61,7 +61,7 @@ def run_mislink(arguments: argparse.Namespace) -> int:
     folder, (institution,) = take_folder(arguments)
     wrong = take_alias(arguments.wrong)
     right = None if arguments.right is None else take_alias(arguments.right)
-    with hub.open(folder, readonly=arguments.dry_run) as h:
+    with open_hub(arguments, folder, readonly=arguments.dry_run) as h:
         found = h.report_mislink(
             institution,
             wrong,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
-import os
 import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -13,34 +12,75 @@ import numpy as np
 
 from hub.catalog.moments import JAPAN
 from hub.columns import cells_of_texts, decode_aliases
+from hub.commands.opening import add_connection, find_place, is_address
 from hub.errors import RequestError
 from hub.messages import Aliases
 
+FOLDER_ONLY = "only whoever holds the folder may do this"
+"""Why a command has no address, where there is nothing better to say."""
 
-def add_folder(parser: argparse.ArgumentParser, *words: str, optional: bool = False) -> None:
-    """Let a command take ``[FOLDER] WORDS...``; :func:`take_words` sorts them out."""
+
+def add_folder(
+    parser: argparse.ArgumentParser,
+    *words: str,
+    optional: bool = False,
+    local: str | None = None,
+    institution: bool = True,
+) -> None:
+    """Let a command take ``[FOLDER] WORDS...``; :func:`take_words` sorts them out.
+
+    Args:
+        local: why FOLDER may not be an address; None where it may.
+        institution: as of :func:`hub.commands.opening.add_connection`.
+    """
     folder = "[FOLDER]" if optional else "FOLDER"
     parser.set_defaults(word_names=words)
+    add_place(parser, local=local, institution=institution)
     parser.add_argument("words", nargs="*", metavar=" ".join((folder, *words)), help=argparse.SUPPRESS)
-    parser.add_argument("--folder", metavar="FOLDER", help="the hub's folder, where it is not the first argument")
     parser.usage = f"{parser.prog} {' '.join((folder, *words))} [options]"
 
 
+def add_place(parser: argparse.ArgumentParser, *, local: str | None = None, institution: bool = True) -> None:
+    """Add ``--folder`` and, but for commands of folders only, what an address needs."""
+    told = "the hub's folder" if local else "the hub's folder or address"
+    parser.add_argument("--folder", metavar="FOLDER", help=f"{told}, where it is not the first argument")
+    parser.set_defaults(command=parser.prog, local=local)
+    if local is None:
+        add_connection(parser, institution=institution)
+
+
+def check_place(arguments: argparse.Namespace, place: str | None) -> None:
+    """Refuse an address where only a folder will do.
+
+    Raises:
+        RequestError: it is one.
+    """
+    if arguments.local and is_address(place):
+        raise RequestError(f"{arguments.command}: expected a folder, got an address: {arguments.local}")
+
+
 def take_words(arguments: argparse.Namespace, *, optional: bool = False) -> tuple[str | None, list[str]]:
-    """The folder and the other words: from the arguments, ``--folder`` or HUB_FOLDER.
+    """The folder or address, and the other words.
+
+    The former is the first argument, else ``--folder``, else in the file of ``--client``, else HUB_FOLDER, else in
+    the client's file at its usual place; there only where it is not optional.
 
     Raises:
         RequestError: too few or too many words; no folder named and not ``optional``.
     """
     names: Sequence[str] = arguments.word_names
     words: list[str] = arguments.words
-    folder = arguments.folder or os.environ.get("HUB_FOLDER") or None
-    if len(words) == len(names) + 1 and arguments.folder is None:
-        return words[0], words[1:]
+    folder: str | None = arguments.folder
+    if len(words) == len(names) + 1 and folder is None:
+        folder, *words = words
+    elif len(words) == len(names):
+        folder = find_place(arguments, optional=optional)
     if len(words) == len(names) and (folder is not None or optional):
+        check_place(arguments, folder)
         return folder, words
     expected = " ".join(("FOLDER", *names))
-    raise RequestError(f"arguments: expected {expected}, got {len(words)} (FOLDER may be --folder or HUB_FOLDER)")
+    got = len(arguments.words)
+    raise RequestError(f"arguments: expected {expected}, got {got} (FOLDER may be --folder or HUB_FOLDER)")
 
 
 def take_folder(arguments: argparse.Namespace) -> tuple[str, list[str]]:

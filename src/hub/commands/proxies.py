@@ -6,7 +6,7 @@ import argparse
 import datetime as dt
 from typing import Any
 
-import hub
+from hub.commands.opening import open_hub
 from hub.commands.options import add_folder, print_table, spell_moment, take_alias, take_folder, take_moment
 from hub.errors import RequestError
 from hub.proxystate import ProxyKind
@@ -71,7 +71,7 @@ def run_grant(arguments: argparse.Namespace) -> int:
         raise RequestError("--until: expected a date such as 2026-04-01, got a moment")
     person, agent = take_alias(arguments.alias), take_alias(arguments.agent)
     kind = ProxyKind.STATUTORY if arguments.statutory else ProxyKind.VOLUNTARY
-    with hub.open(folder) as h:
+    with open_hub(arguments, folder) as h:
         handle = h.grant_proxy(
             person, agent, kind, label=arguments.label, called=arguments.called, until=until, clerk=arguments.clerk
         )
@@ -87,7 +87,7 @@ def run_revoke(arguments: argparse.Namespace) -> int:
     except ValueError:
         raise RequestError("--handle: expected hex digits, got something else") from None
     alias = take_alias(arguments.alias)
-    with hub.open(folder) as h:
+    with open_hub(arguments, folder) as h:
         ended = h.revoke_proxy(alias, handle, clerk=arguments.clerk)
     print("revoked" if ended else "nothing found")
     return 0 if ended else 1
@@ -99,7 +99,7 @@ def run_list(arguments: argparse.Namespace) -> int:
     alias = take_alias(arguments.alias or arguments.agent)
     header: tuple[str, ...]
     rows: list[tuple[str, ...]]
-    with hub.open(folder, readonly=True) as h:
+    with open_hub(arguments, folder, readonly=True) as h:
         if arguments.agent is not None:
             rows = [(one.handle.hex(), _spell(one.kind), one.label, _day(one.until)) for one in h.principals(alias)]
             header = ("handle", "kind", "person", "until")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-import hub
 from hub.commands.marks import take_record
+from hub.commands.opening import open_hub
 from hub.commands.options import add_folder
 
 RELEASE_EPILOG = """\
@@ -38,7 +38,7 @@ def add_commands(commands: Any) -> None:
 def run_release(arguments: argparse.Namespace) -> int:
     """Release one row."""
     folder, handle = take_record(arguments)
-    with hub.open(folder) as h:
+    with open_hub(arguments, folder) as h:
         made = h.release(handle, arguments.reason, clerk=arguments.clerk, requester=arguments.requester)
     print(f"released; handle {made.hex()}")
     return 0

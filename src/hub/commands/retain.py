@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import hub
-from hub.commands.options import add_folder, moment_of, print_table, spell_moment, take_alias, take_folder, take_moment
+from hub.commands.options import (
+    FOLDER_ONLY,
+    add_folder,
+    moment_of,
+    print_table,
+    spell_moment,
+    take_alias,
+    take_folder,
+    take_moment,
+)
 from hub.commands.progress import Progress, Stopping, add_progress
 from hub.errors import RequestError, StorageError
 
@@ -50,7 +59,7 @@ def add_commands(commands: Any) -> None:
     """Add ``retain`` and ``hold``."""
     parser = commands.add_parser("retain", help="erase records whose time is over", epilog=RETAIN_EPILOG)
     parser.description = "Erase the records that have been kept for seven years."
-    add_folder(parser)
+    add_folder(parser, local=FOLDER_ONLY)
     parser.add_argument("--dry-run", action="store_true", help="show each quarter and when it expires; change nothing")
     parser.add_argument("--yes", action="store_true", help="the clock is right: erase also where it looks wrong")
     add_progress(parser)
@@ -68,7 +77,7 @@ def add_commands(commands: Any) -> None:
     ):
         parser = under.add_parser(name, help=about, epilog=HOLD_EPILOG)
         parser.description = about[0].upper() + about[1:] + "."
-        add_folder(parser, *words)
+        add_folder(parser, *words, local=FOLDER_ONLY)
         if name in ("set", "extend", "release"):
             parser.add_argument("--ground", required=True, help="why, for auditors")
             parser.add_argument("--by", required=True, help="who says so")

@@ -17,6 +17,7 @@ from hub.commands.acquire import report_rejected
 from hub.commands.exchange import join_rejected
 from hub.commands.history import Speller
 from hub.commands.inquire import REASON_NAMES, STATUS_NAMES
+from hub.commands.opening import open_hub
 from hub.commands.options import add_folder, print_table, spell_moment, take_alias, take_folder
 from hub.commands.progress import Progress, Stopping, add_progress
 from hub.errors import RequestError, RowsError
@@ -214,7 +215,7 @@ def run_sending(
     counts: Counter[int] = Counter()
     done = 0
     try:
-        with hub.open(folder) as h:
+        with open_hub(arguments, folder) as h:
             h.catalog.institution(institution)
             file = opened(h, source)
             with (
@@ -275,7 +276,7 @@ def run_notices(arguments: argparse.Namespace) -> int:
     """Print a page of a person's notices."""
     folder, _ = take_folder(arguments)
     alias = take_alias(arguments.alias)
-    with hub.open(folder, readonly=True) as h:
+    with open_hub(arguments, folder, readonly=True) as h:
         found = h.notices(alias, limit=arguments.limit, cursor=arguments.cursor)
         names = Speller(h.catalog)
     for record, text in zip(found.records, found.texts, strict=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-import hub
+from hub.commands.opening import open_hub
 from hub.commands.options import add_folder, take_alias, take_folder
 from hub.commands.progress import Progress, Stopping, add_progress
 from hub.errors import RequestError
@@ -75,7 +75,7 @@ def run_switch(arguments: argparse.Namespace) -> int:
     words = {"clerk": arguments.clerk, "reason": arguments.reason}
     changed = done = 0
     try:
-        with hub.open(folder) as h:
+        with open_hub(arguments, folder) as h:
             switch = h.suspend if arguments.suspends else h.resume
             if aliases is None:
                 changed = switch(institution, **words)

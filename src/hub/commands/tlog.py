@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import hub
-from hub.commands.options import add_folder, moment_of, spell_moment, take_folder
+from hub.commands.opening import is_address, open_hub
+from hub.commands.options import FOLDER_ONLY, add_folder, moment_of, spell_moment, take_folder
 from hub.commands.progress import Progress, add_progress
 from hub.commands.words import spell_matter, spell_outcome, spell_parties
 from hub.errors import ProofError, RequestError
@@ -123,7 +123,7 @@ def add_commands(commands: Any) -> None:
 
     parser = under.add_parser("export", help="write the log as static files", epilog=EXPORT_EPILOG)
     parser.description = "Write the log as static files that any web server can serve."
-    add_folder(parser, "DIR")
+    add_folder(parser, "DIR", local=FOLDER_ONLY)
     add_progress(parser)
     parser.set_defaults(run=run_export)
 
@@ -156,6 +156,8 @@ def run_verify(arguments: argparse.Namespace) -> int:
     what = arguments.what or os.environ.get("HUB_FOLDER")
     if not what:
         raise RequestError("verify: expected FILE or FOLDER, got neither (FOLDER may be HUB_FOLDER)")
+    if is_address(what):
+        raise RequestError(f"hub verify: expected a proof or a folder, got an address: {FOLDER_ONLY}")
     if what != "-" and Path(what).is_dir():
         arguments.folder = what
         return _verify_folder(arguments)
@@ -258,7 +260,7 @@ def _spell_seconds(seconds: int) -> str:
 def run_export(arguments: argparse.Namespace) -> int:
     """Write what is new of the log."""
     folder, (target,) = take_folder(arguments)
-    with hub.open(folder, readonly=True) as opened:
+    with open_hub(arguments, folder, readonly=True) as opened:
         h: Any = opened
         size = read_checkpoint(h.checkpoint()).size
         with Progress("exported", size, show=arguments.progress) as progress:
@@ -285,7 +287,7 @@ def run_check(arguments: argparse.Namespace) -> int:
 def run_key(arguments: argparse.Namespace) -> int:
     """Print the verifier key."""
     folder, _ = take_folder(arguments)
-    with hub.open(folder, readonly=True) as opened:
+    with open_hub(arguments, folder, readonly=True) as opened:
         h: Any = opened
         print(h.verifier_key)
     return 0
@@ -294,7 +296,7 @@ def run_key(arguments: argparse.Namespace) -> int:
 def run_checkpoints(arguments: argparse.Namespace) -> int:
     """List the checkpoints that are kept."""
     folder, _ = take_folder(arguments)
-    with hub.open(folder, readonly=True) as h:
+    with open_hub(arguments, folder, readonly=True) as h:
         kept = h.checkpoints()
     for time, note in kept:
         if arguments.notes:
@@ -307,7 +309,7 @@ def run_checkpoints(arguments: argparse.Namespace) -> int:
 def run_checkpoint(arguments: argparse.Namespace) -> int:
     """Print the latest checkpoint."""
     folder, _ = take_folder(arguments)
-    with hub.open(folder, readonly=True) as opened:
+    with open_hub(arguments, folder, readonly=True) as opened:
         h: Any = opened
         print(h.checkpoint(), end="")
     return 0

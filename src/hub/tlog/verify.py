@@ -20,6 +20,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -55,6 +56,7 @@ SIGNATURES_MAX = 100
 SIZE_MAX = (1 << 63) - 1
 """Go's verifiers count entries in 63 bits."""
 PATH_MAX = 63
+_CONTROL = re.compile("[\0-\t\v-\x1f]")
 PROOF_BYTES_MAX = NOTE_BYTES_MAX + EXTRA_BYTES_MAX * 4 // 3 + 64 * PATH_MAX + 256
 
 
@@ -422,6 +424,6 @@ def _decode_text(what: str, raw: bytes) -> str:
         text = raw.decode()
     except UnicodeDecodeError:
         raise ProofError(f"{what}: expected UTF-8, got something else") from None
-    if any(char < " " and char != "\n" for char in text):
+    if _CONTROL.search(text):
         raise ProofError(f"{what}: expected no control characters but newlines, got one")
     return text

@@ -22,6 +22,9 @@ from hub.errors import RequestError
 from hub.wire.config import Config, Tls
 from hub.wire.faults import AccessError
 
+SEEN_MAX = 4_096
+"""Certificates whose party is remembered, about 1 KiB each."""
+
 logger = logging.getLogger("hub")
 security = logging.getLogger("hub.security")
 
@@ -91,6 +94,8 @@ class Access:
         self.plain = None
         if config.plain is not None:
             self.plain = Party(config.plain.name, _check_codes(config.plain.institutions, known))
+        self._seen: dict[bytes, tuple[Seen, Party | None]] = {}
+        """Certificates that came before, by their SHA-256: a platform has one, and thousands of connections."""
         self._stamps: dict[str, tuple[int, int]] = {}
         self._revoked: dict[bytes, Revoked] = {}
         if self._tls is not None:
@@ -110,17 +115,26 @@ class Access:
             if self.plain is None:
                 raise AccessError("certificate: expected one, got none")
             return self.plain
-        certificate = x509.load_der_x509_certificate(der)
+        name = hashlib.sha256(der).digest()
+        found = self._seen.get(name)
+        if found is None:
+            if len(self._seen) >= SEEN_MAX:
+                self._seen.clear()
+            found = self._seen[name] = self._look_at(x509.load_der_x509_certificate(der))
+        seen, party = found
+        self.check(seen)
+        if party is None:
+            raise AccessError("certificate: expected one that is listed with its institutions, got another")
+        return party
+
+    def _look_at(self, certificate: x509.Certificate) -> tuple[Seen, Party | None]:
         own = key_sha256(certificate)
         seen = Seen(
             certificate.issuer.public_bytes(), certificate.serial_number,
             certificate.not_valid_after_utc.timestamp(), own,
         )  # fmt: skip
-        self.check(seen)
         party = self._by_key.get(own) or self._by_names(certificate)
-        if party is None:
-            raise AccessError("certificate: expected one that is listed with its institutions, got another")
-        return party._replace(certificate=seen)
+        return seen, None if party is None else party._replace(certificate=seen)
 
     def _by_names(self, certificate: x509.Certificate) -> Party | None:
         try:

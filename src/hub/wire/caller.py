@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import random
+import socket
 import ssl
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -21,16 +23,20 @@ from hub.hub import Hub
 from hub.messages import Answers, History, Notices
 from hub.wire.config import is_loopback
 from hub.wire.doing import join_answers
-from hub.wire.faults import AccessError, LateError, WireError
+from hub.wire.faults import LateError, WireError
 from hub.wire.frames import FrameError
 from hub.wire.link import Link, Told
 from hub.wire.methods import METHODS, REPLY_DECODERS, REQUESTS
 from hub.wire.results import HistoryBody, NoticesBody, make_proofs
+from hub.wire.tlsfiles import client_context, tls_error
 
 SMALL_TIMEOUT_S, BULK_TIMEOUT_S = 60.0, 900.0
 """How long a call may take where its caller does not say: with all its retries."""
 
+TIMEOUT_MAX_S = 7 * 86_400
 CONNECT_S = 10.0
+NEXT_ADDRESS_S = 0.25
+"""Where a name has several addresses, the next is tried beside one that does not answer for so long (RFC 8305)."""
 GOODBYE_S = 1.0
 DELAY_S, DELAY_MAX_S = 0.05, 2.0
 POOL = 2
@@ -69,29 +75,44 @@ def make_options(
     Raises:
         RequestError: it has another form, or a file cannot be used.
     """
-    parts = urlsplit(address)
-    try:
-        port = parts.port
-    except ValueError:
-        port = None
-    if parts.scheme not in ("hubs", "hub") or not parts.hostname or port is None or parts.path not in ("", "/"):
-        raise RequestError("address: expected hubs://host:port, got something else")
+    scheme, host, port = _split(address)
+    check_timeout(timeout)
     if isinstance(pool, bool) or not isinstance(pool, int) or pool < 1:
         raise RequestError("pool: expected at least 1 connection, got something else")
-    if parts.scheme == "hub":
-        if not is_loopback(parts.hostname):
+    if scheme == "hub":
+        if not is_loopback(host):
             raise RequestError("address: expected hubs:// for another machine, got hub://")
-        return Options(parts.hostname, port, None, institution, timeout, pool)
+        return Options(host, port, None, institution, timeout, pool)
     if cert is None or ca is None:
         raise RequestError("connect: expected cert= and ca= with hubs://, got none")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    return Options(host, port, client_context(cert, key, ca), institution, timeout, pool)
+
+
+def _split(address: str) -> tuple[str, str, int]:
+    """Scheme, host and port."""
     try:
-        context.load_verify_locations(ca)
-        context.load_cert_chain(cert, key)
-    except OSError as error:
-        raise RequestError(f"connect: cannot use the certificate files: {error.strerror or error}") from None
-    return Options(parts.hostname, port, context, institution, timeout, pool)
+        parts = urlsplit(address)
+        host, port = parts.hostname, parts.port
+    except (ValueError, TypeError, AttributeError):
+        host = port = None
+    if host is None or port is None or parts.scheme not in ("hubs", "hub") or (
+        # Nothing else: a name or a password here would go nowhere.
+        parts.netloc.rpartition("@")[1] or parts.path not in ("", "/") or parts.query or parts.fragment
+    ):  # fmt: skip
+        raise RequestError("address: expected hubs://host:port, got something else")
+    return str(parts.scheme), host, port
+
+
+def check_timeout(timeout: Any) -> None:
+    """Refuse what is no number of seconds.
+
+    Raises:
+        RequestError: it is none.
+    """
+    if timeout is not None and (
+        isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout <= TIMEOUT_MAX_S
+    ):
+        raise RequestError(f"timeout: expected more than 0 and at most {TIMEOUT_MAX_S} seconds, got something else")
 
 
 class Wanted(NamedTuple):
@@ -125,6 +146,7 @@ def bind_call(name: str, signature: inspect.Signature, args: tuple[Any, ...], kw
     method = METHODS[name]
     given = signature.bind(*args, **kwargs).arguments
     timeout, progress = given.pop("timeout", None), given.pop("progress", None)
+    check_timeout(timeout)
     institution: Any = method.only
     if method.of is not None:
         argument, _, field = method.names.partition(".")
@@ -158,9 +180,15 @@ class WireCaller:
         self._links: list[Link] = []
         self._connecting = asyncio.Lock()
         self._closed = False
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def __repr__(self) -> str:
         return f"WireCaller(connections={len(self._links)})"
+
+    @property
+    def institution(self) -> str | None:
+        """For whom calls are made that name nobody, where the caller said so."""
+        return self._options.institution
 
     @property
     def institutions(self) -> list[str]:
@@ -176,6 +204,7 @@ class WireCaller:
         Raises:
             WireError: nobody answers there. AccessError: the server does not take the certificate.
         """
+        self._loop = asyncio.get_running_loop()
         link = await self._connect(CONNECT_S)
         self._links.append(link)
 
@@ -198,11 +227,15 @@ class WireCaller:
         Raises:
             HubError: as of the embedded hub; WireError: the connection failed; LateError: the time is over.
         """
+        loop = asyncio.get_running_loop()
+        if self._loop not in (None, loop):
+            raise RequestError("hub: expected the loop in which it was connected, got another")
+        self._loop = loop
         bulk = METHODS[wanted.name].bulk
         timeout = wanted.timeout if wanted.timeout is not None else self._options.timeout
         if timeout is None:
             timeout = BULK_TIMEOUT_S if bulk else SMALL_TIMEOUT_S
-        deadline = asyncio.get_running_loop().time() + timeout
+        deadline = loop.time() + timeout
         if wanted.name == "answers":
             return await self._answers(wanted, deadline)
         return METHODS[wanted.name].result.unpack(await self._body(wanted, deadline))
@@ -272,7 +305,12 @@ class WireCaller:
         async with self._connecting:
             self._links = [link for link in self._links if link.usable]
             if len(self._links) < self._options.pool:
-                link = await self._connect(CONNECT_S)
+                try:
+                    link = await self._connect(CONNECT_S)
+                except HubError:
+                    if any(link.usable for link in self._links):
+                        return min((link for link in self._links if link.usable), key=lambda link: link.open_calls)
+                    raise
                 if self._closed:
                     link.close()
                 # Only now: meanwhile another call may have put another list there.
@@ -287,19 +325,27 @@ class WireCaller:
             async with asyncio.timeout(timeout):
                 name = None if options.context is None else options.host
                 _, link = await loop.create_connection(
-                    Link, options.host, options.port, ssl=options.context, server_hostname=name
-                )
+                    Link, options.host, options.port, ssl=options.context, server_hostname=name,
+                    happy_eyeballs_delay=NEXT_ADDRESS_S,
+                )  # fmt: skip
                 await link.greeted
         except TimeoutError:
             raise WireError("connection: no answer from the server", retry_safe=True) from None
         except ssl.SSLError as error:
-            raise AccessError(f"connection: refused by TLS: {error.reason or type(error).__name__}") from None
+            raise tls_error(error) from None
         except OSError as error:
-            raise WireError(f"connection: {error.strerror or type(error).__name__}", retry_safe=True) from None
+            raise WireError(f"connection: {_cause(error)}", retry_safe=True) from None
         finally:
             if link is not None and not link.usable:
                 link.close()
         return link
+
+
+def _cause(error: OSError) -> str:
+    if isinstance(error, socket.gaierror):
+        return error.strerror or "the name is unknown"
+    # Of asyncio's own text there is one an address, and none where the name has several.
+    return os.strerror(error.errno).lower() if error.errno else "none of the server's addresses answers"
 
 
 def _decode_reply(name: str, body: memoryview) -> Any:

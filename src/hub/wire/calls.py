@@ -1,15 +1,17 @@
 """Calls at the server: who may, in which thread, and what comes of it.
 
-Small inquiries are handed to the hub's gatherer, which lets them share commits; everything else is done by threads, of
-which bulk has its own, so that nothing small waits behind it. What waits is bounded everywhere; more is BUSY.
+Small inquiries are handed to the hub's gatherer, which lets them share commits; everything else is done by threads:
+small calls, bulk calls that are done soon (``rows.is_bounded``) and bulk have their own, so that nothing waits behind
+what takes longer. What waits is bounded everywhere, for each institution too; more is BUSY.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -21,12 +23,17 @@ from hub.limits import OPERATOR_CHARS_MAX
 from hub.messages import Answer
 from hub.wire.access import Party, tell_security
 from hub.wire.config import Limits
+from hub.wire.disk import Disk
+from hub.wire.fair import RETRY_AFTER_S, Pool
 from hub.wire.faults import AccessError
+from hub.wire.ledger import OK, OTHER, SMALL, Ledger, Outcomes, code_of, outcomes_of
 from hub.wire.methods import METHODS, REQUEST_DECODERS, Method
+from hub.wire.quotas import Account, Quotas
 from hub.wire.results import ANSWER
+from hub.wire.rows import is_bounded, rows_of_call, rows_of_reply
+from hub.wire.singles import Singles
 from hub.wire.words import Call
 
-RETRY_AFTER_S = 0.5
 LOOP_BYTES_MAX = 1 << 15
 """Arguments that the loop decodes by itself; a thread does longer ones."""
 
@@ -66,74 +73,108 @@ class Work(NamedTuple):
         return f"Work({self.call.method})"
 
 
-class Pool:
-    """Threads with a bounded queue."""
+class Task:
+    """A call that threads do: what is counted of it when it is done."""
 
-    def __init__(self, name: str, threads: int, waiting_max: int) -> None:
-        self._executor = ThreadPoolExecutor(threads, f"hub-{name}")
-        self._open, self._open_max = 0, threads + waiting_max
+    __slots__ = ("account", "began", "kind", "rows", "work")
 
-    def submit(self, loop: asyncio.AbstractEventLoop, work: Callable[[], None]) -> None:
-        """Let a thread do it.
-
-        Raises:
-            BusyError: too much waits.
-        """
-        if self._open >= self._open_max:
-            raise BusyError("call: too many wait for a thread", retry_after_s=RETRY_AFTER_S)
-        self._open += 1
-
-        def run() -> None:
-            try:
-                work()
-            finally:
-                loop.call_soon_threadsafe(self._done)
-
-        self._executor.submit(run)
-
-    def _done(self) -> None:
-        self._open -= 1
-
-    def close(self) -> None:
-        """Wait for what is being done; what has not begun by now has nobody who waits for it."""
-        self._executor.shutdown(cancel_futures=True)
+    def __init__(self, work: Work, account: Account, began: float, rows: int, kind: str) -> None:
+        self.work, self.account, self.began, self.rows, self.kind = work, account, began, rows, kind
 
 
 class Calls:
     """Does the calls of one server. Its methods are for the loop's thread."""
 
-    def __init__(self, h: Hub, limits: Limits, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, h: Hub, limits: Limits, loop: asyncio.AbstractEventLoop, ledger: Ledger | None = None
+    ) -> None:
+        """Args: ledger: with the quotas of all institutions; without one they have those of ``quotas.py``."""
         self._hub, self._loop = h, loop
-        self._small = Pool("small", limits.small_threads, limits.small_waiting)
-        self._bulk = Pool("bulk", limits.bulk_threads, limits.bulk_waiting)
-        self._bytes_left = limits.bytes_in_flight
+        self.small = Pool(SMALL, limits.small_threads, limits.small_waiting)
+        self.medium = Pool("medium", limits.medium_threads, limits.medium_waiting)
+        self.bulk = Pool("bulk", limits.bulk_threads, limits.bulk_waiting)
+        self.bytes_max = self._bytes_left = limits.bytes_in_flight
+        self.ledger = ledger or Ledger(Quotas({}, limits.bytes_in_flight, time.monotonic))
+        self.disk = Disk(h.disk_free, limits.free_bytes_min)
+        self.disk.look()
+        self.singles = Singles(h, self, limits, loop)
+        self._accounts = self.ledger.quotas
+        self.open = 0
+        """Calls that were begun and are not answered."""
+        self.connections = 0
+        self._connections_max = limits.connections
+        self._joined: dict[str, int] = {}
+        """Connections of each party."""
         self.closing = False
         """Whether nothing new is begun."""
 
     def __repr__(self) -> str:
         return f"Calls(closing={self.closing})"
 
-    def reserve(self, size: int) -> None:
-        """Count the bytes of a long call that is to arrive.
+    def join(self, party: Party) -> None:
+        """Count a connection.
+
+        Raises:
+            BusyError: its party has nine tenths of all that there may be: others want to connect as well.
+        """
+        joined = self._joined.get(party.name, 0)
+        if joined >= max(1, self._connections_max * 9 // 10):
+            raise BusyError("server: too many connections of this certificate", retry_after_s=10 * RETRY_AFTER_S)
+        self._joined[party.name] = joined + 1
+        self.connections += 1
+        self.ledger.connections += 1
+
+    def leave(self, party: Party) -> None:
+        """The end of :meth:`join`."""
+        self.connections -= 1
+        self._joined[party.name] -= 1
+
+    @property
+    def takes_singles(self) -> bool:
+        """Whether any inquiry is begun now."""
+        return not self.closing and self._bytes_left > 0 and not self.disk.low
+
+    @property
+    def bytes_in_flight(self) -> int:
+        """Of long calls and replies."""
+        return self.bytes_max - self._bytes_left
+
+    def reserve(self, size: int, institution: str | None = None, method: str = OTHER) -> None:
+        """Count the bytes of a long call that is to arrive, for an institution where it is known.
 
         Raises:
             BusyError: there are too many bytes in flight.
         """
-        if size > self._bytes_left:
-            raise BusyError("call: too many bytes in flight", retry_after_s=2 * RETRY_AFTER_S)
-        self._bytes_left -= size
+        try:
+            if size > self._bytes_left:
+                raise BusyError("call: too many bytes in flight", retry_after_s=2 * RETRY_AFTER_S)
+            if institution is not None:
+                self._accounts.account(institution).reserve(size)
+        except BusyError as error:
+            self.ledger.refuse(method, error)
+            raise
+        self.count(size, institution)
 
-    def count(self, size: int) -> None:
+    def count(self, size: int, institution: str | None = None) -> None:
         """Count bytes that are there already, as those of a long reply; a negative size is their end."""
         self._bytes_left -= size
+        if institution is not None:
+            self._accounts.account(institution).bytes += size
 
     def check(self, party: Party, call: Call, peer: str | None) -> Method:
-        """Who may call what for whom; before anything of a call is kept.
+        """Who may call what for whom, and whether now; before anything of a call is kept.
 
         Raises:
             AccessError: this party may not; it is in the security log. RequestError: there is no such method.
-            BusyError: the server is closing.
+            BusyError: the server is closing, the disk is full, or the institution has had its quota.
         """
+        try:
+            return self._check(party, call, peer)
+        except HubError as error:
+            self.ledger.refuse(call.method, error)
+            raise
+
+    def _check(self, party: Party, call: Call, peer: str | None) -> Method:
         method = METHODS.get(call.method)
         if method is None:
             raise RequestError("method: expected one that the wire has, got another")
@@ -152,6 +193,9 @@ class Calls:
             raise BusyError("server: closing", retry_after_s=1.0)
         if method.bulk and self._bytes_left <= 0:
             raise BusyError("call: too many bytes in flight", retry_after_s=2 * RETRY_AFTER_S)
+        if method.write:
+            self.disk.check()
+        self._accounts.account(call.institution).admit()
         return method
 
     def begin(self, work: Work) -> None:
@@ -160,29 +204,73 @@ class Calls:
         Raises:
             HubError: it could not be begun.
         """
-        in_thread = False
+        account, began = self._accounts.account(work.call.institution), time.perf_counter()
+        account.begin()
+        self.open += 1
         try:
-            in_thread = self._begin(work)
-        finally:
-            # A thread counts them off when it is done, whether or not its caller is still there.
-            if not in_thread and work.counted:
-                self.count(-work.counted)
+            in_thread = self._begin(work, account, began)
+        except BaseException as error:
+            translated = self.disk.translate(error)
+            self._end(work, account, code_of(translated), began, 0, SMALL)
+            self._uncount(work)
+            raise translated from error
+        # A thread counts them off when it is done, whether or not its caller is still there.
+        if not in_thread:
+            self._uncount(work)
 
-    def _begin(self, work: Work) -> bool:
+    def _uncount(self, work: Work) -> None:
+        if work.counted:
+            self.count(-work.counted, work.call.institution)
+
+    def _end(self, work: Work, account: Account, code: str, began: float, rows: int, kind: str) -> None:
+        self.open -= 1
+        self.ledger.end(account, work.call.method, code, began, rows, kind)
+
+    def _begin(self, work: Work, account: Account, began: float) -> bool:
         """Begin a call; whether a thread does it."""
-        if work.call.method == "inquire" and len(work.body) <= LOOP_BYTES_MAX and not work.call.progress:
-            arguments = self._arguments(work)
+        name, method = work.call.method, work.method
+        if len(work.body) > LOOP_BYTES_MAX:
+            self._submit(Task(work, account, began, 0, self.bulk.name), self.bulk, None)
+            return True
+        given = self._decode(work)
+        rows = rows_of_call(name, given)
+        account.charge(rows)
+        arguments = self.bind(work.method, given, work.call.institution, work.party.name)
+        pool = self.small
+        if method.bulk:
+            pool = self.medium if is_bounded(name, given) else self.bulk
+        if name == "inquire" and not work.call.progress:
+            account.gather(rows)
             future = self._hub.inquire_together(**arguments)
             if future is not None:
-                future.add_done_callback(functools.partial(_settle, work))
+                account.gathered += rows
+                future.add_done_callback(functools.partial(self._settle, work, account, began, rows))
                 return False
-            self._submit(work, self._bulk, functools.partial(self._hub.inquire, **arguments))
-        elif len(work.body) <= LOOP_BYTES_MAX:
-            arguments = self._arguments(work)
-            self._submit(work, self._bulk if work.method.bulk else self._small, self._doer(work, arguments))
+            do: Callable[[], Any] = functools.partial(self._hub.inquire, **arguments)
         else:
-            self._submit(work, self._bulk, lambda: self._doer(work, self._arguments(work))())
+            do = self._doer(work, arguments)
+        self._submit(Task(work, account, began, rows, pool.name), pool, do)
         return True
+
+    def _settle(
+        self, work: Work, account: Account, began: float, rows: int, future: asyncio.Future[Answer]
+    ) -> None:
+        """A small inquiry has its answer."""
+        account.gathered -= rows
+        caller, number = work.caller, work.call.number
+        if future.cancelled():
+            error: BaseException | None = HubError("inquire: cancelled", retry_safe=True)
+        else:
+            error = future.exception()
+        if error is not None:
+            error = self.disk.translate(error)
+            self._end(work, account, code_of(error), began, rows, SMALL)
+            caller.fail(number, "inquire", error)
+            return
+        answer = future.result()
+        self.ledger.add_answer(answer)
+        self._end(work, account, OK, began, rows, SMALL)
+        caller.answer(number, _ENCODER.encode(ANSWER.pack(answer)))
 
     def _doer(self, work: Work, arguments: dict[str, Any]) -> Callable[[], Any]:
         method = work.method
@@ -198,39 +286,82 @@ class Calls:
 
         return tell
 
-    def _submit(self, work: Work, pool: Pool, do: Callable[[], Any]) -> None:
-        caller, number, name = work.caller, work.call.number, work.call.method
+    def _submit(self, task: Task, pool: Pool, do: Callable[[], Any] | None) -> None:
+        """Let a thread do a call; without ``do`` it decodes the arguments first."""
+        work = task.work
 
         def run() -> None:
+            body: bytes | None = None
+            error: BaseException | None = None
+            outcomes: Outcomes = None
+            rows = 0
             try:
-                body = _ENCODER.encode(work.method.result.pack(do()))
-            except BaseException as error:
-                self._loop.call_soon_threadsafe(caller.fail, number, name, error)
-            else:
-                self._loop.call_soon_threadsafe(caller.answer, number, body)
-            finally:
-                if work.counted:
-                    self._loop.call_soon_threadsafe(self.count, -work.counted)
+                found = (self._read(task) if do is None else do)()
+                outcomes = outcomes_of(found)
+                packed = work.method.result.pack(found)
+                del found
+                rows = rows_of_reply(packed)
+                body = _ENCODER.encode(packed)
+            except BaseException as caught:
+                error = caught
+            with contextlib.suppress(RuntimeError):
+                # A loop that has ended has nobody who waits.
+                self._loop.call_soon_threadsafe(self._finish, task, body, error, outcomes, rows)
 
-        pool.submit(self._loop, run)
+        def refuse(error: BusyError) -> None:
+            self._loop.call_soon_threadsafe(self._finish, task, None, error, None, 0)
 
-    def _arguments(self, work: Work) -> dict[str, Any]:
-        """The Hub's arguments of a call.
+        pool.submit(work.call.institution, run, refuse)
+
+    def _read(self, task: Task) -> Callable[[], Any]:
+        """Decode a long call's arguments, in a thread; what does it."""
+        work = task.work
+        given = self._decode(work)
+        task.rows = rows_of_call(work.call.method, given)
+        self._loop.call_soon_threadsafe(task.account.charge, task.rows)
+        return self._doer(work, self.bind(work.method, given, work.call.institution, work.party.name))
+
+    def _finish(
+        self, task: Task, body: bytes | None, error: BaseException | None, outcomes: Outcomes, rows: int
+    ) -> None:
+        """A thread has done a call, or could not."""
+        work, account = task.work, task.account
+        self._uncount(work)
+        number, name = work.call.number, work.call.method
+        if outcomes is not None:
+            self.ledger.add_outcomes(*outcomes)
+        # Of who reads the rows are known only now.
+        account.charge(max(0, rows - task.rows))
+        rows = max(rows, task.rows)
+        if error is not None or body is None:
+            error = self.disk.translate(error or HubError(f"{name}: expected a reply, got none"))
+            self._end(work, account, code_of(error), task.began, rows, task.kind)
+            work.caller.fail(number, name, error)
+            return
+        self._end(work, account, OK, task.began, rows, task.kind)
+        work.caller.answer(number, body)
+
+    def _decode(self, work: Work) -> msgspec.Struct:
+        """The arguments of a call as they travelled.
 
         Raises:
             RequestError: they have not the form of the method's.
         """
-        name, method, catalog = work.call.method, work.method, self._hub.catalog
+        name = work.call.method
         try:
-            given = REQUEST_DECODERS[name].decode(work.body)
+            given: msgspec.Struct = REQUEST_DECODERS[name].decode(work.body)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
             raise RequestError(f"{name}: {error}") from None
-        return bind_arguments(method, given, work.call.institution, work.party.name, catalog)
+        return given
+
+    def bind(self, method: Method, given: msgspec.Struct, institution: str, party: str) -> dict[str, Any]:
+        """The Hub's arguments from those of a call."""
+        return bind_arguments(method, given, institution, party, self._hub.catalog)
 
     def close(self) -> None:
         """Wait for the threads; blocks."""
-        self._small.close()
-        self._bulk.close()
+        for pool in (self.small, self.medium, self.bulk):
+            pool.close()
 
 
 def bind_arguments(
@@ -265,13 +396,3 @@ def _through(name: str, party: str, clerk: str) -> str:
         raise RequestError(f"{name}: expected 1 to {most} characters, got {len(clerk.strip())}")
     return f"{party}/{clerk}"
 
-
-def _settle(work: Work, future: asyncio.Future[Answer]) -> None:
-    if future.cancelled():
-        work.caller.fail(work.call.number, "inquire", HubError("inquire: cancelled", retry_safe=True))
-        return
-    error = future.exception()
-    if error is not None:
-        work.caller.fail(work.call.number, "inquire", error)
-        return
-    work.caller.answer(work.call.number, _ENCODER.encode(ANSWER.pack(future.result())))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import ipaddress
 import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
 from hub.errors import RequestError
 from hub.limits import ANSWERS_EVERY_S, WIRE_REQUESTS_MAX
+from hub.wire.quotas import Quota
 
 _Positive = Annotated[int, msgspec.Meta(ge=1)]
 _Seconds = Annotated[float, msgspec.Meta(gt=0)]
@@ -53,14 +54,45 @@ class Plain(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     institutions: _Codes
 
 
+class Proxy(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """A proxy on this machine that ends TLS, checks client certificates and passes them on over a Unix socket.
+
+    Attributes:
+        socket: its path. mode: of the file, who may connect: whoever may is believed what the header says.
+        header: in which the certificate comes, percent-encoded PEM or as of RFC 9440.
+    """
+
+    socket: str
+    mode: Annotated[int, msgspec.Meta(ge=0, le=0o777)] = 0o660
+    header: Annotated[str, msgspec.Meta(pattern="^[a-z0-9-]{1,64}$")] = "x-client-cert"
+
+
+class Http(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The same methods over HTTP; one of both, or both.
+
+    Attributes:
+        listen: host:port, with the TLS and the certificates of the wire. proxy: behind which they are asked for.
+    """
+
+    listen: str | None = None
+    proxy: Proxy | None = None
+
+    @property
+    def host_port(self) -> tuple[str, int] | None:
+        """Where it listens; port 0 is any."""
+        return None if self.listen is None else split_address("http.listen", self.listen)
+
+
 class Limits(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Bounds of one server.
 
     Attributes:
         connections: at a time. requests_per_connection: open calls.
         bytes_in_flight: of long calls and replies, together.
-        small_threads, bulk_threads: that work beside the shared commits.
-        small_waiting, bulk_waiting: calls that may wait for one; more are told to come again.
+        small_threads, medium_threads, bulk_threads: that work beside the shared commits; of each one more for
+            institutions for which none works.
+        small_waiting, medium_waiting, bulk_waiting: calls that may wait for one; more are told to come again.
+        free_bytes_min: of the folder's disk; with less nothing that writes is begun.
         hello_s: for handshake and first frame. frame_s: for one frame, and between parts of a call. idle_s: without any
             call. unread_s: in which a client reads nothing of what waits for it. drain_s: for what is open at the end.
     """
@@ -69,14 +101,43 @@ class Limits(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     requests_per_connection: _Positive = WIRE_REQUESTS_MAX
     bytes_in_flight: _Positive = 1 << 30
     small_threads: _Positive = 16
+    medium_threads: _Positive = 4
     bulk_threads: _Positive = 2
     small_waiting: _Positive = 4_096
+    medium_waiting: _Positive = 1_024
     bulk_waiting: _Positive = 64
+    free_bytes_min: Annotated[int, msgspec.Meta(ge=0)] = 64 << 20
     hello_s: _Seconds = 10.0
     frame_s: _Seconds = 30.0
     idle_s: _Seconds = 3_600.0
     unread_s: _Seconds = 30.0
     drain_s: _Seconds = 30.0
+
+
+class Metrics(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The Prometheus endpoint, plain HTTP.
+
+    Attributes:
+        listen: host:port, of loopback. anywhere: agree to another host: whoever reaches it reads how much is asked, by
+            which institution, and nothing else.
+    """
+
+    listen: str
+    anywhere: bool = False
+
+
+class Log(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Diagnostics, JSON lines.
+
+    Attributes:
+        file: instead of standard error. level: from which on.
+        slow_s, slow_bulk_s: a call that takes longer leaves a line; of bulk the latter.
+    """
+
+    file: str | None = None
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    slow_s: _Seconds = 1.0
+    slow_bulk_s: _Seconds = 60.0
 
 
 class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -86,6 +147,7 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         folder: the hub's. listen: host:port. address: as clients connect to it, ``hubs://host:port``.
         security_log: file for refusals, JSON lines; also in the logger ``hub.security``.
         head, answers_every_s: as of :func:`hub.open`.
+        quotas: by code of the institution; ``default`` of all that have none of their own.
     """
 
     folder: str
@@ -97,7 +159,11 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     tls: Tls | None = None
     certificates: list[Certificate] = []
     plain: Plain | None = None
+    http: Http | None = None
     limits: Limits = Limits()
+    quotas: dict[str, Quota] = {}
+    metrics: Metrics | None = None
+    log: Log = Log()
 
     @property
     def host_port(self) -> tuple[str, int]:
@@ -160,9 +226,26 @@ def check_config(config: Config, *, plain: bool) -> None:
             raise RequestError("config: expected no certificates with [plain], got some")
     elif not config.certificates:
         raise RequestError("config: expected certificates with [tls], got none")
+    if config.metrics is not None:
+        where, _ = split_address("metrics.listen", config.metrics.listen)
+        if not config.metrics.anywhere and not is_loopback(where):
+            raise RequestError(f"config: expected a loopback address or anywhere = true in [metrics], got {where}")
     for one in config.certificates:
         if (one.key_sha256 is None) == (one.san is None):
             raise RequestError(f"config: expected one of key_sha256 and san of {one.name}, got both or none")
+    if config.http is not None:
+        _check_http(config.http, plain=config.plain is not None)
+
+
+def _check_http(http: Http, *, plain: bool) -> None:
+    if http.listen is None and http.proxy is None:
+        raise RequestError("config: expected listen or [http.proxy] with [http], got none")
+    bound = http.host_port
+    if plain and bound is not None and not is_loopback(bound[0]):
+        raise RequestError(f"config: expected a loopback address with [plain], got {bound[0]}")
+    if plain and http.proxy is not None:
+        # Nobody could check what the proxy passes on.
+        raise RequestError("config: expected [tls] with [http.proxy], got [plain]")
 
 
 def is_loopback(host: str) -> bool:
@@ -182,5 +265,12 @@ def _resolve(config: Config, base: Path) -> Config:
     tls = config.tls
     if tls is not None:
         tls = Tls(place(tls.certificate), place(tls.key), place(tls.ca), [place(one) for one in tls.crls])
+    http = config.http
+    if http is not None and http.proxy is not None:
+        proxy = msgspec.structs.replace(http.proxy, socket=place(http.proxy.socket))
+        http = msgspec.structs.replace(http, proxy=proxy)
     optional = {name: place(path) for name in ("security_log", "head") if (path := getattr(config, name)) is not None}
-    return msgspec.structs.replace(config, folder=place(config.folder), tls=tls, **optional)
+    log = config.log
+    if log.file is not None:
+        log = msgspec.structs.replace(log, file=place(log.file))
+    return msgspec.structs.replace(config, folder=place(config.folder), tls=tls, http=http, log=log, **optional)

@@ -9,9 +9,9 @@ at once; long ones a part at a time, in turns, whenever there is room.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from typing import Any, Protocol, cast
 
+from hub._wire import Wired
 from hub.errors import BusyError, HubError
 from hub.limits import WIRE_FRAME_BYTES_MAX, WIRE_PART_BYTES
 from hub.wire.access import Access, Party, tell_security
@@ -50,32 +50,31 @@ class Upload:
         self.buffer = bytearray(call.body)
 
 
-class Connection(asyncio.Protocol):
-    """See the module."""
+class Connection(Wired, asyncio.Protocol):
+    """See the module. Single inquiries are taken from what comes by ``_wire.pyx``; the rest is read here."""
 
-    __slots__ = (
-        "_called_at", "_dropped", "_ending_at", "_frame_at", "_halted", "_open", "_outgoing", "_party", "_peer",
-        "_place", "_splitter", "_transport", "_unread_at", "_uploads", "_version",
-    )  # fmt: skip
+    __slots__ = ("_frame_at", "_long", "_outgoing", "_party", "_peer", "_place", "_splitter", "_unread_at")
 
     def __init__(self, place: Place) -> None:
         self._place = place
-        self._transport: asyncio.Transport | None = None
+        self._intake = place.calls.singles.intake
+        self._transport = None
         self._party: Party | None = None
         self._peer: str | None = None
         self._splitter = Splitter()
-        self._version: int | None = None
-        self._open: dict[int, int] = {}
-        """Calls that are open: number -> bytes of their replies that are counted as in flight."""
+        self._version = None
+        self._open = {}
+        self._long: dict[int, int] = {}
+        """Of the open calls, bytes of replies that are counted as in flight."""
         self._uploads: dict[int, Upload] = {}
         self._dropped: dict[int, int] = {}
         """Calls that were refused while their parts were under way: number -> bytes to come."""
-        self._outgoing: deque[tuple[int, memoryview, int]] = deque()
-        """Long replies that leave in turns: number, body, bytes sent."""
-        self._halted = False
+        self._outgoing: list[tuple[int, memoryview, int]] = []
+        """Long replies that leave in turns, and short ones while nothing is read: number, body, bytes sent. An empty
+        deque would take 600 bytes."""
         self._called_at = self._frame_at = place.now()
         """When it called last, and when the frame began of which a part is there."""
-        self._unread_at = self._ending_at = 0.0
+        self._unread_at = 0.0
 
     def __repr__(self) -> str:
         return f"Connection(open={len(self._open)})"
@@ -93,7 +92,10 @@ class Connection(asyncio.Protocol):
         try:
             if len(place.connections) > place.limits.connections:
                 raise BusyError("server: too many connections", retry_after_s=10 * RETRY_AFTER_S)
-            self._party = place.access.identify(None if tls is None else tls.getpeercert(True))
+            party = place.access.identify(None if tls is None else tls.getpeercert(True))
+            place.calls.join(party)
+            self._party = party
+            self._party_number = self._intake.party(party.name, party.institutions)
         except AccessError as error:
             tell_security("certificate refused", peer=self._peer, cause=str(error))
             self.end(error)
@@ -108,15 +110,19 @@ class Connection(asyncio.Protocol):
         self._place.connections.discard(self)
         calls = self._place.calls
         for upload in self._uploads.values():
-            calls.count(-upload.call.size)
-        for size in self._open.values():
-            calls.count(-size)
+            calls.count(-upload.call.size, upload.call.institution)
+        for number, size in self._long.items():
+            calls.count(-size, self._open[number])
+        if self._party is not None and self._transport is not None:
+            calls.leave(self._party)
         self._transport = None
         self._uploads.clear()
         self._open.clear()
+        self._long.clear()
         self._outgoing.clear()
 
-    def data_received(self, data: bytes) -> None:
+    def _receive(self, data: bytes) -> None:
+        """What arrived and is no single inquiry that is read at once."""
         self._splitter.push(data)
         self._read()
 
@@ -138,12 +144,15 @@ class Connection(asyncio.Protocol):
         began = self._splitter.partial
         some = False
         try:
-            while not self._halted and not self._ending_at:
+            # Of whoever has gone meanwhile nothing is kept: nobody would count it off again.
+            while not self._halted and not self._ending_at and self._transport is not None:
                 message = self._splitter.pop()
                 if message is None:
+                    self._clear = self._version == 1 and not self._splitter.partial
                     break
                 some = True
-                self._take(decode_from_client(message))
+                if self._version != 1 or not self._intake.take_message(self, message):
+                    self._take(decode_from_client(message))
         except HubError as error:
             self.end(error)
         if some or not began:
@@ -188,7 +197,7 @@ class Connection(asyncio.Protocol):
             if long:
                 if len(self._uploads) >= UPLOADS_MAX:
                     raise BusyError("call: too many arrive in parts", retry_after_s=RETRY_AFTER_S)
-                place.calls.reserve(call.size)
+                place.calls.reserve(call.size, call.institution, call.method)
         except HubError as error:
             if long:
                 self._drop(number, call.size - len(call.body))
@@ -224,7 +233,7 @@ class Connection(asyncio.Protocol):
             self._begin(upload.call, upload.method, memoryview(upload.buffer), upload.call.size)
 
     def _begin(self, call: Call, method: Method, body: memoryview, counted: int) -> None:
-        self._open[call.number] = 0
+        self._open[call.number] = call.institution
         assert self._party is not None
         try:
             self._place.calls.begin(Work(self, call, method, self._party, body, counted))
@@ -237,14 +246,15 @@ class Connection(asyncio.Protocol):
 
     def answer(self, number: int, body: bytes) -> None:
         """Send a call's reply."""
-        if number not in self._open:
+        institution = self._open.get(number)
+        if institution is None:
             return
-        if len(body) <= WIRE_PART_BYTES:
+        if len(body) <= WIRE_PART_BYTES and not self._unread_at:
             self._send(Reply(number, len(body), memoryview(body)))
             self._done(number)
             return
-        self._place.calls.count(len(body))
-        self._open[number] += len(body)
+        self._place.calls.count(len(body), institution)
+        self._long[number] = len(body)
         self._outgoing.append((number, memoryview(body), 0))
         self._pump()
 
@@ -260,9 +270,10 @@ class Connection(asyncio.Protocol):
             self._send(Progress(number, rows))
 
     def _done(self, number: int) -> None:
-        counted = self._open.pop(number)
+        institution = self._open.pop(number)
+        counted = self._long.pop(number, 0) if self._long else 0
         if counted:
-            self._place.calls.count(-counted)
+            self._place.calls.count(-counted, institution)
         if self._halted:
             self._throttle()
 
@@ -274,7 +285,7 @@ class Connection(asyncio.Protocol):
 
     def _pump(self) -> None:
         while self._outgoing and not self._unread_at and not self._ending_at:
-            number, body, sent = self._outgoing.popleft()
+            number, body, sent = self._outgoing.pop(0)
             piece = body[sent : sent + WIRE_PART_BYTES]
             if sent:
                 self._send(Part(number, piece))
@@ -305,6 +316,11 @@ class Connection(asyncio.Protocol):
             asyncio.get_running_loop().call_soon(self._read)
 
     # -- the end
+
+    @property
+    def party(self) -> Party | None:
+        """Who is at the other end."""
+        return self._party
 
     @property
     def busy(self) -> bool:

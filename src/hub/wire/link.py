@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 import ssl
 from collections import deque
 from collections.abc import Callable
@@ -10,13 +12,33 @@ from typing import Any, cast
 
 from hub.errors import HubError
 from hub.limits import WIRE_PART_BYTES, WIRE_REPLY_BYTES_MAX
-from hub.wire.faults import AccessError, WireError, error_of
+from hub.wire.faults import WireError, error_of
 from hub.wire.frames import GREETING, VERSIONS, FrameError, Splitter, encode_frame
+from hub.wire.tlsfiles import tls_error
 from hub.wire.words import Call, Closing, Fault, Hello, Part, Progress, Reply, Welcome, decode_from_server
 
 AGENT = "hub-python/1"
 
 Told = Callable[[int], None]
+
+SILENCE_S = 30
+"""An idle connection is given up when the other machine's kernel has not answered for so long: a firewall that forgot
+it, or a cable, tells nobody. A server that works long at a call is not silent in this sense. (Not TCP_USER_TIMEOUT: it
+also ends a connection on which the server does not read on because it has enough to do.)"""
+
+
+def _notice_silence(sock: Any) -> None:
+    options = (
+        (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
+        (socket.IPPROTO_TCP, "TCP_KEEPIDLE", SILENCE_S // 2),
+        (socket.IPPROTO_TCP, "TCP_KEEPINTVL", SILENCE_S // 6),
+        (socket.IPPROTO_TCP, "TCP_KEEPCNT", 3),
+    )
+    for level, name, value in options:
+        if sock is not None and hasattr(socket, name):
+            # Not on every system; without it the caller's timeout ends the waiting.
+            with contextlib.suppress(OSError):
+                sock.setsockopt(level, getattr(socket, name), value)
 
 
 class Waiting:
@@ -36,6 +58,7 @@ class Link(asyncio.Protocol):
     Attributes:
         greeted, gone: done when the server has said who it is, and when the connection has ended.
         welcome: what the server said of itself. usable: whether it takes further calls.
+        calls, frames: how many went over it so far, frames of both directions.
     """
 
     def __init__(self) -> None:
@@ -44,6 +67,7 @@ class Link(asyncio.Protocol):
         self.gone: asyncio.Future[None] = loop.create_future()
         self.welcome: Welcome | None = None
         self.usable = False
+        self.calls = self.frames = 0
         self._loop = loop
         self._transport: asyncio.Transport | None = None
         self._splitter = Splitter()
@@ -52,6 +76,7 @@ class Link(asyncio.Protocol):
         self._paused = False
         self._next = 0
         self._end: HubError | None = None
+        self._closed = False
 
     def __repr__(self) -> str:
         return f"Link(open={len(self._waiting)})"
@@ -71,6 +96,7 @@ class Link(asyncio.Protocol):
         """
         if not self.usable or self._transport is None or self.welcome is None:
             raise WireError("connection: expected an open one, got one that has ended", retry_safe=True)
+        self.calls += 1
         number = self._next
         while number in self._waiting:
             number = (number + 1) & 0xFFFFFFFF
@@ -86,7 +112,7 @@ class Link(asyncio.Protocol):
 
     def close(self) -> None:
         """Close when what was written has left."""
-        self.usable = False
+        self.usable, self._closed = False, True
         if self._transport is not None:
             self._transport.close()
 
@@ -97,6 +123,7 @@ class Link(asyncio.Protocol):
 
     def _send(self, word: Any) -> None:
         if self._transport is not None:
+            self.frames += 1
             self._transport.write(encode_frame(word, GREETING if self.welcome is None else self.welcome.version))
 
     def _pump(self) -> None:
@@ -112,6 +139,7 @@ class Link(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        _notice_silence(transport.get_extra_info("socket"))
         self._transport.set_write_buffer_limits(high=1 << 20)
         self._send(Hello(list(VERSIONS), AGENT))
 
@@ -122,7 +150,13 @@ class Link(asyncio.Protocol):
             self.gone.set_result(None)
         if self._end is None:
             if isinstance(error, ssl.SSLError):
-                self._end = AccessError(f"connection: refused by TLS: {error.reason or type(error).__name__}")
+                self._end = tls_error(error)
+            elif self._closed:
+                self._end = WireError("connection: closed at this end", retry_safe=True)
+            elif self.welcome is None:
+                # Of a certificate that it does not take the server says so in TLS, and that may be lost on the way.
+                self._end = WireError("connection: ended by the server before it began: does it know you?",
+                                      retry_safe=True)  # fmt: skip
             else:
                 self._end = WireError("connection: ended by the server", retry_safe=True)
         self._fail(self._end)
@@ -149,6 +183,7 @@ class Link(asyncio.Protocol):
         self._splitter.push(data)
         try:
             while (message := self._splitter.pop()) is not None:
+                self.frames += 1
                 self._take(decode_from_server(message))
         except HubError as error:
             self._end = self._end or error

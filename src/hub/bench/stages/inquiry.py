@@ -11,6 +11,7 @@ import lmdb
 import numpy as np
 import numpy.typing as npt
 
+from hub.bench.gathered import measure_gathered
 from hub.bench.log import Batch, Log, pension_inquiry
 from hub.bench.measure import Timing, bytes_written
 from hub.bench.results import size_name
@@ -35,6 +36,7 @@ def run(bench: Run) -> None:
         bench.results.add("inquiry: space of a record", "bytes_per_row", log.live_bytes / log.records)
     measure_singles(bench, log)
     measure_crowd(bench, log)
+    measure_gathered(bench, log)
 
 
 def measure_singles(bench: Run, log: Log) -> None:

@@ -1,29 +1,32 @@
-"""The wire: client and server on this machine, TLS on: bulk, single inquiries from many connections, idle ones."""
+"""The wire: bulk, single inquiries from many connections, both at once, idle ones; TLS on, client and server here."""
 
 from __future__ import annotations
 
-import resource
 import time
 
-import msgspec
 import numpy as np
 
 import hub
 from hub.bench.log import pension_inquiry
 from hub.bench.measure import Timing
 from hub.bench.run import Run
-from hub.bench.wireload import ENCODER, Credentials, Crowd, ServerProcess
-from hub.bench.world import REQUESTER, World
+from hub.bench.wireaside import measure_idle, measure_limit, measure_peers
+from hub.bench.wireload import Credentials, Outcome, ServerProcess
+from hub.bench.wirescene import CONNECTIONS, HALF_FLOOR, Scene, check_log
+from hub.bench.world import REQUESTER
 from hub.messages import Status
-from hub.server import has_uvloop, run_in_loop
-from hub.wire.methods import INQUIRY
-from hub.wire.packing import raw
+from hub.server import has_uvloop
 
-CONNECTIONS = (64, 256)
-CALLS, CALLS_QUICK = 30_000, 1_000
-"""Single inquiries of one case."""
+SECONDS, SECONDS_QUICK = 4.0, 0.4
+"""Of one load."""
 
-IDLE, IDLE_QUICK = 1_000, 50
+RATE_MAX = {64: 60_000, 256: 120_000}
+"""So many requests a second are prepared."""
+
+BESIDE_ROWS = 10_000_000
+BESIDE_S = 60.0
+QUIET_S = 3.0
+"""So long before the bulk the singles are alone, and for so much longer than it takes they may go on."""
 
 
 def run(bench: Run) -> None:
@@ -31,100 +34,122 @@ def run(bench: Run) -> None:
         bench.leave_out("wire: uvloop is not installed: what is here is measured without it")
     # A hub of its own: a folder that was served is refused to the stages that resolve.
     with bench.fresh_world("wire", bench.options.persons) as world:
+        before = tree_size(world.hub)
         world.hub.close()
-        credentials = Credentials(bench.folder / "wire-certificates")
+        folder = bench.folder / "wire-files"
+        folder.mkdir()
+        credentials = Credentials(folder / "certificates")
         server = ServerProcess(world.folder, credentials, [REQUESTER])
+        scene = Scene(bench, world, server, credentials, folder)
         try:
             # First of all: later ones would find memory that others have left.
-            measure_idle(bench, server, credentials)
-            measure_bulk(bench, world, server, credentials)
-            for connections in CONNECTIONS:
-                measure_singles(bench, world, server, credentials, connections)
+            measure_idle(scene)
+            measure_bulk(scene)
+            rates = {connections: measure_singles(scene, connections) for connections in CONNECTIONS}
+            measure_beside(scene, rates[CONNECTIONS[0]] / 2)
         finally:
             server.close()
+        for connections in CONNECTIONS:
+            measure_limit(scene, connections, seconds_of(scene))
+        measure_peers(scene, seconds_of(scene))
+        check_log(scene, before)
 
 
-def measure_bulk(bench: Run, world: World, server: ServerProcess, credentials: Credentials) -> None:
+def tree_size(h: hub.Hub) -> int:
+    """Records in the log."""
+    return int(h.checkpoint().splitlines()[1])
+
+
+def seconds_of(scene: Scene) -> float:
+    return SECONDS_QUICK if scene.bench.options.quick else SECONDS
+
+
+def measure_bulk(scene: Scene) -> None:
     """Batches over all municipalities, from a client's columns to a client's columns."""
-    case = "wire: bulk"
+    case, bench, world = "wire: bulk", scene.bench, scene.world
     random = bench.generator("wire bulk")
     rows, seconds = bench.options.batch_rows, []
-    with hub.connect(server.address, cert=str(credentials.client), ca=str(credentials.ca)) as remote:
+    before = scene.server.use()
+    client = 0.0
+    with scene.connect() as remote:
         for number in range(1 + bench.options.batches):
             bench.progress.step(f"{case}: batch {number}")
             persons = random.integers(0, world.persons, rows, dtype=np.uint32)
             aliases, providers = world.requester[persons], world.towns[world.home_town[persons]]
-            begin = time.perf_counter()
+            begin, used = time.perf_counter(), time.process_time()
             answer = remote.inquire(pension_inquiry(f"bench-wire-{number}"), aliases, providers)
             seconds.append(time.perf_counter() - begin)
+            client += time.process_time() - used
+            scene.note_asked(persons, answer.status)
             bench.truth.check_column(case, "status", answer.status, np.full(rows, Status.OK, dtype=np.uint8))
+        links = remote._caller._links
+        total = rows * len(seconds)
+        calls, frames = sum(link.calls for link in links), sum(link.frames for link in links)
     # The first one compiles the decisions and checks blocks.
     bench.results.add_timing(case, Timing(rows, tuple(seconds[1:])))
+    server = scene.server.use().seconds - before.seconds
+    scene.add_use(case, total, client, server)
+    bench.results.add(case, "calls_per_million_rows", calls * 1e6 / total)
+    bench.results.add(case, "frames_per_million_rows", frames * 1e6 / total)
+    bench.notes.append(
+        f"{case}: {calls * 1e6 / total:.3g} calls and {frames * 1e6 / total:,.0f} frames, both ways, a million rows; "
+        f"a single inquiry is 1,000,000 calls and 2,000,000 frames a million rows"
+    )
 
 
-def measure_singles(
-    bench: Run, world: World, server: ServerProcess, credentials: Credentials, connections: int
-) -> None:
-    """One row a call and one call a connection at a time; then at half that rate."""
-    case = f"wire: single {connections} connections"
-    count = CALLS_QUICK if bench.options.quick else CALLS
-    bench.progress.step(case)
-    crowd = _crowd(bench, world, f"{connections}", count)
-    took = _run(crowd, server, credentials, connections)
-    bench.results.add(case, "rows_per_s", count / took)
-    bench.results.add_latency(case, crowd.seconds.tolist())
-    bench.truth.check_column(case, "status", crowd.status, np.full(count, Status.OK, dtype=np.uint8))
-    half = f"{case} half load"
-    bench.progress.step(half)
-    slow = _crowd(bench, world, f"{connections} half", count)
-    _run(slow, server, credentials, connections, 2 * took * connections / count)
-    bench.results.add_latency(half, slow.seconds.tolist())
-    bench.truth.check_column(half, "status", slow.status, np.full(count, Status.OK, dtype=np.uint8))
+def measure_singles(scene: Scene, connections: int) -> float:
+    """One row a call and one call a connection at a time; then at half that rate, and at half the floor's."""
+    case, seconds = f"wire: single {connections} connections", seconds_of(scene)
+    reached = scene.run_singles(case, connections, int(seconds * RATE_MAX[connections]), seconds)
+    rate = reached.rate
+    half = HALF_FLOOR[connections]
+    scene.run_singles(f"{case} half load", connections, int(seconds * rate / 2) + 1, seconds, rate=rate / 2)
+    late = scene.run_singles(f"{case} {half:,}/s", connections, int(seconds * half) + 1, seconds, rate=half)
+    if late.rate < 0.9 * half:
+        scene.bench.notes.append(f"{case} {half:,}/s: not reached; its latency is that of a queue that grows")
+    return rate
 
 
-def _crowd(bench: Run, world: World, name: str, count: int) -> Crowd:
-    persons = bench.generator(f"wire {name}").integers(0, world.persons, count, dtype=np.uint32)
-    aliases, towns = world.requester[persons], world.home_town[persons]
-    question = pension_inquiry("")
+def measure_beside(scene: Scene, rate: float) -> None:
+    """Single inquiries at half of what was reached, before a large batch and while it is done."""
+    bench, world, connections = scene.bench, scene.world, CONNECTIONS[0]
+    name = f"wire: single {connections} connections"
+    rows = bench.options.batch_rows if bench.options.quick else BESIDE_ROWS
+    quiet = seconds_of(scene) if bench.options.quick else QUIET_S
+    bench.progress.step(f"{name} beside bulk")
+    frames = scene.prepare(f"beside-{connections}", int(rate * (BESIDE_S + quiet)))
+    persons = bench.generator("wire beside").integers(0, world.persons, rows, dtype=np.uint32)
+    aliases, providers = world.requester[persons], world.towns[world.home_town[persons]]
+    with scene.connect() as remote:
+        load = scene.start("beside", connections, frames, quiet + BESIDE_S, rate=rate, forever=True)
+        try:
+            load.go()
+            time.sleep(quiet)
+            begin = time.perf_counter()
+            answer = remote.inquire(pension_inquiry("bench-wire-beside"), aliases, providers)
+            end = time.perf_counter()
+            load.go()
+            outcome = load.finish()
+        finally:
+            load.close()
+    scene.note_asked(persons, answer.status)
+    scene.check(f"{name} beside bulk", frames, outcome)
+    bench.truth.check_column(f"{name} beside bulk", "bulk", answer.status, np.full(rows, Status.OK, dtype=np.uint8))
+    bench.results.add_timing("wire: bulk beside singles", Timing(rows, (end - begin,)))
+    _compare(scene, name, outcome, begin, end)
 
-    def arguments(row: int) -> memoryview:
-        provider = world.town_codes[int(towns[row])]
-        inquiry = msgspec.structs.replace(question, request_id=f"bench-{name}-{row}")
-        given = {"inquiry": INQUIRY.pack(inquiry), "aliases": raw(aliases[row]), "providers": ([provider], b"")}
-        return memoryview(ENCODER.encode(given))
 
-    return Crowd(REQUESTER, count, arguments)
-
-
-def _run(
-    crowd: Crowd, server: ServerProcess, credentials: Credentials, connections: int, pause: float = 0.0
-) -> float:
-    took = [0.0]
-
-    async def work() -> None:
-        took[0] = await crowd.run(server.port, credentials.context(), connections, pause)
-
-    run_in_loop(work())
-    return took[0]
-
-
-def measure_idle(bench: Run, server: ServerProcess, credentials: Credentials) -> None:
-    """What the server's memory grows by for connections that are welcome and silent."""
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    count = min(IDLE_QUICK if bench.options.quick else IDLE, files - 100)
-    case = f"wire: {count:,} idle connections"
-    bench.progress.step(case)
-    grown: list[int] = []
-
-    async def work() -> None:
-        before = server.resident_bytes()
-        crowd = Crowd(REQUESTER, 0, lambda row: memoryview(b""))
-        await crowd.connect(server.port, credentials.context(), count)
-        now = server.resident_bytes()
-        if before is not None and now is not None:
-            grown.append(now - before)
-        crowd.close()
-
-    run_in_loop(work())
-    if grown:
-        bench.results.add(case, "bytes_per_connection", max(1.0, grown[0] / count))
+def _compare(scene: Scene, name: str, outcome: Outcome, begin: float, end: float) -> None:
+    results, seconds = scene.bench.results, outcome.seconds
+    first = outcome.begins[0] if len(outcome.begins) else begin
+    before = (outcome.begins < begin) & (outcome.begins > first + 0.1 * (begin - first))
+    meanwhile = (outcome.begins >= begin) & (outcome.begins < end)
+    parts = (f"{name} before bulk", before, 0.9 * (begin - first)), (f"{name} beside bulk", meanwhile, end - begin)
+    for case, which, took in parts:
+        if which.any():
+            results.add_latency(case, seconds[which].tolist())
+            results.add(case, "rows_per_s", int(which.sum()) / took)
+    if before.any() and meanwhile.any():
+        ratio = float(np.percentile(seconds[meanwhile], 99) / np.percentile(seconds[before], 99))
+        results.add(f"{name} beside bulk", "ratio_to_quiet", ratio)
+        scene.bench.notes.append(f"{name} beside bulk: p99 is {ratio:.2f} times what it is before")

@@ -1,0 +1,158 @@
+"""Single inquiries at the server: those of all connections that came within one turn of the loop go on together.
+
+    Intake (``_wire.pyx``): frames -> rows -> Hub.inquire_rows -> frames, written once a connection
+
+What is unusual about a call makes it go the general way (``calls.py``), with the same results.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+import numpy as np
+
+from hub._wire import Intake, Turn
+from hub.decode import decode_inquiry
+from hub.errors import HubError, StorageError
+from hub.hub import Hub
+from hub.small import Question, SmallAnswers, SmallRows
+from hub.wire.config import Limits
+from hub.wire.ledger import OK, Outcomes, code_of, count_outcomes
+from hub.wire.methods import METHODS, REQUEST_DECODERS
+from hub.wire.quotas import Account
+from hub.wire.words import Call, decode_from_client
+
+if TYPE_CHECKING:
+    from hub.wire.calls import Calls
+    from hub.wire.connection import Connection
+
+logger = logging.getLogger("hub")
+
+
+class Charged(NamedTuple):
+    """What is counted of a turn until it is answered: when it was begun (``time.perf_counter``), rows by account."""
+
+    began: float
+    accounts: list[tuple[Account, int]]
+
+
+class Singles:
+    """The host of one server's intake. Its methods are for the loop's thread, but for :meth:`_answered`."""
+
+    def __init__(self, h: Hub, calls: Calls, limits: Limits, loop: asyncio.AbstractEventLoop) -> None:
+        self._hub, self._calls, self._loop = h, calls, loop
+        self.intake = Intake(self, limits.requests_per_connection)
+        self._catalog = h.catalog
+
+    def __repr__(self) -> str:
+        return f"Singles(waiting={len(self.intake)})"
+
+    # -- for the intake
+
+    def begin(self) -> bool:
+        """A turn begins; whether any call may be taken."""
+        catalog = self._hub.catalog
+        if catalog is not self._catalog:
+            self._catalog = catalog
+            self.intake.forget()
+        self.intake.now = self._loop.time()
+        return self._calls.takes_singles
+
+    def prepare(self, connection: Connection, message: bytes) -> tuple[Question, str, int, Account] | None:
+        """Check a call whose words or provider are new, in the general way: question, requester, provider's number,
+        and the requester's account.
+
+        None: something is wrong with it, or it is not one that shares its commit with others; nothing was done.
+        """
+        party = connection.party
+        try:
+            call = decode_from_client(memoryview(message))
+            if party is None or not isinstance(call, Call) or call.institution not in party.institutions:
+                return None
+            given = REQUEST_DECODERS["inquire"].decode(call.body)
+            arguments = self._calls.bind(METHODS["inquire"], given, call.institution, party.name)
+            batch = decode_inquiry(self._catalog, **arguments)
+            if len(batch) != 1 or batch.by_class:
+                return None
+        except (HubError, msgspec.DecodeError, UnicodeDecodeError):
+            return None
+        requester = batch.inquiry.requester
+        account = self._calls.ledger.quotas.account(requester)
+        return Question(batch.inquiry, batch.requester), requester, int(batch.providers[0]), account
+
+    def soon(self) -> None:
+        """The first row of a turn is there."""
+        self._loop.call_soon(self.end)
+
+    def end(self) -> None:
+        """Hand this turn's rows to the hub."""
+        if not len(self.intake):
+            return
+        turn = self.intake.next()
+        charged = Charged(time.perf_counter(), [])
+        try:
+            rows = SmallRows(*turn.columns())
+            charged = self._charge(rows, charged.began)
+            self._hub.inquire_rows(rows, functools.partial(self._answered, turn, charged))
+        except BaseException as error:
+            translated = self._calls.disk.translate(error)
+            self._settle(charged, {code_of(translated): len(turn)})
+            for connection, number in turn.calls():
+                connection.fail(number, "inquire", translated)
+
+    def _charge(self, rows: SmallRows, began: float) -> Charged:
+        """Take a turn's rows out of their institutions' quotas."""
+        counts: dict[str, int] = {}
+        for question, count in zip(rows.questions, np.bincount(rows.which).tolist(), strict=True):
+            counts[question.inquiry.requester] = counts.get(question.inquiry.requester, 0) + count
+        accounts = self._calls.ledger.quotas
+        charged = [(accounts.account(code), count) for code, count in counts.items()]
+        for account, count in charged:
+            account.begin(count)
+            account.charge(count)
+            self._calls.open += count
+        return Charged(began, charged)
+
+    def _settle(self, charged: Charged, codes: dict[str, int]) -> None:
+        """A turn's calls are answered; so many with each code."""
+        ledger, seconds = self._calls.ledger, time.perf_counter() - charged.began
+        for account, count in charged.accounts:
+            account.end(seconds, count)
+            self._calls.open -= count
+        ledger.end_many("inquire", codes, seconds)
+
+    # -- answers
+
+    def _answered(self, turn: Turn, charged: Charged, answers: SmallAnswers) -> None:
+        """The hub has them: in a thread of its own."""
+        outcomes: Outcomes = None
+        try:
+            outcomes = count_outcomes(answers.status, answers.reason)
+            turn.encode(answers.status, answers.rule, answers.reason, answers.received_at, answers.errors)
+        except Exception:
+            logger.exception("inquire: its replies could not be written")
+        # The loop may have ended meanwhile: nobody waits any more.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._deliver, turn, charged, outcomes)
+
+    def _deliver(self, turn: Turn, charged: Charged, outcomes: Outcomes) -> None:
+        failed = turn.deliver()
+        codes = {OK: len(turn) - len(failed)}
+        for row, connection, number in failed:
+            error: BaseException | None = turn.errors.get(row)
+            if error is None:
+                error = StorageError("inquire: expected an answer, got none", retry_safe=True)
+            error = self._calls.disk.translate(error)
+            codes[code_of(error)] = codes.get(code_of(error), 0) + 1
+            connection.fail(number, "inquire", error)
+        if outcomes is not None:
+            # Rows with an error have zeros in their columns: no status of theirs.
+            outcomes[0][0] -= len(failed)
+            self._calls.ledger.add_outcomes(*outcomes)
+        self._settle(charged, codes)
