@@ -406,6 +406,8 @@ def test_rows_are_found_after_reopening_and_as_their_keys_enter_the_index(
     with hub.open(tmp_path / "hub", readonly=True) as reader:
         assert all(reader.status("nenkin", f"r{i}").complete for i in range(100))
         assert reader.requesters_of("r7") == ["nenkin"]
+        with pytest.raises(RequestError, match="read-only"):
+            submit(reader, asked[:1])
     with hub.open(tmp_path / "hub", clock=lambda: now[0]) as h:
         found = submit(h, asked).result(WAIT_S)
         assert found.status.tolist() == [Status.NO_ALIAS_AT_PROVIDER] * 100

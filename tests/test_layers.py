@@ -15,7 +15,7 @@ SOURCE = Path(hub.__file__).parent
 STAGES = {"decode", "authorise", "resolve", "record", "respond", "disclose"}
 
 LAYERS = [
-    {"errors", "limits", "times"},
+    {"errors", "limits", "times", "turns"},
     {"messages", "_core", "_pages", "_hash", "_runs", "_proofs", "_walk", "_asked", "_deliver", "_small", "_wire",
      "keys", "workers"},
     {"variants"},

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from hub._pages import Pages
+from hub._small import Filter, probe
 from hub.errors import StorageError
 
 PAGE = 4096
@@ -84,6 +85,75 @@ def test_the_largest_key_not_above_is_found_with_its_value(file: File) -> None:
             assert len(found[1]) == file.sizes[file.keys[place]]
     assert pages.at_or_before(b"tables", b"") is None
     assert memory.size
+
+
+@pytest.fixture(scope="module")
+def requests(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[bytes], bytes, int]:
+    """Keys of requests in a database, some with a part 0, beside keys of groups; the file, and its transaction."""
+    rng = random.Random(8)
+    keys = [rng.randbytes(16) for _ in range(3_000)]
+    folder = tmp_path_factory.mktemp("requests")
+    with lmdb.open(str(folder), map_size=1 << 30, max_dbs=8, lib_version=0) as env:
+        tree, _ = env.open_db(b"day"), env.open_db(b"empty")
+        with env.begin(write=True, db=tree) as txn:
+            for number, key in enumerate(keys):
+                txn.put(key + (0 if number < 2_000 else number).to_bytes(4, "big"), bytes(16))
+            for number in range(500):
+                txn.put(number.to_bytes(8, "big"), bytes(2_500))
+            txn.put(b"folded", bytes(8))
+        with env.begin() as txn:
+            transaction = txn.id()
+    return keys, (folder / "data.mdb").read_bytes(), transaction
+
+
+def memory_of(data: bytes) -> np.ndarray:
+    memory = np.empty(len(data) + PAGE, np.uint8)
+    memory = memory[-memory.ctypes.data % PAGE :][: len(data)]
+    memory[:] = np.frombuffer(data, np.uint8)
+    return memory
+
+
+@pytest.mark.parametrize("limit", [1, 7, 3_501, 3_502, 10_000])
+def test_requests_are_found_and_enter_a_filter(requests: tuple[list[bytes], bytes, int], limit: int) -> None:
+    keys, data, transaction = requests
+    memory = memory_of(data)
+    pages = Pages(memory.ctypes.data, len(memory), transaction)
+    asked = np.frombuffer(b"".join(keys) + bytes(16) + b"\xff" * 16, np.uint8).reshape(-1, 16)
+    assert pages.having(b"day", asked).tolist() == [1] * 2_000 + [0] * 1_002
+    assert not pages.having(b"empty", asked).any()
+    assert pages.entries_of(b"day") == 3_501
+    filter, first, steps = Filter(2_000), b"", 0
+    while first is not None:
+        last = pages.fill(b"day", filter, first, limit)
+        first, steps = (None if last is None else last + b"\0"), steps + 1
+    assert steps == 3_501 // limit + 1
+    found = {row for row, _ in probe([filter], asked)}
+    assert found.issuperset(range(2_000))
+    assert len(found) < 2_050
+    assert pages.fill(b"empty", filter, b"", 1) is None
+    with pytest.raises(StorageError, match="damaged tree"):
+        pages.having(b"none", asked)
+
+
+def test_damage_leads_no_request_outside_the_file(requests: tuple[list[bytes], bytes, int]) -> None:
+    print(f"HUB_FAULT_SEED={SEED}")
+    rng = random.Random(SEED)
+    keys, data, transaction = requests
+    asked = np.frombuffer(b"".join(keys), np.uint8).reshape(-1, 16)
+    inner = [at for at in range(2 * PAGE, len(data), PAGE) if data[at + 10] & 0x03]
+    memory, errors = memory_of(data), 0
+    for _ in range(500):
+        at = rng.choice(inner) + rng.randrange(200 if rng.random() < 0.7 else PAGE)
+        before = int(memory[at])
+        memory[at] = rng.randrange(256)
+        pages = Pages(memory.ctypes.data, len(memory), transaction)
+        try:
+            pages.having(b"day", asked)
+            pages.fill(b"day", Filter(2_000), b"", 10_000)
+        except StorageError:
+            errors += 1
+        memory[at] = before
+    assert errors > 100
 
 
 def test_an_unknown_database_is_an_error(file: File) -> None:

@@ -3,6 +3,7 @@
 Beside them one institution behaves, and asks one thing after another: it must be answered all the time. Printed at the
 end: JSON with the server's memory of its own (``RssAnon`` of /proc, MiB) each second, its open files, what the polite
 one met. Exit 0 where memory is flat and the polite one was answered, 1 where not.
+Nobody collects: what is not in an inbox yet is then held in memory, up to ``limits.BEHIND_INBOXES_MAX`` records.
 
     python tools/overload_wire.py --seconds 40 --clients 60
 """
@@ -164,7 +165,7 @@ class Rude:
         """What has long replies; none is read."""
         writer.transport.pause_reading()  # type: ignore[attr-defined]
         while True:
-            for name, words in (("catalog", {}), ("collect", {"limit": 65_536}), ("checkpoints", {})):
+            for name, words in (("catalog", {}), ("tickets", {"n": 10_000}), ("checkpoints", {})):
                 self.sent += 1
                 await self._send(writer, call(self.sent, FLOODING, name, words))
 
@@ -231,12 +232,12 @@ class Polite:
                     elif number % 3 == 1:
                         await h.flags(self.world.town, self.world.known[:50].copy(), timeout=60)
                     else:
-                        await h.collect(self.world.town, limit=100, timeout=60)
+                        await h.find_file(self.world.town, f"polite-{number - 2}", timeout=60)
                 except hub.errors.HubError as error:
                     self.errors.append(type(error).__name__)
                 self.times.append(time.monotonic() - begun)
                 if self.times[-1] > self.slowest[1]:
-                    self.slowest = ("begin_file", "flags", "collect")[number % 3], round(self.times[-1], 3)
+                    self.slowest = ("begin_file", "flags", "find_file")[number % 3], round(self.times[-1], 3)
                 number += 1
                 await asyncio.sleep(0.02)
 

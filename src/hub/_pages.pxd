@@ -79,6 +79,14 @@ cdef struct Found:
     uint64_t value_bytes
     uint64_t bad_page
 
+# Keys on their way into a filter.
+cdef struct Filling:
+    const uint8_t* first        # the first key that is wanted, the caller's
+    size_t first_bytes
+    const uint8_t* last         # the last one that was looked at, in the map; NULL = none yet
+    size_t last_bytes
+    int64_t room                # entries that may still be looked at
+
 cdef class Pages:
     cdef dict trees             # name -> Tree as bytes, as looked up in this transaction
     cdef const uint8_t* base    # address of page 0 in the map
@@ -92,5 +100,4 @@ cdef class Pages:
     cdef int locate(self, Found* found, const Node* node) noexcept nogil
     cdef int tree_of(self, bytes name, Tree* tree) except -1
     cdef int take(self, Search* search, const Node* node, uint64_t key) noexcept nogil
-    cdef int collect(self, Filter filter, uint64_t number, int depth, const uint8_t* first, size_t first_bytes,
-                     int64_t* room, uint8_t* last, size_t* last_bytes) noexcept nogil
+    cdef int collect(self, Filling* filling, Filter filter, uint64_t number, int depth) noexcept nogil

@@ -355,9 +355,8 @@ cdef class Pages:
         self.tree_of(name, &tree)
         return tree.entries
 
-    cdef int collect(self, Filter filter, uint64_t number, int depth, const uint8_t* first, size_t first_bytes,
-                     int64_t* room, uint8_t* last, size_t* last_bytes) noexcept nogil:
-        """Enter the keys of parts 0 below a page, from ``first`` on, until ``room`` is used up; then sets ``last``."""
+    cdef int collect(self, Filling* filling, Filter filter, uint64_t number, int depth) noexcept nogil:
+        """Enter the keys of parts 0 below a page, from the first wanted on, until there is no room for more."""
         cdef const PageHead* page = self.page(number, P_BRANCH if depth > 1 else P_LEAF)
         cdef const Node* node
         cdef int at, count, code
@@ -370,27 +369,29 @@ cdef class Pages:
                     node = self.node(page, at + 1, 0)
                     if node == NULL:
                         return BAD_TREE
-                    if compare(key_of(node), node.key_bytes, first, first_bytes) <= 0:
+                    if compare(key_of(node), node.key_bytes, filling.first, filling.first_bytes) <= 0:
                         continue
                 node = self.node(page, at, 0)
                 if node == NULL:
                     return BAD_TREE
-                code = self.collect(filter, node.low | <uint64_t>node.high << 16 | <uint64_t>node.flags << 32,
-                                    depth - 1, first, first_bytes, room, last, last_bytes)
-                if code != GOOD or room[0] <= 0:
+                code = self.collect(filling, filter,
+                                    node.low | <uint64_t>node.high << 16 | <uint64_t>node.flags << 32, depth - 1)
+                if code != GOOD or filling.room <= 0:
                     return code
                 continue
             node = self.node(page, at, 1)
+            # Pages that lead to each other in a circle would never end: keys must ascend.
             if node == NULL:
                 return BAD_TREE
-            if compare(key_of(node), node.key_bytes, first, first_bytes) < 0:
+            if filling.last and compare(filling.last, filling.last_bytes, key_of(node), node.key_bytes) >= 0:
+                return BAD_TREE
+            filling.last, filling.last_bytes = key_of(node), node.key_bytes
+            if compare(key_of(node), node.key_bytes, filling.first, filling.first_bytes) < 0:
                 continue
-            room[0] -= 1
             if node.key_bytes == 20 and not memcmp(key_of(node) + 16, b"\x00\x00\x00\x00", 4):
                 filter.add_key(key_of(node))
-            if room[0] <= 0:
-                memcpy(last, key_of(node), node.key_bytes)
-                last_bytes[0] = node.key_bytes
+            filling.room -= 1
+            if filling.room <= 0:
                 return GOOD
         return GOOD
 
@@ -407,21 +408,20 @@ cdef class Pages:
             StorageError: a page, length or number on the way leads outside the file.
         """
         cdef Tree tree
-        cdef const uint8_t* begin = first
-        cdef size_t first_bytes = len(first), last_bytes = 0
-        cdef uint8_t last[KEY_MAX]
-        cdef int64_t room = limit
+        cdef Filling filling
         cdef int code
         if limit < 1:
             raise ValueError("limit: expected 1 or more")
         self.tree_of(name, &tree)
         if tree.root == 0xFFFFFFFFFFFFFFFFULL:
             return None
+        filling.first, filling.first_bytes = first, <size_t>len(first)
+        filling.last, filling.last_bytes, filling.room = NULL, 0, limit
         with nogil:
-            code = self.collect(filter, tree.root, tree.depth, begin, first_bytes, &room, last, &last_bytes)
+            code = self.collect(&filling, filter, tree.root, tree.depth)
         if code != GOOD:
             raise StorageError(f"environment: expected the pages of {name.decode()}, got a damaged tree")
-        return (<const char*>last)[:last_bytes] if room <= 0 else None
+        return (<const char*>filling.last)[:filling.last_bytes] if filling.room <= 0 else None
 
     def blocks(self, bytes name not None, uint64_t first, uint64_t last):
         """Where the values of a named database are, whose keys are 8 bytes and whose values fill 1 to 8 whole pages.

@@ -650,7 +650,7 @@ cdef class Turn:
 cdef class Wired:
     """What of a connection (``wire/connection.py``) the taking of single inquiries needs; its loop's thread only.
 
-    ``_receive(data)`` and ``_throttle()`` are the connection's.
+    ``_receive(data)``, ``_throttle()`` and ``abort()`` are the connection's.
     """
 
     cdef public dict _open
@@ -685,7 +685,11 @@ cdef class Wired:
 
     cdef int reply(self, const uint8_t* data, int64_t size) except -1:
         if self._transport is not None and self._ending_at == 0:
-            self._transport.write(PyBytes_FromStringAndSize(<const char*>data, <Py_ssize_t>size))
+            try:
+                self._transport.write(PyBytes_FromStringAndSize(<const char*>data, <Py_ssize_t>size))
+            except Exception:
+                # Its own affair: other connections' replies stand behind it.
+                self.abort()
         self.replied()
         return 0
 
@@ -702,7 +706,7 @@ cdef class Intake:
         host: ``begin()`` is asked before the first row of a turn whether any may be taken. ``prepare(connection,
             message)`` gives a question, its requester's code, the provider's number and the requester's account, or
             None: the general way, as where ``account.takes`` is not true.
-            ``soon()`` is told of the first row of a turn, ``end()`` that a turn is full.
+            ``soon()`` is told before the first row of a turn, ``end()`` that a turn is full.
         open_max: calls that a connection may have open.
     """
 
@@ -810,6 +814,9 @@ cdef class Intake:
             question.turn = self.turn.name
             question.place = <uint32_t>len(self.turn.prepared)
             self.turn.prepared.append(question)
+        if self.turn.count == 0:
+            # Before the row is there: whatever fails from here on, it is not forgotten.
+            self.host.soon()
         row = self.turn.add()
         row.number, row.which, row.provider = parsed.number, question.place, <uint32_t>provider
         row.consent, row.id_size = parsed.consent, <uint8_t>parsed.id_size
@@ -823,9 +830,7 @@ cdef class Intake:
         connection._called_at = self.now
         if len(connection._open) >= self.open_max:
             connection._throttle()
-        if self.turn.count == 1:
-            self.host.soon()
-        elif self.turn.count >= ROWS_MAX:
+        if self.turn.count >= ROWS_MAX:
             self.host.end()
         return True
 

@@ -29,6 +29,7 @@ from hub.wire.caller import (
 from hub.wire.faults import NotOnWireError
 from hub.wire.methods import METHODS, PAGES
 from hub.wire.results import HistoryBody
+from hub.wire.tlsfiles import Place
 
 _EMPTY = msgspec.defstruct("Empty", [])()
 
@@ -136,9 +137,9 @@ for _name in METHODS:
 def connect(
     address: str,
     *,
-    cert: str | None = None,
-    key: str | None = None,
-    ca: str | None = None,
+    cert: Place | None = None,
+    key: Place | None = None,
+    ca: Place | None = None,
     institution: str | None = None,
     timeout: float | None = None,
     pool: int = POOL,

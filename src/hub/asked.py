@@ -25,7 +25,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -351,16 +351,21 @@ class Limit:
         Raises:
             StorageError: the day's records could not be read; nothing may be recorded.
         """
-        for number, (question, most) in enumerate(self._questions):
-            if len(self._questions) == 1:
-                at: Any = slice(None)
-            else:
-                assert which is not None
-                at = np.flatnonzero(self._number[which] == number)
-            own = status[at]
-            part = self._part + number
-            self._asked.hold_rows(self._owner, part, question, persons[at], providers[at], own, most, self._now)
-            status[at] = own
+        if len(self._questions) == 1:
+            ((question, most),) = self._questions
+            self._asked.hold_rows(self._owner, self._part, question, persons, providers, status, most, self._now)
+            return
+        assert which is not None
+        number = self._number[which]
+        # Those of each question behind each other, so that none of them looks through all rows.
+        order = np.argsort(number, kind="stable")
+        starts = np.searchsorted(number[order], np.arange(len(self._questions) + 1)).tolist()
+        persons, providers, sorted_status = persons[order], providers[order], status[order]
+        for place, (question, most) in enumerate(self._questions):
+            rows = slice(starts[place], starts[place + 1])
+            own, part = sorted_status[rows], self._part + place
+            self._asked.hold_rows(self._owner, part, question, persons[rows], providers[rows], own, most, self._now)
+        status[order] = sorted_status
 
 
 def _choose(wanted: npt.NDArray[np.uint8], *columns: Persons) -> list[Persons]:

@@ -38,6 +38,7 @@ from hub.wire.caller import (
 )
 from hub.wire.faults import NotOnWireError
 from hub.wire.methods import METHODS, PAGES
+from hub.wire.tlsfiles import Place
 
 CATALOG_S = 300.0
 """For so long a catalog that was fetched is taken to be the one in force."""
@@ -254,9 +255,9 @@ for _name in METHODS:
 def connect(
     address: str,
     *,
-    cert: str | None = None,
-    key: str | None = None,
-    ca: str | None = None,
+    cert: Place | None = None,
+    key: Place | None = None,
+    ca: Place | None = None,
     institution: str | None = None,
     timeout: float | None = None,
     pool: int = POOL,
@@ -264,7 +265,8 @@ def connect(
     """Connect to a hub that is served: ``hubs://host:port``.
 
     Args:
-        cert, key: files of the client's certificate and its private key, PEM (key None: in the same file).
+        cert, key: files of the client's certificate and its private key, PEM (key None: in the same file). They are
+            read again for a new connection when they have changed.
         ca: file of who issued the server's certificate.
         institution: for which calls are made that name none.
         timeout: seconds for every call that names none; default 60, and 900 for those that carry millions of rows.

@@ -176,12 +176,15 @@ class Gatherer:
         wait. The same request twice is done once; what the queue has no room for is answered BUSY in ``errors``.
 
         Raises:
-            RequestError: a column has not the form of :class:`SmallRows`, or the hub is closed; nothing was done.
+            RequestError: a column has not the form of :class:`SmallRows`, or the hub is closed or read-only; nothing
+                was done.
         """
         wrong = check_rows(rows)
         if wrong is not None:
             raise RequestError(wrong)
         self._check_open()
+        if self._parts.store.readonly:
+            raise RequestError("write: expected a hub opened for writing, got a read-only one")
         with self._lock:
             if self._closing:
                 raise RequestError(_CLOSED)

@@ -87,7 +87,7 @@ def write_group(parts: Parts, name: str, group: G, lay_again: Callable[[G], G]) 
         what was written: another group where aliases, flags or the period had changed since.
     """
     try:
-        with parts.store.commit() as commit:
+        with parts.store.commit(hurry=True) as commit:
             now = max(int(parts.clock()), commit.state.time)
             if not group.basis.stands(commit.state) or period_of(now) != group.laid.period:
                 # Under the writer's lock nothing moves any more.

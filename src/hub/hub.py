@@ -517,7 +517,8 @@ class Hub(
             decided = _decide(catalog, batch, now)
             if not len(batch):
                 return respond_empty(batch.inquiry.request_id, now)
-            request = new_request(batch, decided.table, now, catalog.digest)
+            beside = self._store.turns.hurried_lately()
+            request = new_request(batch, decided.table, now, catalog.digest, beside=beside)
             name = self._day(now)
         with self._store.snapshot() as snapshot:
             done = [True] if small is not None else chunks_done(snapshot, name, key, request)

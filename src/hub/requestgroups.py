@@ -232,7 +232,7 @@ class RequestGroups:
         hits: dict[int, tuple[str, int]] = {}
         filters, filtered, others = self._filters.of(snapshot, names, now)
         for name in others:
-            for row in np.flatnonzero(snapshot.pages.having(name.encode(), keys)).tolist():
+            for row in self._having(snapshot, name, keys):
                 hits[row] = name, 0
         for row, place in probe(filters, keys):
             if snapshot.get(filtered[place], keys[row].tobytes() + _FIRST_PART) is not None:
@@ -246,6 +246,16 @@ class RequestGroups:
                         if int(commits[row]) <= snapshot.state.commit:
                             hits[row] = name, int(commits[row])
         return hits
+
+    def _having(self, snapshot: Snapshot, name: str, keys: KeyColumn) -> list[int]:
+        """The rows that the index of a day has."""
+        try:
+            return np.flatnonzero(snapshot.pages.having(name.encode(), keys)).tolist()
+        except StorageError:
+            # A day whose ids have expired is dropped as a whole, perhaps since its name was looked up.
+            if name in self._store.databases:
+                raise
+            return []
 
     def find_keys(self, keys: list[bytes], now: int) -> list[bytes]:
         """Those of some keys under which there is a request or a file of the last 30 days."""

@@ -21,7 +21,7 @@ import msgspec
 from hub.batch import Batch
 from hub.catalog import DecisionTable
 from hub.errors import RequestError, StorageError
-from hub.limits import REQUEST_DAYS, ROWS_PER_CHUNK
+from hub.limits import REQUEST_DAYS, ROWS_PER_CHUNK, ROWS_PER_CHUNK_BESIDE
 from hub.sealed import unseal
 from hub.snapshot import Commit, Snapshot
 from hub.store import Store
@@ -83,12 +83,18 @@ def request_key(requester: str, request_id: str) -> bytes:
     return hashlib.sha256(b"hub/request-id/1" + requester.encode() + b"\0" + request_id.encode()).digest()[:16]
 
 
-def new_request(batch: Batch, table: DecisionTable, received_at: int, catalog_digest: str) -> Request:
-    """A request that has not been seen before."""
+def new_request(
+    batch: Batch, table: DecisionTable, received_at: int, catalog_digest: str, *, beside: bool = False
+) -> Request:
+    """A request that has not been seen before.
+
+    Args:
+        beside: whether small ones come at the same time, which are to wait for short chunks only.
+    """
     return Request(
         digest=batch.digest,
         rows=len(batch),
-        chunk_rows=ROWS_PER_CHUNK,
+        chunk_rows=min(ROWS_PER_CHUNK, ROWS_PER_CHUNK_BESIDE) if beside else ROWS_PER_CHUNK,
         received_at=received_at,
         inquiry=os.urandom(8),
         catalog=catalog_digest,

@@ -86,6 +86,7 @@ from hub.limits import CHANGES_KEPT, MAP_BYTES, SUB_DATABASES_MAX
 from hub.sealed import full_error, storage_error, unseal, value_sum
 from hub.snapshot import SUM_MASK, Commit, Snapshot, State
 from hub.times import Times
+from hub.turns import Turns
 
 FORMAT = 2
 READERS_MAX = 1024
@@ -130,7 +131,8 @@ class Store:
         self.env: lmdb.Environment | None = None
         self.databases: dict[str, Any] = {}
         self.keys: Keys
-        self.writer = threading.RLock()
+        self.turns = Turns()
+        self.writer = self.turns.writer
         self.acquiring = threading.Lock()
         """Held by whoever writes alias tables, over several commits; taken before ``writer``."""
         self._snapshots = threading.RLock()
@@ -440,8 +442,11 @@ class Store:
     # -- writing
 
     @contextlib.contextmanager
-    def commit(self) -> Iterator[Commit]:
+    def commit(self, *, hurry: bool = False) -> Iterator[Commit]:
         """A durable transaction: what the block writes is on disk when the block has ended.
+
+        Args:
+            hurry: whether to go before whoever else waits to write; by one thread at a time.
 
         Raises:
             StorageError: it was not kept; ``retry_safe`` says whether the same may be tried again.
@@ -449,7 +454,7 @@ class Store:
         env = self._check_usable()
         if self.readonly:
             raise RequestError("write: expected a hub opened for writing, got a read-only one")
-        with self.writer:
+        with self.turns.hurried() if hurry else self.turns.ordinary():
             if self.broken:
                 raise StorageError(f"write: stopped after an earlier failure ({self.broken}); open the hub again")
             try:

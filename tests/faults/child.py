@@ -14,8 +14,8 @@ over the socket, with the job's own pipe passed along, so that a kill costs mill
 * ``tickets``: the same of tickets that are compared and links that are replaced (``ticketlife.py``);
 * ``steps``: open, operations of a plan with exports and merges between, with a fault in force all the while;
 * ``agency``: the steps of two institutions' folders (``agency_life.py``), with a fault in force or until killed;
-* ``life``: open, the steps of ``exchange_life.py``, ``sent_life.py`` or ``link_life.py``, with a fault in force or
-  until killed.
+* ``life``: open, the steps of ``exchange_life.py``, ``sent_life.py``, ``link_life.py`` or ``rows_life.py``, with a
+  fault in force or until killed.
 
 Started as ``python child.py - JOB FD``: one job in this process, frames go to the descriptor.
 """
@@ -44,6 +44,7 @@ import link_life
 import lives
 import people
 import proof
+import rows_life
 import sent_life
 import ticketlife
 
@@ -245,7 +246,7 @@ class Steps:
 
 def run_life(job: dict[str, Any], send: Callable[[bytes], Any]) -> None:
     """The steps of a life from ``first`` on; after a failure the same again, reopened where that is needed."""
-    life: Any = {one.__name__: one for one in (exchange_life, sent_life, link_life)}[job["life"]]
+    life: Any = {one.__name__: one for one in (exchange_life, sent_life, link_life, rows_life)}[job["life"]]
     life.make_small()
     shim = ctypes.CDLL(None) if job["fail"] else None
     clock, desk = life.LifeClock(), life.Desk(Path(job["desk"]))

@@ -2,7 +2,7 @@
 
 A bench prepares a life and copies it for each fault. A life is a module with STEPS, SMALL, ``prepare``, ``Desk``,
 ``LifeClock``, ``check_between`` and ``finish``, which ``child.py`` runs in a process of its own (``exchange_life.py``,
-``sent_life.py``, ``link_life.py``); ``test_agency_faults.py`` has a bench of another form.
+``sent_life.py``, ``link_life.py``, ``rows_life.py``); ``test_agency_faults.py`` has a bench of another form.
 """
 
 from __future__ import annotations

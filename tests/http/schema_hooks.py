@@ -22,7 +22,11 @@ def before_call(_: Any, case: Any, __: Any) -> None:
 
 @schemathesis.serializer("application/msgpack")
 def serialize(_: Any, value: Any) -> bytes:
-    return msgspec.msgpack.encode(value)
+    try:
+        return msgspec.msgpack.encode(value)
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        # What MessagePack cannot say is sent as what is none.
+        return b"\xc1" + repr(value).encode("utf-8", "replace")
 
 
 @schemathesis.deserializer("application/msgpack")

@@ -39,7 +39,7 @@ def bounded(request: pytest.FixtureRequest, parties: Parties, network: Network) 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("hub.http.listen.find_protocol", lambda: chosen)
         patch.setattr("hub.server.INSPECT_S", 0.1)
-        limits = Limits(hello_s=1.0, frame_s=1.0, unread_s=1.0, bytes_in_flight=1 << 24, connections=40)
+        limits = Limits(hello_s=1.0, frame_s=1.0, unread_s=1.0, bytes_in_flight=1 << 25, connections=40)
         found = Web(parties, network, limits=limits)
         try:
             yield found
@@ -135,9 +135,9 @@ def test_who_sends_a_body_by_bytes_is_cut(bounded: Web) -> None:
 def test_a_body_that_ends_too_early_is_nothing(bounded: Web) -> None:
     sock = bounded.tls()
     sock.sendall(HEAD + b"Content-Type: application/msgpack\r\nContent-Length: 1000000\r\n\r\n\x81")
-    assert until(lambda: bounded.served.server.calls._bytes_left < 1 << 24)  # type: ignore[union-attr]
+    assert until(lambda: bounded.served.server.calls._bytes_left < 1 << 25)  # type: ignore[union-attr]
     sock.close()
-    assert until(lambda: bounded.served.server.calls._bytes_left == 1 << 24)  # type: ignore[union-attr]
+    assert until(lambda: bounded.served.server.calls._bytes_left == 1 << 25)  # type: ignore[union-attr]
     assert until(lambda: connections(bounded) == 0)
 
 
@@ -180,9 +180,9 @@ def test_who_does_not_read_a_long_answer_is_cut(bounded: Web) -> None:
         lines = f"Content-Type: {JSON}\r\nAccept: {MSGPACK}\r\nHub-Institution: {bounded.parties.town}\r\n"
         head = f"POST /v1/tickets HTTP/1.1\r\nHost: h\r\n{lines}Content-Length: {len(body)}\r\n\r\n"
         sock.sendall(head.encode() + body)
-        assert until(lambda: calls._bytes_left < 1 << 24)
+        assert until(lambda: calls._bytes_left < 1 << 25)
         assert until(lambda: connections(bounded) == 0)
-    assert until(lambda: calls._bytes_left == 1 << 24)
+    assert until(lambda: calls._bytes_left == 1 << 25)
 
 
 def test_a_long_answer_arrives_whole(bounded: Web) -> None:

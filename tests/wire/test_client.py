@@ -97,13 +97,36 @@ def test_who_refuses_whose_certificate_is_said(served: Served, network: Network,
         for own, words in (
             (authority.issue("expired", begin=-3 * DAY, end=-DAY), "your certificate is expired"),
             (revoked, "your certificate is revoked|got one that was revoked"),
-            (foreign.issue("foreign"), "does not know who issued your certificate|does not take your certificate"),
+            (foreign.issue("foreign"), "does not know who issued your certificate|of another authority"),
             (authority.issue("unlisted"), "certificate: expected one that is listed"),
         ):
             with pytest.raises(HubError, match=f"{words}{early}"):
                 network.connect(served, own)
     finally:
         authority.revoke([])
+
+
+def test_a_renewed_certificate_is_taken_for_the_next_connection(
+    served: Served, network: Network, tmp_path: Path
+) -> None:
+    """Half of a renewal, or none of it, changes nothing."""
+    cert, key = tmp_path / "own.pem", tmp_path / "own.key"
+    cert.write_bytes(Path(network.client.cert).read_bytes())
+    key.write_bytes(Path(network.client.key).read_bytes())
+
+    def cut() -> None:
+        for connection in list(served.server.connections):  # type: ignore[union-attr]
+            connection.abort()
+
+    with hub.connect(served.address, cert=cert, key=key, ca=network.authority.ca) as h:
+        fresh = network.authority.issue("fresh")
+        cert.write_bytes(Path(fresh.cert).read_bytes())
+        served.do(cut)
+        assert h.checkpoint(), "the key is not there yet"
+        key.write_bytes(Path(fresh.key).read_bytes())
+        served.do(cut)
+        with pytest.raises(hub.AccessError, match="expected one that is listed"):
+            h.checkpoint()
 
 
 def test_the_servers_certificate_must_be_that_of_its_name(served: Served, network: Network) -> None:

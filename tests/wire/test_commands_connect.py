@@ -200,7 +200,7 @@ def test_the_status_of_an_inquiry_is_that_of_who_calls(
 
 
 def test_a_file_goes_on_when_the_server_dies_and_comes_back(
-    tmp_path: Path, network: Network, monkeypatch: pytest.MonkeyPatch, run: Typist
+    tmp_path: Path, network: Network, monkeypatch: pytest.MonkeyPatch, run: Typist, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Parties(tmp_path / "linkage", persons=40) as parties:
         town = parties.town
@@ -230,6 +230,7 @@ def test_a_file_goes_on_when_the_server_dies_and_comes_back(
             timer.join(30)
         process.end()
     assert (status, err) == (0, "")
+    assert any(record.getMessage().endswith("; trying again") for record in caplog.records)
     assert "40 rows of request tax" in out
     with hub.open(tmp_path / "linkage") as h:
         assert h.stats()["records"] == 40

@@ -218,3 +218,25 @@ class Noted:
                 word = getattr(value, field, None)
                 if isinstance(word, str) and word:
                     self._secrets.add(word)
+
+
+def test_single_inquiries_that_are_taken_together_leave_a_line_for_all_of_them(
+    parties: Parties, lines: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = Served(parties.h, plain_config(["nenkin", parties.town]))
+    assert served.server is not None
+    served.server.calls.ledger.slow_s = 1e-9
+    try:
+        with hub.connect(served.address, institution="nenkin") as h:
+            h.inquire(tax_inquiry("a"), parties.nenkin[:1], parties.town)
+            with pytest.raises(RequestError, match="first used with"):
+                h.inquire(tax_inquiry("a"), parties.nenkin[1:2], parties.town)
+    finally:
+        served.stop()
+    told = [line for line in of_calls(lines()) if line["method"] == "inquire"]
+    assert [(line["what"], line["code"], line["institution"], line["rows"]) for line in told][:1] == [
+        ("slow call", "ok", "nenkin", 1)
+    ]
+    assert ("failed call", "request", "nenkin", 1) in [
+        (line["what"], line["code"], line["institution"], line["rows"]) for line in told
+    ]

@@ -15,6 +15,7 @@ from served import Served, Wires, frame, plain_config
 import hub
 from hub.errors import BusyError, RequestError
 from hub.server import Server
+from hub.wire import connection
 from hub.wire.config import Limits, load_config
 from hub.wire.methods import METHODS, REQUESTS
 from hub.wire.quotas import GATHERED_ROWS_MAX, OPEN_REQUESTS, Account, Quota, Quotas
@@ -385,4 +386,87 @@ def test_a_flood_of_one_institution_does_not_keep_another_from_its_singles(parti
         stop.set()
         for thread in threads:
             thread.join(30)
+        served.stop()
+
+
+def test_single_inquiries_that_are_taken_together_are_charged_as_well(parties: Parties) -> None:
+    quotas = {"nenkin": Quota(rows_per_s=10, burst_rows=3)}
+    config = msgspec.structs.replace(plain_config(["nenkin", parties.town]), quotas=quotas)
+    served = Served(parties.h, config)
+    clock = set_clock(served, "nenkin")
+    assert served.server is not None
+    calls = served.server.calls
+    try:
+        with hub.connect(served.address, institution="nenkin") as h:
+            for number in range(3):
+                h.inquire(tax_inquiry(f"r{number}"), parties.nenkin[:1], parties.town)
+            if calls.singles.intake.party("here", frozenset()):
+                assert calls.singles.intake.taken == 3
+            for _ in range(2):
+                with pytest.raises(BusyError, match="rows a second") as caught:
+                    h.inquire(tax_inquiry("r3"), parties.nenkin[:1], parties.town, timeout=0.05)
+                assert caught.value.retry_after_s == pytest.approx(0.1)
+            clock.now += 0.35
+            for number in range(3, 6):
+                h.inquire(tax_inquiry(f"r{number}"), parties.nenkin[:1], parties.town)
+            with pytest.raises(BusyError):
+                h.inquire(tax_inquiry("r6"), parties.nenkin[:1], parties.town, timeout=0.01)
+        assert parties.h.stats()["records"] == 6
+        assert calls.ledger.done["inquire"] == {"ok": 6, "busy": 3}
+        assert calls.ledger.rows["inquire"] == calls.ledger.statuses[0] == 6
+        assert sum(calls.ledger.times["small"].counts) == 6
+        assert refused_in(served, "nenkin") == [3, 0, 0]
+        assert calls.open == calls.ledger.quotas.account("nenkin").open == 0
+    finally:
+        served.stop()
+
+
+def test_single_inquiries_that_are_open_are_bounded_as_well(parties: Parties) -> None:
+    quotas = {"nenkin": Quota(open_requests=4)}
+    served = Served(parties.h, msgspec.structs.replace(plain_config(["nenkin", parties.town]), quotas=quotas))
+    wires = Wires(served.port)
+    words = {"procedure": "19-8/73/75.3", "items": ["市町村民税"], "section": "係"}
+    try:
+        with parties.h._store.writer:
+            for number in range(6):
+                body = {
+                    "inquiry": {**words, "request_id": f"r{number}", "role": "納付義務者"},
+                    "aliases": parties.nenkin[0].tobytes(), "providers": [[parties.town], b""],
+                }  # fmt: skip
+                wires.call(number, "nenkin", "inquire", body)
+                # Each in a turn of its own.
+                time.sleep(0.1)
+            assert [wires.read()[:3] for _ in range(2)] == [[6, 4, "busy"], [6, 5, "busy"]]
+        assert {wires.read()[1] for _ in range(4)} == {0, 1, 2, 3}
+        wires.call(6, "nenkin", "inquire", body)
+        assert wires.read()[:2] == [5, 6]
+    finally:
+        wires.close()
+        served.stop()
+
+
+def test_who_calls_on_without_waiting_is_not_read_for_a_while(
+    parties: Parties, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "REST_S", 1.5)
+    quotas = {"nenkin": Quota(rows_per_s=1, burst_rows=1)}
+    served = Served(parties.h, msgspec.structs.replace(plain_config(["nenkin", parties.town]), quotas=quotas))
+    set_clock(served, "nenkin")
+    wires, other = Wires(served.port), Wires(served.port)
+    try:
+        wires.call(0, "nenkin", "flags", {"aliases": parties.nenkin[:3].tobytes()})
+        assert wires.read()[0] == 5
+        begun = time.monotonic()
+        for number in range(1, connection.BUSY_MAX + 2):
+            wires.call(number, "nenkin", "checkpoint", {})
+        for _ in range(connection.BUSY_MAX):
+            assert wires.read()[2] == "busy"
+        # Another connection is none the worse for it.
+        other.call(0, parties.town, "flags", {"aliases": parties.known[:1].tobytes()})
+        assert other.read()[0] == 5
+        assert wires.read()[1] == connection.BUSY_MAX + 1
+        assert time.monotonic() - begun > 1.4
+    finally:
+        wires.close()
+        other.close()
         served.stop()

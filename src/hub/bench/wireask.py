@@ -245,7 +245,11 @@ class Crowd:
         else:
             for sender in self._senders:
                 self.go_on(sender, now)
-        await asyncio.wait_for(self.done.wait(), load.seconds + LATE_S)
+        try:
+            await asyncio.wait_for(self.done.wait(), load.seconds + LATE_S)
+        except TimeoutError:
+            # What was not answered is said of each row.
+            print(f"load: {self.asked - self.answered} of {self.asked} had no answer in time", file=sys.stderr)
         if load.forever:
             loop.remove_reader(sys.stdin.fileno())
         if self._failed is not None:

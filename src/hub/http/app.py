@@ -10,6 +10,7 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
 
 from hub.http.calling import Exchange
 from hub.http.document import DESCRIPTION, components, operation_of, words_of
@@ -29,6 +30,8 @@ def build_app() -> Litestar:
         description=DESCRIPTION,
         # One document, and none of the pages that would load programs from elsewhere to show it.
         path="/",
+        security=[{"certificate": []}],
+        components=Components(security_schemes={"certificate": SecurityScheme(type="mutualTLS")}),  # type: ignore[arg-type]
         render_plugins=[JsonRenderPlugin(path="/openapi.json", media_type=MediaType.JSON)],
     )
     app = Litestar(

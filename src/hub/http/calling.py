@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import msgspec
@@ -18,7 +17,7 @@ from hub.errors import RequestError
 from hub.http.body import Body
 from hub.http.problems import HttpError
 from hub.http.protocol import Place
-from hub.limits import HTTP_JSON_BYTES_MAX, WIRE_CALL_BYTES_MAX
+from hub.limits import HTTP_JSON_BYTES_MAX, WIRE_CALL_BYTES_MAX, WIRE_PART_BYTES
 from hub.wire.access import Party
 from hub.wire.calls import LOOP_BYTES_MAX, Work
 from hub.wire.methods import METHODS, REPLY_DECODERS, REQUESTS
@@ -37,20 +36,19 @@ _MSGPACK, _JSON = msgspec.msgpack.Encoder(), msgspec.json.Encoder()
 NOT_OF_ITS_FORM = (msgspec.DecodeError, RecursionError, UnicodeError)
 
 
-@dataclass(slots=True, repr=False)
-class Exchange:
+class Exchange(NamedTuple):
     """One request, as the application sees it.
 
     Attributes:
         party: who asks. peer: the address of the connection, None behind a proxy. body: what has not been read.
-        callings: by whom it is done. institution: for whom it calls, once that is known.
+        callings: by whom it is done. named: told for whom it is, once that is known.
     """
 
     party: Party
     peer: str | None
     body: Body
     callings: Callings
-    institution: str | None = None
+    named: Callable[[str], None]
 
     def __repr__(self) -> str:
         return f"Exchange({self.body})"
@@ -117,9 +115,9 @@ class Callings:
         calls, loop = self._place.calls, asyncio.get_running_loop()
         asked = read_headers(headers, empty=exchange.body.announced == 0)
         institution = choose_institution(exchange.party, name, asked.institution)
-        exchange.institution = institution
         # Who may not call is refused before anything of the body is read.
         method = calls.check(exchange.party, Call(0, institution, name, False, 0, memoryview(b"")), exchange.peer)
+        exchange.named(institution)
         counted = 0
 
         def reserve(size: int) -> None:
@@ -150,7 +148,13 @@ class Callings:
             return MSGPACK, outcome
         if len(outcome) > HTTP_JSON_BYTES_MAX:
             raise HttpError(406, f"{name}: expected a reply of at most {HTTP_JSON_BYTES_MAX} bytes as JSON, got more")
-        return JSON, await self._write(len(outcome), lambda: to_json(name, outcome))
+        size = len(outcome) if len(outcome) > WIRE_PART_BYTES else 0
+        # It waits for its turn: so it counts, as it does when it leaves.
+        calls.count(size, institution)
+        try:
+            return JSON, await self._write(len(outcome), lambda: to_json(name, outcome))
+        finally:
+            calls.count(-size, institution)
 
     async def _write(self, size: int, work: Callable[[], bytes]) -> bytes:
         """Write something over, in a thread where it is long."""

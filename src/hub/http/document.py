@@ -56,7 +56,19 @@ def _schemas() -> tuple[dict[Any, dict[str, Any]], dict[str, Any]]:
     for one in (*found, *components.values()):
         _mark(one)
     names = [(name, which) for which in ("request", "reply") for name in METHODS]
-    return dict(zip(names, found[1:], strict=True)), components
+    schemas = dict(zip(names, found[1:], strict=True))
+    for name in METHODS:
+        reply = schemas[name, "reply"]
+        if "$ref" not in reply:
+            # With a name of its own, as all others have: so generators of clients call what they make of it.
+            title = REQUESTS[name].__name__.removesuffix("Request") + "Reply"
+            for word in ("items", "additionalProperties"):
+                if "prefixItems" in reply.get(word, {}):
+                    components[f"{title}Row"] = reply[word]
+                    reply[word] = {"$ref": _REF.format(name=f"{title}Row")}
+            components[title] = reply
+            schemas[name, "reply"] = {"$ref": _REF.format(name=title)}
+    return schemas, components
 
 
 def _mark(schema: Any) -> None:

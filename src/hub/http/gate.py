@@ -57,8 +57,7 @@ class Gate:
             path = scope["path"]
             if path != DOCUMENT and not path.startswith(CALLS):
                 raise HttpError(404, f"path: expected {CALLS}<method> or {DOCUMENT}, got another")
-            reply.exchange = Exchange(party, connection.peer, reply.body, self._callings)
-            scope["hub"] = reply.exchange
+            scope["hub"] = Exchange(party, connection.peer, reply.body, self._callings, reply.name)
             await self._app(scope, receive, reply.send)
         except GoneError:
             pass
@@ -129,18 +128,21 @@ class Replier:
 
     Attributes:
         body: of the request; None where it contradicts itself. close: whether the connection ends with the answer.
-        exchange: with whom, once it is known.
     """
 
     def __init__(self, place: Place, send: Send) -> None:
         self._place, self._send = place, send
         self.body: Body | None = None
         self.close = False
-        self.exchange: Exchange | None = None
         self._begun = False
+        self._institution: str | None = None
 
     def __repr__(self) -> str:
         return f"Replier(begun={self._begun})"
+
+    def name(self, institution: str) -> None:
+        """For whom it is: its long answer is counted as in flight."""
+        self._institution = institution
 
     async def send(self, message: Any) -> None:
         """What the application sends, with what every answer carries, and a long body a part at a time."""
@@ -156,9 +158,7 @@ class Replier:
         if len(body) <= WIRE_PART_BYTES:
             await self._send(message)
             return
-        view, calls = memoryview(body), self._place.calls
-        # What is the same for everybody, the document, is there once however many read it.
-        institution = None if self.exchange is None else self.exchange.institution
+        view, calls, institution = memoryview(body), self._place.calls, self._institution
         if institution is not None:
             calls.count(len(body), institution)
         try:

@@ -13,6 +13,9 @@ from hub.wire.frames import FrameError
 
 PROBLEM = "application/problem+json"
 
+QUOTA = "quota: "
+"""So begins what is said to an institution that has had its share (``wire/quotas.py``)."""
+
 _STATUS = {
     RequestError.code: 400, ProofError.code: 400, CatalogError.code: 400, FrameError.code: 400, AccessError.code: 403,
     BusyError.code: 503,
@@ -53,6 +56,9 @@ def problem_of(method: str, error: BaseException) -> Problem:
     """The document of an error; what is none of ours is named by its type only."""
     fault = fault_of(None, method, error)
     status = error.status if isinstance(error, HttpError) else _STATUS.get(fault.code)
+    if fault.code == BusyError.code and fault.text.startswith(QUOTA):
+        # Others are served all the while.
+        status = 429
     if status is None:
         status = 503 if isinstance(error, HubError) and error.retry_safe else 500
     return Problem(

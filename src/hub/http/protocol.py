@@ -105,6 +105,7 @@ class Bounded:
         self.peer: str | None = None
         self.party: Party | None = None
         self.refusal: HubError | None = None
+        self._joined: Party | None = None
         self._lost = False
         self._at = self._piece_at = self._body_at = self._place.now()
         """When it was made; when the last piece of a body came, and its first one."""
@@ -131,7 +132,9 @@ class Bounded:
                 raise BusyError("server: too many connections", retry_after_s=10 * RETRY_AFTER_S)
             if not self.door.proxied:
                 tls = transport.get_extra_info("ssl_object")
-                self.party = place.access.identify(None if tls is None else tls.getpeercert(True))
+                party = place.access.identify(None if tls is None else tls.getpeercert(True))
+                place.calls.join(party)
+                self.party = self._joined = party
         except AccessError as error:
             self.refuse_certificate(error)
         except HubError as error:
@@ -150,6 +153,9 @@ class Bounded:
     def connection_lost(self, error: Exception | None) -> None:
         self._lost = True
         self._place.connections.discard(self)
+        if self._joined is not None:
+            self._place.calls.leave(self._joined)
+            self._joined = None
         super().connection_lost(error)  # type: ignore[misc]
 
     def data_received(self, data: bytes) -> None:

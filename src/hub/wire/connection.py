@@ -25,6 +25,9 @@ from hub.wire.words import Call, Closing, Hello, Part, Progress, Reply, Welcome,
 WRITE_BUFFER_BYTES = 1 << 20
 UPLOADS_MAX = 16
 DROPPED_MAX = 256
+BUSY_MAX, REST_S = 64, 0.25
+"""A connection that was told BUSY so often within a second is not read for so long: to refuse a call costs as much as
+to answer one, and who does not wait as it was told would keep the loop from the others."""
 
 
 class Place(Protocol):
@@ -53,7 +56,9 @@ class Upload:
 class Connection(Wired, asyncio.Protocol):
     """See the module. Single inquiries are taken from what comes by ``_wire.pyx``; the rest is read here."""
 
-    __slots__ = ("_frame_at", "_long", "_outgoing", "_party", "_peer", "_place", "_splitter", "_unread_at")
+    __slots__ = (
+        "_busy", "_busy_at", "_frame_at", "_long", "_outgoing", "_party", "_peer", "_place", "_splitter", "_unread_at",
+    )  # fmt: skip
 
     def __init__(self, place: Place) -> None:
         self._place = place
@@ -74,7 +79,9 @@ class Connection(Wired, asyncio.Protocol):
         deque would take 600 bytes."""
         self._called_at = self._frame_at = place.now()
         """When it called last, and when the frame began of which a part is there."""
-        self._unread_at = 0.0
+        self._unread_at = self._busy_at = 0.0
+        self._busy = 0
+        """How often it was told BUSY since then; -1 while it is not read for that."""
 
     def __repr__(self) -> str:
         return f"Connection(open={len(self._open)})"
@@ -202,6 +209,7 @@ class Connection(Wired, asyncio.Protocol):
             if long:
                 self._drop(number, call.size - len(call.body))
             self._send(fault_of(number, call.method, error))
+            self._note(error)
             return
         if long:
             self._uploads[number] = Upload(call, method, self._called_at)
@@ -263,6 +271,7 @@ class Connection(Wired, asyncio.Protocol):
         if number in self._open:
             self._send(fault_of(number, method, error))
             self._done(number)
+            self._note(error)
 
     def advance(self, number: int, rows: int) -> None:
         """Send how far a call has come; left out where its client does not read."""
@@ -276,6 +285,23 @@ class Connection(Wired, asyncio.Protocol):
             self._place.calls.count(-counted, institution)
         if self._halted:
             self._throttle()
+
+    def _note(self, error: BaseException) -> None:
+        """Let a connection rest that goes on calling though it was told to wait."""
+        if not isinstance(error, BusyError) or self._busy < 0:
+            return
+        now = self._place.now()
+        if now - self._busy_at > 1:
+            self._busy_at, self._busy = now, 0
+        self._busy += 1
+        if self._busy >= BUSY_MAX:
+            self._busy = -1
+            asyncio.get_running_loop().call_later(REST_S, self._wake)
+            self._throttle()
+
+    def _wake(self) -> None:
+        self._busy = 0
+        self._throttle()
 
     # -- writing
 
@@ -301,7 +327,7 @@ class Connection(Wired, asyncio.Protocol):
         transport = self._transport
         if transport is None or self._ending_at:
             return
-        halt = bool(self._unread_at) or len(self._open) >= self._place.limits.requests_per_connection
+        halt = self._unread_at > 0 or self._busy < 0 or len(self._open) >= self._place.limits.requests_per_connection
         if halt == self._halted:
             return
         self._halted = halt

@@ -55,7 +55,7 @@ class Ledger:
         self.times = {kind: Times() for kind in (SMALL, "medium", BULK)}
         self.statuses, self.reasons = [0] * STATUSES, [0] * REASONS
         self.connections = 0
-        self._slow_s, self._slow_bulk_s = slow_s, slow_bulk_s
+        self.slow_s, self._slow_bulk_s = slow_s, slow_bulk_s
 
     def __repr__(self) -> str:
         return f"Ledger(calls={self.calls})"
@@ -84,7 +84,7 @@ class Ledger:
         account.end(seconds)
         if code == OK:
             self.rows[name] = self.rows.get(name, 0) + rows
-            if seconds < (self._slow_bulk_s if kind == BULK else self._slow_s):
+            if seconds < (self._slow_bulk_s if kind == BULK else self.slow_s):
                 return
         self.tell(account, name, code, seconds, rows)
 

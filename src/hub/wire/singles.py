@@ -12,6 +12,7 @@ import contextlib
 import functools
 import logging
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -36,10 +37,18 @@ logger = logging.getLogger("hub")
 
 
 class Charged(NamedTuple):
-    """What is counted of a turn until it is answered: when it was begun (``time.perf_counter``), rows by account."""
+    """What is counted of a turn until it is answered.
+
+    Attributes:
+        began: ``time.perf_counter``. accounts: rows of each. of_row: gives a row's account.
+    """
 
     began: float
     accounts: list[tuple[Account, int]]
+    of_row: Callable[[int], Account]
+
+    def __repr__(self) -> str:
+        return f"Charged({len(self.accounts)})"
 
 
 class Singles:
@@ -95,18 +104,18 @@ class Singles:
         if not len(self.intake):
             return
         turn = self.intake.next()
-        charged = Charged(time.perf_counter(), [])
+        rows = SmallRows(*turn.columns())
+        charged = self._charge(rows)
         try:
-            rows = SmallRows(*turn.columns())
-            charged = self._charge(rows, charged.began)
             self._hub.inquire_rows(rows, functools.partial(self._answered, turn, charged))
         except BaseException as error:
             translated = self._calls.disk.translate(error)
-            self._settle(charged, {code_of(translated): len(turn)})
+            code = code_of(translated)
+            self._settle(charged, {code: len(turn)}, {(account.code, code): n for account, n in charged.accounts})
             for connection, number in turn.calls():
                 connection.fail(number, "inquire", translated)
 
-    def _charge(self, rows: SmallRows, began: float) -> Charged:
+    def _charge(self, rows: SmallRows) -> Charged:
         """Take a turn's rows out of their institutions' quotas."""
         counts: dict[str, int] = {}
         for question, count in zip(rows.questions, np.bincount(rows.which).tolist(), strict=True):
@@ -117,14 +126,21 @@ class Singles:
             account.begin(count)
             account.charge(count)
             self._calls.open += count
-        return Charged(began, charged)
+        return Charged(
+            time.perf_counter(), charged,
+            lambda row: accounts.account(rows.questions[int(rows.which[row])].inquiry.requester),
+        )  # fmt: skip
 
-    def _settle(self, charged: Charged, codes: dict[str, int]) -> None:
-        """A turn's calls are answered; so many with each code."""
+    def _settle(self, charged: Charged, codes: dict[str, int], failed: dict[tuple[str, str], int]) -> None:
+        """A turn's calls are answered; so many with each code, and of each institution with each that is an error."""
         ledger, seconds = self._calls.ledger, time.perf_counter() - charged.began
         for account, count in charged.accounts:
             account.end(seconds, count)
             self._calls.open -= count
+            if seconds >= ledger.slow_s:
+                ledger.tell(account, "inquire", OK, seconds, count)
+        for (institution, code), count in failed.items():
+            ledger.tell(ledger.quotas.account(institution), "inquire", code, seconds, count)
         ledger.end_many("inquire", codes, seconds)
 
     # -- answers
@@ -144,15 +160,19 @@ class Singles:
     def _deliver(self, turn: Turn, charged: Charged, outcomes: Outcomes) -> None:
         failed = turn.deliver()
         codes = {OK: len(turn) - len(failed)}
+        told: dict[tuple[str, str], int] = {}
         for row, connection, number in failed:
             error: BaseException | None = turn.errors.get(row)
             if error is None:
                 error = StorageError("inquire: expected an answer, got none", retry_safe=True)
             error = self._calls.disk.translate(error)
-            codes[code_of(error)] = codes.get(code_of(error), 0) + 1
+            code = code_of(error)
+            codes[code] = codes.get(code, 0) + 1
+            whose = charged.of_row(row).code, code
+            told[whose] = told.get(whose, 0) + 1
             connection.fail(number, "inquire", error)
         if outcomes is not None:
             # Rows with an error have zeros in their columns: no status of theirs.
             outcomes[0][0] -= len(failed)
             self._calls.ledger.add_outcomes(*outcomes)
-        self._settle(charged, codes)
+        self._settle(charged, codes, told)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import ssl
 
@@ -17,14 +18,16 @@ _ALERTS = {
     "DECRYPT_ERROR": "the server does not take your certificate",
     "UNSUPPORTED_CERTIFICATE": "the server does not take a certificate for this use",
     "CERTIFICATE_UNKNOWN": "the server does not take your certificate",
+    "DECRYPT_ERROR": "the server does not take the signature of your certificate: it is of another authority",
     "PROTOCOL_VERSION": "the server does not speak TLS 1.3",
 }
 """What the other side says, by the end of OpenSSL's name for it, as in TLSV13_ALERT_CERTIFICATE_REQUIRED."""
 
 
-def client_context(cert: str | os.PathLike[str], key: str | os.PathLike[str] | None, ca: str | os.PathLike[str]) -> (
-    ssl.SSLContext
-):  # fmt: skip
+Place = str | os.PathLike[str]
+
+
+def client_context(cert: Place, key: Place | None, ca: Place) -> ssl.SSLContext:
     """TLS 1.3 with a certificate of one's own.
 
     Raises:
@@ -54,6 +57,41 @@ def client_context(cert: str | os.PathLike[str], key: str | os.PathLike[str] | N
             raise RequestError("key: expected that of the certificate, got another") from None
         raise RequestError(f"cert, key: expected both in PEM, got something else: {_words(error)}") from None
     return context
+
+
+class ClientFiles:
+    """The files of a client; read again when they have changed, for a program that outlives its certificate."""
+
+    def __init__(self, cert: Place, key: Place | None, ca: Place) -> None:
+        """
+        Raises:
+            RequestError: a file cannot be used.
+        """
+        self._places = cert, key, ca
+        self._stamp = self._look()
+        self._context = client_context(cert, key, ca)
+
+    def __repr__(self) -> str:
+        return "ClientFiles()"
+
+    def context(self) -> ssl.SSLContext:
+        """For the next connection; of the files before where the new ones do not fit (yet)."""
+        stamp = self._look()
+        if stamp != self._stamp:
+            with contextlib.suppress(RequestError):
+                self._context = client_context(*self._places)
+                self._stamp = stamp
+        return self._context
+
+    def _look(self) -> list[tuple[int, int]]:
+        found = []
+        for place in self._places:
+            try:
+                seen = os.stat(place) if place is not None else None
+            except (OSError, TypeError, ValueError):
+                seen = None
+            found.append((0, 0) if seen is None else (seen.st_mtime_ns, seen.st_size))
+        return found
 
 
 class _LockedError(Exception):

@@ -1,0 +1,75 @@
+"""Who goes first to the writer's lock: small inquiries, before whatever else waits for it.
+
+Python's locks have no order: whoever lets go and asks again at once may get it again, and of several that wait any may
+be next. Beside a large inquiry three threads write (its chunks, the history index, the inboxes), tens of milliseconds
+each; a small inquiry is to wait for the one that holds the lock now, and for no other.
+
+So all but the small ones queue at a lock in front: at most one of them stands at the writer's own, not while a small
+one stands there. Small ones do not starve the others: between two of their commits they form a group.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+
+PASS_S = 1.0
+"""Whoever gives way waits no longer, whatever became of the other."""
+
+LATELY_S = 5.0
+
+
+class Turns:
+    """The writer's lock, and the order of those who wait for it. Used by any thread.
+
+    Attributes:
+        writer: the lock itself; may be taken directly too, then in no order.
+    """
+
+    def __init__(self) -> None:
+        self.writer = threading.RLock()
+        self._others = threading.Lock()
+        """Held by an ordinary commit, taken before ``writer``: never by a thread that holds that already."""
+        self._hurrying = False
+        """Whether a small one waits; set by that thread, read by the one that holds ``_others``."""
+        self._passed = threading.Event()
+        self._hurried_at = -LATELY_S
+
+    def __repr__(self) -> str:
+        return f"Turns(hurrying={self._hurrying})"
+
+    def hurried_lately(self) -> bool:
+        """Whether somebody hurried in the last seconds, and may come again."""
+        return time.monotonic() - self._hurried_at < LATELY_S
+
+    @contextlib.contextmanager
+    def hurried(self) -> Iterator[None]:
+        """Hold the writer's lock, before all others; by one thread at a time."""
+        self._passed.clear()
+        self._hurrying = True
+        self._hurried_at = time.monotonic()
+        try:
+            with self.writer:
+                self._pass()
+                yield
+        finally:
+            self._pass()
+
+    def _pass(self) -> None:
+        self._hurrying = False
+        self._passed.set()
+
+    @contextlib.contextmanager
+    def ordinary(self) -> Iterator[None]:
+        """Hold the writer's lock, in turn."""
+        if self.writer._is_owned():  # type: ignore[attr-defined]
+            with self.writer:
+                yield
+            return
+        with self._others:
+            if self._hurrying:
+                self._passed.wait(PASS_S)
+            with self.writer:
+                yield
