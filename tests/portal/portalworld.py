@@ -121,6 +121,7 @@ class PortalWorld:
     def __init__(
         self, folder: Path, network: Network, parties: Parties, *, limits: Limits | None = None, tls: bool = True,
         link: Link | None = None, claims: dict[int, dict[str, object]] | None = None,
+        hub_timeout_s: float = 60.0,
     ) -> None:  # fmt: skip
         self.parties, self.network, self.folder = parties, network, folder
         self.served = Served(parties.h, network.config(["portal"]))
@@ -140,7 +141,7 @@ class PortalWorld:
         self.config = Config(
             listen="127.0.0.1:0", address=self.address, links=str(folder / "portal.sqlite"),
             hub=HubSide(
-                self.served.address, network.client.cert, network.client.key, network.authority.ca, timeout_s=3.0
+                self.served.address, network.client.cert, network.client.key, network.authority.ca, hub_timeout_s
             ),
             signin=SignIn(self.provider.issuer, CLIENT, str(folder / "signin.key"), [ACR]),
             tls=Tls(network.host.cert, network.host.key) if tls else None, link=link, tlog=str(folder / "public"),
@@ -165,7 +166,7 @@ class PortalWorld:
     def browser(self, language: str = "ja") -> httpx.Client:
         """A browser that nobody has signed in with."""
         return httpx.Client(
-            base_url=self.address, verify=self.network.context(), timeout=20,
+            base_url=self.address, verify=self.network.context(), timeout=120,
             headers={"Origin": self.address, "Accept-Language": language},
         )  # fmt: skip
 
@@ -179,7 +180,7 @@ class PortalWorld:
 
     def back(self, way: str, sub: str) -> str:
         """What the provider sends the browser back to."""
-        with httpx.Client() as outside:
+        with httpx.Client(timeout=120) as outside:
             answer = outside.post(way, data={"sub": sub})
         assert answer.status_code == 302, answer.text
         return answer.headers["location"]

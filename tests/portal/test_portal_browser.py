@@ -54,6 +54,7 @@ class Citizen:
     def __init__(self, chromium: Any, address: str, name: str | None, **options: Any) -> None:
         self.address = address
         self.context = chromium.new_context(locale="ja-JP", timezone_id="Asia/Tokyo", **options)
+        self.context.set_default_timeout(120_000)
         self.page = self.context.new_page()
         self.problems: list[str] = []
         self.page.on("console", lambda message: self.problems.append(message.text) if message.type == "error" else None)
@@ -95,7 +96,10 @@ def violations(page: Any) -> list[str]:
 def keep(page: Any, name: str) -> None:
     """A picture, where they are wanted."""
     if os.environ.get("PORTAL_SHOTS"):
-        page.screenshot(path=f"{os.environ['PORTAL_SHOTS']}/{name}.png", full_page=True)
+        # Of long pages the beginning.
+        height = min(page.evaluate("() => document.documentElement.scrollHeight"), 1_500)
+        area = {"x": 0, "y": 0, "width": page.viewport_size["width"], "height": height}
+        page.screenshot(path=f"{os.environ['PORTAL_SHOTS']}/{name}.png", full_page=True, clip=area)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
