@@ -33,6 +33,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, network: Network) -> Iterato
         fill(parties, 0)
         fill(parties, 1, questions=30)
         parties.h.export_tiles(folder / "public")
-        made = PortalWorld(folder, network, parties)
+        # Person 5 signs in without the card.
+        made = PortalWorld(folder, network, parties, claims={5: {"acr": "password"}})
         yield made
         made.stop()

@@ -134,10 +134,13 @@ def test_a_proxy_reads_what_is_recorded_and_after_the_revocation_meets_the_sign_
         assert "あなたの代理人が、あなたの履歴を見ました（法定代理人）。 母" in seen
         (revoke,) = re.findall(r'action="(/proxies/[0-9a-f]+/revoke)"', child.get("/proxies").text)
         assert acting.post(child, "/proxies", revoke).headers["location"] == "/proxies?done=revoked"
+        cookie = mother.cookies["__Host-session"]
         answer = mother.get(f"{base}/history")
         assert (answer.status_code, answer.headers["location"]) == (303, "/signin")
+        assert mother.get("/history", headers={"Cookie": f"__Host-session={cookie}"}).status_code == 303
         assert mother.get("/history").headers["location"] == "/signin"
-        assert mother.get("/signin").text == acting.browser().get("/signin").text
+        with acting.browser() as fresh:
+            assert mother.get("/signin").text == fresh.get("/signin").text
     with acting.signed_in(1) as mother:
         assert "/for/" not in mother.get("/proxies").text
 

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import httpx
 import pytest
 
 from hub.cli import main
@@ -81,6 +88,25 @@ def test_people_are_linked_from_a_file_all_or_none(tmp_path: Path, capsys: pytes
     found = [links.find(who_of(issuer, sub)) for sub in ("one", "two", "three")]
     links.close()
     assert [one and one.alias for one in found] == [b"\x0a" * 16, b"\x0b" * 16, None]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_demo_serves_until_it_is_stopped_and_leaves_nothing(tmp_path: Path, number: int) -> None:
+    command = [sys.executable, "-m", "hub", "portal", "--demo", "--port", "0"]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as demo:
+        assert demo.stdout is not None
+        assert demo.stderr is not None
+        address = next(line.strip() for line in demo.stdout if line.strip().startswith("http://"))
+        end = time.monotonic() + 60
+        while True:
+            with contextlib.suppress(httpx.ConnectError):
+                assert httpx.get(address).status_code == 200
+                break
+            assert time.monotonic() < end
+        demo.send_signal(number)
+        assert (demo.wait(60), demo.stderr.read()) == (0, "")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_key_that_cannot_be_used_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

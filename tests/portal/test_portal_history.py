@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from portalworld import PortalWorld, text_of
@@ -94,21 +93,6 @@ def test_no_page_holds_a_record_of_another(world: PortalWorld) -> None:
             assert not any(f"record/{one}" in page for one in theirs)
             assert world.parties.portal[0].tobytes().hex() not in page
             assert "sub-0" not in page
-
-
-def test_two_hundred_people_at_once_each_read_their_own(world: PortalWorld) -> None:
-    own = [{address_of(record) for record in records_of(world, n)} for n in range(2)]
-
-    def read(n: int) -> None:
-        person = n % 2
-        with world.signed_in(person) as browser:
-            for _ in range(2):
-                page = browser.get("/history").text
-                assert shown_on(page) <= own[person]
-                assert shown_on(page)
-
-    with ThreadPoolExecutor(16) as threads:
-        list(threads.map(read, range(48)))
 
 
 def test_a_foreign_record_and_one_of_nobody_are_answered_alike(world: PortalWorld) -> None:

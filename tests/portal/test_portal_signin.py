@@ -91,6 +91,22 @@ def test_a_code_with_another_verifier_is_refused_by_the_provider(world: PortalWo
     assert world.provider.refused[before:] == ["token"]
 
 
+def test_who_signs_in_without_the_card_is_refused(world: PortalWorld) -> None:
+    with world.browser() as browser:
+        answer = browser.get(world.back(world.way(browser), "sub-5"))
+    assert answer.status_code == 403
+    assert "マイナンバーカードによる認証が必要です" in answer.text
+
+
+def test_a_token_with_another_nonce_is_refused(world: PortalWorld) -> None:
+    with world.browser() as browser:
+        back = world.back(world.way(browser), "sub-0")
+        pending = world.portal.provider._pending
+        state = next(reversed(pending))
+        pending[state] = pending[state]._replace(nonce="another")
+        assert browser.get(back).status_code == 403
+
+
 def test_the_cookie_is_of_this_host_alone_and_no_script_reads_it(world: PortalWorld) -> None:
     with world.browser() as browser:
         answer = browser.get(world.back(world.way(browser), "sub-0"))

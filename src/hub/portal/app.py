@@ -6,7 +6,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import signal
+import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -108,4 +111,19 @@ def serve(config: Config, *, ready: Callable[[], None] | None = None) -> None:
     server = make_server(Portal(config, time.time))
     if ready is not None:
         ready()
-    server.run()
+    run_server(server)
+
+
+def run_server(server: uvicorn.Server, sockets: list[socket.socket] | None = None) -> None:
+    """Serve until SIGTERM or SIGINT, and return."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    # Uvicorn raises the signal again when it has stopped, for whoever started it: what is open is closed, not cut.
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run(sockets=sockets)
+    finally:
+        signal.signal(signal.SIGTERM, before)

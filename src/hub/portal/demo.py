@@ -27,7 +27,7 @@ from joserfc import jwk
 import hub
 from hub.catalog.moments import JAPAN
 from hub.errors import RequestError
-from hub.portal.app import make_server
+from hub.portal.app import make_server, run_server
 from hub.portal.config import Config, HubSide, SignIn
 from hub.portal.links import Links, who_of
 from hub.portal.standin import Character, StandIn
@@ -243,7 +243,7 @@ def run_demo(port: int, say: Callable[[str], None] = print) -> int:
         try:
             with demo(Path(folder), port) as (address, server, sock):
                 say(f"\n  {address}\n\nSign in as one of them. Ctrl-C ends it, and everything is gone.")
-                server.run(sockets=[sock])
+                run_server(server, [sock])
         except OSError as error:
             raise RequestError(f"demo: port {port}: {error.strerror or error}") from None
     return 0

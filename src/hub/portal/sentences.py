@@ -240,7 +240,7 @@ class Teller:
             role=self._role(record, kind),
         )  # fmt: skip
         outcome = ""
-        if kind not in SAYS_ALL:
+        if kind not in SAYS_ALL and (kind, record.outcome) != (Kind.PROVISION, Status.PROVIDED):
             outcome = _OF_KIND.get(kind, {}).get(record.outcome, OUTCOMES[record.outcome]).say(language)
         return Told(_capital(sentence) if language == "en" else sentence, outcome)
 
