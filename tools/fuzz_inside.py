@@ -27,8 +27,9 @@ ANSWER_S = 120.0
 """An answer that takes longer is a hang; the machine may be busy with much else."""
 
 TELL_S = 20.0
-ALIVE_MAX = 24
-"""Each thread, and the look that the server takes at its connections, may hold the last one that it saw."""
+ALIVE_MAX = 16 * WORKERS
+"""The last group of inquiries, each thread, and the look that the server takes at its connections, may hold those that
+they saw last until the next ones come: of all clients no more than the calls that may be open."""
 
 
 class Pipe(asyncio.Transport):
@@ -276,20 +277,19 @@ class Inside:
         """Everybody has left: nothing of them may be left."""
         end = time.monotonic() + ANSWER_S
         limits, calls = self._limits, self._server.calls
+        kind = type(self._factory())
 
         def left() -> str | None:
             if self._server.connections:
                 return f"connections: {len(self._server.connections)} left"
             some = getattr(calls, "_bytes_left", limits.bytes_in_flight)
-            return None if some == limits.bytes_in_flight else f"bytes in flight: {limits.bytes_in_flight - some} left"
+            if some != limits.bytes_in_flight:
+                return f"bytes in flight: {limits.bytes_in_flight - some} left"
+            gc.collect()
+            alive = sum(type(one) is kind for one in gc.get_objects())
+            return None if alive <= ALIVE_MAX else f"{alive} connections alive"
 
         while (problem := left()) is not None and time.monotonic() < end:
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.1)
         if problem is not None:
             self._findings.add(f"leak: {problem}")
-        gc.collect()
-        kind = type(self._factory())
-        gc.collect()
-        alive = sum(type(one) is kind for one in gc.get_objects())
-        if alive > ALIVE_MAX:
-            self._findings.add(f"leak: {alive} connections alive")

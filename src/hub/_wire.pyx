@@ -804,7 +804,8 @@ cdef class Intake:
             prepared = self.host.prepare(connection, PyBytes_FromStringAndSize(<const char*>message, <Py_ssize_t>size))
             if prepared is None:
                 return False
-            provider = prepared[2]
+            _, _, number_of_provider, _ = prepared
+            provider = number_of_provider
             if len(self.providers) >= PROVIDERS_MAX:
                 self.providers.clear()
             self.providers[name] = provider
@@ -854,7 +855,9 @@ cdef class Intake:
         prepared = self.host.prepare(connection, PyBytes_FromStringAndSize(<const char*>message, <Py_ssize_t>size))
         if prepared is None:
             return None
-        question = Prepared(prepared[0], prepared[1], prepared[3])
+        # Taken apart, not indexed: that looks at its length.
+        asked, requester, _, account = prepared
+        question = Prepared(asked, requester, account)
         if len(self.known) >= QUESTIONS_MAX:
             self.known.clear()
         self.known[key] = question

@@ -258,11 +258,11 @@ def has_uvloop() -> bool:
 
 
 def run_in_loop(work: Coroutine[Any, Any, None]) -> None:
-    """Run a coroutine on uvloop where it is installed; without it idle TLS connections cost ten times as much."""
+    """Run a coroutine on uvloop where it is installed; without it calls take more time, connections no more memory."""
     factory: Callable[[], asyncio.AbstractEventLoop] | None = None
     with contextlib.suppress(ImportError):
         factory = importlib.import_module("uvloop").new_event_loop
     if factory is None:
-        logger.warning("serve: uvloop is not installed (pip install 'hub[serve]'): connections cost more memory")
+        logger.warning("serve: uvloop is not installed (pip install 'hub[serve]'): calls take more time")
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(work)

@@ -82,6 +82,18 @@ def test_the_fixed_cases_are_there(whole: Any) -> None:
     assert [case for case in cases if re.fullmatch(r"history: [\d.]+M records warm", case)]
 
 
+def test_the_wire_has_its_fixed_cases_its_limit_and_everything_acknowledged_in_the_log(whole: Any) -> None:
+    done, content = whole
+    cases = {row["case"] for row in rows_of(content, "wire")}
+    assert {"wire: bulk", "wire: single 64 connections", "wire: single 256 connections"} <= cases
+    assert {"wire: limit 64 connections", "wire: single 64 connections beside bulk"} <= cases
+    found = {(row["case"], row["metric"]): row["value"] for row in rows_of(content, "wire")}
+    assert found["wire: bulk", "calls_per_million_rows"] >= 1
+    for peer in ("redis", "uvicorn"):
+        assert any(f"peer:{peer}" in case for case in cases) or f"left out  wire: peer:{peer}" in done.stdout
+    assert re.search(r"wire: [\d,]+ rows were acknowledged and are in the log", done.stdout)
+
+
 def test_peers_and_limit_stand_beside_the_hub(whole: Any) -> None:
     _, content = whole
     cases = {row["case"] for row in rows_of(content, "resolve")}

@@ -75,6 +75,17 @@ def cut_while_sending(sock: ssl.SSLSocket, data: bytes) -> bool:
     raise AssertionError
 
 
+def count_answers(sock: ssl.SSLSocket) -> int:
+    """How many answers come before the server ends the connection."""
+    data = b""
+    with contextlib.suppress(ConnectionError, ssl.SSLError):
+        while piece := sock.recv(65_536):
+            data += piece
+            if data.count(b"HTTP/1.1 ") == 60:
+                break
+    return data.count(b"HTTP/1.1 ")
+
+
 def test_httptools_is_taken_where_it_is_installed() -> None:
     assert find_protocol().__name__ == "BoundedHttptools"
 
@@ -164,6 +175,11 @@ def test_requests_sent_ahead_are_answered_in_their_order_and_bounded(bounded: We
             sock.sendall(sent)
             while sock.recv(65_536):
                 pass
+    if bounded.served.server.http._protocol is not BoundedH11:  # type: ignore[union-attr]
+        # More that come at once are too many; h11 has only one of them under way.
+        with bounded.tls() as sock:
+            sock.sendall(request(1) * 60)
+            assert count_answers(sock) < 60
     # h11 still answers what has come in one piece.
     assert until(lambda: connections(bounded) == 0, 30)
 

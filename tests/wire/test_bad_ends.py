@@ -139,7 +139,7 @@ def test_a_batch_over_tls_whose_connection_is_reset_anywhere_leaves_nothing(
     body = msgspec.msgpack.encode(arguments(parties, "reset", 3))
     data = frame([3, 1, "nenkin", "inquire", False, len(body), body])
     context = network.context()
-    for end in range(0, len(data), 9):
+    for end in (*range(0, len(data), 9), len(data) - 1):
         inward, outward = ssl.MemoryBIO(), ssl.MemoryBIO()
         tls = context.wrap_bio(inward, outward, server_hostname="127.0.0.1")
         with socket.create_connection(("127.0.0.1", served.port), timeout=10) as raw:
@@ -149,6 +149,7 @@ def test_a_batch_over_tls_whose_connection_is_reset_anywhere_leaves_nothing(
             raw.sendall(sealed[: len(sealed) - len(data) + end])
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
     wait_until_alone(served)
+    time.sleep(0.1)
     assert parties.h.stats()["records"] == 0
     wires = Wires(0, sock=network.socket(served))
     for number in (1, 2):

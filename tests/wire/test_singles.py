@@ -55,12 +55,19 @@ def message(number: int, given: Any, institution: str = "nenkin", **changes: Any
     return msgspec.msgpack.encode(word)
 
 
+class Open:
+    """An account that may ask."""
+
+    takes = True
+
+
 class Host:
     """Prepares as the server does, and keeps what was asked."""
 
     def __init__(self, party: str = "platform") -> None:
         self.party, self.open = party, True
         self.misses = 0
+        self.account = Open()
 
     def begin(self) -> bool:
         return self.open
@@ -71,7 +78,7 @@ class Host:
     def end(self) -> None:
         pass
 
-    def prepare(self, _: Any, data: bytes) -> tuple[Question, str, int] | None:
+    def prepare(self, _: Any, data: bytes) -> tuple[Question, str, int, Open] | None:
         self.misses += 1
         found = general(data, self.party)
         if found is None:
@@ -79,7 +86,8 @@ class Host:
         batch, _ = found
         if batch.by_class:
             return None
-        return Question(batch.inquiry, batch.requester), batch.inquiry.requester, int(batch.providers[0])
+        question = Question(batch.inquiry, batch.requester)
+        return question, batch.inquiry.requester, int(batch.providers[0]), self.account
 
 
 def general(data: bytes, party: str = "platform") -> tuple[Any, bytes] | None:
@@ -410,6 +418,25 @@ def test_nothing_is_taken_while_the_server_takes_nothing() -> None:
     host = Host()
     host.open = False
     assert not agree(host, Intake(host, 256), message(1, arguments()))
+
+
+def test_whose_quota_is_used_up_goes_the_general_way_until_it_is_not() -> None:
+    host = Host()
+    intake = Intake(host, 256)
+    assert agree(host, intake, message(1, arguments()))
+    host.account.takes = False
+    assert not agree(host, intake, message(1, arguments()))
+    host.account.takes = True
+    assert agree(host, intake, message(1, arguments()))
+
+
+def test_what_a_host_prepares_wrongly_is_an_error() -> None:
+    host = Host()
+    host.prepare = lambda *_: (None, "nenkin")  # type: ignore[assignment, method-assign, return-value]
+    intake = Intake(host, 256)
+    with pytest.raises(ValueError, match="unpack"):
+        intake.take_message(Taker(intake), memoryview(message(1, arguments())))
+    assert len(intake) == 0
 
 
 # -- over sockets

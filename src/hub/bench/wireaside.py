@@ -25,7 +25,7 @@ from hub.bench.wirepeers import (
     http_request,
     read_http,
 )
-from hub.bench.wirescene import CONNECTIONS, Scene
+from hub.bench.wirescene import Scene
 from hub.messages import Answer, Receipt
 from hub.wire.frames import VERSIONS, encode_frame
 from hub.wire.results import ANSWER
@@ -121,7 +121,7 @@ def measure_peers(scene: Scene, seconds: float) -> None:
     results = scene.bench.results
     peers = [case for case, _ in results.cases() if "peer:" in case]
     results.compare("wire: bulk", peers=[case for case in peers if "bulk" in case])
-    for connections in CONNECTIONS:
+    for connections in scene.beside:
         results.compare(
             f"wire: single {connections} connections",
             peers=[case for case in peers if case.startswith(f"wire: {connections} connections")],
@@ -155,7 +155,7 @@ def _measure_redis(scene: Scene, seconds: float) -> None:
         bench.results.add_timing(case, Timing(len(found), (time.perf_counter() - begin,)))
         if (found != rows.expected).any():
             bench.truth.problems.append(f"{case}: expected the model's aliases, got others")
-        for connections in CONNECTIONS:
+        for connections in scene.beside:
             name = f"wire: {connections} connections peer:redis, no TLS"
             rows = Rows(scene, name, int(seconds * 150_000))
             frames = peer.requests(rows.aliases, rows.providers, rows.persons)
@@ -189,7 +189,7 @@ def _measure_http(scene: Scene, seconds: float) -> None:
             reply_bytes = read_http(connection)[1]
         if found != hex_of(rows.expected):
             bench.truth.problems.append(f"{case}: expected the model's aliases, got others")
-        for connections in CONNECTIONS:
+        for connections in scene.beside:
             name = f"wire: {connections} connections peer:uvicorn JSON"
             rows = Rows(scene, name, int(seconds * 20_000))
             homes = codes[world.home_town[rows.persons]].tolist()

@@ -42,6 +42,11 @@ class Scene:
     def __repr__(self) -> str:
         return f"Scene(asked={int(self.asked.sum())})"
 
+    @property
+    def beside(self) -> tuple[int, ...]:
+        """From how many connections limit and peers are measured."""
+        return CONNECTIONS[:1] if self.bench.options.quick else CONNECTIONS
+
     def connect(self) -> hub.client.Remote:
         """A client of the hub's own."""
         return hub.connect(self.server.address, cert=str(self.credentials.client), ca=str(self.credentials.ca))

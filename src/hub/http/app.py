@@ -31,7 +31,7 @@ def build_app() -> Litestar:
         # One document, and none of the pages that would load programs from elsewhere to show it.
         path="/",
         security=[{"certificate": []}],
-        components=Components(security_schemes={"certificate": SecurityScheme(type="mutualTLS")}),  # type: ignore[arg-type]
+        components=Components(security_schemes={"certificate": SecurityScheme(type="mutualTLS")}),
         render_plugins=[JsonRenderPlugin(path="/openapi.json", media_type=MediaType.JSON)],
     )
     app = Litestar(

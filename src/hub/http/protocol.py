@@ -201,7 +201,8 @@ class Bounded:
         if cycle is not None and not cycle.response_complete:
             cycle.disconnected = True
             cycle.message_event.set()
-            if cycle.response_started:
+            if cycle.response_started or not cycle.more_body or getattr(self, "pipeline", None):
+                # Whoever reads an answer here would take it for that of a call which is being done.
                 self.transport.abort()
                 return
         body = encode_problem(problem_of("request", error))

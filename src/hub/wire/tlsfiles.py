@@ -15,14 +15,12 @@ _ALERTS = {
     "CERTIFICATE_REVOKED": "the server says that your certificate is revoked",
     "UNKNOWN_CA": "the server does not know who issued your certificate",
     "BAD_CERTIFICATE": "the server does not take your certificate",
-    "DECRYPT_ERROR": "the server does not take your certificate",
     "UNSUPPORTED_CERTIFICATE": "the server does not take a certificate for this use",
     "CERTIFICATE_UNKNOWN": "the server does not take your certificate",
     "DECRYPT_ERROR": "the server does not take the signature of your certificate: it is of another authority",
     "PROTOCOL_VERSION": "the server does not speak TLS 1.3",
 }
 """What the other side says, by the end of OpenSSL's name for it, as in TLSV13_ALERT_CERTIFICATE_REQUIRED."""
-
 
 Place = str | os.PathLike[str]
 
