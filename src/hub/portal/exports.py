@@ -22,7 +22,7 @@ from reportlab.platypus import Flowable, HRFlowable, KeepTogether, Paragraph, Si
 
 from hub.messages import History, Record
 from hub.portal.sentences import Teller
-from hub.portal.stories import EXCHANGE
+from hub.portal.stories import EXCHANGE, moment_of
 from hub.portal.view import Words
 
 CSV_COLUMNS = (
@@ -121,14 +121,14 @@ def make_pdf(
         Spacer(1, 4 * mm),
     ]  # fmt: skip
     day = None
-    for record in records:
-        told, this = teller.tell(record), words.day(record.requested_at)
+    for record in sorted(records, key=moment_of, reverse=True):
+        told, this = teller.tell(record), words.day(moment_of(record))
         if this != day:
             day = this
             story += [HRFlowable(width="100%", thickness=0.5, color="#999999"), *lines(head, this)]
         basis = f"　{record.legal_basis}" if record.legal_basis else ""
         story.append(KeepTogether([
-            *lines(plain, f"{words.time(record.requested_at)}　{told.sentence} {told.outcome}".rstrip()),
+            *lines(plain, f"{words.time(moment_of(record))}　{told.sentence} {told.outcome}".rstrip()),
             *lines(small, f"{say('記録', 'record')} {record.index}{basis}", record.remark or ""),
             Spacer(1, 2 * mm),
         ]))  # fmt: skip

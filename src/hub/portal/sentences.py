@@ -6,8 +6,9 @@ words.py`` says the same for terminals, in English.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hub.catalog import Catalog
 from hub.errors import RequestError
@@ -198,6 +199,9 @@ _NOBODY = Word("該当する機関", "a body of that kind", "合うところ")
 _YOURSELF = Word("あなた", "you", "あなた")
 _INFORMATION = Word("情報", "information", "情報")
 
+SENTENCES_KEPT = 20_000
+"""Sentences of a language that are kept: a few hundred bytes each."""
+
 _OWN = frozenset({Kind.PROXY_VIEW, Kind.PROXY_GRANTED, Kind.PROXY_REVOKED})
 
 
@@ -215,11 +219,27 @@ class Told(NamedTuple):
         return "Told()"
 
 
+class _Fields(NamedTuple):
+    """What a sentence is made of."""
+
+    kind: Kind
+    outcome: Status
+    requester: str
+    requester_name: str
+    provider: str
+    provider_name: str
+    procedure: str
+    items: tuple[str, ...]
+    role: str
+
+
 class Teller:
     """Records in words of one language, with the names of one catalog."""
 
     def __init__(self, catalog: Catalog, language: Language) -> None:
         self._catalog, self._language = catalog, language
+        self._rows = {row.id: row for row in catalog.rows}
+        self._tell = functools.lru_cache(SENTENCES_KEPT)(self._make)
         self._kind_of: dict[str, str] = {}
         for rule in catalog.rules:
             self._kind_of.setdefault(rule.detail, rule.kind)
@@ -230,6 +250,14 @@ class Teller:
 
     def tell(self, record: Record) -> Told:
         """A record in one sentence, and one of what came of it."""
+        return self._tell(
+            record.kind, record.outcome, record.requester, record.requester_name, record.provider,
+            record.provider_name, record.procedure, record.items, record.role,
+        )  # fmt: skip
+
+    def _make(self, *fields: Any) -> Told:
+        # Of these fields alone: they name nobody and no moment, so that what is kept is of nobody.
+        record = _Fields(*fields)
         language = self._language
         kind = record.kind if record.kind in SENTENCES else Kind.INQUIRY
         sentence = _form_of(record, kind).say(language).format(
@@ -297,7 +325,7 @@ class Teller:
         basis, _, rest = procedure.partition("/")
         row = rest.partition("/")[0]
         if self._language == "ja":
-            found = next((one for one in self._catalog.rows if one.id == f"{basis}/{row}"), None)
+            found = self._rows.get(f"{basis}/{row}")
             return "" if found is None else f"「{found.affair}」（{found.law}）の事務のため"
         word = words("rows").get(row) if basis == "19-8" else None
         return "" if word is None else word.say(self._language)
@@ -306,7 +334,7 @@ class Teller:
         word = words("kinds").get(self._kind_of.get(item, item))
         return item if word is None else word.say(self._language, item)
 
-    def _purpose(self, record: Record) -> str:
+    def _purpose(self, record: _Fields) -> str:
         if record.procedure.startswith(OWN_DATA):
             return ""
         purpose = self.purpose(record.procedure)
@@ -314,7 +342,7 @@ class Teller:
             return ""
         return {"ja": f"、{purpose}", "en": f", {purpose}", "easy": f"{purpose}です。"}[self._language]
 
-    def _role(self, record: Record, kind: Kind) -> str:
+    def _role(self, record: _Fields, kind: Kind) -> str:
         if not record.role:
             return ""
         if kind in _OWN:
@@ -323,7 +351,7 @@ class Teller:
         return {"ja": f"（あなたの立場：{role}）", "en": f" (you as: {role})", "easy": ""}[self._language]
 
 
-def _form_of(record: Record, kind: Kind) -> Word:
+def _form_of(record: _Fields, kind: Kind) -> Word:
     if kind == Kind.INQUIRY and not record.provider:
         return _NOBODY_ASKED
     if kind == Kind.PROVISION and record.outcome == Status.PROVIDED:
