@@ -202,3 +202,18 @@ def test_a_first_page_is_small(world: PortalWorld) -> None:
             with browser.stream("GET", path) as answer:
                 total += sum(len(piece) for piece in answer.iter_raw())
     assert total < 60 * 1024
+
+
+def test_nothing_of_a_person_is_logged(world: PortalWorld, caplog: pytest.LogCaptureFixture) -> None:
+    at = address_of(records_of(world, 0)[0])
+    with caplog.at_level(0), world.signed_in(0) as browser:
+        for path in ("/history", f"/record/{at}", f"/record/{at}/proof", "/record/1-1", "/history?cursor=00", "/year",
+                     "/save/history.csv", "/signin/back?state=abc&code=def"):  # fmt: skip
+            browser.get(path)
+        token = browser.cookies["__Host-session"]
+    # What the browser of this test and the provider say of themselves is theirs.
+    told = [one for one in caplog.records if one.name.split(".")[0] not in ("httpx", "httpcore", "werkzeug")]
+    text = "\n".join(f"{one.name} {one.getMessage()}" for one in told)
+    alias = world.parties.portal[0].tobytes()
+    for secret in (at, "sub-0", token, alias.hex(), "/history", "code=def", world.parties.h.history(alias).disclosure):
+        assert secret not in text

@@ -35,6 +35,9 @@ FORM_BYTES_MAX = 1 << 16
 GZIP_BYTES_MIN = 1_024
 DRAIN_S = 10
 
+ADDRESS_LOGGERS = ("uvicorn.access", "uvicorn.asgi")
+"""They would write down addresses, which hold record numbers; whatever the level, no line of them is written."""
+
 logger = logging.getLogger("hub.portal")
 
 
@@ -88,11 +91,12 @@ def make_server(portal: Portal) -> uvicorn.Server:
     """A server of a portal that is ready to run."""
     host, port = portal.config.host_port
     tls = portal.config.tls
+    for name in ADDRESS_LOGGERS:
+        logging.getLogger(name).disabled = True
     return uvicorn.Server(
         uvicorn.Config(
             make_app(portal), host=host, port=port,
             ssl_certfile=None if tls is None else tls.certificate, ssl_keyfile=None if tls is None else tls.key,
-            # Addresses hold record numbers, so no line of them is written.
             access_log=False, log_config=None, server_header=False, proxy_headers=False, lifespan="on", ws="none",
             timeout_graceful_shutdown=DRAIN_S,
         )
