@@ -120,6 +120,9 @@ def test_a_year_counts_questions_only_and_names_the_first_five() -> None:
     assert year.counts[-1][-1] == 20
     assert min(bar.y for bar in year.bars) >= 0
     assert count_year([], today).total == 0
+    old = make_record(requester="old", requested_at=NOON - dt.timedelta(days=30))
+    again, new = make_record(requester="old"), make_record(requester="new", requested_at=NOON - dt.timedelta(days=29))
+    assert count_year([again, new, old], today).firsts == [("new", dt.date(2026, 10, 27))]
 
 
 def test_the_portal_calls_nothing_that_asks_about_anybody() -> None:

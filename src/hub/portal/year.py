@@ -14,6 +14,8 @@ MONTHS = 12
 INSTITUTIONS = 5
 """So many by name, the others together: more colours cannot be told apart."""
 
+LATELY_DAYS = 30
+
 ASKING = frozenset({Kind.INQUIRY, Kind.RELEASE})
 
 WIDTH, HEIGHT, LEFT, BOTTOM = 720, 260, 40, 28
@@ -36,7 +38,7 @@ class Year(NamedTuple):
     Attributes:
         months: first days, oldest first. names: codes, those that asked most first; "" for all others.
         counts: by place in names, by month. bars, ticks: of the picture; a tick is (y, how many).
-        busiest: (day, how many).
+        busiest: (day, how many). firsts: (code, day) of who asked for the first time in the year, lately; newest first.
     """
 
     months: list[dt.date]
@@ -45,6 +47,7 @@ class Year(NamedTuple):
     bars: list[Bar]
     ticks: list[tuple[float, int]]
     busiest: tuple[dt.date, int] | None
+    firsts: list[tuple[str, dt.date]]
 
     def __repr__(self) -> str:
         return f"Year({sum(map(sum, self.counts))})"
@@ -71,6 +74,7 @@ def count_year(records: Iterable[Record], today: dt.date) -> Year:
     places = {(month.year, month.month): i for i, month in enumerate(months)}
     by_body: dict[str, list[int]] = {}
     days: Counter[dt.date] = Counter()
+    first: dict[str, dt.date] = {}
     for record in records:
         if record.kind not in ASKING:
             continue
@@ -79,6 +83,7 @@ def count_year(records: Iterable[Record], today: dt.date) -> Year:
         if place is not None:
             by_body.setdefault(record.requester, [0] * MONTHS)[place] += 1
             days[day] += 1
+            first[record.requester] = min(day, first.get(record.requester, day))
     order = sorted(by_body, key=lambda code: (-sum(by_body[code]), code))
     names, rest = order[:INSTITUTIONS], order[INSTITUTIONS:]
     counts = [by_body[code] for code in names]
@@ -87,7 +92,9 @@ def count_year(records: Iterable[Record], today: dt.date) -> Year:
         counts.append([sum(by_body[code][month] for code in rest) for month in range(MONTHS)])
     bars, ticks = _draw(counts)
     busiest = max(days.items(), key=lambda item: (item[1], item[0])) if days else None
-    return Year(months, names, counts, bars, ticks, busiest)
+    since = today - dt.timedelta(days=LATELY_DAYS)
+    lately = sorted(((code, day) for code, day in first.items() if day > since), key=lambda one: one[1], reverse=True)
+    return Year(months, names, counts, bars, ticks, busiest, lately)
 
 
 def _draw(counts: list[list[int]]) -> tuple[list[Bar], list[tuple[float, int]]]:
