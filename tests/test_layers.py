@@ -68,6 +68,7 @@ LAYERS = [
     {"wire"},
     {"http"},
     {"server", "client", "aio"},
+    {"portal"},
     {"files", "tables", "columns", "holderfile", "peoplefile", "register", "sentfile", "identifierfile", "deathfile"},
     {"agency"},
     {"commands", "cli", "demo", "trial", "bench", "__main__"},

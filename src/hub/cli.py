@@ -36,6 +36,7 @@ from hub.commands import (
     lives,
     marks,
     mislink,
+    portal,
     proxies,
     release,
     retain,
@@ -102,7 +103,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
     modules = (
         keep, catalog, acquire, aliases, links, holders, identifiers, inquire, exchange, release, send, arrivals,
-        agency, keys, history, proxies, marks, flag, suspend, blast, mislink, lives, retain, tlog, serve, bench,
+        agency, keys, history, proxies, marks, flag, suspend, blast, mislink, lives, retain, tlog, serve, portal, bench,
     )  # fmt: skip
     for module in modules:
         module.add_commands(commands)

@@ -364,7 +364,7 @@ class WireCaller:
                 name = None if context is None else options.host
                 _, link = await loop.create_connection(
                     Link, options.host, options.port, ssl=context, server_hostname=name,
-                    happy_eyeballs_delay=NEXT_ADDRESS_S,
+                    **_beside(loop),
                 )  # fmt: skip
                 await link.greeted
         except TimeoutError:
@@ -414,3 +414,6 @@ def make_history(body: HistoryBody, prove: Callable[[list[int]], HistoryBody] | 
     return Notices.of(page, body.texts) if isinstance(body, NoticesBody) else page
 
 
+def _beside(loop: asyncio.AbstractEventLoop) -> dict[str, Any]:
+    """That several addresses are tried beside each other, where the loop can: uvloop's takes one after the other."""
+    return {"happy_eyeballs_delay": NEXT_ADDRESS_S} if isinstance(loop, asyncio.BaseEventLoop) else {}

@@ -1,0 +1,133 @@
+"""The portal as one ASGI application, and the process that serves it.
+
+    headers (``headers.py``) -> routes (``routes_*.py``) -> ``hubside.py``; an exception is a page, and the same one for
+    everybody
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+from litestar import Litestar, Request, Response
+from litestar.config.compression import CompressionConfig
+from litestar.exceptions import HTTPException
+from litestar.types import ASGIApp
+
+from hub.errors import RequestError
+from hub.portal.config import Config
+from hub.portal.headers import Headers
+from hub.portal.hubside import HubAwayError
+from hub.portal.routes_acts import act_routes
+from hub.portal.routes_history import history_routes
+from hub.portal.routes_open import open_routes
+from hub.portal.routes_prove import prove_routes
+from hub.portal.signin import ProviderAwayError
+from hub.portal.web import FormError, NotFoundError, Portal, SignedOutError, go
+
+FORM_BYTES_MAX = 1 << 16
+GZIP_BYTES_MIN = 1_024
+DRAIN_S = 10
+
+ADDRESS_LOGGERS = ("uvicorn.access", "uvicorn.asgi")
+"""They would write down addresses, which hold record numbers; whatever the level, no line of them is written."""
+
+logger = logging.getLogger("hub.portal")
+
+
+def make_app(portal: Portal) -> ASGIApp:
+    """The application; it closes the portal at its end."""
+
+    def answer(error: str, status: int) -> Callable[[Request[Any, Any, Any], Exception], Response[Any]]:
+        def show(request: Request[Any, Any, Any], _: Exception) -> Response[Any]:
+            return portal.page(request, "error.html", status=status, session=None, error=error)
+
+        return show
+
+    def show_http(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+        status = error.status_code
+        known = {404: "lost", 405: "lost", 413: "form"}
+        return answer(known.get(status, "lost" if status < 500 else "ours"), status)(request, error)
+
+    def show_ours(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+        # The kind alone: a message of a library may hold what a page was asked for.
+        logger.error("page failed: %s", type(error).__name__, exc_info=error if logger.isEnabledFor(10) else None)
+        return answer("ours", 500)(request, error)
+
+    def sign_in(request: Request[Any, Any, Any], _: SignedOutError) -> Response[Any]:
+        gone = go("/signin")
+        gone.set_cookie(portal.cookie("session", "", max_age=0))
+        return gone
+
+    app = Litestar(
+        route_handlers=[*open_routes(portal), *history_routes(portal), *prove_routes(portal), *act_routes(portal)],
+        exception_handlers={
+            NotFoundError: answer("lost", 404),
+            RequestError: answer("lost", 404),
+            FormError: answer("form", 403),
+            HubAwayError: answer("away", 503),
+            ProviderAwayError: answer("provider", 503),
+            SignedOutError: sign_in,
+            HTTPException: show_http,
+            Exception: show_ours,
+        },
+        compression_config=CompressionConfig(backend="gzip", minimum_size=GZIP_BYTES_MIN, gzip_compress_level=5),
+        request_max_body_size=FORM_BYTES_MAX,
+        openapi_config=None,
+        on_shutdown=[portal.close],
+        debug=False,
+        logging_config=None,
+    )  # fmt: skip
+    return Headers(app, secure=portal.config.secure)
+
+
+def make_server(portal: Portal) -> uvicorn.Server:
+    """A server of a portal that is ready to run."""
+    host, port = portal.config.host_port
+    tls = portal.config.tls
+    for name in ADDRESS_LOGGERS:
+        logging.getLogger(name).disabled = True
+    return uvicorn.Server(
+        uvicorn.Config(
+            make_app(portal), host=host, port=port,
+            ssl_certfile=None if tls is None else tls.certificate, ssl_keyfile=None if tls is None else tls.key,
+            access_log=False, log_config=None, server_header=False, proxy_headers=False, lifespan="on", ws="none",
+            timeout_graceful_shutdown=DRAIN_S,
+        )
+    )  # fmt: skip
+
+
+def serve(config: Config, *, ready: Callable[[], None] | None = None) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        ready: called before the first request can come.
+
+    Raises:
+        RequestError, StorageError: a file of the configuration cannot be used. OSError: the address cannot be.
+    """
+    server = make_server(Portal(config, time.time))
+    if ready is not None:
+        ready()
+    run_server(server)
+
+
+def run_server(server: uvicorn.Server, sockets: list[socket.socket] | None = None) -> None:
+    """Serve until SIGTERM or SIGINT, and return."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    # Uvicorn raises the signal again when it has stopped, for whoever started it: what is open is closed, not cut.
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run(sockets=sockets)
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,229 @@
+"""The portal in a real browser: read, filter, prove, act, sign out; by keyboard, without scripts, and axe-core's rules.
+
+Debian's chromium (``.ci/run`` installs it, with fonts-noto-cjk); skipped where it lacks. axe-core 4.14 (MPL 2.0) stands
+in ``axe/``. With ``PORTAL_SHOTS=<folder>`` every page is kept as a picture at phone and desktop width.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hub.portal.demo import demo, serve_in_thread
+from hub.tlog.verify import parse_proof, verify_proof
+
+CHROMIUM = "/usr/bin/chromium"
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync"]  # fmt: skip
+PHONE, DESKTOP = {"width": 360, "height": 740}, {"width": 1280, "height": 900}
+AXE = Path(__file__).parent / "axe" / "axe.min.js"
+
+pytestmark = pytest.mark.skipif(not os.path.exists(CHROMIUM), reason="no /usr/bin/chromium (Debian: chromium)")
+
+PAGES = {
+    "first": "/", "signin": "/signin", "history": "/history", "filter": "/history?since=2020-01-01", "year": "/year",
+    "notices": "/notices", "tickets": "/tickets", "proxies": "/proxies", "prove": "/prove", "check": "/check",
+    "lost": "/nowhere",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with demo(tmp_path_factory.mktemp("demo")) as (address, server, sock), serve_in_thread(server, sock):
+        yield address
+
+
+class Citizen:
+    """A page of a browser, in which somebody of the demo is signed in."""
+
+    def __init__(self, chromium: Any, address: str, name: str | None, **options: Any) -> None:
+        self.address = address
+        self.context = chromium.new_context(locale="ja-JP", timezone_id="Asia/Tokyo", **options)
+        self.context.set_default_timeout(120_000)
+        self.page = self.context.new_page()
+        self.problems: list[str] = []
+        self.page.on("console", lambda message: self.problems.append(message.text) if message.type == "error" else None)
+        self.page.on("request", self._note)
+        if name is not None:
+            self.sign_in(name)
+
+    def _note(self, request: Any) -> None:
+        if not request.url.startswith(("http://localhost:", "data:")):
+            self.problems.append(f"asked for {request.url}")
+
+    def __enter__(self) -> Citizen:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.context.close()
+        assert self.problems == []
+
+    def sign_in(self, name: str) -> None:
+        self.page.goto(self.address + "/signin")
+        self.page.get_by_role("button", name="マイナンバーカードで").click()
+        self.page.get_by_role("link", name=name).click()
+        self.page.wait_for_url("**/history")
+
+    def go(self, path: str) -> None:
+        self.page.goto(self.address + path)
+
+    def text(self) -> str:
+        return str(self.page.locator("body").inner_text())
+
+
+def violations(page: Any) -> list[str]:
+    """What axe-core finds, by rule and place."""
+    found = page.evaluate("() => axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', "
+                          "'wcag22aa', 'best-practice']})")  # fmt: skip
+    return [f"{rule['id']}: {node['html'][:160]}" for rule in found["violations"] for node in rule["nodes"]]
+
+
+def keep(page: Any, name: str) -> None:
+    """A picture, where they are wanted."""
+    if os.environ.get("PORTAL_SHOTS"):
+        # Of long pages the beginning.
+        height = min(page.evaluate("() => document.documentElement.scrollHeight"), 1_500)
+        area = {"x": 0, "y": 0, "width": page.viewport_size["width"], "height": height}
+        page.screenshot(path=f"{os.environ['PORTAL_SHOTS']}/{name}.png", full_page=True, clip=area)
+
+
+@pytest.mark.parametrize(
+    ("size", "scheme"), [(PHONE, "light"), (DESKTOP, "light"), (PHONE, "dark")], ids=["phone", "desktop", "dark"]
+)
+def test_no_page_breaks_a_rule_of_accessibility_or_is_wider_than_the_screen(
+    chromium: Any, address: str, size: dict[str, int], scheme: str
+) -> None:
+    # The policy forbids scripts from elsewhere, axe-core too: the page is looked at without it.
+    with Citizen(chromium, address, "番号 花子", viewport=size, color_scheme=scheme, bypass_csp=True) as citizen:
+        citizen.go("/history")
+        record = citizen.page.locator("a.more").last.get_attribute("href")
+        citizen.go("/notices")
+        notice = citizen.page.locator(".list a").first.get_attribute("href")
+        for name, path in {**PAGES, "record": record, "notice": notice}.items():
+            citizen.go(path)
+            citizen.page.add_script_tag(path=str(AXE))
+            assert violations(citizen.page) == [], name
+            width = citizen.page.evaluate("() => document.documentElement.scrollWidth")
+            assert width <= size["width"], name
+            if scheme == "light" or name == "history":
+                keep(citizen.page, f"{name}-{'phone' if size is PHONE else 'desktop'}" + "-dark" * (scheme == "dark"))
+        citizen.problems[:] = [one for one in citizen.problems if "404" not in one]
+
+
+@pytest.mark.parametrize(
+    ("language", "words"), [("English", "Who asked about me"), ("やさしい日本語", "だれがあなたのこと")]
+)
+def test_other_languages_break_no_rule_either(chromium: Any, address: str, language: str, words: str) -> None:
+    with Citizen(chromium, address, "番号 花子", viewport=PHONE, bypass_csp=True) as citizen:
+        citizen.page.get_by_role("link", name=language, exact=True).click()
+        assert words in citizen.text()
+        for name in ("history", "year", "proxies", "prove"):
+            citizen.go(PAGES[name])
+            citizen.page.add_script_tag(path=str(AXE))
+            assert violations(citizen.page) == [], name
+            keep(citizen.page, f"{name}-phone-{'en' if language == 'English' else 'easy'}")
+
+
+def test_a_citizen_reads_filters_proves_and_signs_out(chromium: Any, address: str, tmp_path: Path) -> None:
+    with Citizen(chromium, address, "番号 花子", viewport=DESKTOP) as citizen:
+        page = citizen.page
+        assert "日本年金機構が" in citizen.text()
+        page.get_by_text("しぼり込む").first.click()
+        page.get_by_label("結果").select_option("denied")
+        page.get_by_role("button", name="しぼり込む").click()
+        assert "outcome=denied" in page.url
+        assert "認められませんでした" in citizen.text()
+        assert "市町村民税を提供しました" not in citizen.text()
+        page.get_by_role("link", name="すべて表示").click()
+        page.get_by_role("link", name="くわしく・証明").last.click()
+        with page.expect_download() as download:
+            page.get_by_role("link", name="証明ファイルを保存").click()
+        proof = Path(download.value.path()).read_bytes()
+        assert str(parse_proof(proof).index) in page.get_by_role("heading", level=1).inner_text()
+        page.goto(address + "/check")
+        found = re.search(r"\S+\+[0-9a-f]{8}\+\S+", citizen.text())
+        assert found is not None
+        verify_proof(proof, found[0])
+        page.goto(address + "/history")
+        page.get_by_role("button", name="サインアウト").click()
+        assert "サインアウトしました" in citizen.text()
+        page.go_back()
+        page.wait_for_load_state()
+        page.goto(address + "/history")
+        assert page.url.endswith("/signin")
+
+
+def test_a_proxy_is_granted_by_number_and_revoked_in_silence(chromium: Any, address: str) -> None:
+    with (
+        Citizen(chromium, address, "番号 太郎", viewport=PHONE) as person,
+        Citizen(chromium, address, "番号 松子", viewport=PHONE) as agent,
+    ):
+        agent.go("/proxies")
+        agent.page.get_by_role("button", name="代理人になるための番号を出す").click()
+        number = agent.page.locator(".code").inner_text()
+        person.go("/proxies")
+        person.page.get_by_text("代理人を登録する").click()
+        person.page.get_by_label("相手の番号").fill(number)
+        person.page.get_by_label("あなたから見た呼び名").fill("松子さん")
+        person.page.get_by_label("相手から見たあなたの呼び名").fill("太郎")
+        person.page.get_by_role("button", name="登録する").click()
+        assert "代理人を登録しました" in person.text()
+        agent.go("/proxies")
+        agent.page.get_by_role("link", name="太郎さんの履歴を見る").click()
+        assert "太郎さんの履歴" in agent.text()
+        person.go("/history")
+        assert "あなたの代理人が、あなたの履歴を見ました" in person.text()
+        person.go("/proxies")
+        person.page.get_by_role("button", name="取り消す").click()
+        agent.page.reload()
+        assert agent.page.url.endswith("/signin")
+
+
+def test_a_correction_is_asked_for_without_scripts_and_with_the_keyboard_alone(chromium: Any, address: str) -> None:
+    with Citizen(chromium, address, "番号 松子", viewport=DESKTOP, java_script_enabled=False) as citizen:
+        page = citizen.page
+        page.keyboard.press("Tab")
+        assert page.locator(":focus").inner_text() == "本文へ進む"
+        page.keyboard.press("Enter")
+        for _ in range(40):
+            page.keyboard.press("Tab")
+            if "くわしく・証明" in page.locator(":focus").inner_text():
+                break
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/record/*")
+        for _ in range(40):
+            page.keyboard.press("Tab")
+            if page.locator(":focus").get_attribute("name") == "text":
+                break
+        page.keyboard.type("この照会の理由を教えてください")
+        page.keyboard.press("Tab")
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/tickets?done=asked")
+        assert "この照会の理由を教えてください" in citizen.text()
+
+
+def test_nothing_moves_while_a_page_loads(chromium: Any, address: str) -> None:
+    with Citizen(chromium, address, "番号 花子", viewport=PHONE) as citizen:
+        citizen.page.reload()
+        shift = citizen.page.evaluate(
+            "() => new Promise((done) => { let sum = 0; new PerformanceObserver((list) => { for (const one of "
+            "list.getEntries()) sum += one.value; }).observe({type: 'layout-shift', buffered: true}); "
+            "setTimeout(() => done(sum), 300); })"
+        )
+        assert shift == 0
