@@ -58,8 +58,6 @@ class Singles:
         self._hub, self._calls, self._loop = h, calls, loop
         self.intake = Intake(self, limits.requests_per_connection)
         self._catalog = h.catalog
-        self._at_hub = False
-        """Whether the hub has rows that are not answered. A hand-over costs as much as forty rows."""
 
     def __repr__(self) -> str:
         return f"Singles(waiting={len(self.intake)})"
@@ -102,15 +100,14 @@ class Singles:
         self._loop.call_soon(self.end)
 
     def end(self) -> None:
-        """Hand the rows that came to the hub, unless it has some: then they wait for its answer, and go together."""
-        if self._at_hub or not len(self.intake):
+        """Hand this turn's rows to the hub."""
+        if not len(self.intake):
             return
         turn = self.intake.next()
         rows = SmallRows(*turn.columns())
         charged = self._charge(rows)
         try:
             self._hub.inquire_rows(rows, functools.partial(self._answered, turn, charged))
-            self._at_hub = True
         except BaseException as error:
             translated = self._calls.disk.translate(error)
             code = code_of(translated)
@@ -161,9 +158,6 @@ class Singles:
             self._loop.call_soon_threadsafe(self._deliver, turn, charged, outcomes)
 
     def _deliver(self, turn: Turn, charged: Charged, outcomes: Outcomes) -> None:
-        self._at_hub = False
-        # First, so that the hub has work while replies are encrypted and sent.
-        self.end()
         failed = turn.deliver()
         codes = {OK: len(turn) - len(failed)}
         told: dict[tuple[str, str], int] = {}
