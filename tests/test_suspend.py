@@ -150,11 +150,11 @@ def test_a_suspension_counts_for_every_row_whose_commit_comes_behind_it(
     done = []
     whole = h._store.commit
 
-    def commit_later(*words: object) -> object:
+    def commit_later(*words: object, **more: object) -> object:
         if not done:
             done.append(True)
             h.suspend(town, **WHY)
-        return whole(*words)
+        return whole(*words, **more)
 
     monkeypatch.setattr(h._store, "commit", commit_later)
     assert parties.ask("r1", [0, 1]).status.tolist() == [SUSPENDED, SUSPENDED]
