@@ -249,5 +249,8 @@ def test_permits_are_collected_though_there_is_no_room_to_record_that_others_lap
             parties.h.lapse()
         found = parties.h.collect(parties.town)
         assert sum(map(len, found)) == 1
+        before = parties.h.stats()["records"]
         disk.empty()
-        assert parties.h.lapse() >= len(bulk)
+        # Or the thread that sorts the log into inboxes was quicker.
+        parties.h.lapse()
+        assert parties.h.stats()["records"] - before >= len(bulk)

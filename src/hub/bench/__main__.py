@@ -13,6 +13,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -115,7 +116,7 @@ def measure(options: Options, folder: Path, json_file: Path | None) -> int:
     if importlib.util.find_spec("duckdb") is None:
         bench.leave_out("peer:duckdb: not installed (the extra bench)")
     for note in bench.notes:
-        print(f"note      {note}")
+        print(textwrap.fill(note, 100, initial_indent="note      ", subsequent_indent=" " * 10))
     for reason in bench.left_out:
         print(f"left out  {reason}")
     print_truth(bench, complete=status in (OK, FOUND))
