@@ -114,7 +114,8 @@ def test_a_failed_write_or_sync_loses_nothing(bench: Bench, number: int, fault: 
     steps = number + (ROUNDS - 1) * len(lives.STEPS)
     heard, calls = bench.run(steps, fault.format(1_000_000))
     assert heard == [OPENED, STARTED, DONE, COUNTED]
-    assert calls >= 3
+    # Pages that lie side by side are one write, so that there may be no more than theirs and the meta page's.
+    assert calls >= 2
     for call in range(1, calls + 1):
         heard, _ = bench.run(steps, fault.format(call))
         assert heard in (
