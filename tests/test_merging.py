@@ -453,6 +453,21 @@ def records(world: World, code: str) -> list[hub.Record]:
     return [one for one in world.h.history(alias).records if one.kind == Kind.INQUIRY]
 
 
+def test_two_who_contradict_each_other_within_one_merge_meant_one_of_another(world: World) -> None:
+    """nenkin knew A and D, the provider B and D: whom both can have meant is D alone."""
+    world.acquire("nenkin", [A])
+    world.acquire(world.other, [D])
+    world.merge(A, B)
+    world.merge(A, D)
+    assert world.ask("between", "nenkin", A, world.other) == Status.OK
+    index = max(world.shown(A))
+    world.split(A, D)
+    world.split(A, B)
+    assert index in world.shown(D)
+    assert index not in world.shown(A) + world.shown(B)
+    assert world.h.undecided("jlis", A) == []
+
+
 def test_merged_and_split_again_and_again(world: World) -> None:
     before = world.tables()
     for _ in range(4):

@@ -25,9 +25,9 @@ a value that a damaged page hides would hide records, or show them to another.
 
 Whose a record is that was made while two persons were one: it was asked by an institution's alias, so an institution
 that knew one of them only asked about that one; and where the question reached a provider that knew one only, it
-answered about that one. Where both say the same, or one says it and the other says nothing, it is settled. Else
-(an institution that knew both, or came to know the person meanwhile; two that contradict each other) it is nobody's,
-in no history, until a supervisor assigns it.
+answered about that one. It is about whom both can have meant: where that is one human being, it is settled. Else (an
+institution that knew both, or came to know the person meanwhile; two that contradict each other) it is nobody's, in no
+history, until a supervisor assigns it.
 """
 
 from __future__ import annotations
@@ -80,13 +80,10 @@ class Merge(msgspec.Struct, array_like=True, frozen=True):
             return True
         return False if number in self.kept else None
 
-    def told(self, index: int, requester: int, provider: int) -> bool | None:
-        """Whose a record is that was asked by one and of another: as of :meth:`side`."""
+    def meant(self, index: int, number: int) -> bool | None:
+        """Whom an institution meant in one record, by decision of a supervisor or as of :meth:`side`."""
         decided = next((to for one, to in self.assigned if one == index), None)
-        if decided is not None:
-            return decided == self.gone
-        sides = {self.side(requester), self.side(provider)} - {None}
-        return sides.pop() if len(sides) == 1 else None
+        return self.side(number) if decided is None else decided == self.gone
 
 
 class Life(msgspec.Struct, array_like=True, frozen=True):
@@ -220,20 +217,27 @@ class Lives:
         Returns:
             persons, as numbered before any merge; it belongs to who is all of them now, or to nobody.
         """
+        told = [self._meant(person, index, number) for number in (requester, provider) if number]
+        if not told:
+            return self._meant(person, index, 0)
+        # Compared over all merges together: two may contradict each other within one of them, so that it was about
+        # somebody of another. Who contradict each other altogether: any of both.
+        return frozenset.intersection(*told) or frozenset.union(*told)
+
+    def _meant(self, person: int, index: int, number: int) -> frozenset[int]:
+        """Whom an institution can have meant by its alias of a person; 0: one that tells nothing."""
         found: set[int] = set()
         # The newest first: it lies within those before it.
         for merge in reversed(self._holders.get(person, ())):
             if not merge.covers(index):
                 continue
-            asked, answered = merge.side(requester), merge.side(provider)
-            told = merge.told(index, requester, provider)
-            if told is not False:
+            gone = merge.meant(index, number)
+            if gone is not False:
                 # An institution that knew both went by the alias of the one who stays: whom of those merged into the
                 # other before it knew says nothing.
-                found |= self.owners(merge.gone, index, requester if asked else 0, provider if answered else 0)
-            if told is True:
+                found |= self._meant(merge.gone, index, number if gone else 0)
+            if gone is True:
                 return frozenset(found)
-            requester, provider = 0 if asked else requester, 0 if answered else provider
         return frozenset(found | {person})
 
     def open_merge(self, person: int, index: int, requester: int, provider: int) -> Merge | None:
