@@ -27,6 +27,7 @@ from hub.portal.hubside import HubAwayError
 from hub.portal.routes_acts import act_routes
 from hub.portal.routes_history import history_routes
 from hub.portal.routes_open import open_routes
+from hub.portal.routes_own import own_routes
 from hub.portal.routes_prove import prove_routes
 from hub.portal.signin import ProviderAwayError
 from hub.portal.web import FormError, NotFoundError, Portal, SignedOutError, go
@@ -66,7 +67,10 @@ def make_app(portal: Portal) -> ASGIApp:
         return gone
 
     app = Litestar(
-        route_handlers=[*open_routes(portal), *history_routes(portal), *prove_routes(portal), *act_routes(portal)],
+        route_handlers=[
+            *open_routes(portal), *history_routes(portal), *prove_routes(portal), *act_routes(portal),
+            *own_routes(portal),
+        ],
         exception_handlers={
             NotFoundError: answer("lost", 404),
             RequestError: answer("lost", 404),

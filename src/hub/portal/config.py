@@ -68,6 +68,19 @@ class Link(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     namespace: _Word
 
 
+class Own(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Own data (わたしの情報); without it there is no such page.
+
+    Attributes:
+        keys: files of private keys as ``hub key new`` writes them; the first one's public half is registered with the
+            hub for ``portal``, others are older ones to which answers may still be sealed.
+        looks_a_day: of one person; each is a record.
+    """
+
+    keys: Annotated[list[_Word], msgspec.Meta(min_length=1)]
+    looks_a_day: _Positive = 20
+
+
 class Limits(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Bounds of one portal.
 
@@ -105,6 +118,7 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     link: Link | None = None
     tlog: str | None = None
     limits: Limits = Limits()
+    own: Own | None = None
 
     @property
     def host_port(self) -> tuple[str, int]:
@@ -162,7 +176,7 @@ def _resolve(config: Config, base: Path) -> Config:
         return None if text is None else str((base / text).resolve())
 
     replace = msgspec.structs.replace
-    side, signin, tls = config.hub, config.signin, config.tls
+    side, signin, tls, own = config.hub, config.signin, config.tls, config.own
     return replace(
         config,
         links=place(config.links),
@@ -170,4 +184,5 @@ def _resolve(config: Config, base: Path) -> Config:
         hub=replace(side, certificate=place(side.certificate), key=place(side.key), ca=place(side.ca)),
         signin=replace(signin, key=place(signin.key), ca=place(signin.ca)),
         tls=None if tls is None else replace(tls, certificate=place(tls.certificate), key=place(tls.key)),
+        own=None if own is None else replace(own, keys=[place(key) for key in own.keys]),
     )

@@ -28,7 +28,8 @@ import hub
 from hub.catalog.moments import JAPAN
 from hub.errors import RequestError
 from hub.portal.app import make_server, run_server
-from hub.portal.config import Config, HubSide, SignIn
+from hub.portal.config import Config, HubSide, Own, SignIn
+from hub.portal.demoown import Answerers, prepare_own
 from hub.portal.links import Links, who_of
 from hub.portal.standin import Character, StandIn
 from hub.portal.web import Portal
@@ -207,6 +208,7 @@ def demo(folder: Path, port: int = 0) -> Iterator[tuple[str, uvicorn.Server, soc
     begin = max(now - LIFE_DAYS * DAY_S, LAW_FROM)
     clock = DemoClock(begin, (now - begin) / (LIFE_DAYS * DAY_S))
     with hub.open(folder / "hub", create=True, clock=clock) as h:
+        own_key = prepare_own(h, folder)
         life = Life(h, clock)
         life.live()
         clock.now = None
@@ -221,13 +223,17 @@ def demo(folder: Path, port: int = 0) -> Iterator[tuple[str, uvicorn.Server, soc
         config = Config(
             listen=f"127.0.0.1:{sock.getsockname()[1]}", address=address, links=str(folder / "portal.sqlite"),
             hub=HubSide(served.address), signin=SignIn(issuer, CLIENT, str(folder / "signin.key"), [ACR]),
-            tlog=str(folder / "public"),
+            tlog=str(folder / "public"), own=Own([own_key]),
         )  # fmt: skip
+        # The last one, who was never asked about, has nothing anywhere.
+        bodies = (life.home, life.old_home, "nenkin")
+        answerers = Answerers(h, {code: {one.tobytes() for one in life.aliases[code][:-1]} for code in bodies})
         stand_in = uvicorn.Server(uvicorn.Config(provider.app(), access_log=False, log_config=None, ws="none"))
         try:
             with serve_in_thread(stand_in, outside):
                 yield address, make_server(Portal(config, time.time)), sock
         finally:
+            answerers.stop()
             served.stop()
 
 

@@ -30,6 +30,13 @@ _PROVIDED = Word("{p}が、{r}に、あなたの{i}を提供しました。", "{
 _ANSWERED = Word("{p}が、{r}の照会に回答しました（{i}）。", "{p} answered the question of {r} ({i}).",
                  "{p}が、{r}に返事をしました（{i}）。")  # fmt: skip
 
+_LOOKED = Word(
+    "あなたが、「わたしの情報」で、{p}に、あなたの{i}を求めました。",
+    "You asked {p}, on this portal, for your own {i}.",
+    "あなたが、{p}に、自分の{i}を見せてほしいと頼みました。")  # fmt: skip
+_SHOWN = Word("{p}が、あなたの{i}を、あなたに提供しました。", "{p} gave you your own {i}.",
+              "{p}が、あなたの{i}を、あなたに教えました。")  # fmt: skip
+
 SENTENCES: dict[Kind, Word] = {
     Kind.INQUIRY: _ASKED,
     Kind.CORRECTION_ASKED: Word(
@@ -343,7 +350,7 @@ class Teller:
         return {"ja": f"、{purpose}", "en": f", {purpose}", "easy": f"{purpose}です。"}[self._language]
 
     def _role(self, record: _Fields, kind: Kind) -> str:
-        if not record.role:
+        if not record.role or record.procedure.startswith(OWN_DATA):
             return ""
         if kind in _OWN:
             return {"ja": f"（{record.role}）", "en": f" ({record.role})", "easy": ""}[self._language]
@@ -352,6 +359,10 @@ class Teller:
 
 
 def _form_of(record: _Fields, kind: Kind) -> Word:
+    if record.procedure.startswith(OWN_DATA) and record.provider and kind == Kind.INQUIRY:
+        return _LOOKED
+    if record.procedure.startswith(OWN_DATA) and kind == Kind.PROVISION and record.outcome == Status.PROVIDED:
+        return _SHOWN
     if kind == Kind.INQUIRY and not record.provider:
         return _NOBODY_ASKED
     if kind == Kind.PROVISION and record.outcome == Status.PROVIDED:

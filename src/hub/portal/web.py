@@ -20,6 +20,7 @@ from hub.portal.config import Config
 from hub.portal.hubside import HubSideClient
 from hub.portal.invitations import Invitations
 from hub.portal.links import Links
+from hub.portal.owndata import Looks, OwnKeys
 from hub.portal.sentences import Teller
 from hub.portal.sessions import Session, Sessions
 from hub.portal.signin import Provider
@@ -60,6 +61,8 @@ class Portal:
         self.provider = Provider(config.signin, config.limits, config.address + "/signin/back", clock)
         self.links = Links(config.links)
         self.invitations = Invitations(clock)
+        self.own_keys = None if config.own is None else OwnKeys(config.own.keys)
+        self.looks = Looks(1 if config.own is None else config.own.looks_a_day)
         self._tellers: dict[Language, tuple[object, Teller]] = {}
 
     def __repr__(self) -> str:
@@ -135,7 +138,7 @@ class Portal:
             render(template, language, {
                 "session": session, "form_token": None if session is None else session.form_token(),
                 "here": request.url.path + (f"?{request.url.query}" if request.url.query else ""),
-                "path": request.url.path, **context,
+                "path": request.url.path, "has_own": self.own_keys is not None, **context,
             }),
             media_type=HTML, status_code=status,
         )  # fmt: skip

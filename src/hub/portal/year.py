@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from hub.catalog.moments import JAPAN
-from hub.messages import Kind, Record
+from hub.messages import OWN_DATA, Kind, Record
 
 MONTHS = 12
 INSTITUTIONS = 5
@@ -76,7 +76,8 @@ def count_year(records: Iterable[Record], today: dt.date) -> Year:
     days: Counter[dt.date] = Counter()
     first: dict[str, dt.date] = {}
     for record in records:
-        if record.kind not in ASKING:
+        # A look at one's own data is one's own question, and no institution's.
+        if record.kind not in ASKING or record.procedure.startswith(OWN_DATA):
             continue
         day = record.requested_at.astimezone(JAPAN).date()
         place = places.get((day.year, day.month))

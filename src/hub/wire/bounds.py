@@ -1,4 +1,4 @@
-"""What an institution may not ask although its certificate may call the method: held here, whatever the catalog says."""
+"""What an institution may not ask although it may call the method: held here, whatever the catalog says."""
 
 from __future__ import annotations
 
