@@ -24,6 +24,7 @@ from hub import limits
 from hub.acquire import acquire
 from hub.acts import Acts
 from hub.additions import complete_pending
+from hub.alerting import Alerting
 from hub.aliases import (
     RESIDENT_CODES,
     check_table,
@@ -120,8 +121,8 @@ logger = logging.getLogger("hub")
 
 
 class Hub(
-    Showing, Filing, Acts, PersonActs, Copies, Exchanging, Flagging, Identifying, Keeping, Linking, Lives, Locating,
-    Mislinking, PayloadKeys, Proxying, Releasing, SendingMethods, Serving, Suspending,
+    Showing, Alerting, Filing, Acts, PersonActs, Copies, Exchanging, Flagging, Identifying, Keeping, Linking, Lives,
+    Locating, Mislinking, PayloadKeys, Proxying, Releasing, SendingMethods, Serving, Suspending,
 ):  # fmt: skip
     """An open hub folder. Made by :func:`open`; a context manager; may be used from several threads."""
 

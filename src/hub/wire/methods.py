@@ -265,6 +265,9 @@ METHODS: dict[str, Method] = {
     "notices": _read(
         {"portal_alias": p.ALIAS, "limit": _LIMIT, **_SHOWN}, r.NOTICE_PAGE, "", only=PORTAL, do=doing.notices
     ),
+    "news": _read(
+        {"portal_alias": p.ALIAS, "first": p.NUMBER, "below": p.NUMBER}, r.plain(int | None), "", only=PORTAL
+    ),
     "disclosure_key": _read({"portal_alias": p.ALIAS}, r.BYTES, "", only=PORTAL),
     "disclosure_keys": _read({"portal_alias": p.ALIAS}, r.HASHES, "", only=PORTAL),
     "ask_correction": Method(
