@@ -48,6 +48,17 @@ portal.toml:
   keys = ["own.key"]                           # "hub key new"; its public half: "hub key register HUB portal KEY"
   looks_a_day = 20                             # of one person
 
+  [alerts]                                     # by mail; left out: no such page
+  sender = "no-reply@history.example.go.jp"
+  hour = 9                                     # of the day in Japan, from which mails go
+
+  [alerts.smtp]
+  host = "mail.example.go.jp"
+  port = 587
+  tls = "starttls"                             # or "implicit"; "none" on loopback only
+  user = "history"
+  password = "smtp.password"                   # a file
+
 Examples:
   hub portal --config portal.toml
   hub portal --own-rules rules                 the law by which it may ask for own data, for "hub catalog import"

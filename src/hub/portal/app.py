@@ -25,6 +25,7 @@ from hub.portal.config import Config
 from hub.portal.headers import Headers
 from hub.portal.hubside import HubAwayError
 from hub.portal.routes_acts import act_routes
+from hub.portal.routes_alerts import alert_routes
 from hub.portal.routes_history import history_routes
 from hub.portal.routes_open import open_routes
 from hub.portal.routes_own import own_routes
@@ -69,7 +70,7 @@ def make_app(portal: Portal) -> ASGIApp:
     app = Litestar(
         route_handlers=[
             *open_routes(portal), *history_routes(portal), *prove_routes(portal), *act_routes(portal),
-            *own_routes(portal),
+            *own_routes(portal), *alert_routes(portal),
         ],
         exception_handlers={
             NotFoundError: answer("lost", 404),
@@ -84,6 +85,7 @@ def make_app(portal: Portal) -> ASGIApp:
         compression_config=CompressionConfig(backend="gzip", minimum_size=GZIP_BYTES_MIN, gzip_compress_level=5),
         request_max_body_size=FORM_BYTES_MAX,
         openapi_config=None,
+        on_startup=[portal.start],
         on_shutdown=[portal.close],
         debug=False,
         logging_config=None,

@@ -28,7 +28,7 @@ OWN_ROLE, OWN_SECTION = "本人", "わたしの情報"
 ALLOWED = frozenset({
     "history", "notices", "disclosure_keys", "ask_correction",
     "grant_proxy", "proxies", "revoke_proxy", "question_proxies", "confirm_proxies", "principals", "proxy_history",
-    "identify", "checkpoint", "consistency", "answers", "fetched", "payload_key",
+    "identify", "checkpoint", "consistency", "answers", "fetched", "payload_key", "news",
 })  # fmt: skip
 """Methods of the hub that the portal calls."""
 
