@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(not os.path.exists(CHROMIUM), reason="no /usr/bi
 PAGES = {
     "first": "/", "signin": "/signin", "history": "/history", "filter": "/history?since=2020-01-01", "year": "/year",
     "notices": "/notices", "tickets": "/tickets", "proxies": "/proxies", "prove": "/prove", "check": "/check",
-    "lost": "/nowhere",
+    "own": "/own", "alerts": "/alerts", "lost": "/nowhere",
 }  # fmt: skip
 
 

@@ -1,8 +1,10 @@
-"""Own data in the demo: the rules for it, a key, and institutions that answer what is asked while one looks."""
+"""Own data in the demo: the rules for it, a key, and institutions that answer what is asked while one looks; its mails.
+"""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -11,6 +13,7 @@ import hub
 from hub.errors import BusyError
 from hub.messages import OWN_DATA, Permits
 from hub.portal.hubside import PORTAL
+from hub.portal.outbox import Mail
 from hub.portal.owndata import rule_files
 
 EVERY_S = 0.5
@@ -37,6 +40,20 @@ def prepare_own(h: hub.Hub, folder: Path) -> str:
     path.write_bytes(private)
     h.register_key(PORTAL, public)
     return str(path)
+
+
+class Screen:
+    """An outbox that shows mails instead of sending them."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+
+    def send(self, mail: Mail) -> None:
+        """Show it."""
+        self._say(f"\nA mail that nobody sends:\n\n{mail.subject}\n\n{mail.text}")
+
+    def close(self) -> None:
+        """Nothing."""
 
 
 class Answerers:

@@ -23,7 +23,7 @@ from hub.portal.config import Config
 from hub.portal.hubside import HubSideClient
 from hub.portal.invitations import Invitations
 from hub.portal.links import Links
-from hub.portal.outbox import SmtpOutbox, is_address
+from hub.portal.outbox import Outbox, SmtpOutbox, is_address
 from hub.portal.owndata import Looks, OwnKeys
 from hub.portal.sentences import Teller
 from hub.portal.sessions import Session, Sessions
@@ -53,8 +53,8 @@ class FormError(Exception):
 class Portal:
     """All parts of one portal."""
 
-    def __init__(self, config: Config, clock: Callable[[], float]) -> None:
-        """Args: clock: seconds since 1970.
+    def __init__(self, config: Config, clock: Callable[[], float], outbox: Outbox | None = None) -> None:
+        """Args: clock: seconds since 1970. outbox: for alerts, where it is another than the configured server.
 
         Raises:
             RequestError, StorageError: a file of the configuration cannot be used.
@@ -67,16 +67,16 @@ class Portal:
         self.invitations = Invitations(clock)
         self.own_keys = None if config.own is None else OwnKeys(config.own.keys)
         self.looks = Looks(1 if config.own is None else config.own.looks_a_day)
-        self.alerts = None if config.alerts is None else self._make_alerts(config.alerts)
+        self.alerts = None if config.alerts is None else self._make_alerts(config.alerts, outbox)
         self._tellers: dict[Language, tuple[object, Teller]] = {}
 
     def __repr__(self) -> str:
         return f"Portal(sessions={len(self.sessions)})"
 
-    def _make_alerts(self, config: AlertsConfig) -> Alerts:
+    def _make_alerts(self, config: AlertsConfig, outbox: Outbox | None) -> Alerts:
         if not is_address(config.sender):
             raise RequestError("alerts.sender: expected an address, got something else")
-        outbox = SmtpOutbox(config.smtp, config.sender)
+        outbox = outbox or SmtpOutbox(config.smtp, config.sender)
         store = AlertStore(self.config.links)
         return Alerts(store, self.hub, outbox, self.config.address, config.hour, self.clock)
 
