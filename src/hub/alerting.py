@@ -19,7 +19,7 @@ from hub.snapshot import Snapshot
 from hub.store import Store
 from hub.withholding import Office
 
-OWN_ACTS = frozenset(map(int, (Kind.CORRECTION_ASKED,)))
+OWN_ACTS = frozenset(map(int, (Kind.CORRECTION_ASKED, Kind.CONSENT_WITHDRAWN, Kind.CONSENT_GIVEN)))
 """Kinds of records that the person made by their own hand: no news to them. Looks at own data are none either."""
 
 _EVERYTHING = {"since": None, "until": None, "institution": None, "procedure": None}

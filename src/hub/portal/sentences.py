@@ -101,6 +101,12 @@ SENTENCES: dict[Kind, Word] = {
     Kind.LINK_REPLACED: Word(
         "{r}が、誤っていた結び付きを改めました。", "{r} replaced a wrong link.",
         "{r}が、まちがっていた結び付きを直しました。"),
+    Kind.CONSENT_WITHDRAWN: Word(
+        "あなたが、{i}の照会についての同意を取り消しました。", "You withdrew your consent to inquiries about your {i}.",
+        "あなたが、{i}を聞いてよいという返事を、やめました。"),
+    Kind.CONSENT_GIVEN: Word(
+        "あなたが、{i}の照会について、もう一度同意しました。", "You consented again to inquiries about your {i}.",
+        "あなたが、{i}を聞いてよいと、もう一度返事をしました。"),
     Kind.MISLINK: Word(
         "{r}が、あなたを別の人と取り違えていました。", "{r} had confused you with another person.",
         "{r}が、あなたと別の人をまちがえていました。"),
@@ -191,7 +197,7 @@ _OF_KIND: dict[Kind, dict[Status, Word]] = {
 
 SAYS_ALL = frozenset({
     Kind.ERASURE, Kind.LAPSE, Kind.NOTICE, Kind.MERGED, Kind.SPLIT, Kind.DIED, Kind.PROXY_VIEW, Kind.PROXY_GRANTED,
-    Kind.PROXY_REVOKED, Kind.MISLINK,
+    Kind.PROXY_REVOKED, Kind.MISLINK, Kind.CONSENT_WITHDRAWN, Kind.CONSENT_GIVEN,
 })  # fmt: skip
 """Kinds whose sentence needs no outcome."""
 

@@ -286,6 +286,15 @@ METHODS: dict[str, Method] = {
     ),
     "question_proxies": Method({"portal_alias": p.ALIAS, **_CLERK}, r.COUNT, "", only=PORTAL, again=False),
     "confirm_proxies": Method({"portal_alias": p.ALIAS, **_CLERK}, r.COUNT, "", only=PORTAL, again=False),
+    "consents": _read({"portal_alias": p.ALIAS}, r.CONSENTS, "", only=PORTAL),
+    "withdraw_consent": Method(
+        {"portal_alias": p.ALIAS, "institution": p.TEXT, "procedure": p.TEXT, **_CLERK}, r.YES, "", only=PORTAL,
+        again=False,
+    ),
+    "give_consent": Method(
+        {"portal_alias": p.ALIAS, "institution": p.TEXT, "procedure": p.TEXT, **_CLERK}, r.YES, "", only=PORTAL,
+        again=False,
+    ),
     "principals": _read({"agent_alias": p.ALIAS}, r.PRINCIPALS, "", only=PORTAL),
     "proxy_history": Method(
         {"agent_alias": p.ALIAS, "handle": p.BYTES, **_RANGE, "institution": p.CLERK, "procedure": p.CLERK,

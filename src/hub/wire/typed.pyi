@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hub.blast import BlastRadius
+from hub.consents import Consent
 from hub.copies import AnsweredCopy, AskedCopy
 from hub.corrections import CorrectionNotice
 from hub.dying import Closed, Deaths
@@ -339,6 +340,18 @@ class RemoteMethods:
 
     def confirm_proxies(self, portal_alias: Any, *, clerk: str | None = None, timeout: float | None = None) -> int: ...
 
+    def consents(self, portal_alias: Any, *, timeout: float | None = None) -> list[Consent]: ...
+
+    def withdraw_consent(
+        self, portal_alias: Any, institution: str, procedure: str, *, clerk: str | None = None,
+        timeout: float | None = None,
+    ) -> bool: ...
+
+    def give_consent(
+        self, portal_alias: Any, institution: str, procedure: str, *, clerk: str | None = None,
+        timeout: float | None = None,
+    ) -> bool: ...
+
     def principals(self, agent_alias: Any, *, timeout: float | None = None) -> list[Principal]: ...
 
     def proxy_history(
@@ -648,6 +661,18 @@ class AsyncRemoteMethods:
     async def confirm_proxies(
         self, portal_alias: Any, *, clerk: str | None = None, timeout: float | None = None,
     ) -> int: ...
+
+    async def consents(self, portal_alias: Any, *, timeout: float | None = None) -> list[Consent]: ...
+
+    async def withdraw_consent(
+        self, portal_alias: Any, institution: str, procedure: str, *, clerk: str | None = None,
+        timeout: float | None = None,
+    ) -> bool: ...
+
+    async def give_consent(
+        self, portal_alias: Any, institution: str, procedure: str, *, clerk: str | None = None,
+        timeout: float | None = None,
+    ) -> bool: ...
 
     async def principals(self, agent_alias: Any, *, timeout: float | None = None) -> list[Principal]: ...
 
