@@ -26,6 +26,7 @@ from hub.portal.headers import Headers
 from hub.portal.hubside import HubAwayError
 from hub.portal.routes_acts import act_routes
 from hub.portal.routes_alerts import alert_routes
+from hub.portal.routes_consents import consent_routes
 from hub.portal.routes_history import history_routes
 from hub.portal.routes_open import open_routes
 from hub.portal.routes_own import own_routes
@@ -70,7 +71,7 @@ def make_app(portal: Portal) -> ASGIApp:
     app = Litestar(
         route_handlers=[
             *open_routes(portal), *history_routes(portal), *prove_routes(portal), *act_routes(portal),
-            *own_routes(portal), *alert_routes(portal),
+            *own_routes(portal), *alert_routes(portal), *consent_routes(portal),
         ],
         exception_handlers={
             NotFoundError: answer("lost", 404),

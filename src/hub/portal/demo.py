@@ -29,7 +29,7 @@ from hub.catalog.moments import JAPAN
 from hub.errors import RequestError
 from hub.portal.app import make_server, run_server
 from hub.portal.config import Alerts, Config, HubSide, Own, SignIn, Smtp
-from hub.portal.demoown import Answerers, Screen, prepare_own
+from hub.portal.demoown import Answerers, Screen, ask_with_consent, prepare_own
 from hub.portal.links import Links, who_of
 from hub.portal.standin import Character, StandIn
 from hub.portal.web import Portal
@@ -213,6 +213,7 @@ def demo(
         own_key = prepare_own(h, folder)
         life = Life(h, clock)
         life.live()
+        ask_with_consent(h, life.home, life.old_home, life.aliases[life.home][:1])
         clock.now = None
         h.export_tiles(folder / "public")
         public = make_key(folder / "signin.key")

@@ -11,11 +11,14 @@ import msgspec
 
 import hub
 from hub.errors import BusyError
-from hub.messages import OWN_DATA, Permits
+from hub.messages import OWN_DATA, Aliases, Permits
 from hub.portal.hubside import PORTAL
 from hub.portal.outbox import Mail
 from hub.portal.owndata import rule_files
 
+ORDINANCE = """basis,row,article,number,requester,law,affair,procedure,provider,kind,detail,roles,copies
+19-9,1,2,1,市町村長,子ども医療費助成条例,医療費の助成,子ども医療費助成の申請の審査,市町村長,地方税,市町村民税,保護者;同一世帯員,19-8/11/13.4
+"""
 EVERY_S = 0.5
 END_S = 10.0
 
@@ -40,6 +43,16 @@ def prepare_own(h: hub.Hub, folder: Path) -> str:
     path.write_bytes(private)
     h.register_key(PORTAL, public)
     return str(path)
+
+
+def ask_with_consent(h: hub.Hub, requester: str, provider: str, alias: Aliases) -> None:
+    """A town asks for an affair of its ordinance, and says that the person consented."""
+    h.load_catalog(h.catalog.import_rules(ORDINANCE.encode()))
+    inquiry = hub.Inquiry(
+        requester=requester, procedure="19-9/1/2.1", items=("市町村民税",), role="保護者", section="こども家庭課",
+        request_id="demo-ordinance",
+    )  # fmt: skip
+    h.inquire(inquiry, alias.copy(), provider, consents=True)
 
 
 class Screen:

@@ -29,6 +29,7 @@ ALLOWED = frozenset({
     "history", "notices", "disclosure_keys", "ask_correction",
     "grant_proxy", "proxies", "revoke_proxy", "question_proxies", "confirm_proxies", "principals", "proxy_history",
     "identify", "checkpoint", "consistency", "answers", "fetched", "payload_key", "news",
+    "consents", "withdraw_consent", "give_consent",
 })  # fmt: skip
 """Methods of the hub that the portal calls."""
 
