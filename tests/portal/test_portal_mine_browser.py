@@ -112,3 +112,23 @@ def test_alerts_are_asked_for_by_keyboard_with_a_fresh_sign_in(
         page.wait_for_url("**/alerts?done=*")
         assert "確認のメールを送りました" in citizen.text()
         check(citizen, "alertssent", size)
+
+
+@pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
+def test_a_consent_is_withdrawn_and_given_again_by_keyboard(
+    chromium: Any, address: str, size: dict[str, int]  # noqa: F811
+) -> None:
+    with Citizen(chromium, address, "番号 花子", viewport=size, bypass_csp=True) as citizen:
+        page = citizen.page
+        citizen.go("/consents")
+        check(citizen, "consents", size)
+        tab_to(page, "同意を取り消す")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/consents?done=withdrawn")
+        assert "取り消し済み" in citizen.text()
+        check(citizen, "consentwithdrawn", size)
+        tab_to(page, "もう一度同意する")
+        page.keyboard.press("Enter")
+        page.wait_for_url("**/consents?done=given")
+        citizen.go("/history")
+        assert "同意を取り消しました" in citizen.text()
