@@ -19,7 +19,7 @@ from hub.portal.sentences import OUTCOMES, SENTENCES, Teller
 from hub.portal.stories import Outcome, fold_records, group_by_day
 from hub.portal.view import environment
 from hub.portal.wordlists import LANGUAGES, Language, words
-from hub.portal.year import count_year, months_until
+from hub.portal.year import MANY_A_DAY, count_year, months_until
 from hub.wire.methods import METHODS
 
 SOURCE = Path(hub.portal.__file__).parent
@@ -122,6 +122,11 @@ def test_a_year_counts_questions_only_and_names_the_first_five() -> None:
     assert count_year([], today).total == 0
     old = make_record(requester="old", requested_at=NOON - dt.timedelta(days=30))
     again, new = make_record(requester="old"), make_record(requester="new", requested_at=NOON - dt.timedelta(days=29))
+    many = [make_record(requester="body") for _ in range(MANY_A_DAY + 1)]
+    assert count_year(many, today).crowded == [(today, MANY_A_DAY + 1)]
+    assert count_year(many[1:], today).crowded == []
+    own = [make_record(requester="portal", procedure="self/1/1") for _ in range(20)]
+    assert (count_year(own, today).total, count_year(own, today).crowded) == (0, [])
     assert count_year([again, new, old], today).firsts == [("new", dt.date(2026, 10, 27))]
 
 
