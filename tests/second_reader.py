@@ -948,6 +948,7 @@ READERS: dict[str, Callable[[Reader, str], None]] = {
     "permits": exchange.read_permits, "outcomes": exchange.read_outcomes, "manual": exchange.read_manual,
     "payloads": exchange.read_payloads, "renewals": identity.read_renewals, "identified": identity.read_identified,
     "proxies": identity.read_proxies, "notices": sent.read_notices, "mislinks": mislinks.read_mislinks,
+    "consents": read_nothing,
     "persons": Reader.read_persons, "deaths": Reader.read_deaths, "successions": Reader.read_successions,
 }  # fmt: skip
 """In the order in which they are read."""

@@ -112,7 +112,7 @@ def disclose_history(
             break
     more, found = len(found) > limit, found[:limit]
     records = [_record(catalog, catalog_of, one) for one in found]
-    after = _write_cursor(keys, person, records[-1].index) if more else None
+    after = write_cursor(keys, person, records[-1].index) if more else None
     return History(records, after, lambda: prove(found, records), disclosure)
 
 
@@ -205,7 +205,8 @@ def _record(catalog: Catalog, catalog_of: Callable[[str], Catalog], found: Found
     )
 
 
-def _write_cursor(keys: Keys, person: int, index: int) -> str:
+def write_cursor(keys: Keys, person: int, index: int) -> str:
+    """The cursor behind which a person's records below an index stand."""
     body = index.to_bytes(8, "big")
     return (body + keys.cursor_tag(_PERSON.pack(person) + body)).hex()
 

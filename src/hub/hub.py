@@ -24,6 +24,7 @@ from hub import limits
 from hub.acquire import acquire
 from hub.acts import Acts
 from hub.additions import complete_pending
+from hub.alerting import Alerting
 from hub.aliases import (
     RESIDENT_CODES,
     check_table,
@@ -40,6 +41,8 @@ from hub.batch import Batch, Decided
 from hub.bodies import Heads
 from hub.catalog import Catalog, Consents
 from hub.collect import Collector
+from hub.consenting import Consenting
+from hub.consents import ConsentRegister
 from hub.copies import Copies, CopyReader
 from hub.corrections import Corrections
 from hub.deaths import is_closed
@@ -120,8 +123,8 @@ logger = logging.getLogger("hub")
 
 
 class Hub(
-    Showing, Filing, Acts, PersonActs, Copies, Exchanging, Flagging, Identifying, Keeping, Linking, Lives, Locating,
-    Mislinking, PayloadKeys, Proxying, Releasing, SendingMethods, Serving, Suspending,
+    Showing, Alerting, Filing, Acts, PersonActs, Consenting, Copies, Exchanging, Flagging, Identifying, Keeping,
+    Linking, Lives, Locating, Mislinking, PayloadKeys, Proxying, Releasing, SendingMethods, Serving, Suspending,
 ):  # fmt: skip
     """An open hub folder. Made by :func:`open`; a context manager; may be used from several threads."""
 
@@ -162,6 +165,7 @@ class Hub(
         self._corrections = Corrections(self._office, self._corrected)
         self._uses = Uses(self._store)
         self._proxies = Proxies(self._office, self._corrected, closed=is_closed)
+        self._consents = ConsentRegister(self._office, self._workers, self._corrected)
         self._releases = Releases(self._office, self._asked, self._corrected)
         self._links = Links(self._office, self._workers, self._delivering, self._corrected, self._barred)
         self._merging = Merging(self._office, self._workers, self._corrected, self._proxies.end_all)
@@ -363,7 +367,9 @@ class Hub(
             BusyError: the same request is under way in another thread.
             StorageError: the disk failed or is full, or a block is damaged; the chunks before it stand.
         """
-        batch = decode_inquiry(self.catalog, inquiry, aliases, providers, cases, withhold, consents)
+        batch = self._consents.heed(
+            decode_inquiry(self.catalog, inquiry, aliases, providers, cases, withhold, consents)
+        )
         self._check_bodies(batch)
         key = request_key(inquiry.requester, inquiry.request_id)
         gatherer = self._gathering()
@@ -390,7 +396,9 @@ class Hub(
         Raises:
             RequestError, BusyError: as of :meth:`inquire`, where they are known at once.
         """
-        batch = decode_inquiry(self.catalog, inquiry, aliases, providers, cases, withhold, consents)
+        batch = self._consents.heed(
+            decode_inquiry(self.catalog, inquiry, aliases, providers, cases, withhold, consents)
+        )
         self._check_bodies(batch)
         future: Future[Answer] = Future()
         settle = settle_future(future)
@@ -447,7 +455,9 @@ class Hub(
 
         None where the inquiry is not one that shares a commit with others; nothing was done with it.
         """
-        batch = decode_inquiry(self.catalog, inquiry, aliases, providers, cases, withhold, consents)
+        batch = self._consents.heed(
+            decode_inquiry(self.catalog, inquiry, aliases, providers, cases, withhold, consents)
+        )
         self._check_bodies(batch)
         if not self._is_small(batch):
             return None
@@ -466,6 +476,7 @@ class Hub(
         Raises:
             RequestError: a column has another form, or the hub is closed; nothing was done.
         """
+        rows = self._consents.heed_rows(rows)
         gatherer = self._gathering()
         if not here or not gatherer.do_rows(rows, done):
             gatherer.submit_rows(rows, done)

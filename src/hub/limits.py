@@ -75,6 +75,10 @@ IDENTIFIER_BYTES_MAX = 64
 IDENTIFIER_CHAIN_MAX = 1_000
 """Renewals of one identifier, one behind the other: monthly for a life; more are damage."""
 
+CONSENTS_PER_PERSON_MAX = 200
+"""Institutions and procedures of which one person withdraws a consent: more than any local government has affairs of
+ordinances that ask for tax. A change reads them all."""
+
 PROXIES_PER_PERSON_MAX = 16
 """Proxies of one person: parents, guardians, a few relatives. A list of them is one page; a grant reads them all."""
 

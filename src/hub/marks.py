@@ -90,7 +90,9 @@ UNJUDGED = frozenset(map(int, (Kind.MERGED, Kind.SPLIT)))
 """Kinds of records that are about a person by number, have no parties and tell nothing of where anybody is: no
 protection keeps them back, and a split does not move them."""
 
-PERSONAL = frozenset(map(int, (Kind.PROXY_VIEW, Kind.PROXY_GRANTED, Kind.PROXY_REVOKED)))
+PERSONAL = frozenset(
+    map(int, (Kind.PROXY_VIEW, Kind.PROXY_GRANTED, Kind.PROXY_REVOKED, Kind.CONSENT_WITHDRAWN, Kind.CONSENT_GIVEN))
+)
 """Kinds of records between a person and the portal: they tell of no institution, and no protection keeps them back."""
 
 

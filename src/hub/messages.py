@@ -169,6 +169,10 @@ class Kind(IntEnum):
     """An institution replaced a wrong link: this person's alias stood on another's file, or theirs had another's."""
     MISLINK = 21
     """An institution's link to this person was wrong; the remark is what the person was told."""
+    CONSENT_WITHDRAWN = 22
+    """The person withdrew a consent (同意) in the portal; the remark names the requester."""
+    CONSENT_GIVEN = 23
+    """The person gave it again."""
 
 
 class Differs(IntFlag):

@@ -102,6 +102,7 @@ NAMES = (
     "marks", "corrections", "events", "erasures", "holds", "held", "flagged", "payloadkeys", "holders", "wanted",
     "tickets", "claims", "linked", "inbox", "inboxes", "permits", "outcomes", "manual", "payloads", "released",
     "renewals", "identified", "proxies", "persons", "deaths", "successions", "notices", "mislinks",
+    "consents",
 )  # fmt: skip
 
 

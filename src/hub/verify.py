@@ -25,6 +25,7 @@ from hub._core import slot_block
 from hub._walk import Walk
 from hub.aliases import BY_PERSON, check_table, count_aliases, count_entries, kinds_of, table_numbers
 from hub.bodies import ROW, Bodies, Heads, KeyGoneError, read_place
+from hub.consents import check_consents
 from hub.erasures import Erasure, expires_at, find_erasure, read_erasures
 from hub.errors import StorageError, TamperError
 from hub.flagcheck import check_flags
@@ -168,6 +169,7 @@ class Verifier:
             "erasures", "holds", "held", "flagged", "payloadkeys", "holders", "wanted", "tickets", "claims", "linked",
             "inbox", "inboxes", "permits", "outcomes", "manual", "payloads", "released",
             "renewals", "identified", "proxies", "persons", "deaths", "successions", "notices", "mislinks",
+            "consents",
         ]  # fmt: skip
         days = (self._store.request_database(day, create=False) for day in sorted(self._store.request_days()))
         names += [name for name in days if name is not None]
@@ -408,6 +410,7 @@ class Verifier:
         with self._store.snapshot() as snapshot:
             check_identifiers(snapshot, self._office)
             check_proxies(snapshot, self._office)
+            check_consents(snapshot, self._office)
 
     def _bodies(self, snapshot: Snapshot) -> Bodies:
         return Bodies(snapshot, self._periods, self._heads)

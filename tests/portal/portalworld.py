@@ -27,7 +27,7 @@ from oidc_provider_mock import app as provider_app
 from served import Network, Served
 
 from hub.portal.app import make_server
-from hub.portal.config import Config, HubSide, Limits, Link, SignIn, Tls
+from hub.portal.config import Alerts, Config, HubSide, Limits, Link, Own, SignIn, Tls
 from hub.portal.links import Links, who_of
 from hub.portal.web import Portal
 from parties import Parties
@@ -121,7 +121,7 @@ class PortalWorld:
     def __init__(
         self, folder: Path, network: Network, parties: Parties, *, limits: Limits | None = None, tls: bool = True,
         link: Link | None = None, claims: dict[int, dict[str, object]] | None = None,
-        hub_timeout_s: float = 60.0,
+        hub_timeout_s: float = 60.0, own: Own | None = None, alerts: Alerts | None = None,
     ) -> None:  # fmt: skip
         self.parties, self.network, self.folder = parties, network, folder
         self.served = Served(parties.h, network.config(["portal"]))
@@ -145,7 +145,7 @@ class PortalWorld:
             ),
             signin=SignIn(self.provider.issuer, CLIENT, str(folder / "signin.key"), [ACR]),
             tls=Tls(network.host.cert, network.host.key) if tls else None, link=link, tlog=str(folder / "public"),
-            limits=limits or Limits(),
+            limits=limits or Limits(), own=own, alerts=alerts,
         )  # fmt: skip
         if link is None:
             links = Links(self.config.links)

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(not os.path.exists(CHROMIUM), reason="no /usr/bi
 PAGES = {
     "first": "/", "signin": "/signin", "history": "/history", "filter": "/history?since=2020-01-01", "year": "/year",
     "notices": "/notices", "tickets": "/tickets", "proxies": "/proxies", "prove": "/prove", "check": "/check",
-    "lost": "/nowhere",
+    "own": "/own", "alerts": "/alerts", "consents": "/consents", "lost": "/nowhere",
 }  # fmt: skip
 
 
@@ -132,7 +132,7 @@ def test_other_languages_break_no_rule_either(chromium: Any, address: str, langu
     with Citizen(chromium, address, "番号 花子", viewport=PHONE, bypass_csp=True) as citizen:
         citizen.page.get_by_role("link", name=language, exact=True).click()
         assert words in citizen.text()
-        for name in ("history", "year", "proxies", "prove"):
+        for name in ("history", "year", "proxies", "prove", "own", "alerts", "consents"):
             citizen.go(PAGES[name])
             citizen.page.add_script_tag(path=str(AXE))
             assert violations(citizen.page) == [], name

@@ -376,6 +376,22 @@ def _copies(b: Both) -> Pair:
     return found[0], found[1]
 
 
+def _consents(b: Both) -> Pair:
+    """With the law that was there, nothing needs a consent: an ordinance's affair is put beside it."""
+    header = "basis,row,article,number,requester,procedure,provider,kind,detail,roles,copies\n"
+    line = "19-9,1,2,1,市町村長,助成,市町村長,地方税,市町村民税,保護者;同一世帯員,19-8/11/13.4\n"
+    if "19-9/1/2.1" not in b.h.catalog.procedure_ids:
+        b.h.load_catalog(b.h.catalog.import_rules(header + line))
+    found = []
+    for row, h in enumerate(b.ends()):
+        mine = b.p.portal[row]
+        given = mine, b.towns[1], "19-9/1/2.1"
+        said = [h.withdraw_consent(*given), h.withdraw_consent(*given), h.give_consent(*given, clerk="sato")]
+        found.append((said, h.consents(mine), h.consents(b.p.portal[3])))
+    assert found[0][0] == [True, False, True]
+    return found[0], found[1]
+
+
 FURTHER: dict[str, Callable[[Both], Pair]] = {
     "push": _push, "arrived": _arrived, "taken": _taken, "update": _update, "notify": _notify, "notices": _notify,
     "claim": _claim, "claims": _claim, "confirm_links": _confirm_links, "replace_links": _replace_links,
@@ -386,5 +402,6 @@ FURTHER: dict[str, Callable[[Both], Pair]] = {
     "deaths": _deaths, "alive": _deaths, "closed": _deaths, "successions": _successions,
     "grant_proxy": _proxies, "proxies": _proxies, "revoke_proxy": _proxies, "question_proxies": _proxies,
     "confirm_proxies": _proxies, "principals": _proxies, "proxy_history": _proxies,
+    "consents": _consents, "withdraw_consent": _consents, "give_consent": _consents,
     "copy_of": _copies,
 }  # fmt: skip

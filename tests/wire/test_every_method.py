@@ -112,6 +112,16 @@ def _release(b: Both) -> Pair:
     return b.h.release(("r3", 0), "moved", clerk="platform/suzuki", requester="nenkin"), made
 
 
+def _news(b: Both) -> Pair:
+    b.ask("r", [0])
+    with pytest.raises(RequestError, match="below: expected a place in the log"):
+        b.r.news(b.p.portal[0], first=0, below=-1)
+    assert b.r.news(b.p.portal[1], first=0, below=1 << 40) is None
+    assert b.r.news(b.p.portal[0], first=0, below=1 << 40) is not None
+    found = [h.news(b.p.portal[0], first=0, below=1 << 40) for h in b.ends()]
+    return found[0], found[1]
+
+
 def _key(b: Both) -> Pair:
     _, public = hub.new_payload_key()
     pair = b.h.register_key(b.town, public), b.r.register_key(b.town, public)
@@ -344,7 +354,7 @@ PLAYS: dict[str, Callable[[Both], Pair]] = {
     "handles": _twice("handles", lambda b: b.town, lambda b: b.p.known[0], since=dt.date(2026, 1, 1)),
     "protect": _protect, "unprotect": _unprotect, "unjudged": _unjudged, "judge": _judge,
     "ask_correction": _ask_correction, "correct": _correct, "corrections": _correct, "confirm": _confirm,
-    "history": _history, "disclosure_key": _twice("disclosure_key", lambda b: b.p.portal[0]),
+    "history": _history, "news": _news, "disclosure_key": _twice("disclosure_key", lambda b: b.p.portal[0]),
     "suspend": _suspend, "resume": _suspend, "suspended": _suspend,
     "claims_required": _claims, "require_claims": _claims,
     "disclosure_keys": _twice("disclosure_keys", lambda b: b.p.portal[0]),

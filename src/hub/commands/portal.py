@@ -44,8 +44,24 @@ portal.toml:
   claim = "certificate_serial"
   namespace = "jpki-auth"
 
+  [own]                                        # own data; left out: no such page
+  keys = ["own.key"]                           # "hub key new"; its public half: "hub key register HUB portal KEY"
+  looks_a_day = 20                             # of one person
+
+  [alerts]                                     # by mail; left out: no such page
+  sender = "no-reply@history.example.go.jp"
+  hour = 9                                     # of the day in Japan, from which mails go
+
+  [alerts.smtp]
+  host = "mail.example.go.jp"
+  port = 587
+  tls = "starttls"                             # or "implicit"; "none" on loopback only
+  user = "history"
+  password = "smtp.password"                   # a file
+
 Examples:
   hub portal --config portal.toml
+  hub portal --own-rules rules                 the law by which it may ask for own data, for "hub catalog import"
   hub portal --config portal.toml --link people.csv     where sign-in gives no identifier to find people by
   hub portal --demo                            hub, portal and a stand-in for sign-in, with invented people
 
@@ -60,6 +76,7 @@ def add_commands(commands: Any) -> None:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--config", metavar="FILE", help="TOML, see below")
     which.add_argument("--demo", action="store_true", help="everything on this machine, with invented people")
+    which.add_argument("--own-rules", metavar="FOLDER", help="write the rules for own data there, and end")
     parser.add_argument("--link", metavar="FILE", help="enter who is who from a CSV (sub,alias), and end; - for stdin")
     parser.add_argument("--port", type=int, default=8080, help="of --demo (default: 8080)")
     parser.set_defaults(run=run_portal)
@@ -74,6 +91,8 @@ def run_portal(arguments: argparse.Namespace) -> int:
         from hub.portal.config import load_config
     except ModuleNotFoundError as error:
         raise RequestError(f"portal: {error.name} is not installed (pip install 'hub[portal]')") from None
+    if arguments.own_rules:
+        return write_own_rules(Path(arguments.own_rules))
     if arguments.demo:
         from hub.portal.demo import run_demo
 
@@ -87,6 +106,25 @@ def run_portal(arguments: argparse.Namespace) -> int:
     except OSError as error:
         raise RequestError(f"listen {config.listen}: {error.strerror or error}") from None
     print("stopped")
+    return 0
+
+
+def write_own_rules(folder: Path) -> int:
+    """Write the rules for own data, each file as it is to be imported, in the order of their printing.
+
+    Raises:
+        RequestError: a file is there already, or cannot be written.
+    """
+    from hub.portal.owndata import rule_files
+
+    try:
+        folder.mkdir(exist_ok=True)
+        for name, content in rule_files().items():
+            with (folder / name).open("xb") as file:
+                file.write(content)
+            print(folder / name)
+    except OSError as error:
+        raise RequestError(f"{folder}: {error.strerror}") from None
     return 0
 
 

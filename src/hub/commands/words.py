@@ -68,6 +68,8 @@ def spell_parties(kind: int, requester: str, provider: str, outcome: int = Statu
         Kind.PROXY_VIEW: "your proxy read your history",
         Kind.PROXY_GRANTED: "a proxy may read your history",
         Kind.PROXY_REVOKED: "a proxy may read your history no more",
+        Kind.CONSENT_WITHDRAWN: "you withdrew a consent",
+        Kind.CONSENT_GIVEN: "you gave a consent again",
         Kind.LINK_CONFIRMED: f"{requester} confirmed a link between its file and the person",
         Kind.LINK_REPLACED: f"{requester} replaced a wrong link",
         # About either citizen: the one whose alias it was, and the one whom it meant.

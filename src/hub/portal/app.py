@@ -25,8 +25,11 @@ from hub.portal.config import Config
 from hub.portal.headers import Headers
 from hub.portal.hubside import HubAwayError
 from hub.portal.routes_acts import act_routes
+from hub.portal.routes_alerts import alert_routes
+from hub.portal.routes_consents import consent_routes
 from hub.portal.routes_history import history_routes
 from hub.portal.routes_open import open_routes
+from hub.portal.routes_own import own_routes
 from hub.portal.routes_prove import prove_routes
 from hub.portal.signin import ProviderAwayError
 from hub.portal.web import FormError, NotFoundError, Portal, SignedOutError, go
@@ -66,7 +69,10 @@ def make_app(portal: Portal) -> ASGIApp:
         return gone
 
     app = Litestar(
-        route_handlers=[*open_routes(portal), *history_routes(portal), *prove_routes(portal), *act_routes(portal)],
+        route_handlers=[
+            *open_routes(portal), *history_routes(portal), *prove_routes(portal), *act_routes(portal),
+            *own_routes(portal), *alert_routes(portal), *consent_routes(portal),
+        ],
         exception_handlers={
             NotFoundError: answer("lost", 404),
             RequestError: answer("lost", 404),
@@ -80,6 +86,7 @@ def make_app(portal: Portal) -> ASGIApp:
         compression_config=CompressionConfig(backend="gzip", minimum_size=GZIP_BYTES_MIN, gzip_compress_level=5),
         request_max_body_size=FORM_BYTES_MAX,
         openapi_config=None,
+        on_startup=[portal.start],
         on_shutdown=[portal.close],
         debug=False,
         logging_config=None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -68,6 +68,48 @@ class Link(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     namespace: _Word
 
 
+class Own(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Own data (わたしの情報); without it there is no such page.
+
+    Attributes:
+        keys: files of private keys as ``hub key new`` writes them; the first one's public half is registered with the
+            hub for ``portal``, others are older ones to which answers may still be sealed.
+        looks_a_day: of one person; each is a record.
+    """
+
+    keys: Annotated[list[_Word], msgspec.Meta(min_length=1)]
+    looks_a_day: _Positive = 20
+
+
+class Smtp(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The server that takes mails.
+
+    Attributes:
+        tls: ``starttls`` (refused where the server has it not), ``implicit``, or ``none``, on loopback only.
+        user, password: of the server; the password in a file. ca: who issued its certificate, where not a public one.
+    """
+
+    host: _Word
+    port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 587
+    tls: Literal["starttls", "implicit", "none"] = "starttls"
+    user: str | None = None
+    password: str | None = None
+    ca: str | None = None
+    timeout_s: _Seconds = 20.0
+
+
+class Alerts(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """Alerts by mail; without it there is no such page.
+
+    Attributes:
+        sender: the address that mails come from. hour: of the day in Japan, from which they go.
+    """
+
+    sender: _Word
+    smtp: Smtp
+    hour: Annotated[int, msgspec.Meta(ge=0, le=23)] = 9
+
+
 class Limits(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     """Bounds of one portal.
 
@@ -105,6 +147,8 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     link: Link | None = None
     tlog: str | None = None
     limits: Limits = Limits()
+    own: Own | None = None
+    alerts: Alerts | None = None
 
     @property
     def host_port(self) -> tuple[str, int]:
@@ -153,6 +197,10 @@ def check_config(config: Config) -> None:
         raise RequestError(f"config: expected [tls], or a loopback address behind a proxy, got {host}")
     if config.tls is not None and not config.secure:
         raise RequestError("config: expected https:// as address with [tls], got http://")
+    if config.alerts is not None:
+        smtp = config.alerts.smtp
+        if smtp.tls == "none" and not is_loopback(smtp.host):
+            raise RequestError(f"config: expected alerts.smtp.tls beyond loopback, got none for {smtp.host}")
 
 
 def _resolve(config: Config, base: Path) -> Config:
@@ -162,7 +210,10 @@ def _resolve(config: Config, base: Path) -> Config:
         return None if text is None else str((base / text).resolve())
 
     replace = msgspec.structs.replace
-    side, signin, tls = config.hub, config.signin, config.tls
+    side, signin, tls, own, alerts = config.hub, config.signin, config.tls, config.own, config.alerts
+    if alerts is not None:
+        smtp = alerts.smtp
+        alerts = replace(alerts, smtp=replace(smtp, password=place(smtp.password), ca=place(smtp.ca)))
     return replace(
         config,
         links=place(config.links),
@@ -170,4 +221,6 @@ def _resolve(config: Config, base: Path) -> Config:
         hub=replace(side, certificate=place(side.certificate), key=place(side.key), ca=place(side.ca)),
         signin=replace(signin, key=place(signin.key), ca=place(signin.ca)),
         tls=None if tls is None else replace(tls, certificate=place(tls.certificate), key=place(tls.key)),
+        own=None if own is None else replace(own, keys=[place(key) for key in own.keys]),
+        alerts=alerts,
     )

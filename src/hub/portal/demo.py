@@ -28,7 +28,8 @@ import hub
 from hub.catalog.moments import JAPAN
 from hub.errors import RequestError
 from hub.portal.app import make_server, run_server
-from hub.portal.config import Config, HubSide, SignIn
+from hub.portal.config import Alerts, Config, HubSide, Own, SignIn, Smtp
+from hub.portal.demoown import Answerers, Screen, ask_with_consent, prepare_own
 from hub.portal.links import Links, who_of
 from hub.portal.standin import Character, StandIn
 from hub.portal.web import Portal
@@ -193,8 +194,10 @@ def make_key(path: Path) -> Any:
 
 
 @contextmanager
-def demo(folder: Path, port: int = 0) -> Iterator[tuple[str, uvicorn.Server, socket.socket]]:
-    """Everything but the portal's own loop: (address, server, its socket).
+def demo(
+    folder: Path, port: int = 0, say: Callable[[str], None] = lambda text: None
+) -> Iterator[tuple[str, uvicorn.Server, socket.socket]]:
+    """Everything but the portal's own loop: (address, server, its socket); ``say`` is told what mails would say.
 
     Raises:
         OSError: the port is taken.
@@ -207,8 +210,10 @@ def demo(folder: Path, port: int = 0) -> Iterator[tuple[str, uvicorn.Server, soc
     begin = max(now - LIFE_DAYS * DAY_S, LAW_FROM)
     clock = DemoClock(begin, (now - begin) / (LIFE_DAYS * DAY_S))
     with hub.open(folder / "hub", create=True, clock=clock) as h:
+        own_key = prepare_own(h, folder)
         life = Life(h, clock)
         life.live()
+        ask_with_consent(h, life.home, life.old_home, life.aliases[life.home][:1])
         clock.now = None
         h.export_tiles(folder / "public")
         public = make_key(folder / "signin.key")
@@ -221,13 +226,18 @@ def demo(folder: Path, port: int = 0) -> Iterator[tuple[str, uvicorn.Server, soc
         config = Config(
             listen=f"127.0.0.1:{sock.getsockname()[1]}", address=address, links=str(folder / "portal.sqlite"),
             hub=HubSide(served.address), signin=SignIn(issuer, CLIENT, str(folder / "signin.key"), [ACR]),
-            tlog=str(folder / "public"),
+            tlog=str(folder / "public"), own=Own([own_key]),
+            alerts=Alerts("no-reply@localhost.localdomain", Smtp("localhost", tls="none")),
         )  # fmt: skip
+        # The last one, who was never asked about, has nothing anywhere.
+        bodies = (life.home, life.old_home, "nenkin")
+        answerers = Answerers(h, {code: {one.tobytes() for one in life.aliases[code][:-1]} for code in bodies})
         stand_in = uvicorn.Server(uvicorn.Config(provider.app(), access_log=False, log_config=None, ws="none"))
         try:
             with serve_in_thread(stand_in, outside):
-                yield address, make_server(Portal(config, time.time)), sock
+                yield address, make_server(Portal(config, time.time, Screen(say))), sock
         finally:
+            answerers.stop()
             served.stop()
 
 
@@ -241,7 +251,7 @@ def run_demo(port: int, say: Callable[[str], None] = print) -> int:
     say("Inventing a year of three people who do not exist ...")
     with tempfile.TemporaryDirectory(prefix="hub-portal-") as folder:
         try:
-            with demo(Path(folder), port) as (address, server, sock):
+            with demo(Path(folder), port, say) as (address, server, sock):
                 say(f"\n  {address}\n\nSign in as one of them. Ctrl-C ends it, and everything is gone.")
                 run_server(server, [sock])
         except OSError as error:

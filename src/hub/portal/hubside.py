@@ -1,7 +1,8 @@
 """The hub as the portal sees it: the few methods that a citizen's pages need, and no other.
 
-``ALLOWED`` is the whole list. Nothing in it asks an institution about anybody; ``tests/portal`` reads this package's
-source and finds no other call. The connection's certificate must carry ``portal`` and nothing else.
+``ALLOWED`` is the whole list, and ``HubSideClient.look`` the one way to ask an institution anything: for own data of
+who is signed in, which the server holds as well (``wire/bounds.py``). ``tests/portal`` reads this package's source and
+finds no other call. The connection's certificate must carry ``portal`` and nothing else.
 """
 
 from __future__ import annotations
@@ -11,18 +12,24 @@ import logging
 import time
 from typing import Any
 
+import numpy as np
+
 import hub.aio
 from hub.catalog import Catalog
 from hub.errors import BusyError, HubError, StorageError, TamperError
+from hub.messages import OWN_DATA, Inquiry
 from hub.portal.config import HubSide
 from hub.wire.faults import AccessError, WireError
 
 PORTAL = "portal"
+OWN_ROLE, OWN_SECTION = "本人", "わたしの情報"
+"""As whose information own data are asked for, and which section's the question is."""
 
 ALLOWED = frozenset({
     "history", "notices", "disclosure_keys", "ask_correction",
     "grant_proxy", "proxies", "revoke_proxy", "question_proxies", "confirm_proxies", "principals", "proxy_history",
-    "identify", "checkpoint", "consistency",
+    "identify", "checkpoint", "consistency", "answers", "fetched", "payload_key", "news",
+    "consents", "withdraw_consent", "give_consent",
 })  # fmt: skip
 """Methods of the hub that the portal calls."""
 
@@ -63,6 +70,24 @@ class HubSideClient:
         remote = await self._connect()
         try:
             return await getattr(remote, method)(*args, **kwargs)
+        except (WireError, AccessError, StorageError, TamperError, BusyError, OSError) as error:
+            raise self._away(error) from None
+
+    async def look(self, alias: bytes, institution: str, procedure: str, item: str, request_id: str) -> None:
+        """Ask an institution for own data of who is signed in; the answer is fetched by ``answers``.
+
+        Raises:
+            HubAwayError: no answer, or the hub cannot answer now. RequestError: it refuses.
+        """
+        if not procedure.startswith(OWN_DATA):
+            raise PermissionError("procedure: expected one for own data, got another")
+        inquiry = Inquiry(
+            requester=PORTAL, procedure=procedure, items=(item,), role=OWN_ROLE, section=OWN_SECTION,
+            request_id=request_id,
+        )  # fmt: skip
+        remote = await self._connect()
+        try:
+            await remote.inquire(inquiry, np.frombuffer(alias, np.uint8).reshape(1, -1), institution)
         except (WireError, AccessError, StorageError, TamperError, BusyError, OSError) as error:
             raise self._away(error) from None
 

@@ -17,7 +17,7 @@ from hub.portal.sentences import Teller
 from hub.portal.sessions import Session
 from hub.portal.stories import CORRECTIONS, EXCHANGE, Outcome, Story, fold_records, group_by_day, moment_of
 from hub.portal.web import Page, Portal, SignedOutError, language_of, parse_day
-from hub.portal.year import count_year, months_until
+from hub.portal.year import MANY_A_DAY, count_year, months_until
 
 FILTERED_PAGES_MAX = 10
 FILTERED_ROWS = 100
@@ -228,5 +228,6 @@ async def year_page(portal: Portal, request: AnyRequest, whose: Whose) -> Page:
     teller = await portal.teller(language_of(portal, request))
     return portal.page(
         request, "year.html", session=whose.session, year=count_year(records, today), more=more,
+        many_a_day=MANY_A_DAY,
         **telling(teller, whose.base),
     )  # fmt: skip

@@ -14,6 +14,7 @@ from litestar.handlers import HTTPRouteHandler
 from hub.errors import RequestError
 from hub.messages import Identity
 from hub.portal.links import card_of, who_of
+from hub.portal.routes_alerts import finish_step
 from hub.portal.signin import SignInError
 from hub.portal.view import assets, is_language
 from hub.portal.web import LANGUAGE_S, NotFoundError, Page, Portal, go, local_path
@@ -52,6 +53,7 @@ def open_routes(portal: Portal) -> list[HTTPRouteHandler]:
         try:
             claims = await portal.provider.finish(query, cookie)
             alias = await find_alias(portal, claims)
+            to = await finish_step(portal, cookie, claims, alias)
         except SignInError as error:
             logger.warning("sign-in failed: %s", error.why)
             return portal.page(request, "error.html", status=403, session=None, error=error.why)
@@ -59,7 +61,7 @@ def open_routes(portal: Portal) -> list[HTTPRouteHandler]:
         if old is not None:
             portal.sessions.end(old)
         token, _ = portal.sessions.begin(alias)
-        answer = go("/history")
+        answer = go(to)
         answer.set_cookie(portal.cookie("session", token))
         answer.set_cookie(portal.cookie("signin", "", max_age=0))
         return answer

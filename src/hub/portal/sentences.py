@@ -30,6 +30,13 @@ _PROVIDED = Word("{p}が、{r}に、あなたの{i}を提供しました。", "{
 _ANSWERED = Word("{p}が、{r}の照会に回答しました（{i}）。", "{p} answered the question of {r} ({i}).",
                  "{p}が、{r}に返事をしました（{i}）。")  # fmt: skip
 
+_LOOKED = Word(
+    "あなたが、「わたしの情報」で、{p}に、あなたの{i}を求めました。",
+    "You asked {p}, on this portal, for your own {i}.",
+    "あなたが、{p}に、自分の{i}を見せてほしいと頼みました。")  # fmt: skip
+_SHOWN = Word("{p}が、あなたの{i}を、あなたに提供しました。", "{p} gave you your own {i}.",
+              "{p}が、あなたの{i}を、あなたに教えました。")  # fmt: skip
+
 SENTENCES: dict[Kind, Word] = {
     Kind.INQUIRY: _ASKED,
     Kind.CORRECTION_ASKED: Word(
@@ -94,6 +101,12 @@ SENTENCES: dict[Kind, Word] = {
     Kind.LINK_REPLACED: Word(
         "{r}が、誤っていた結び付きを改めました。", "{r} replaced a wrong link.",
         "{r}が、まちがっていた結び付きを直しました。"),
+    Kind.CONSENT_WITHDRAWN: Word(
+        "あなたが、{i}の照会についての同意を取り消しました。", "You withdrew your consent to inquiries about your {i}.",
+        "あなたが、{i}を聞いてよいという返事を、やめました。"),
+    Kind.CONSENT_GIVEN: Word(
+        "あなたが、{i}の照会について、もう一度同意しました。", "You consented again to inquiries about your {i}.",
+        "あなたが、{i}を聞いてよいと、もう一度返事をしました。"),
     Kind.MISLINK: Word(
         "{r}が、あなたを別の人と取り違えていました。", "{r} had confused you with another person.",
         "{r}が、あなたと別の人をまちがえていました。"),
@@ -184,7 +197,7 @@ _OF_KIND: dict[Kind, dict[Status, Word]] = {
 
 SAYS_ALL = frozenset({
     Kind.ERASURE, Kind.LAPSE, Kind.NOTICE, Kind.MERGED, Kind.SPLIT, Kind.DIED, Kind.PROXY_VIEW, Kind.PROXY_GRANTED,
-    Kind.PROXY_REVOKED, Kind.MISLINK,
+    Kind.PROXY_REVOKED, Kind.MISLINK, Kind.CONSENT_WITHDRAWN, Kind.CONSENT_GIVEN,
 })  # fmt: skip
 """Kinds whose sentence needs no outcome."""
 
@@ -343,7 +356,7 @@ class Teller:
         return {"ja": f"、{purpose}", "en": f", {purpose}", "easy": f"{purpose}です。"}[self._language]
 
     def _role(self, record: _Fields, kind: Kind) -> str:
-        if not record.role:
+        if not record.role or record.procedure.startswith(OWN_DATA):
             return ""
         if kind in _OWN:
             return {"ja": f"（{record.role}）", "en": f" ({record.role})", "easy": ""}[self._language]
@@ -352,6 +365,10 @@ class Teller:
 
 
 def _form_of(record: _Fields, kind: Kind) -> Word:
+    if record.procedure.startswith(OWN_DATA) and record.provider and kind == Kind.INQUIRY:
+        return _LOOKED
+    if record.procedure.startswith(OWN_DATA) and kind == Kind.PROVISION and record.outcome == Status.PROVIDED:
+        return _SHOWN
     if kind == Kind.INQUIRY and not record.provider:
         return _NOBODY_ASKED
     if kind == Kind.PROVISION and record.outcome == Status.PROVIDED:

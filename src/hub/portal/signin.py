@@ -105,8 +105,11 @@ class Provider:
         """Close its connections."""
         await self._http.aclose()
 
-    async def begin(self) -> Begun:
+    async def begin(self, *, fresh: bool = False) -> Begun:
         """A new way to the provider.
+
+        Args:
+            fresh: the ID token must say when its person proved who they are (``auth_time``), see ``is_fresh``.
 
         Raises:
             ProviderAwayError: it does not say where it is.
@@ -123,6 +126,7 @@ class Provider:
             "scope": self._config.scope, "state": state, "nonce": nonce, "prompt": "login",
             "code_challenge": create_s256_code_challenge(verifier), "code_challenge_method": "S256",
             "acr_values": " ".join(self._config.acr),
+            **({"max_age": "0"} if fresh else {}),
         })  # fmt: skip
         return Begun(f"{endpoint}{'&' if '?' in endpoint else '?'}{query}", cookie)
 
@@ -148,6 +152,12 @@ class Provider:
             raise SignInError("refused")
         token = await self._redeem(query["code"], pending.verifier)
         return await self._check(token, pending.nonce)
+
+    @staticmethod
+    def is_fresh(claims: dict[str, Any], since: float) -> bool:
+        """Whether these claims are of somebody who proved who they are since then (seconds since 1970)."""
+        at = claims.get("auth_time")
+        return isinstance(at, int | float) and not isinstance(at, bool) and at >= since - LEEWAY_S
 
     def _is_over(self, pending: Pending) -> bool:
         return self._clock() - pending.begun > self._limits.signin_s

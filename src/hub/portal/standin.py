@@ -144,6 +144,6 @@ class StandIn:
         return jwt.encode(
             {"alg": "ES256", "kid": self._key.kid},
             {"iss": self.issuer, "sub": granted.sub, "aud": self.client_id, "iat": now, "exp": now + TOKEN_S,
-             "nonce": granted.nonce, "acr": self.acr},
+             "nonce": granted.nonce, "acr": self.acr, "auth_time": now},
             self._key,
         )  # fmt: skip

@@ -16,10 +16,15 @@ from litestar.response import Redirect
 
 from hub.catalog.moments import JAPAN
 from hub.errors import RequestError
+from hub.portal.alerts import Alerts
+from hub.portal.alertstore import AlertStore
+from hub.portal.config import Alerts as AlertsConfig
 from hub.portal.config import Config
 from hub.portal.hubside import HubSideClient
 from hub.portal.invitations import Invitations
 from hub.portal.links import Links
+from hub.portal.outbox import Outbox, SmtpOutbox, is_address
+from hub.portal.owndata import Looks, OwnKeys
 from hub.portal.sentences import Teller
 from hub.portal.sessions import Session, Sessions
 from hub.portal.signin import Provider
@@ -48,8 +53,8 @@ class FormError(Exception):
 class Portal:
     """All parts of one portal."""
 
-    def __init__(self, config: Config, clock: Callable[[], float]) -> None:
-        """Args: clock: seconds since 1970.
+    def __init__(self, config: Config, clock: Callable[[], float], outbox: Outbox | None = None) -> None:
+        """Args: clock: seconds since 1970. outbox: for alerts, where it is another than the configured server.
 
         Raises:
             RequestError, StorageError: a file of the configuration cannot be used.
@@ -60,13 +65,30 @@ class Portal:
         self.provider = Provider(config.signin, config.limits, config.address + "/signin/back", clock)
         self.links = Links(config.links)
         self.invitations = Invitations(clock)
+        self.own_keys = None if config.own is None else OwnKeys(config.own.keys)
+        self.looks = Looks(1 if config.own is None else config.own.looks_a_day)
+        self.alerts = None if config.alerts is None else self._make_alerts(config.alerts, outbox)
         self._tellers: dict[Language, tuple[object, Teller]] = {}
 
     def __repr__(self) -> str:
         return f"Portal(sessions={len(self.sessions)})"
 
+    def _make_alerts(self, config: AlertsConfig, outbox: Outbox | None) -> Alerts:
+        if not is_address(config.sender):
+            raise RequestError("alerts.sender: expected an address, got something else")
+        outbox = outbox or SmtpOutbox(config.smtp, config.sender)
+        store = AlertStore(self.config.links)
+        return Alerts(store, self.hub, outbox, self.config.address, config.hour, self.clock)
+
+    async def start(self) -> None:
+        """Begin what goes on beside the pages."""
+        if self.alerts is not None:
+            self.alerts.start()
+
     async def close(self) -> None:
         """Close the connections and the file."""
+        if self.alerts is not None:
+            await self.alerts.close()
         await self.hub.close()
         await self.provider.close()
         self.links.close()
@@ -135,7 +157,8 @@ class Portal:
             render(template, language, {
                 "session": session, "form_token": None if session is None else session.form_token(),
                 "here": request.url.path + (f"?{request.url.query}" if request.url.query else ""),
-                "path": request.url.path, **context,
+                "path": request.url.path, "has_own": self.own_keys is not None,
+                "has_alerts": self.alerts is not None, **context,
             }),
             media_type=HTML, status_code=status,
         )  # fmt: skip

@@ -8,13 +8,15 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from hub.catalog.moments import JAPAN
-from hub.messages import Kind, Record
+from hub.messages import OWN_DATA, Kind, Record
 
 MONTHS = 12
 INSTITUTIONS = 5
 """So many by name, the others together: more colours cannot be told apart."""
 
 LATELY_DAYS = 30
+MANY_A_DAY = 10
+"""More questions than these in a day are pointed out: an application asks for a few things of a few bodies."""
 
 ASKING = frozenset({Kind.INQUIRY, Kind.RELEASE})
 
@@ -39,6 +41,7 @@ class Year(NamedTuple):
         months: first days, oldest first. names: codes, those that asked most first; "" for all others.
         counts: by place in names, by month. bars, ticks: of the picture; a tick is (y, how many).
         busiest: (day, how many). firsts: (code, day) of who asked for the first time in the year, lately; newest first.
+        crowded: (day, how many) of days with more than ``MANY_A_DAY``, lately; newest first.
     """
 
     months: list[dt.date]
@@ -48,6 +51,7 @@ class Year(NamedTuple):
     ticks: list[tuple[float, int]]
     busiest: tuple[dt.date, int] | None
     firsts: list[tuple[str, dt.date]]
+    crowded: list[tuple[dt.date, int]]
 
     def __repr__(self) -> str:
         return f"Year({sum(map(sum, self.counts))})"
@@ -76,7 +80,8 @@ def count_year(records: Iterable[Record], today: dt.date) -> Year:
     days: Counter[dt.date] = Counter()
     first: dict[str, dt.date] = {}
     for record in records:
-        if record.kind not in ASKING:
+        # A look at one's own data is one's own question, and no institution's.
+        if record.kind not in ASKING or record.procedure.startswith(OWN_DATA):
             continue
         day = record.requested_at.astimezone(JAPAN).date()
         place = places.get((day.year, day.month))
@@ -94,7 +99,8 @@ def count_year(records: Iterable[Record], today: dt.date) -> Year:
     busiest = max(days.items(), key=lambda item: (item[1], item[0])) if days else None
     since = today - dt.timedelta(days=LATELY_DAYS)
     lately = sorted(((code, day) for code, day in first.items() if day > since), key=lambda one: one[1], reverse=True)
-    return Year(months, names, counts, bars, ticks, busiest, lately)
+    crowded = sorted(((day, many) for day, many in days.items() if day > since and many > MANY_A_DAY), reverse=True)
+    return Year(months, names, counts, bars, ticks, busiest, lately, crowded)
 
 
 def _draw(counts: list[list[int]]) -> tuple[list[Bar], list[tuple[float, int]]]:

@@ -235,7 +235,7 @@ class Calls:
         given = self._decode(work)
         rows = rows_of_call(name, given)
         account.charge(rows)
-        arguments = self.bind(work.method, given, work.call.institution, work.party.name)
+        arguments = self._bind(work, given)
         pool = self.small
         if method.bulk:
             pool = self.medium if is_bounded(name, given) else self.bulk
@@ -319,7 +319,7 @@ class Calls:
         given = self._decode(work)
         task.rows = rows_of_call(work.call.method, given)
         self._loop.call_soon_threadsafe(task.account.charge, task.rows)
-        return self._doer(work, self.bind(work.method, given, work.call.institution, work.party.name))
+        return self._doer(work, self._bind(work, given))
 
     def _finish(
         self, task: Task, body: bytes | None, error: BaseException | None, outcomes: Outcomes, rows: int
@@ -358,6 +358,19 @@ class Calls:
         """The Hub's arguments from those of a call."""
         return bind_arguments(method, given, institution, party, self._hub.catalog)
 
+    def _bind(self, work: Work, given: msgspec.Struct) -> dict[str, Any]:
+        """The same of a call that is to be done; what its institution may not ask is in the security log."""
+        institution, party = work.call.institution, work.party
+        try:
+            return self.bind(work.method, given, institution, party.name)
+        except AccessError:
+            key = None if party.certificate is None else party.certificate.key_sha256
+            tell_security(
+                "arguments refused", certificate=party.name, key_sha256=key, method=work.call.method,
+                institution=institution,
+            )  # fmt: skip
+            raise
+
     def close(self) -> None:
         """Wait for the threads; blocks."""
         for pool in (self.small, self.medium, self.bulk):
@@ -386,6 +399,8 @@ def bind_arguments(
         arguments[name] = method.of(**fields)
     elif method.names:
         arguments[method.names] = institution
+    if method.bound is not None:
+        method.bound(institution, arguments)
     return arguments
 
 

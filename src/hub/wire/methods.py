@@ -29,6 +29,7 @@ from hub.wire import doing
 from hub.wire import forms as f
 from hub.wire import packing as p
 from hub.wire import results as r
+from hub.wire.bounds import bound_portal
 from hub.wire.copying import COPY
 
 PORTAL = "portal"
@@ -87,6 +88,7 @@ class Method(NamedTuple):
         again: whether a client may repeat it by itself when it does not know whether it was done: the result is right.
         progress: whether it tells how far it is.
         do: does it, where it is not simply the Hub's method of this name.
+        bound: refuses arguments that an institution may not give, see ``bounds.py``.
     """
 
     params: dict[str, p.Form]
@@ -99,6 +101,7 @@ class Method(NamedTuple):
     progress: bool = False
     do: Callable[..., Any] | None = None
     of: type[msgspec.Struct] | None = None
+    bound: Callable[[str, dict[str, Any]], None] | None = None
 
 
 def _read(params: dict[str, p.Form], result: r.Result, names: str = "institution", **more: Any) -> Method:
@@ -124,7 +127,7 @@ METHODS: dict[str, Method] = {
             "inquiry": INQUIRY, "aliases": p.ALIASES, "providers": p.PROVIDERS, "cases": p.CASES, "withhold": p.MARKS,
             "consents": p.CONSENTS,
         },
-        r.ANSWER, "inquiry.requester", of=Inquiry, bulk=True, progress=True,
+        r.ANSWER, "inquiry.requester", of=Inquiry, bulk=True, progress=True, bound=bound_portal,
     ),
     "status": _read(_ID, r.STATUS, "requester"),
     "begin_file": Method({**_ID, "digest": p.BYTES, "rows_max": p.NUMBER}, r.NOTHING, "requester"),
@@ -262,6 +265,9 @@ METHODS: dict[str, Method] = {
     "notices": _read(
         {"portal_alias": p.ALIAS, "limit": _LIMIT, **_SHOWN}, r.NOTICE_PAGE, "", only=PORTAL, do=doing.notices
     ),
+    "news": _read(
+        {"portal_alias": p.ALIAS, "first": p.NUMBER, "below": p.NUMBER}, r.plain(int | None), "", only=PORTAL
+    ),
     "disclosure_key": _read({"portal_alias": p.ALIAS}, r.BYTES, "", only=PORTAL),
     "disclosure_keys": _read({"portal_alias": p.ALIAS}, r.HASHES, "", only=PORTAL),
     "ask_correction": Method(
@@ -280,6 +286,15 @@ METHODS: dict[str, Method] = {
     ),
     "question_proxies": Method({"portal_alias": p.ALIAS, **_CLERK}, r.COUNT, "", only=PORTAL, again=False),
     "confirm_proxies": Method({"portal_alias": p.ALIAS, **_CLERK}, r.COUNT, "", only=PORTAL, again=False),
+    "consents": _read({"portal_alias": p.ALIAS}, r.CONSENTS, "", only=PORTAL),
+    "withdraw_consent": Method(
+        {"portal_alias": p.ALIAS, "institution": p.TEXT, "procedure": p.TEXT, **_CLERK}, r.YES, "", only=PORTAL,
+        again=False,
+    ),
+    "give_consent": Method(
+        {"portal_alias": p.ALIAS, "institution": p.TEXT, "procedure": p.TEXT, **_CLERK}, r.YES, "", only=PORTAL,
+        again=False,
+    ),
     "principals": _read({"agent_alias": p.ALIAS}, r.PRINCIPALS, "", only=PORTAL),
     "proxy_history": Method(
         {"agent_alias": p.ALIAS, "handle": p.BYTES, **_RANGE, "institution": p.CLERK, "procedure": p.CLERK,

@@ -15,6 +15,7 @@ import numpy as np
 
 from hub.blast import BlastRadius
 from hub.catalog import Catalog
+from hub.consents import Consent
 from hub.corrections import CorrectionNotice
 from hub.dying import Closed, Deaths
 from hub.filing import RequestStatus
@@ -79,6 +80,7 @@ CHECKPOINTS = plain(list[tuple[dt.datetime | None, str]])
 HASHES = plain(list[bytes])
 DEATHS, UNDECIDED = plain(Deaths), plain(list[Undecided])
 SUCCESSIONS = plain(dict[str, tuple[str, dt.date]])
+CONSENTS = plain(list[Consent])
 PRINCIPALS, PROXIES = plain(list[Principal]), plain(list[Proxy])
 BLAST, MISLINK = plain(BlastRadius), plain(MislinkReport)
 CATALOG = Result(bytes, lambda catalog: catalog.dump(), Catalog.load)

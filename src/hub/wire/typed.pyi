@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hub.blast import BlastRadius
+from hub.consents import Consent
 from hub.copies import AnsweredCopy, AskedCopy
 from hub.corrections import CorrectionNotice
 from hub.dying import Closed, Deaths
@@ -311,6 +312,8 @@ class RemoteMethods:
         proofs: bool | None = None,
     ) -> Notices: ...
 
+    def news(self, portal_alias: Any, *, first: int, below: int, timeout: float | None = None) -> int | None: ...
+
     def disclosure_key(self, portal_alias: Any, *, timeout: float | None = None) -> bytes: ...
 
     def disclosure_keys(self, portal_alias: Any, *, timeout: float | None = None) -> list[bytes]: ...
@@ -336,6 +339,18 @@ class RemoteMethods:
     ) -> int: ...
 
     def confirm_proxies(self, portal_alias: Any, *, clerk: str | None = None, timeout: float | None = None) -> int: ...
+
+    def consents(self, portal_alias: Any, *, timeout: float | None = None) -> list[Consent]: ...
+
+    def withdraw_consent(
+        self, portal_alias: Any, institution: str, procedure: str, *, clerk: str | None = None,
+        timeout: float | None = None,
+    ) -> bool: ...
+
+    def give_consent(
+        self, portal_alias: Any, institution: str, procedure: str, *, clerk: str | None = None,
+        timeout: float | None = None,
+    ) -> bool: ...
 
     def principals(self, agent_alias: Any, *, timeout: float | None = None) -> list[Principal]: ...
 
@@ -617,6 +632,8 @@ class AsyncRemoteMethods:
         proofs: bool | None = None,
     ) -> Notices: ...
 
+    async def news(self, portal_alias: Any, *, first: int, below: int, timeout: float | None = None) -> int | None: ...
+
     async def disclosure_key(self, portal_alias: Any, *, timeout: float | None = None) -> bytes: ...
 
     async def disclosure_keys(self, portal_alias: Any, *, timeout: float | None = None) -> list[bytes]: ...
@@ -644,6 +661,18 @@ class AsyncRemoteMethods:
     async def confirm_proxies(
         self, portal_alias: Any, *, clerk: str | None = None, timeout: float | None = None,
     ) -> int: ...
+
+    async def consents(self, portal_alias: Any, *, timeout: float | None = None) -> list[Consent]: ...
+
+    async def withdraw_consent(
+        self, portal_alias: Any, institution: str, procedure: str, *, clerk: str | None = None,
+        timeout: float | None = None,
+    ) -> bool: ...
+
+    async def give_consent(
+        self, portal_alias: Any, institution: str, procedure: str, *, clerk: str | None = None,
+        timeout: float | None = None,
+    ) -> bool: ...
 
     async def principals(self, agent_alias: Any, *, timeout: float | None = None) -> list[Principal]: ...
 

@@ -1,0 +1,154 @@
+"""A consent that was withdrawn overrules what requesters state, from the next inquiry on, until it is given again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import hub
+from hub import limits
+from hub.errors import RequestError, StorageError
+from hub.messages import Kind, Status
+from parties import Clock
+from smallrows import submit
+from test_consents import ASKED, ASKS, RULES, aid_inquiry
+
+PROCEDURE = "19-9/1/2.1"
+CODES = [f"{10**9 + n:011}" for n in range(6)]
+YES, NO = Status.OK, Status.DENIED_CONSENT
+
+
+class Town:
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.clock = folder, Clock()
+        self.h = hub.open(folder, create=True, clock=self.clock)
+        self.h.load_catalog(self.h.catalog.import_rules(RULES))
+        self.aliases = self.h.acquire(ASKS, CODES).aliases
+        self.h.acquire(ASKED, CODES)
+        self.other = self.h.acquire("131032", CODES).aliases
+        self.portal = self.h.acquire("portal", CODES).aliases
+        self._n = 0
+
+    def ask(self, **words: object) -> list[int]:
+        self._n += 1
+        given = {"consents": True, **words}
+        return self.h.inquire(aid_inquiry(f"ask-{self._n}"), self.aliases, ASKED, **given).status.tolist()  # type: ignore[arg-type]
+
+    def size(self) -> int:
+        return int(self.h.checkpoint().split("\n")[1])
+
+
+@pytest.fixture
+def town(tmp_path: Path) -> Iterator[Town]:
+    made = Town(tmp_path / "hub")
+    yield made
+    made.h.close()
+
+
+def test_a_withdrawal_counts_from_the_next_inquiry_on_for_this_person_and_body_alone(town: Town) -> None:
+    h = town.h
+    assert town.ask() == [YES] * 6
+    assert h.withdraw_consent(town.portal[1], ASKS, PROCEDURE, clerk="web") is True
+    assert town.ask() == [YES, NO, YES, YES, YES, YES]
+    assert town.ask(consents=np.array([1, 1, 0, 1, 1, 1], np.bool_)) == [YES, NO, NO, YES, YES, YES]
+    assert town.ask(consents=None) == [NO] * 6
+    assert h.inquire(aid_inquiry("x", "住民票"), town.aliases, ASKED, consents=True).status.tolist() == [YES] * 6
+    inquiry = hub.Inquiry(requester="131032", procedure=PROCEDURE, items=("地方税",), role="保護者", section="課",
+                          request_id="other")  # fmt: skip
+    assert h.inquire(inquiry, town.other, ASKED, consents=True).status.tolist() == [YES] * 6
+    assert h.give_consent(town.portal[1], ASKS, PROCEDURE) is True
+    assert town.ask() == [YES] * 6
+    assert h.verify().problems == ()
+
+
+def test_single_rows_chunks_and_futures_heed_it_alike(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    h = town.h
+    h.withdraw_consent(town.portal[0], ASKS, PROCEDURE)
+    future = h.inquire_soon(aid_inquiry("soon"), town.aliases, ASKED, consents=True)
+    assert future.result(30).status.tolist() == [NO, *[YES] * 5]
+    number = h.catalog.institution(ASKED).number
+    asked = [(aid_inquiry(f"row-{n}"), town.aliases[n], number, True) for n in range(3)]
+    assert submit(h, asked).result(30).status.tolist() == [NO, YES, YES]
+    monkeypatch.setattr(limits, "ROWS_GATHERED_MAX", 0)
+    assert town.ask() == [NO, *[YES] * 5]
+
+
+def test_the_same_request_again_is_answered_as_it_was(town: Town) -> None:
+    h = town.h
+    first = h.inquire(aid_inquiry("again"), town.aliases, ASKED, consents=True)
+    h.withdraw_consent(town.portal[2], ASKS, PROCEDURE)
+    before = town.size()
+    again = h.inquire(aid_inquiry("again"), town.aliases, ASKED, consents=True)
+    assert again.status.tolist() == first.status.tolist() == [YES] * 6
+    assert town.size() == before
+    with pytest.raises(RequestError):
+        h.inquire(aid_inquiry("again"), town.aliases, ASKED, consents=None)
+
+
+def test_both_are_recorded_once_and_read_in_the_history(town: Town) -> None:
+    h, mine = town.h, town.portal[0]
+    assert h.give_consent(mine, ASKS, PROCEDURE) is False
+    assert [h.withdraw_consent(mine, ASKS, PROCEDURE) for _ in range(2)] == [True, False]
+    town.clock.now += 60
+    assert [h.give_consent(mine, ASKS, PROCEDURE) for _ in range(2)] == [True, False]
+    records = h.history(mine).records
+    assert [one.kind for one in records] == [Kind.CONSENT_GIVEN, Kind.CONSENT_WITHDRAWN]
+    name = h.catalog.name_of(ASKS)
+    assert {(one.requester, one.provider, one.procedure, one.remark) for one in records} == {
+        ("portal", "", PROCEDURE, f"{name}（{ASKS}）")
+    }
+    h.history(mine).proof(0)
+    (said,) = h.consents(mine)
+    assert (said.institution, said.procedure, said.withdrawn) == (ASKS, PROCEDURE, False)
+    assert repr(said) == "Consent(withdrawn=False)"
+    assert h.consents(town.portal[1]) == []
+    assert h.history(town.portal[1]).records == []
+
+
+def test_what_needs_no_consent_or_is_unknown_changes_nothing(town: Town) -> None:
+    h, before = town.h, town.size()
+    for alias, code, procedure in (
+        (town.portal[0], ASKS, "19-8/73/75.3"), (town.portal[0], ASKS, "nothing"), (town.portal[0], "x", PROCEDURE),
+        (bytes(16), ASKS, PROCEDURE),
+    ):  # fmt: skip
+        with pytest.raises(RequestError):
+            h.withdraw_consent(alias, code, procedure)
+    assert town.size() == before
+
+
+def test_so_many_of_one_person_and_not_one_more(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hub.consents.CONSENTS_PER_PERSON_MAX", 2)
+    town.h.withdraw_consent(town.portal[0], ASKS, PROCEDURE)
+    town.h.withdraw_consent(town.portal[0], ASKED, PROCEDURE)
+    with pytest.raises(RequestError, match="consents: expected at most 2"):
+        town.h.withdraw_consent(town.portal[0], "131032", PROCEDURE)
+    town.h.give_consent(town.portal[0], ASKS, PROCEDURE)
+
+
+def test_it_outlives_reopening_and_merging(town: Town) -> None:
+    town.h.withdraw_consent(town.portal[0], ASKS, PROCEDURE)
+    town.h.close()
+    town.h = hub.open(town.folder, clock=town.clock)
+    assert town.ask()[0] == NO
+    # Two records of one human being: what one of them said holds for both.
+    town.h.merge("jlis", CODES[1], CODES[0], clerk="a", second_clerk="b", reason="same")
+    assert town.ask()[1] == NO
+    survivor = town.h.acquire("portal", [CODES[1]]).aliases[0]
+    assert [one.withdrawn for one in town.h.consents(survivor)] == [True]
+
+
+def test_a_line_that_was_changed_is_found(town: Town) -> None:
+    h = town.h
+    h.withdraw_consent(town.portal[0], ASKS, PROCEDURE)
+    with h._store.snapshot() as snapshot:
+        ((key, _),) = [(k, v) for k, v in snapshot.items("consents", b"") if k[:1] == b"c"]
+    with h._store.commit() as commit:
+        commit.put_sealed("consents", key, bytes([2]))
+    assert any("consents" in problem for problem in h.verify().problems)
+    with h._store.commit() as commit:
+        commit.put_sealed("consents", key, bytes([9]))
+    with pytest.raises(StorageError, match="consents"):
+        town.ask()
