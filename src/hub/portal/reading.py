@@ -15,6 +15,7 @@ from hub.errors import RequestError
 from hub.limits import HISTORY_LIMIT_MAX
 from hub.messages import History, Record
 from hub.portal.hubside import HubSideClient
+from hub.portal.stories import address_of as address_of
 from hub.portal.web import NotFoundError, SignedOutError
 
 SECOND_ROWS, SECOND_PAGES_MAX = 100, 10
@@ -101,8 +102,3 @@ class FoundRecord(NamedTuple):
 
     def __repr__(self) -> str:
         return "FoundRecord()"
-
-
-def address_of(record: Record) -> str:
-    """A record's address on the portal."""
-    return f"{int(record.requested_at.timestamp())}-{record.index}"

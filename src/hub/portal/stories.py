@@ -102,6 +102,11 @@ def moment_of(record: Record) -> dt.datetime:
     return record.provided_at or record.requested_at
 
 
+def address_of(record: Record) -> str:
+    """A record's address on the portal: what ``reading.py`` finds it by."""
+    return f"{int(record.requested_at.timestamp())}-{record.index}"
+
+
 def fold_records(records: Sequence[Record]) -> list[Story]:
     """Records, newest first, as stories, the one in which something happened last first."""
     links = {record.index: record.link for record in records}

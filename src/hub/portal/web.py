@@ -16,6 +16,7 @@ from litestar.response import Redirect
 
 from hub.catalog.moments import JAPAN
 from hub.errors import RequestError
+from hub.portal.cards import Cards
 from hub.portal.config import Config
 from hub.portal.hubside import HubSideClient
 from hub.portal.invitations import Invitations
@@ -60,7 +61,7 @@ class Portal:
         self.provider = Provider(config.signin, config.limits, config.address + "/signin/back", clock)
         self.links = Links(config.links)
         self.invitations = Invitations(clock)
-        self._tellers: dict[Language, tuple[object, Teller]] = {}
+        self._tellers: dict[Language, tuple[object, Teller, Cards]] = {}
 
     def __repr__(self) -> str:
         return f"Portal(sessions={len(self.sessions)})"
@@ -77,11 +78,19 @@ class Portal:
 
     async def teller(self, language: Language) -> Teller:
         """Records in words of a language."""
+        return (await self._of(language))[1]
+
+    async def cards(self, language: Language) -> Cards:
+        """Stories as HTML."""
+        return (await self._of(language))[2]
+
+    async def _of(self, language: Language) -> tuple[object, Teller, Cards]:
         catalog = await self.hub.catalog()
         known = self._tellers.get(language)
         if known is None or known[0] is not catalog:
-            known = self._tellers[language] = catalog, Teller(catalog, language)
-        return known[1]
+            teller = Teller(catalog, language)
+            known = self._tellers[language] = catalog, teller, Cards(teller, language)
+        return known
 
     # -- who asks
 
