@@ -1,7 +1,8 @@
 """The portal as one ASGI application, and the process that serves it.
 
-    headers (``headers.py``) -> routes (``routes_*.py``) -> ``hubside.py``; an exception is a page, and the same one for
-    everybody
+    headers (``headers.py``) -> compression (``zipping.py``) -> routes (``routes_*.py``) -> ``hubside.py``
+
+An exception is a page, and the same one for everybody.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from typing import Any
 
 import uvicorn
 from litestar import Litestar, Request, Response
-from litestar.config.compression import CompressionConfig
 from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp
 
@@ -30,9 +30,9 @@ from hub.portal.routes_open import open_routes
 from hub.portal.routes_prove import prove_routes
 from hub.portal.signin import ProviderAwayError
 from hub.portal.web import FormError, NotFoundError, Portal, SignedOutError, go
+from hub.portal.zipping import Zipped
 
 FORM_BYTES_MAX = 1 << 16
-GZIP_BYTES_MIN = 1_024
 DRAIN_S = 10
 
 ADDRESS_LOGGERS = ("uvicorn.access", "uvicorn.asgi")
@@ -77,14 +77,13 @@ def make_app(portal: Portal) -> ASGIApp:
             HTTPException: show_http,
             Exception: show_ours,
         },
-        compression_config=CompressionConfig(backend="gzip", minimum_size=GZIP_BYTES_MIN, gzip_compress_level=5),
         request_max_body_size=FORM_BYTES_MAX,
         openapi_config=None,
         on_shutdown=[portal.close],
         debug=False,
         logging_config=None,
     )  # fmt: skip
-    return Headers(app, secure=portal.config.secure)
+    return Headers(Zipped(app), secure=portal.config.secure)
 
 
 def make_server(portal: Portal) -> uvicorn.Server:
