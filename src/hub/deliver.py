@@ -63,7 +63,10 @@ CHUNKS_FROM = 2_048
 """Chunks behind the inboxes from which on they are sorted in: small ones cost a reader 0.1 ms each."""
 
 SMALL_SEGMENT = 2_048
-"""A segment of fewer permits is written again with the next ones."""
+"""A segment of fewer permits is written again with others, when there are several of them."""
+
+TINY_SEGMENTS, SMALL_SEGMENTS = 7, 14
+"""So many of an eighth of that, or of all small ones, are joined: a permit is written some three times in all."""
 
 STEP_BYTES = 1 << 21
 """Written by one transaction, about: 5 ms."""
@@ -115,6 +118,7 @@ class Deliverer:
         self._heads = Heads()
         self._mark: Mark | None = None
         self._stretch: Stretch | None = None
+        self._counted = (0, 0, 0)
 
     def __repr__(self) -> str:
         return "Deliverer()"
@@ -125,7 +129,15 @@ class Deliverer:
             return snapshot.state.records - read_delivered(snapshot)
 
     def _chunks(self, snapshot: Snapshot, delivered: int) -> int:
-        return len(snapshot.items("records", delivered.to_bytes(8, "big"), limit=CHUNKS_FROM))
+        """How many chunks are behind, at most ``CHUNKS_FROM``; those that were counted before are not counted again."""
+        base, upto, count = self._counted
+        if base != delivered:
+            upto, count = delivered, 0
+        keys = [key for key, _ in snapshot.items("records", upto.to_bytes(8, "big"), limit=CHUNKS_FROM - count)]
+        if keys:
+            upto, count = int.from_bytes(keys[-1], "big") + 1, count + len(keys)
+        self._counted = delivered, upto, count
+        return count
 
     def is_due(self) -> bool:
         """Whether so much is behind that it should be sorted in, or a stretch was begun."""
@@ -165,6 +177,7 @@ class Deliverer:
             if provider is None:
                 commit.put_sealed(INBOX, b"delivered", mark.end.to_bytes(8, "little"))
                 commit.delete(INBOX, b"delivering")
+                self._counted = (0, 0, 0)
             else:
                 mark = mark._replace(provider=provider)
                 commit.put_sealed(INBOX, b"delivering", _MARK.pack(*mark))
@@ -246,12 +259,16 @@ class Deliverer:
         links = links[order]
         words, released = found.ends.words[begin:end][order], found.ends.released[begin:end][order]
         entries, written = self._drop(commit, inbox, now)
-        fresh = [compact(permits)] if len(permits.indexes) else []
-        last: Outcomes | None = None
-        if fresh and len(entries) and int(entries[-1]["permits"]) < SMALL_SEGMENT:
-            fresh.insert(0, read_segment(snapshot, self._periods, number, entries[-1]))
-            last = read_outcomes(snapshot, number, entries[-1])
-            entries = entries[:-1]
+        kept = _kept(entries["permits"]) if len(permits.indexes) else len(entries)
+        fresh, before = [], []
+        for entry in entries[kept:]:
+            fresh.append(read_segment(snapshot, self._periods, number, entry))
+            before.append(read_outcomes(snapshot, number, entry))
+            commit.delete(PERMITS, segment_key(number, int(entry["first"])))
+            commit.delete(OUTCOMES, segment_key(number, int(entry["first"])))
+        entries = entries[:kept]
+        if len(permits.indexes):
+            fresh.append(compact(permits))
         for i in range(len(entries)):
             entry = entries[i : i + 1]
             low, high = stretch(links, int(entry[0]["first"]), int(entry[0]["last"]) + 1)
@@ -260,9 +277,12 @@ class Deliverer:
                 written += self._end(commit, snapshot, number, entry, links[low:high], ends)
         joined = join(fresh)
         state = Outcomes(np.zeros(len(joined.indexes), np.uint64), np.zeros(len(joined.indexes), np.uint32))
-        if last is not None:
-            state.words[: len(last.words)] = last.words
-            state.released[: len(last.words)] = last.released
+        at = 0
+        for segment, outcomes in zip(fresh, before, strict=False):
+            if outcomes is not None:
+                state.words[at : at + len(outcomes.words)] = outcomes.words
+                state.released[at : at + len(outcomes.words)] = outcomes.released
+            at += len(segment.indexes)
         _enter(joined.indexes, state, links, words, released)
         made = []
         for start in range(0, len(joined.indexes), PERMITS_PER_SEGMENT):
@@ -304,6 +324,19 @@ class Deliverer:
         put_outcomes(commit, number, int(entry[0]["first"]), state)
         entry[:] = make_entry(segment, state)
         return 12 * n
+
+
+def _kept(permits: npt.NDArray[np.uint32]) -> int:
+    """How many segments (with so many permits each) stay as they are where permits are added."""
+    tiny = _small_ones(permits, SMALL_SEGMENT // 8)
+    small = _small_ones(permits, SMALL_SEGMENT)
+    return len(permits) - (small if small >= SMALL_SEGMENTS else tiny if tiny >= TINY_SEGMENTS else 0)
+
+
+def _small_ones(permits: npt.NDArray[np.uint32], below: int) -> int:
+    """How many of the last segments have fewer permits."""
+    large = np.flatnonzero(permits >= below)
+    return len(permits) - (int(large[-1]) + 1 if len(large) else 0)
 
 
 def _plain(table: Rows) -> npt.NDArray[np.uint8]:
