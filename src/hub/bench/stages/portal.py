@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import importlib.util
 import re
 import shutil
@@ -17,7 +18,7 @@ from hub.bench.log import Log, pension_inquiry
 from hub.bench.run import Run
 from hub.bench.stages.history import millions
 from hub.bench.wireload import Credentials, ServerProcess, memory_of
-from hub.bench.world import World
+from hub.bench.world import REQUESTER, World
 from hub.tlog.verify import verify_proof
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def run(bench: Run) -> None:
         log.build(bench.progress, bench.truth)
         sizes = tuple(PAGES.values())
         saved = fill_one(world, log, SAVED_QUICK if quick else SAVED)
+        withhold_one(world)
         people = [*log.frequent[: PEOPLE_QUICK if quick else PEOPLE].tolist(), saved]
         readers = [reader_of(world.hub, world.everybody[who].tobytes(), sizes) for who in people]
         checkpoint = int(world.hub.checkpoint().splitlines()[1])
@@ -93,6 +95,12 @@ def fill_one(world: World, log: Log, records: int) -> int:
         inquiry = pension_inquiry(f"bench-portal-{number}")
         world.hub.inquire(inquiry, world.requester[persons], world.towns[world.home_town[persons]])
     return person
+
+
+def withhold_one(world: World) -> None:
+    """Somewhere a record is withheld, as in life: from then on histories leave at fixed moments, for everybody."""
+    handle, _ = world.hub.handles(REQUESTER, world.requester[0], limit=1)[0]
+    world.hub.withhold(handle, "bench", dt.date(2099, 1, 1), institution=REQUESTER)
 
 
 def measure_pages(scene: Scene, case: str, portal: PortalProcess, cookies: list[str]) -> None:
