@@ -29,7 +29,7 @@ from hub.portal.routes_history import history_routes
 from hub.portal.routes_open import open_routes
 from hub.portal.routes_prove import prove_routes
 from hub.portal.signin import ProviderAwayError
-from hub.portal.web import FormError, NotFoundError, Portal, SignedOutError, go
+from hub.portal.web import PLAIN, ElsewhereError, FormError, NotFoundError, Portal, SignedOutError, go
 from hub.portal.zipping import Zipped
 
 FORM_BYTES_MAX = 1 << 16
@@ -46,7 +46,8 @@ def make_app(portal: Portal) -> ASGIApp:
 
     def answer(error: str, status: int) -> Callable[[Request[Any, Any, Any], Exception], Response[Any]]:
         def show(request: Request[Any, Any, Any], _: Exception) -> Response[Any]:
-            return portal.page(request, "error.html", status=status, session=None, error=error)
+            # It says nothing of what was asked for: of all that is not found every byte is the same.
+            return portal.page(request, "error.html", status=status, session=None, error=error, here="/", path="/")
 
         return show
 
@@ -65,6 +66,9 @@ def make_app(portal: Portal) -> ASGIApp:
         gone.set_cookie(portal.cookie("session", "", max_age=0))
         return gone
 
+    def stay(_: Request[Any, Any, Any], __: ElsewhereError) -> Response[Any]:
+        return go(PLAIN)
+
     app = Litestar(
         route_handlers=[*open_routes(portal), *history_routes(portal), *prove_routes(portal), *act_routes(portal)],
         exception_handlers={
@@ -74,6 +78,7 @@ def make_app(portal: Portal) -> ASGIApp:
             HubAwayError: answer("away", 503),
             ProviderAwayError: answer("provider", 503),
             SignedOutError: sign_in,
+            ElsewhereError: stay,
             HTTPException: show_http,
             Exception: show_ours,
         },

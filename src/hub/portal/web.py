@@ -28,6 +28,7 @@ from hub.portal.view import is_language, render
 from hub.portal.wordlists import LANGUAGES, Language
 
 HTML = "text/html"
+PLAIN = "/history"
 LANGUAGE_S = 365 * 86_400
 
 AnyRequest = Request[Any, Any, Any]
@@ -40,6 +41,10 @@ class NotFoundError(Exception):
 
 class SignedOutError(Exception):
     """Nobody is signed in: the ordinary sign-in page."""
+
+
+class ElsewhereError(Exception):
+    """Another site led here by an address of its choice: the plain history instead."""
 
 
 class FormError(Exception):
@@ -102,11 +107,16 @@ class Portal:
         """Who is signed in.
 
         Raises:
-            SignedOutError: nobody.
+            SignedOutError: nobody. ElsewhereError: another site's page leads to more than the plain history.
         """
         session = self.session(request)
         if session is None:
             raise SignedOutError
+        # Who sees how long answers are could else ask questions through the reader's browser: is this institution, is
+        # this record in it. A way back from the provider, and a link from a message, end at the plain history.
+        chosen = request.url.path != PLAIN or request.url.query
+        if request.method == "GET" and chosen and request.headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+            raise ElsewhereError
         return session
 
     async def form(self, request: AnyRequest, session: Session) -> dict[str, str]:
