@@ -6,15 +6,16 @@ times and addresses of records, is put in anew on every page and kept nowhere. W
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 from markupsafe import Markup, escape
 
-from hub.catalog.moments import JAPAN
-from hub.messages import Kind, Record
+from hub.messages import Kind, Record, Status
 from hub.portal.sentences import Teller
-from hub.portal.stories import EXCHANGE, Day, Outcome, Story, address_of, moment_of
+from hub.portal.stories import DAY_S, EPOCH, EXCHANGE, JAPAN_S, Day, Outcome, Story, address_of, day_of, moment_of
 from hub.portal.view import Words
 from hub.portal.wordlists import Language, Word
 
@@ -36,6 +37,21 @@ MORE, MORE_AND_PROOF = Word("くわしく", "More", "くわしく"), Word("く�
 RECORD = Word("記録", "record", "")
 
 
+class Fields(NamedTuple):
+    """What of a record a story says of nobody and of no moment."""
+
+    kind: Kind
+    outcome: Status
+    requester: str
+    requester_name: str
+    provider: str
+    provider_name: str
+    procedure: str
+    items: tuple[str, ...]
+    role: str
+    legal_basis: str
+
+
 class Cards:
     """Days and stories in one language, with the names of one catalog."""
 
@@ -44,6 +60,8 @@ class Cards:
         self._times = [f"{minute // 60:02}:{minute % 60:02}" for minute in range(24 * 60)]
         self._day = functools.lru_cache(KEPT)(self._words.day)
         self._middle = functools.lru_cache(KEPT)(self._make_middle)
+        self._alone = functools.lru_cache(KEPT)(self._make_alone)
+        self._dates = functools.lru_cache(KEPT)(lambda day: str(dt.date.fromordinal(day)))
         self._more, self._proof = self._say(MORE), self._say(MORE_AND_PROOF)
         self._hidden = f'<span class="hidden"> {self._say(RECORD)} '
 
@@ -64,27 +82,40 @@ class Cards:
         )
 
     def _story(self, story: Story, base: str) -> str:
-        head, alone = story.records[-1], len(story.records) == 1
-        told = self._tell(head)
-        law = head.legal_basis if head.procedure and head.kind in EXCHANGE else None
-        middle = self._middle(told.sentence, law, story.outcome, story.corrected, story.warns)
-        if not alone:
-            rest = self._steps(story, base)
+        head, day = story.records[-1], ""
+        if len(story.records) == 1:
+            middle, rest = self._alone(
+                head.kind, head.outcome, head.requester, head.requester_name, head.provider, head.provider_name,
+                head.procedure, head.items, head.role, head.legal_basis,
+            )  # fmt: skip
         else:
-            rest = f'<p class="came">{escape(told.outcome)}</p>\n' if told.outcome else ""
+            middle, rest = self._middle_of(head, story), self._steps(story, base)
+            began = day_of(moment_of(head))
+            if began != day_of(story.moment):
+                # It stands where it last moved, which was on another day.
+                day = self._day(began) + " "
         return (
-            f'<article class="story">\n<p class="when">{self._when(head, story)}{middle}{_remark(head)}{rest}'
+            f'<article class="story">\n<p class="when">{self._time(moment_of(head), day)}{middle}{_remark(head)}{rest}'
             f"<p>{self._link(head, base, self._proof)}</p>\n</article>"
         )
 
-    def _when(self, head: Record, story: Story) -> str:
-        moment = moment_of(head)
-        there = moment.astimezone(JAPAN)
-        day = ""
-        if len(story.records) > 1 and there.date() != story.moment.astimezone(JAPAN).date():
-            # It stands where it last moved, which was on another day.
-            day = self._day(there.date()) + " "
-        return f'<time datetime="{moment.isoformat()}">{day}{self._times[there.hour * 60 + there.minute]}</time>'
+    def _time(self, moment: dt.datetime, day: str) -> str:
+        days, second = divmod(int(moment.timestamp()) + JAPAN_S, DAY_S)
+        time = self._times[second // 60]
+        stamp = f"{self._dates(days + EPOCH)}T{time}:{second % 60:02}+09:00"
+        return f'<time datetime="{stamp}">{day}{time}</time>'
+
+    def _make_alone(self, *fields: Any) -> tuple[str, str]:
+        # Of these fields alone, as in ``sentences.py``: they name nobody and no moment.
+        record = Fields(*fields)
+        story = Story((record,))  # type: ignore[arg-type]
+        outcome = self._tell(record).outcome  # type: ignore[arg-type]
+        came = f'<p class="came">{escape(outcome)}</p>\n' if outcome else ""
+        return self._middle_of(record, story), came  # type: ignore[arg-type]
+
+    def _middle_of(self, head: Record, story: Story) -> str:
+        law = head.legal_basis if head.procedure and head.kind in EXCHANGE else None
+        return self._middle(self._tell(head).sentence, law, story.outcome, story.corrected, story.warns)
 
     def _make_middle(self, sentence: str, law: str | None, outcome: Outcome, corrected: bool, warns: bool) -> str:
         found = ""
@@ -106,9 +137,7 @@ class Cards:
             told, moment = self._tell(record), moment_of(record)
             when = ""
             if record.kind != Kind.LAPSE:
-                there = moment.astimezone(JAPAN)
-                time = self._times[there.hour * 60 + there.minute]
-                when = f'<time datetime="{moment.isoformat()}">{self._day(there.date())} {time}</time>\n'
+                when = self._time(moment, f"{self._day(day_of(moment))} ") + "\n"
             # A correction that was decided is no longer awaited.
             outcome = told.outcome if record.kind != Kind.CORRECTION_ASKED or record is story.records[0] else ""
             found.append(
