@@ -6,6 +6,7 @@ Another's number, a number of nobody and one that is withheld are looked for in 
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import re
 from collections.abc import AsyncIterator
@@ -59,14 +60,22 @@ class Reader:
         return found
 
     async def pages(self, *, proofs: bool = False, limit: int = HISTORY_LIMIT_MAX, **options: Any) -> AsyncIterator[History]:  # noqa: E501
-        """All of it, a page at a time."""
-        cursor = None
-        while True:
-            page = await self.page(limit=limit, cursor=cursor, proofs=proofs, **options)
-            yield page
-            cursor = page.cursor
-            if cursor is None:
-                return
+        """All of it, a page at a time; the next one is asked for while the last one is used."""
+
+        async def read(cursor: str | None) -> History:
+            return await self.page(limit=limit, cursor=cursor, proofs=proofs, **options)
+
+        following: asyncio.Task[History] | None = asyncio.create_task(read(None))
+        try:
+            while following is not None:
+                page = await following
+                following = None if page.cursor is None else asyncio.create_task(read(page.cursor))
+                yield page
+        finally:
+            if following is not None:
+                # Nobody wants it any more, nor what went wrong with it.
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
 
     async def find(self, address: str, *, proof: bool = False) -> FoundRecord:
         """One record by its address.

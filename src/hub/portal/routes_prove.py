@@ -19,7 +19,7 @@ from hub.portal.routes_history import own_history
 from hub.portal.view import Words
 from hub.portal.web import NotFoundError, Portal, language_of
 
-JSON_ROWS = 250
+JSON_ROWS = 500
 """Records with proofs that the hub is asked for at a time."""
 
 
