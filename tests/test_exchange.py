@@ -886,3 +886,31 @@ def test_many_small_segments_are_joined_to_a_few(parties: Parties, monkeypatch: 
     assert sum(sizes[-1]) == 40
     assert sum(len(permits.permit) for permits in parties.h.collect(parties.town)) == 38
     assert parties.h.verify().problems == ()
+
+
+def test_what_permits_do_not_share_is_sorted_in_before_it_is_much(
+    parties: Parties, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub.deliver, "FIELDS_FROM", 700)
+    deliverer = parties.h._delivery._deliverer
+    parties.ask("r0", [0])
+    assert not deliverer.is_due()
+    # Looked at again nothing is counted twice.
+    assert not deliverer.is_due()
+    for turn in range(1, 4):
+        parties.ask(f"r{turn}", [turn])
+    assert deliverer.is_due()
+    parties.h._delivery.deliver()
+    assert not deliverer.is_due()
+
+
+def test_many_chunks_are_sorted_in(parties: Parties, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub.deliver, "CHUNKS_FROM", 3)
+    deliverer = parties.h._delivery._deliverer
+    due = []
+    for turn in range(4):
+        due.append(deliverer.is_due())
+        parties.ask(f"r{turn}", [turn])
+    assert due == [False, False, False, True]
+    parties.h._delivery.deliver()
+    assert not deliverer.is_due()

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hub._deliver import count_permits, place_permits
-from hub.bodies import ROW_BYTES, Bodies, Fields, Heads
+from hub.bodies import HEAD, ROW_BYTES, Bodies, Fields, Heads
 from hub.errors import StorageError
 from hub.inbox import (
     ARRIVALS,
@@ -61,6 +61,10 @@ STRETCH_RECORDS_MAX = 1 << 23
 
 CHUNKS_FROM = 2_048
 """Chunks behind the inboxes from which on they are sorted in: small ones cost a reader 0.1 ms each."""
+
+FIELDS_FROM = 1 << 24
+"""Bytes of chunks' fields behind the inboxes from which on they are sorted in: those of 100,000 small inquiries, whose
+permits share nothing, so that a reader holds 500 bytes of each in memory."""
 
 SMALL_SEGMENT = 2_048
 """A segment of fewer permits is written again with others, when there are several of them."""
@@ -110,6 +114,15 @@ def read_mark(snapshot: Snapshot | Commit) -> Mark | None:
     return None if value is None else Mark(*_MARK.unpack(unseal(INBOX, b"delivering", value)))
 
 
+class Counted(NamedTuple):
+    """What is behind the inboxes from ``base`` to before ``upto``: chunks, and bytes of their fields."""
+
+    base: int
+    upto: int
+    chunks: int
+    fields: int
+
+
 class Deliverer:
     """Sorts the log of a store into its inboxes. Steps are done by one thread at a time: under a lock of the caller."""
 
@@ -118,7 +131,7 @@ class Deliverer:
         self._heads = Heads()
         self._mark: Mark | None = None
         self._stretch: Stretch | None = None
-        self._counted = (0, 0, 0)
+        self._counted = Counted(0, 0, 0, 0)
 
     def __repr__(self) -> str:
         return "Deliverer()"
@@ -128,16 +141,16 @@ class Deliverer:
         with self._store.snapshot() as snapshot:
             return snapshot.state.records - read_delivered(snapshot)
 
-    def _chunks(self, snapshot: Snapshot, delivered: int) -> int:
-        """How many chunks are behind, at most ``CHUNKS_FROM``; those that were counted before are not counted again."""
-        base, upto, count = self._counted
-        if base != delivered:
-            upto, count = delivered, 0
-        keys = [key for key, _ in snapshot.items("records", upto.to_bytes(8, "big"), limit=CHUNKS_FROM - count)]
-        if keys:
-            upto, count = int.from_bytes(keys[-1], "big") + 1, count + len(keys)
-        self._counted = delivered, upto, count
-        return count
+    def _is_much(self, snapshot: Snapshot, delivered: int) -> bool:
+        """Whether so many chunks, or so much that permits do not share, is behind; nothing is counted twice."""
+        counted = self._counted if self._counted.base == delivered else Counted(delivered, delivered, 0, 0)
+        chunks = snapshot.items("records", counted.upto.to_bytes(8, "big"), limit=CHUNKS_FROM - counted.chunks)
+        if chunks:
+            fields = sum(HEAD.unpack_from(value)[6] for _, value in chunks)
+            upto = int.from_bytes(chunks[-1][0], "big") + 1
+            counted = Counted(delivered, upto, counted.chunks + len(chunks), counted.fields + fields)
+        self._counted = counted
+        return counted.chunks >= CHUNKS_FROM or counted.fields >= FIELDS_FROM
 
     def is_due(self) -> bool:
         """Whether so much is behind that it should be sorted in, or a stretch was begun."""
@@ -146,9 +159,7 @@ class Deliverer:
                 return True
             delivered = read_delivered(snapshot)
             behind = snapshot.state.records - delivered
-            if behind >= DELIVER_FROM:
-                return True
-            return behind >= CHUNKS_FROM and self._chunks(snapshot, delivered) >= CHUNKS_FROM
+            return behind >= DELIVER_FROM or (behind > 0 and self._is_much(snapshot, delivered))
 
     def step(self) -> bool:
         """Sort in the next few providers; False where nothing is behind.
@@ -177,7 +188,7 @@ class Deliverer:
             if provider is None:
                 commit.put_sealed(INBOX, b"delivered", mark.end.to_bytes(8, "little"))
                 commit.delete(INBOX, b"delivering")
-                self._counted = (0, 0, 0)
+                self._counted = Counted(0, 0, 0, 0)
             else:
                 mark = mark._replace(provider=provider)
                 commit.put_sealed(INBOX, b"delivering", _MARK.pack(*mark))
