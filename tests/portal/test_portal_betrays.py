@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import re
+import time
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -78,6 +79,19 @@ def test_a_withheld_record_makes_no_further_page(twins: PortalWorld) -> None:
             page = browser.get("/history").text
         assert len(shown_on(page)) == MANY
         assert 'rel="next"' not in page
+
+
+def test_every_page_waits_for_its_step_whether_or_not_something_of_the_reader_is_withheld(
+    twins: PortalWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = 0.25
+    monkeypatch.setattr("hub.showing.HISTORY_STEP_S", step)
+    for person in (HIDDEN, PLAIN, 2):
+        with twins.signed_in(person) as browser:
+            for path in ("/history", "/save/history.json"):
+                begun = time.monotonic()
+                assert browser.get(path).status_code == 200
+                assert time.monotonic() - begun >= step
 
 
 class Heard:
