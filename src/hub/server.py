@@ -28,6 +28,7 @@ from hub.wire.config import Config
 from hub.wire.connection import Connection
 from hub.wire.ledger import Ledger
 from hub.wire.logs import close_log, open_log
+from hub.wire.memory import return_memory
 from hub.wire.metrics import Endpoint, load_prometheus
 from hub.wire.quotas import Quotas, check_quotas
 from hub.wire.tls import TlsBuffer, TlsConnection
@@ -220,6 +221,7 @@ def serve(config: Config, *, ready: Callable[[Server], None] | None = None) -> N
         RequestError, StorageError, OSError: it cannot be opened, or the address cannot be used.
     """
     handler = open_log(config.log)
+    return_memory()
     try:
         _raise_file_limit(config.limits.connections)
         with open(config.folder, head=config.head, answers_every_s=config.answers_every_s) as h:
