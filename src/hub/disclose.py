@@ -26,10 +26,13 @@ from hub.snapshot import Snapshot
 from hub.tlog.entry import hash_shared
 from hub.tlog.proof import Proof
 
-RECORDS_AT_A_TIME = 64
+RECORDS_AT_A_TIME = 32
 """Records are looked at in multiples of so many, shown or not, and the same steps are taken for each."""
 
 _FIRST = (1 << 63) - 1
+_KINDS: dict[int, Kind] = {int(kind): kind for kind in Kind}
+_STATUSES: dict[int, Status] = {int(status): status for status in Status}
+"""A member by its number takes five times as long from its enum."""
 _PERSON = struct.Struct(">I")
 
 
@@ -92,7 +95,7 @@ def disclose_history(
         batch=-(-(limit + 1) // RECORDS_AT_A_TIME) * RECORDS_AT_A_TIME,
     ):
         for one, root in zip(batch, visibility.roots(batch), strict=True):
-            if root is None or int(one.row["kind"]) in leave_out:
+            if root is None or (leave_out and int(one.row["kind"]) in leave_out):
                 continue
             chunk = one.located.chunk
             decision = int(one.row["decision"])
@@ -184,7 +187,7 @@ def _record(catalog: Catalog, catalog_of: Callable[[str], Catalog], found: Found
     names = catalog_of(shared.catalog)
     gives, receives = parties_of(kind, catalog.code_by_number(provider), shared.requester)
     return Record(
-        kind=Kind(kind),
+        kind=_KINDS.get(kind) or Kind(kind),
         requested_at=dt.datetime.fromtimestamp(requested_at, dt.UTC),
         provided_at=dt.datetime.fromtimestamp(provided_at, dt.UTC) if provided_at else None,
         requester=receives,
@@ -195,7 +198,7 @@ def _record(catalog: Catalog, catalog_of: Callable[[str], Catalog], found: Found
         role=shared.role,
         section=shared.section,
         legal_basis=shared.legal_basis,
-        outcome=Status(outcome),
+        outcome=_STATUSES.get(outcome) or Status(outcome),
         inquiry=shared.inquiry.hex(),
         index=found.located.index,
         link=link_of(found.row),

@@ -93,7 +93,8 @@ def find_records(
     while some := list(islice(indexes, batch)):
         located, rows = _read(bodies, some)
         # Two persons may share a key of 64 bits.
-        yield [Found(one, row) for one, row in zip(located, rows, strict=True) if row["person"] == person]
+        same = (rows["person"] == person).tolist()
+        yield [Found(one, row) for one, row, own in zip(located, rows, same, strict=True) if own]
 
 
 def find_all_records(

@@ -260,7 +260,7 @@ CATALOG_FIELD_CHARS_MAX = 400
 CATALOG_ERRORS_SHOWN = 10
 """Broken lines of one file that an error lists; the rest is counted."""
 
-HISTORY_STEP_S = 0.02
+HISTORY_STEP_S = 0.01
 """Histories of a hub that has marks leave at multiples of so many seconds after they were asked for: a page of 100
 takes 4 ms, and 2 ms more for each 100 withheld records that it passes over, which nobody may measure."""
 

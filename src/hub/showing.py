@@ -96,33 +96,50 @@ class Showing(ABC):
         Raises:
             RequestError: the alias is not one of the portal's, or a filter has the wrong form.
         """
-        options: dict[str, Any] = {
-            "since": since, "until": until, "institution": institution, "procedure": procedure,
-            "limit": limit, "cursor": cursor,
-        }  # fmt: skip
-        return self._read_history(lambda snapshot: self._find_citizen(snapshot, portal_alias), options)
+        begun = time.monotonic()
+        found = self.page_of(
+            portal_alias, since=since, until=until, institution=institution, procedure=procedure, limit=limit,
+            cursor=cursor,
+        )  # fmt: skip
+        self._even_out(begun)
+        return found
+
+    def page_of(self, portal_alias: Any, **options: Any) -> History:
+        """:meth:`history` that does not wait; whoever shows it waits for :meth:`leaves_at` in its own way."""
+        return self._disclose_twice(lambda snapshot: self._find_citizen(snapshot, portal_alias), options, frozenset())
+
+    def leaves_at(self, begun: float) -> float:
+        """Before when nobody may see a history that was begun at a moment and is there now; of ``time.monotonic``."""
+        with self._store.snapshot() as snapshot:
+            # Of the whole hub, not of the person: who asks may know that somewhere something is withheld.
+            if not has_marks(snapshot):
+                return begun
+        now = time.monotonic()
+        return now + (begun - now) % HISTORY_STEP_S
 
     def _read_history(
         self, find: Callable[[Snapshot], int], options: dict[str, Any], *, leave_out: frozenset[int] = frozenset()
     ) -> History:
         """A page of the records of whom ``find`` names; for a proxy without some kinds, and without a disclosure."""
         begun = time.monotonic()
-        try:
-            found = self._disclose(find, options, leave_out)
-        except GapError:
-            # Retention may have erased, since this snapshot began, what it still names: once more from the newest one.
-            found = self._disclose(find, options, leave_out)
+        found = self._disclose_twice(find, options, leave_out)
         self._even_out(begun)
         return found
 
+    def _disclose_twice(
+        self, find: Callable[[Snapshot], int], options: dict[str, Any], leave_out: frozenset[int]
+    ) -> History:
+        try:
+            return self._disclose(find, options, leave_out)
+        except GapError:
+            # Retention may have erased, since this snapshot began, what it still names: once more from the newest one.
+            return self._disclose(find, options, leave_out)
+
     def _even_out(self, begun: float) -> None:
         """Let a history leave at a fixed moment, so that its time does not tell what it passed over."""
-        with self._store.snapshot() as snapshot:
-            # Of the whole hub, not of the person: who asks may know that somewhere something is withheld.
-            if not has_marks(snapshot):
-                return
-        spent = time.monotonic() - begun
-        time.sleep(-spent % HISTORY_STEP_S)
+        wait = self.leaves_at(begun) - time.monotonic()
+        if wait > 0:
+            time.sleep(wait)
 
     def _disclose(
         self, find: Callable[[Snapshot], int], options: dict[str, Any], leave_out: frozenset[int]

@@ -94,6 +94,20 @@ def test_the_wire_has_its_fixed_cases_its_limit_and_everything_acknowledged_in_t
     assert re.search(r"wire: [\d,]+ rows were acknowledged and are in the log", done.stdout)
 
 
+def test_the_portal_has_its_fixed_case_and_every_page_was_its_readers(whole: Any) -> None:
+    done, content = whole
+    if "left out  portal: " in done.stdout and "is not installed (the extra portal)" in done.stdout:
+        pytest.skip("the extra portal is not installed")
+    found = {(row["case"], row["metric"]): row["value"] for row in rows_of(content, "portal")}
+    for case in ("portal: pages", "portal: pages of 25"):
+        assert found[case, "rows_per_s"] > 0
+        assert found[f"{case} half load", "p99_us"] >= found[f"{case} half load", "p50_us"]
+    assert found["portal: first page", "bytes"] <= 60 * 1024
+    assert found["portal: process memory", "bytes"] <= 200 << 20
+    assert found["portal: save 120 records with proofs", "p50_us"] > 0
+    assert "37 look-ups/s" in done.stdout
+
+
 def test_peers_and_limit_stand_beside_the_hub(whole: Any) -> None:
     _, content = whole
     cases = {row["case"] for row in rows_of(content, "resolve")}

@@ -19,7 +19,7 @@ from hub.portal.config import Limits
 from hub.portal.reading import address_of
 from parties import Parties
 
-PEOPLE, AT_ONCE = 48, 24
+PEOPLE, AT_ONCE = 200, 64
 
 
 @pytest.fixture

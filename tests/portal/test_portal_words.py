@@ -153,7 +153,7 @@ def test_the_portal_calls_nothing_that_asks_about_anybody_but_for_own_data_of_wh
 
 
 def test_templates_write_nothing_that_is_not_escaped() -> None:
-    assert environment().autoescape is True
+    assert environment("ja").autoescape is True
     for path in (SOURCE / "templates").glob("*.html"):
         content = path.read_text(encoding="utf-8")
         assert "|safe" not in content.replace(" ", ""), path.name

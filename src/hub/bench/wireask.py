@@ -20,6 +20,7 @@ import ssl
 import sys
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
@@ -177,8 +178,8 @@ class Crowd:
         begins, ends: seconds of a row's planned or actual beginning, and of its reply. answered: how many.
     """
 
-    def __init__(self, load: Load) -> None:
-        self.load = load
+    def __init__(self, load: Load, kind: type[Sender] = Sender) -> None:
+        self.load, self.kind = load, kind
         self.frames: list[memoryview] = []
         if load.frames is not None:
             frames = np.load(load.frames)
@@ -214,7 +215,7 @@ class Crowd:
         buffer = TlsBuffer()
 
         def protocol() -> asyncio.BaseProtocol:
-            sender = Sender(self)
+            sender = self.kind(self)
             self._senders.append(sender)
             return sender if context is None else TlsConnection(context, sender, buffer, LATE_S, "127.0.0.1")
 
@@ -322,13 +323,27 @@ def statuses_of(crowd: Crowd, names: list[str]) -> npt.NDArray[np.uint8]:
     return found
 
 
-def main(path: Path) -> None:
+Judge = Callable[[Crowd], npt.NDArray[np.uint8]]
+
+
+def judge_frames(crowd: Crowd) -> npt.NDArray[np.uint8]:
+    """Of each row that was asked the hub's status; of plain replies 0, or NO_ANSWER."""
+    load, count = crowd.load, crowd.asked
+    if load.form == "hub" and load.frames is not None:
+        names = np.load(load.frames.replace(".npy", ".names.npy")).tolist()
+        return statuses_of(crowd, [name.decode() for name in names])
+    missing = sum(reply is None for reply in crowd.replies[:count])
+    return np.where(np.arange(count) < missing, NO_ANSWER, 0).astype(np.uint8)
+
+
+def main(path: Path, kind: type[Sender] = Sender, judge: Judge = judge_frames) -> None:
+    """Args: kind: of connections. judge: of what was asked, uint8 a row, 0 where the reply is right."""
     load = msgspec.json.decode(path.read_bytes(), type=Load)
     told: list[Told] = []
     crowds: list[Crowd] = []
 
     async def work() -> None:
-        crowd = Crowd(load)
+        crowd = Crowd(load, kind)
         await crowd.connect()
         # Nothing here makes cycles; half a million frames are not to be looked through again and again.
         gc.collect()
@@ -351,14 +366,10 @@ def main(path: Path) -> None:
     run_in_loop(work())
     crowd = crowds[0]
     count = crowd.asked
-    names = []
-    if load.form == "hub" and load.frames is not None:
-        names = np.load(load.frames.replace(".npy", ".names.npy")).tolist()
-    status = statuses_of(crowd, [name.decode() for name in names]) if names else np.zeros(0, np.uint8)
-    missing = sum(reply is None for reply in crowd.replies[:count])
+    status = judge(crowd)
     np.savez(
         path.with_suffix(".npz"), begins=np.array(crowd.begins[:count]), ends=np.array(crowd.ends[:count]),
-        status=status[:count] if names else np.where(np.arange(count) < missing, NO_ANSWER, 0).astype(np.uint8),
+        status=status[:count],
     )  # fmt: skip
     print(msgspec.json.encode(told[0]).decode(), flush=True)
 

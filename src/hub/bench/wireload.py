@@ -185,10 +185,10 @@ class Outcome(NamedTuple):
 class LoadProcess:
     """A load in a process of its own; connected once made."""
 
-    def __init__(self, folder: Path, name: str, load: Load) -> None:
+    def __init__(self, folder: Path, name: str, load: Load, *, module: str = "hub.bench.wireask") -> None:
         self._spec = folder / f"{name}.json"
         self._spec.write_bytes(msgspec.json.encode(load))
-        command = [sys.executable, "-m", "hub.bench.wireask", str(self._spec)]
+        command = [sys.executable, "-m", module, str(self._spec)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         try:
             self._read("ready")

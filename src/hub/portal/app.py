@@ -1,7 +1,8 @@
 """The portal as one ASGI application, and the process that serves it.
 
-    headers (``headers.py``) -> routes (``routes_*.py``) -> ``hubside.py``; an exception is a page, and the same one for
-    everybody
+    headers (``headers.py``) -> compression (``zipping.py``) -> routes (``routes_*.py``) -> ``hubside.py``
+
+An exception is a page, and the same one for everybody.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from typing import Any
 
 import uvicorn
 from litestar import Litestar, Request, Response
-from litestar.config.compression import CompressionConfig
 from litestar.exceptions import HTTPException
 from litestar.types import ASGIApp
 
@@ -32,10 +32,10 @@ from hub.portal.routes_open import open_routes
 from hub.portal.routes_own import own_routes
 from hub.portal.routes_prove import prove_routes
 from hub.portal.signin import ProviderAwayError
-from hub.portal.web import FormError, NotFoundError, Portal, SignedOutError, go
+from hub.portal.web import PLAIN, ElsewhereError, FormError, NotFoundError, Portal, SignedOutError, go
+from hub.portal.zipping import Zipped
 
 FORM_BYTES_MAX = 1 << 16
-GZIP_BYTES_MIN = 1_024
 DRAIN_S = 10
 
 ADDRESS_LOGGERS = ("uvicorn.access", "uvicorn.asgi")
@@ -49,7 +49,8 @@ def make_app(portal: Portal) -> ASGIApp:
 
     def answer(error: str, status: int) -> Callable[[Request[Any, Any, Any], Exception], Response[Any]]:
         def show(request: Request[Any, Any, Any], _: Exception) -> Response[Any]:
-            return portal.page(request, "error.html", status=status, session=None, error=error)
+            # It says nothing of what was asked for: of all that is not found every byte is the same.
+            return portal.page(request, "error.html", status=status, session=None, error=error, here="/", path="/")
 
         return show
 
@@ -68,6 +69,9 @@ def make_app(portal: Portal) -> ASGIApp:
         gone.set_cookie(portal.cookie("session", "", max_age=0))
         return gone
 
+    def stay(_: Request[Any, Any, Any], __: ElsewhereError) -> Response[Any]:
+        return go(PLAIN)
+
     app = Litestar(
         route_handlers=[
             *open_routes(portal), *history_routes(portal), *prove_routes(portal), *act_routes(portal),
@@ -80,10 +84,10 @@ def make_app(portal: Portal) -> ASGIApp:
             HubAwayError: answer("away", 503),
             ProviderAwayError: answer("provider", 503),
             SignedOutError: sign_in,
+            ElsewhereError: stay,
             HTTPException: show_http,
             Exception: show_ours,
         },
-        compression_config=CompressionConfig(backend="gzip", minimum_size=GZIP_BYTES_MIN, gzip_compress_level=5),
         request_max_body_size=FORM_BYTES_MAX,
         openapi_config=None,
         on_startup=[portal.start],
@@ -91,7 +95,7 @@ def make_app(portal: Portal) -> ASGIApp:
         debug=False,
         logging_config=None,
     )  # fmt: skip
-    return Headers(app, secure=portal.config.secure)
+    return Headers(Zipped(app), secure=portal.config.secure)
 
 
 def make_server(portal: Portal) -> uvicorn.Server:

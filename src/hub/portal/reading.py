@@ -6,6 +6,7 @@ Another's number, a number of nobody and one that is withheld are looked for in 
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import re
 from collections.abc import AsyncIterator
@@ -15,6 +16,7 @@ from hub.errors import RequestError
 from hub.limits import HISTORY_LIMIT_MAX
 from hub.messages import History, Record
 from hub.portal.hubside import HubSideClient
+from hub.portal.stories import address_of as address_of
 from hub.portal.web import NotFoundError, SignedOutError
 
 SECOND_ROWS, SECOND_PAGES_MAX = 100, 10
@@ -58,14 +60,22 @@ class Reader:
         return found
 
     async def pages(self, *, proofs: bool = False, limit: int = HISTORY_LIMIT_MAX, **options: Any) -> AsyncIterator[History]:  # noqa: E501
-        """All of it, a page at a time."""
-        cursor = None
-        while True:
-            page = await self.page(limit=limit, cursor=cursor, proofs=proofs, **options)
-            yield page
-            cursor = page.cursor
-            if cursor is None:
-                return
+        """All of it, a page at a time; the next one is asked for while the last one is used."""
+
+        async def read(cursor: str | None) -> History:
+            return await self.page(limit=limit, cursor=cursor, proofs=proofs, **options)
+
+        following: asyncio.Task[History] | None = asyncio.create_task(read(None))
+        try:
+            while following is not None:
+                page = await following
+                following = None if page.cursor is None else asyncio.create_task(read(page.cursor))
+                yield page
+        finally:
+            if following is not None:
+                # Nobody wants it any more, nor what went wrong with it.
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
 
     async def find(self, address: str, *, proof: bool = False) -> FoundRecord:
         """One record by its address.
@@ -101,8 +111,3 @@ class FoundRecord(NamedTuple):
 
     def __repr__(self) -> str:
         return "FoundRecord()"
-
-
-def address_of(record: Record) -> str:
-    """A record's address on the portal."""
-    return f"{int(record.requested_at.timestamp())}-{record.index}"

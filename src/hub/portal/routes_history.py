@@ -141,13 +141,15 @@ async def history_page(portal: Portal, request: AnyRequest, whose: Whose) -> Pag
     after: str | None = None
     if not wrong:
         records, after = await read_stories(portal, whose.reader, wanted, query.get("cursor") or None)
-    stories = [one for one in fold_records(records) if wanted.outcome in (None, one.outcome)]
-    teller = await portal.teller(language_of(portal, request))
+    days = group_by_day(one for one in fold_records(records) if wanted.outcome in (None, one.outcome))
+    language = language_of(portal, request)
+    teller, cards = await portal.teller(language), await portal.cards(language)
     codes = {code for record in records for code in (record.requester, record.provider)} | {wanted.institution}
     procedures = {record.procedure for record in records if record.kind in EXCHANGE} | {wanted.procedure}
     return portal.page(
         request, "history.html", status=400 if wrong else 200, session=whose.session, whose=whose, wanted=wanted,
-        wrong=wrong, days=group_by_day(stories), older=wanted.query(cursor=after) if after else None,
+        wrong=wrong, days=days, cards=cards.days(days, whose.base),
+        older=wanted.query(cursor=after) if after else None,
         newest=bool(query.get("cursor")), outcomes=list(Outcome)[:-1],
         bodies=sorted((code, teller.body(code)) for code in codes - {"", "portal"}),
         procedures=sorted((one, teller.procedure(one)) for one in procedures - {""}),

@@ -17,9 +17,9 @@ from hub.portal.exports import csv_parts, json_parts, make_pdf
 from hub.portal.reading import Reader
 from hub.portal.routes_history import own_history
 from hub.portal.view import Words
-from hub.portal.web import Portal, language_of
+from hub.portal.web import NotFoundError, Portal, language_of
 
-JSON_ROWS = 250
+JSON_ROWS = 500
 """Records with proofs that the hub is asked for at a time."""
 
 
@@ -51,7 +51,7 @@ def prove_routes(portal: Portal) -> list[HTTPRouteHandler]:
         # Whose records are of two persons who were found to be one has a key of each.
         files = {f"disclosure-{n}.key" if n else "disclosure.key": key for n, key in enumerate(keys)}
         if name not in files:
-            return portal.page(request, "error.html", status=404, session=None, error="lost")
+            raise NotFoundError
         return file_of(files[name].hex().encode() + b"\n", name, "text/plain")
 
     return [give_proof, show_prove, give_file]

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
-from hub.catalog.moments import JAPAN
 from hub.messages import Kind, Record, Status
 
 
@@ -44,6 +43,10 @@ CORRECTIONS = frozenset({Kind.CORRECTION_ASKED, Kind.CORRECTION, Kind.CONFIRMATI
 WARNINGS = frozenset({Kind.MISLINK, Kind.LINK_REPLACED})
 
 
+JAPAN_S, DAY_S = 9 * 3_600, 86_400
+EPOCH = dt.date(1970, 1, 1).toordinal()
+
+
 class Story(NamedTuple):
     """Records that follow one another.
 
@@ -64,7 +67,8 @@ class Story(NamedTuple):
     @property
     def moment(self) -> dt.datetime:
         """When something happened in it last."""
-        return max(map(moment_of, self.records))
+        records = self.records
+        return moment_of(records[0]) if len(records) == 1 else max(map(moment_of, records))
 
     @property
     def outcome(self) -> Outcome:
@@ -102,6 +106,16 @@ def moment_of(record: Record) -> dt.datetime:
     return record.provided_at or record.requested_at
 
 
+def day_of(moment: dt.datetime) -> dt.date:
+    """The day in Japan."""
+    return dt.date.fromordinal(int(moment.timestamp() + JAPAN_S) // DAY_S + EPOCH)
+
+
+def address_of(record: Record) -> str:
+    """A record's address on the portal: what ``reading.py`` finds it by."""
+    return f"{int(record.requested_at.timestamp())}-{record.index}"
+
+
 def fold_records(records: Sequence[Record]) -> list[Story]:
     """Records, newest first, as stories, the one in which something happened last first."""
     links = {record.index: record.link for record in records}
@@ -121,5 +135,5 @@ def group_by_day(stories: Iterable[Story]) -> list[Day]:
     """Stories by the day on which something happened in them last."""
     days: dict[dt.date, list[Story]] = {}
     for story in stories:
-        days.setdefault(story.moment.astimezone(JAPAN).date(), []).append(story)
+        days.setdefault(day_of(story.moment), []).append(story)
     return [Day(date, tuple(found)) for date, found in days.items()]

@@ -6,13 +6,17 @@ to Japanese. Everything else that goes in is escaped.
 
 from __future__ import annotations
 
+import ast
 import datetime as dt
 import hashlib
+import re
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 import jinja2
+from jinja2.ext import Extension
+from markupsafe import Markup, escape
 
 from hub.catalog.moments import JAPAN
 from hub.portal.wordlists import LANGUAGES, Language
@@ -23,14 +27,35 @@ _TYPES = {".css": "text/css", ".js": "text/javascript", ".LICENSE": "text/plain"
           ".svg": "image/svg+xml"}  # fmt: skip
 
 
+SEAM = "\x1e"
+"""Stands in a page between what one address can bring and what a person alone may read: see ``zipping.py``."""
+
+_TEXT = r'"[^"\n]*"'
+_SAID = re.compile(rf"\{{\{{ say\(({_TEXT}(?:,\s+{_TEXT}){{1,2}})\) \}}\}}")
+
+
+class _Said(Extension):
+    """A text of the template's own is put in when the template is compiled, once for each language."""
+
+    def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
+        """Jinja's hook: ``{{ say("...", "...") }}`` becomes the text."""
+        words: Words = self.environment.globals["w"]  # type: ignore[assignment]
+        return _SAID.sub(lambda said: escape(words.say(*ast.literal_eval(f"({said[1]})"))), source)
+
+
 @cache
-def environment() -> jinja2.Environment:
-    """The templates of this package."""
+def environment(language: Language) -> jinja2.Environment:
+    """The templates of this package in one language."""
     made = jinja2.Environment(
         loader=jinja2.PackageLoader("hub.portal"), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, auto_reload=False,
     )  # fmt: skip
-    made.globals |= {"languages": LANGUAGE_NAMES, "asset": asset_path}
+    words = Words(language)
+    made.globals |= {
+        "languages": LANGUAGE_NAMES, "asset": asset_path, "w": words, "say": words.say, "language": language,
+        "html_lang": "en" if language == "en" else "ja", "seam": Markup(SEAM),
+    }  # fmt: skip
+    made.add_extension(_Said)
     return made
 
 
@@ -88,9 +113,7 @@ class Words:
 
 def render(template: str, language: Language, context: dict[str, Any]) -> str:
     """A page."""
-    words = Words(language)
-    own = {"w": words, "say": words.say, "language": language, "html_lang": "en" if language == "en" else "ja"}
-    return environment().get_template(template).render({**own, **context})
+    return environment(language).get_template(template).render(context)
 
 
 def is_language(word: str | None) -> bool:

@@ -19,6 +19,7 @@ from hub.errors import RequestError
 from hub.portal.alerts import Alerts
 from hub.portal.alertstore import AlertStore
 from hub.portal.config import Alerts as AlertsConfig
+from hub.portal.cards import Cards
 from hub.portal.config import Config
 from hub.portal.hubside import HubSideClient
 from hub.portal.invitations import Invitations
@@ -32,6 +33,7 @@ from hub.portal.view import is_language, render
 from hub.portal.wordlists import LANGUAGES, Language
 
 HTML = "text/html"
+PLAIN = "/history"
 LANGUAGE_S = 365 * 86_400
 
 AnyRequest = Request[Any, Any, Any]
@@ -44,6 +46,10 @@ class NotFoundError(Exception):
 
 class SignedOutError(Exception):
     """Nobody is signed in: the ordinary sign-in page."""
+
+
+class ElsewhereError(Exception):
+    """Another site led here by an address of its choice: the plain history instead."""
 
 
 class FormError(Exception):
@@ -68,7 +74,7 @@ class Portal:
         self.own_keys = None if config.own is None else OwnKeys(config.own.keys)
         self.looks = Looks(1 if config.own is None else config.own.looks_a_day)
         self.alerts = None if config.alerts is None else self._make_alerts(config.alerts, outbox)
-        self._tellers: dict[Language, tuple[object, Teller]] = {}
+        self._tellers: dict[Language, tuple[object, Teller, Cards]] = {}
 
     def __repr__(self) -> str:
         return f"Portal(sessions={len(self.sessions)})"
@@ -99,11 +105,19 @@ class Portal:
 
     async def teller(self, language: Language) -> Teller:
         """Records in words of a language."""
+        return (await self._of(language))[1]
+
+    async def cards(self, language: Language) -> Cards:
+        """Stories as HTML."""
+        return (await self._of(language))[2]
+
+    async def _of(self, language: Language) -> tuple[object, Teller, Cards]:
         catalog = await self.hub.catalog()
         known = self._tellers.get(language)
         if known is None or known[0] is not catalog:
-            known = self._tellers[language] = catalog, Teller(catalog, language)
-        return known[1]
+            teller = Teller(catalog, language)
+            known = self._tellers[language] = catalog, teller, Cards(teller, language)
+        return known
 
     # -- who asks
 
@@ -115,11 +129,16 @@ class Portal:
         """Who is signed in.
 
         Raises:
-            SignedOutError: nobody.
+            SignedOutError: nobody. ElsewhereError: another site's page leads to more than the plain history.
         """
         session = self.session(request)
         if session is None:
             raise SignedOutError
+        # Who sees how long answers are could else ask questions through the reader's browser: is this institution, is
+        # this record in it. A way back from the provider, and a link from a message, end at the plain history.
+        chosen = request.url.path != PLAIN or request.url.query
+        if request.method == "GET" and chosen and request.headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+            raise ElsewhereError
         return session
 
     async def form(self, request: AnyRequest, session: Session) -> dict[str, str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import math
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
@@ -93,6 +94,7 @@ class Calls:
         self.small = Pool(SMALL, limits.small_threads, limits.small_waiting)
         self.medium = Pool("medium", limits.medium_threads, limits.medium_waiting)
         self.bulk = Pool("bulk", limits.bulk_threads, limits.bulk_waiting)
+        self.pages = Pool("pages", limits.page_threads, limits.small_waiting, spare=0)
         self.bytes_max = self._bytes_left = limits.bytes_in_flight
         self.ledger = ledger or Ledger(Quotas({}, limits.bytes_in_flight, time.monotonic))
         self.disk = Disk(h.disk_free, limits.free_bytes_min)
@@ -236,7 +238,7 @@ class Calls:
         rows = rows_of_call(name, given)
         account.charge(rows)
         arguments = self._bind(work, given)
-        pool = self.small
+        pool = self.pages if name == "history" else self.small
         if method.bulk:
             pool = self.medium if is_bounded(name, given) else self.bulk
         if name == "inquire" and not work.call.progress:
@@ -294,10 +296,10 @@ class Calls:
             body: bytes | None = None
             error: BaseException | None = None
             outcomes: Outcomes = None
-            rows = 0
+            rows, leaves_at = 0, 0.0
             try:
                 found = (self._read(task) if do is None else do)()
-                outcomes = outcomes_of(found)
+                outcomes, leaves_at = outcomes_of(found), getattr(found, "leaves_at", 0.0)
                 packed = work.method.result.pack(found)
                 del found
                 rows = rows_of_reply(packed)
@@ -306,12 +308,22 @@ class Calls:
                 error = caught
             with contextlib.suppress(RuntimeError):
                 # A loop that has ended has nobody who waits.
-                self._loop.call_soon_threadsafe(self._finish, task, body, error, outcomes, rows)
+                finish = functools.partial(self._finish, task, body, error, outcomes, rows)
+                self._loop.call_soon_threadsafe(self._finish_at, leaves_at, finish)
 
         def refuse(error: BusyError) -> None:
             self._loop.call_soon_threadsafe(self._finish, task, None, error, None, 0)
 
         pool.submit(work.call.institution, run, refuse)
+
+    def _finish_at(self, leaves_at: float, finish: Callable[[], None]) -> None:
+        """Finish a call, but not before a moment: a whole millisecond, as loops count them, or their rounding would
+        tell how long the work took."""
+        wait = math.ceil(leaves_at * 1e3) - math.floor(time.monotonic() * 1e3)
+        if leaves_at and wait > 0:
+            self._loop.call_later(wait / 1e3, finish)
+        else:
+            finish()
 
     def _read(self, task: Task) -> Callable[[], Any]:
         """Decode a long call's arguments, in a thread; what does it."""
@@ -373,7 +385,7 @@ class Calls:
 
     def close(self) -> None:
         """Wait for the threads; blocks."""
-        for pool in (self.small, self.medium, self.bulk):
+        for pool in (self.small, self.medium, self.bulk, self.pages):
             pool.close()
 
 

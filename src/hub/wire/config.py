@@ -90,7 +90,8 @@ class Limits(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         connections: at a time. requests_per_connection: open calls.
         bytes_in_flight: of long calls and replies, together.
         small_threads, medium_threads, bulk_threads: that work beside the shared commits; of each one more for
-            institutions for which none works.
+            institutions for which none works. page_threads: that read histories for the portal; one more of them makes
+            all slower, unless they wait for the disk.
         small_waiting, medium_waiting, bulk_waiting: calls that may wait for one; more are told to come again.
         free_bytes_min: of the folder's disk; with less nothing that writes is begun.
         hello_s: for handshake and first frame. frame_s: for one frame, and between parts of a call. idle_s: without any
@@ -103,6 +104,7 @@ class Limits(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     small_threads: _Positive = 16
     medium_threads: _Positive = 4
     bulk_threads: _Positive = 2
+    page_threads: _Positive = 2
     small_waiting: _Positive = 4_096
     medium_waiting: _Positive = 1_024
     bulk_waiting: _Positive = 64

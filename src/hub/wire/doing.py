@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import struct
+import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from hub.copies import AnsweredCopy, AskedCopy
-from hub.errors import RequestError
+from hub.errors import HubError, RequestError
 from hub.hub import Hub
 from hub.limits import ARRIVED_ROWS, ARRIVED_ROWS_MAX, WIRE_ANSWERS_BYTES, WIRE_ANSWERS_ROWS_MAX, WIRE_COPY_ROWS
 from hub.limits import WIRE_ANSWERS_STEP_ROWS as STEP
@@ -74,7 +75,14 @@ def _show(read: Callable[..., History], proofs: list[int] | None, cursor: str | 
 
 
 def history(h: Hub, proofs: list[int] | None, cursor: str | None, **words: Any) -> r.ShownHistory:
-    return _show(functools.partial(h.history, **words), proofs, cursor)
+    begun = time.monotonic()
+    try:
+        shown = _show(functools.partial(h.page_of, **words), proofs, cursor)
+    except HubError:
+        # That there is no page leaves when a page would.
+        time.sleep(max(0.0, h.leaves_at(begun) - time.monotonic()))
+        raise
+    return shown._replace(leaves_at=h.leaves_at(begun))
 
 
 def notices(h: Hub, proofs: list[int] | None, cursor: str | None, **words: Any) -> r.ShownHistory:

@@ -52,7 +52,7 @@ class Ledger:
         self.quotas = quotas
         self.done: dict[str, dict[str, int]] = {}
         self.rows: dict[str, int] = {}
-        self.times = {kind: Times() for kind in (SMALL, "medium", BULK)}
+        self.times = {kind: Times() for kind in (SMALL, "medium", BULK, "pages")}
         self.statuses, self.reasons = [0] * STATUSES, [0] * REASONS
         self.connections = 0
         self.slow_s, self._slow_bulk_s = slow_s, slow_bulk_s

@@ -116,7 +116,8 @@ class Collector:
         yield self._gauges("hub_institution_open_requests", "Calls that are not answered", "institution", open_)
 
     def _of_queues(self) -> Iterator[Family]:
-        loads = {pool.name: pool.load() for pool in (self._calls.small, self._calls.medium, self._calls.bulk)}
+        calls = self._calls
+        loads = {pool.name: pool.load() for pool in (calls.small, calls.medium, calls.bulk, calls.pages)}
         waiting = {name: float(load[0]) for name, load in loads.items()}
         ages = {name: load[2] for name, load in loads.items()}
         gathered = self._hub.waiting_calls()

@@ -352,10 +352,15 @@ class NoticesBody(HistoryBody, omit_defaults=True):
 
 
 class ShownHistory(NamedTuple):
-    """A page, and the proofs of its records where they were asked for."""
+    """A page, and the proofs of its records where they were asked for.
+
+    Attributes:
+        leaves_at: before when (``time.monotonic``) nobody may see it.
+    """
 
     page: History
     proofs: list[Proof]
+    leaves_at: float = 0.0
 
 
 def _pack_proofs(proofs: list[Proof]) -> list[ProofBody]:

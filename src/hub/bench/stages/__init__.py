@@ -16,6 +16,7 @@ from hub.bench.stages import (
     inquiry,
     links,
     lives,
+    portal,
     prove,
     push,
     record,
@@ -37,6 +38,7 @@ STAGES: dict[str, Callable[[Run], None]] = {
     "verify": verify.run,
     "exchange": exchange.run,
     "wire": wire.run,
+    "portal": portal.run,
     "agency": agency.run,
     "push": push.run,
     "identify": identify.run,
@@ -46,11 +48,11 @@ STAGES: dict[str, Callable[[Run], None]] = {
 }
 """In the order in which they run."""
 
-ON_REQUEST = frozenset({"blast", "agency", "push", "identify", "links", "lives"})
+ON_REQUEST = frozenset({"blast", "portal", "agency", "push", "identify", "links", "lives"})
 """Stages that a run without names leaves out: the pension agency's own work is the others, and takes two minutes."""
 
 _MODULES = (
-    acquire, resolve, authorise, inquiry, record, prove, history, blast, verify, exchange, wire, agency, push, identify,
-    links, retention, lives,
+    acquire, resolve, authorise, inquiry, record, prove, history, blast, verify, exchange, wire, portal, agency, push,
+    identify, links, retention, lives,
 )  # fmt: skip
 ABOUT = {module.__name__.rpartition(".")[2]: (module.__doc__ or "").splitlines()[0] for module in _MODULES}
