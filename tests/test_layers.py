@@ -46,7 +46,7 @@ LAYERS = [
     {"screen"},
     {"group", "rowgroup"},
     {"withholding", "proxystate"},
-    {"corrections", "releases", "proxies", "relink", "liferecords", "flagput", "blast", "mislinkstate"},
+    {"corrections", "releases", "proxies", "relink", "counter", "liferecords", "flagput", "blast", "mislinkstate"},
     {"merging", "dying", "succeeding", "breach"},
     {"markcheck", "flagcheck", "linkcheck", "inboxcheck", "identifiercheck", "proxycheck", "noticecheck",
      "mislinkcheck", "lifecheck"},
@@ -55,7 +55,7 @@ LAYERS = [
     {"gatherparts"},
     {"gatherrows"},
     {"gather", "acts", "filing", "keeping", "showing", "flagging", "lives", "locating", "payloadkeys", "releasing",
-     "identifying", "linking", "proxying"},
+     "identifying", "linking", "proxying", "countering"},
     {"personacts", "suspending"},
     {"send", "ends"},
     {"notify", "push", "collect", "provide", "lapse", "answers", "delivery"},
@@ -71,6 +71,7 @@ LAYERS = [
     {"portal"},
     {"files", "tables", "columns", "holderfile", "peoplefile", "register", "sentfile", "identifierfile", "deathfile"},
     {"agency"},
+    {"desk"},
     {"commands", "cli", "demo", "trial", "bench", "__main__"},
 ]
 

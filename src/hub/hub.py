@@ -42,6 +42,7 @@ from hub.catalog import Catalog, Consents
 from hub.collect import Collector
 from hub.copies import Copies, CopyReader
 from hub.corrections import Corrections
+from hub.countering import Countering
 from hub.deaths import is_closed
 from hub.decode import CODES_ABOVE, decode_aliases, decode_codes, decode_inquiry, decode_providers
 from hub.deliver import Deliverer
@@ -120,8 +121,8 @@ logger = logging.getLogger("hub")
 
 
 class Hub(
-    Showing, Filing, Acts, PersonActs, Copies, Exchanging, Flagging, Identifying, Keeping, Linking, Lives, Locating,
-    Mislinking, PayloadKeys, Proxying, Releasing, SendingMethods, Serving, Suspending,
+    Showing, Filing, Acts, PersonActs, Copies, Countering, Exchanging, Flagging, Identifying, Keeping, Linking, Lives,
+    Locating, Mislinking, PayloadKeys, Proxying, Releasing, SendingMethods, Serving, Suspending,
 ):  # fmt: skip
     """An open hub folder. Made by :func:`open`; a context manager; may be used from several threads."""
 

@@ -169,6 +169,8 @@ class Kind(IntEnum):
     """An institution replaced a wrong link: this person's alias stood on another's file, or theirs had another's."""
     MISLINK = 21
     """An institution's link to this person was wrong; the remark is what the person was told."""
+    COUNTER_VIEW = 22
+    """Two clerks of the requester printed the person's history at a counter; the remark is how they knew them."""
 
 
 class Differs(IntFlag):
