@@ -40,6 +40,7 @@ def still(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub.delivery, "DELAY_S", 3_600.0)
     monkeypatch.setattr(hub.deliver, "PERMITS_PER_SEGMENT", 4)
     monkeypatch.setattr(hub.deliver, "SMALL_SEGMENT", 2)
+    monkeypatch.setattr(hub.deliver, "SMALL_SEGMENTS", 1)
 
 
 @pytest.fixture
@@ -862,3 +863,54 @@ def test_an_answer_to_some_of_many_small_inquiries_is_each_ones_own(parties: Par
         waits = parties.h.answers("nenkin", f"r{person}").status.tolist()
         assert waits == [Status.PROVIDED if person in named else Status.PENDING]
     assert [parties.h.answers("nenkin", f"r{person}").payloads for person in named] == [[b"six"], [b"one"], [b"four"]]
+
+
+def test_many_small_segments_are_joined_to_a_few(parties: Parties, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub.deliver, "PERMITS_PER_SEGMENT", 64)
+    monkeypatch.setattr(hub.deliver, "SMALL_SEGMENT", 16)
+    monkeypatch.setattr(hub.deliver, "TINY_SEGMENTS", 3)
+    monkeypatch.setattr(hub.deliver, "SMALL_SEGMENTS", 5)
+    number = parties.h.catalog.institution(parties.town).number
+    sizes = []
+    for turn in range(40):
+        parties.ask(f"r{turn}", [turn % 12])
+        parties.h._delivery.deliver()
+        if turn in (5, 11):
+            # Some that are joined have ended: what became of them comes along.
+            parties.h.provide(parties.town, permit_of(parties, turn % 12), Status.PROVIDED, [b"one"])
+            parties.h._delivery.deliver()
+        with parties.h._store.snapshot() as snapshot:
+            sizes.append(read_inbox(snapshot, number).entries["permits"].tolist())
+    assert max(map(len, sizes)) <= 8
+    assert [4] in sizes
+    assert sum(sizes[-1]) == 40
+    assert sum(len(permits.permit) for permits in parties.h.collect(parties.town)) == 38
+    assert parties.h.verify().problems == ()
+
+
+def test_what_permits_do_not_share_is_sorted_in_before_it_is_much(
+    parties: Parties, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub.deliver, "FIELDS_FROM", 700)
+    deliverer = parties.h._delivery._deliverer
+    parties.ask("r0", [0])
+    assert not deliverer.is_due()
+    # Looked at again nothing is counted twice.
+    assert not deliverer.is_due()
+    for turn in range(1, 4):
+        parties.ask(f"r{turn}", [turn])
+    assert deliverer.is_due()
+    parties.h._delivery.deliver()
+    assert not deliverer.is_due()
+
+
+def test_many_chunks_are_sorted_in(parties: Parties, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub.deliver, "CHUNKS_FROM", 3)
+    deliverer = parties.h._delivery._deliverer
+    due = []
+    for turn in range(4):
+        due.append(deliverer.is_due())
+        parties.ask(f"r{turn}", [turn])
+    assert due == [False, False, False, True]
+    parties.h._delivery.deliver()
+    assert not deliverer.is_due()

@@ -57,7 +57,8 @@ STRANGER = PERSONS
 """A row whose alias nobody knows."""
 
 SMALL = {
-    (hub.deliver, "PERMITS_PER_SEGMENT"): 3, (hub.deliver, "SMALL_SEGMENT"): 2, (hub.deliver, "STRETCH_RECORDS_MAX"): 5,
+    (hub.deliver, "PERMITS_PER_SEGMENT"): 3, (hub.deliver, "SMALL_SEGMENT"): 3, (hub.deliver, "SMALL_SEGMENTS"): 2,
+    (hub.deliver, "STRETCH_RECORDS_MAX"): 5,
     (hub.deliver, "STEP_BYTES"): 1, (hub.deliver, "DELIVER_FROM"): 8, (hub.tail, "SMALL_ROWS"): 2,
     (hub.tail, "BULK_ENDS_MAX"): 1, (hub.answers, "FEW_ROWS"): 3, (hub.provide, "ROWS_PER_CHUNK"): 4,
     (hub.requests, "ROWS_PER_CHUNK"): 4, (hub.delivery, "DELAY_S"): 3_600.0,

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import hub
-from hub import gatherrows, requestgroups, rowgroup
+from hub import gather, gatherrows, requestgroups, rowgroup
 from hub._small import Filter, Keys, join_fields, probe, seal_entries
 from hub.bodies import Bodies, Fields, supervise
 from hub.errors import BusyError, RequestError, StorageError
@@ -373,6 +373,144 @@ def test_whoever_fails_to_take_its_answers_hurts_nobody(opened: hub.Hub, town: s
         good = submit(opened, [(tax_inquiry("b"), aliases[0], town)])
     assert good.result(WAIT_S).status.tolist() == [Status.OK]
     assert submit(opened, [(tax_inquiry("a"), aliases[0], town)]).result(WAIT_S).status.tolist() == [Status.OK]
+    assert opened.stats()["records"] == 2
+
+
+class Here:
+    """Rows that may be done by the caller: which threads called back, with what."""
+
+    def __init__(self, h: hub.Hub, town: str, aliases: np.ndarray) -> None:
+        self.h, self.town, self.aliases = h, town, aliases
+        self.calls: list[tuple[int, SmallAnswers]] = []
+        # The first one starts the thread, which then waits.
+        submit(h, [(tax_inquiry("first"), aliases[0], town)]).result(WAIT_S)
+        until(lambda: h._gathering()._sleeping)
+
+    def ask(self, *names: str) -> None:
+        rows = columns(self.h, [(tax_inquiry(name), self.aliases[0], self.town) for name in names])
+        self.h.inquire_rows(rows, lambda answers: self.calls.append((threading.get_ident(), answers)), here=True)
+
+    def own(self) -> list[bool]:
+        until(lambda: bool(self.calls))
+        return [thread == threading.get_ident() for thread, _ in self.calls]
+
+
+def test_a_caller_does_its_rows_itself_where_nothing_else_is_under_way(
+    opened: hub.Hub, town: str, aliases: np.ndarray
+) -> None:
+    here = Here(opened, town, aliases)
+    here.ask("a", "b", "a")
+    # Before it returned.
+    assert len(here.calls) == 1
+    assert here.own() == [True]
+    answers = here.calls[0][1]
+    assert answers.status.tolist() == [Status.OK] * 3
+    assert not answers.errors
+    assert opened.stats()["records"] == 3
+    agree(opened, tax_inquiry("b"), aliases[0], town, answers, 1)
+    here.ask("a")
+    assert here.calls[1][1].received_at.tolist() == answers.received_at[:1].tolist()
+    assert opened.stats()["records"] == 3
+
+
+def test_a_caller_leaves_its_rows_to_the_thread_where_somebody_writes(
+    opened: hub.Hub, town: str, aliases: np.ndarray
+) -> None:
+    here = Here(opened, town, aliases)
+    entered, leave = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with opened._store.writer:
+            entered.set()
+            leave.wait(WAIT_S)
+
+    other = threading.Thread(target=write)
+    other.start()
+    entered.wait(WAIT_S)
+    here.ask("a")
+    assert not here.calls
+    leave.set()
+    assert here.own() == [False]
+    other.join(WAIT_S)
+
+
+def test_a_caller_leaves_its_rows_to_the_thread_after_long_waits(
+    opened: hub.Hub, town: str, aliases: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = Here(opened, town, aliases)
+    monkeypatch.setattr(gather, "WAIT_S", -1.0)
+    here.ask("a")
+    here.ask("b")
+    until(lambda: len(here.calls) == 2)
+    assert here.own() == [True, False]
+
+
+def test_what_is_put_in_while_a_caller_does_its_rows_is_done_behind_them(
+    opened: hub.Hub, town: str, aliases: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = Here(opened, town, aliases)
+    gatherer, others = opened._gathering(), []
+    form = gatherer._lane.form
+
+    def meanwhile(*given: Any) -> Any:
+        if not others:
+            others.append(submit(opened, [(tax_inquiry("b"), aliases[2], town), (tax_inquiry("a"), aliases[0], town)]))
+            asked = threading.Thread(
+                target=lambda: others.append(opened.inquire(tax_inquiry("c"), aliases[4].reshape(1, 16), town))
+            )
+            asked.start()
+            others.append(asked)
+            until(lambda: gatherer.waiting()[0] == 1 and gatherer._sleeping)
+        return form(*given)
+
+    monkeypatch.setattr(gatherer._lane, "form", meanwhile)
+    here.ask("a")
+    assert here.own() == [True]
+    found = others[0].result(WAIT_S)
+    others[1].join(WAIT_S)
+    assert found.status.tolist() == [Status.OK, Status.OK]
+    assert others[2].status.tolist() == [Status.OK]
+    # The same request, asked again meanwhile, is not recorded twice.
+    assert opened.stats()["records"] == 4
+    assert not gatherer._aside
+
+
+def test_a_hub_is_closed_when_a_caller_has_done_its_rows(
+    opened: hub.Hub, town: str, aliases: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = Here(opened, town, aliases)
+    gatherer = opened._gathering()
+    form = gatherer._lane.form
+    closer = threading.Thread(target=opened.close)
+
+    def meanwhile(*given: Any) -> Any:
+        closer.start()
+        until(lambda: gatherer._closing)
+        return form(*given)
+
+    monkeypatch.setattr(gatherer._lane, "form", meanwhile)
+    here.ask("a")
+    closer.join(WAIT_S)
+    assert here.own() == [True]
+    assert here.calls[0][1].status.tolist() == [Status.OK]
+    assert not closer.is_alive()
+
+
+def test_a_failure_while_a_caller_does_its_rows_is_theirs_alone(
+    opened: hub.Hub, town: str, aliases: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = Here(opened, town, aliases)
+
+    def fail(*_: Any) -> Any:
+        raise RuntimeError("made up")
+
+    monkeypatch.setattr(opened._gathering()._lane, "form", fail)
+    here.ask("a")
+    assert here.own() == [True]
+    assert isinstance(here.calls[0][1].errors[0], StorageError)
+    monkeypatch.undo()
+    here.ask("a")
+    assert here.calls[1][1].status.tolist() == [Status.OK]
     assert opened.stats()["records"] == 2
 
 

@@ -49,7 +49,8 @@ TOWNS = [body.code for body in catalog_with_pushes().institutions("市町村長"
 BODIES = ["nenkin", "portal", *TOWNS]
 RECEIVERS = ["nenkin", *TOWNS]
 SMALL = {
-    (hub.deliver, "PERMITS_PER_SEGMENT"): 3, (hub.deliver, "SMALL_SEGMENT"): 2, (hub.notify, "ROWS_PER_CHUNK"): 3,
+    (hub.deliver, "PERMITS_PER_SEGMENT"): 3, (hub.deliver, "SMALL_SEGMENT"): 3, (hub.deliver, "SMALL_SEGMENTS"): 2,
+    (hub.notify, "ROWS_PER_CHUNK"): 3,
     (hub.push, "ROWS_PER_CHUNK"): 3, (hub.notices, "NOTICE_ROWS_PER_VALUE"): 2, (hub.delivery, "DELAY_S"): 3_600.0,
     (hub.arrivals, "FEW"): 1, (hub.deliver, "STRETCH_RECORDS_MAX"): 5, (hub.deliver, "STEP_BYTES"): 1,
     (hub.deliver, "DELIVER_FROM"): 8, (hub.tail, "SMALL_ROWS"): 2, (hub.tail, "BULK_ENDS_MAX"): 1,

@@ -97,7 +97,10 @@ SMALL: dict[Any, dict[str, object]] = {
     hub.merger: {"DELAY_S": 86_400.0},
     hub.delivery: {"DELAY_S": 86_400.0, "ROUND_S": 86_400.0},
     # A provider a transaction.
-    hub.deliver: {"PERMITS_PER_SEGMENT": 24, "SMALL_SEGMENT": 8, "STRETCH_RECORDS_MAX": 256, "STEP_BYTES": 1},
+    hub.deliver: {
+        "PERMITS_PER_SEGMENT": 24, "SMALL_SEGMENT": 8, "TINY_SEGMENTS": 1, "SMALL_SEGMENTS": 1,
+        "STRETCH_RECORDS_MAX": 256, "STEP_BYTES": 1,
+    },
     # A value a transaction, however slow the machine is.
     hub.retain: {"STEP_VALUES": 8, "STEP_S": -1.0, "PAUSE_S": 0.0},
 }

@@ -57,6 +57,23 @@ def prefetch(list values not None):
         before = begin
 
 
+def turns(uint64_t base, uint64_t length):
+    """Transaction and last page that each of the two meta pages of a mapped file names.
+
+    Raises:
+        StorageError: the file has no two pages.
+    """
+    cdef Meta meta
+    cdef int i
+    found = []
+    if not base or length < 2 * PAGE:
+        raise StorageError(f"environment: expected at least two pages, got {length} bytes")
+    for i in range(2):
+        memcpy(&meta, <const uint8_t*>base + i * PAGE + PAGE_HEAD, sizeof(Meta))
+        found.append((meta.transaction, meta.last_page))
+    return found
+
+
 cdef class Pages:
     """The pages of one read transaction.
 

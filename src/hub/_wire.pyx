@@ -545,6 +545,29 @@ cdef class Turn:
         """Connection and number of each row."""
         return [(self.connections[i], self.rows[i].number) for i in range(self.count)]
 
+    def account(self, int64_t row):
+        """Whose row it is."""
+        if not 0 <= row < self.count:
+            raise IndexError("row")
+        return (<Prepared>self.prepared[self.rows[row].which]).account
+
+    def accounts(self, int64_t first):
+        """Whose rows there are from this one on: (account, rows) of each."""
+        cdef dict counts = {}
+        cdef int64_t i, rows = 0
+        cdef uint32_t which = 0
+        for i in range(max(first, 0), self.count):
+            if self.rows[i].which != which and rows:
+                account = (<Prepared>self.prepared[which]).account
+                counts[account] = counts.get(account, 0) + rows
+                rows = 0
+            which = self.rows[i].which
+            rows += 1
+        if rows:
+            account = (<Prepared>self.prepared[which]).account
+            counts[account] = counts.get(account, 0) + rows
+        return counts
+
     def columns(self):
         """What of :class:`hub.small.SmallRows` there is: questions, which, aliases, providers, keys, digests, consents.
         """
@@ -715,7 +738,10 @@ cdef class Intake:
     cdef dict parties
     cdef object host
     cdef int64_t open_max
-    cdef Turn turn
+    cdef readonly Turn turn
+    """The rows that wait."""
+    cdef public bint told
+    """Whether the host knows that there are new ones; it takes this back."""
     cdef uint64_t turns
     cdef public double now
     """When this turn began."""
@@ -729,6 +755,7 @@ cdef class Intake:
         self.host, self.open_max = host, open_max
         self.turns = 1
         self.turn = Turn(self.turns)
+        self.told = False
         self.now = 0
         self.taken = self.prepared = 0
 
@@ -815,9 +842,10 @@ cdef class Intake:
             question.turn = self.turn.name
             question.place = <uint32_t>len(self.turn.prepared)
             self.turn.prepared.append(question)
-        if self.turn.count == 0:
+        if not self.told:
             # Before the row is there: whatever fails from here on, it is not forgotten.
             self.host.soon()
+            self.told = True
         row = self.turn.add()
         row.number, row.which, row.provider = parsed.number, question.place, <uint32_t>provider
         row.consent, row.id_size = parsed.consent, <uint8_t>parsed.id_size

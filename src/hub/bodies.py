@@ -41,7 +41,7 @@ import struct
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import msgspec
 import numpy as np
@@ -145,12 +145,44 @@ class Supervised(msgspec.Struct, array_like=True, frozen=True):
     classes: list[str] = []
 
 
+class Decisions(Sequence[Shared]):
+    """Decisions of a chunk, each decoded when it is first asked for: whoever sorts permits needs none of them.
+
+    Raises:
+        StorageError: when one is asked for that is not as it should be.
+    """
+
+    __slots__ = ("_found", "_raw")
+
+    def __init__(self, raw: Sequence[bytes]) -> None:
+        self._raw = raw
+        self._found: dict[int, Shared] = {}
+
+    def __repr__(self) -> str:
+        return f"Decisions({len(self._raw)})"
+
+    def __len__(self) -> int:
+        return len(self._raw)
+
+    @overload
+    def __getitem__(self, at: int) -> Shared: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Shared]: ...
+    def __getitem__(self, at: int | slice) -> Shared | list[Shared]:
+        if isinstance(at, slice):
+            return [self[one] for one in range(*at.indices(len(self._raw)))]
+        found = self._found.get(at)
+        if found is None:
+            found = self._found[at] = decode_shared(self._raw[at])
+        return found
+
+
 class Chunk(NamedTuple):
     """The head of a chunk, checked and decrypted.
 
     Attributes:
         first, rows: index of its first record, and how many it has. period, time, nonce: see the byte table.
-        fields: as stored. shared: their decisions, decoded.
+        fields: as stored. shared: their decisions, decoded when first asked for.
         rows_at: where the rows begin. sums: uint64, of each 256 rows.
     """
 
@@ -160,7 +192,7 @@ class Chunk(NamedTuple):
     time: int
     nonce: bytes
     fields: Fields
-    shared: list[Shared]
+    shared: Sequence[Shared]
     rows_at: int
     sums: npt.NDArray[np.uint64]
 
@@ -543,7 +575,6 @@ class Bodies:
         key = self._key(period, first)
         try:
             fields = msgspec.msgpack.decode(key.crypt_fields(nonce, encrypted), type=Fields)
-            shared = [decode_shared(raw) for raw in fields.shared]
         except msgspec.DecodeError as error:
             raise StorageError(f"records from {first}: expected shared fields, got something else") from error
-        return Chunk(first, rows, period, time, nonce, fields, shared, rows_at, sums)
+        return Chunk(first, rows, period, time, nonce, fields, Decisions(fields.shared), rows_at, sums)

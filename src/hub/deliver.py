@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hub._deliver import count_permits, place_permits
-from hub.bodies import ROW_BYTES, Bodies, Fields, Heads
+from hub.bodies import HEAD, ROW_BYTES, Bodies, Fields, Heads
 from hub.errors import StorageError
 from hub.inbox import (
     ARRIVALS,
@@ -62,8 +62,15 @@ STRETCH_RECORDS_MAX = 1 << 23
 CHUNKS_FROM = 2_048
 """Chunks behind the inboxes from which on they are sorted in: small ones cost a reader 0.1 ms each."""
 
+FIELDS_FROM = 1 << 24
+"""Bytes of chunks' fields behind the inboxes from which on they are sorted in: those of 100,000 small inquiries, whose
+permits share nothing, so that a reader holds 500 bytes of each in memory."""
+
 SMALL_SEGMENT = 2_048
-"""A segment of fewer permits is written again with the next ones."""
+"""A segment of fewer permits is written again with others, when there are several of them."""
+
+TINY_SEGMENTS, SMALL_SEGMENTS = 7, 14
+"""So many of an eighth of that, or of all small ones, are joined: a permit is written some three times in all."""
 
 STEP_BYTES = 1 << 21
 """Written by one transaction, about: 5 ms."""
@@ -107,6 +114,15 @@ def read_mark(snapshot: Snapshot | Commit) -> Mark | None:
     return None if value is None else Mark(*_MARK.unpack(unseal(INBOX, b"delivering", value)))
 
 
+class Counted(NamedTuple):
+    """What is behind the inboxes from ``base`` to before ``upto``: chunks, and bytes of their fields."""
+
+    base: int
+    upto: int
+    chunks: int
+    fields: int
+
+
 class Deliverer:
     """Sorts the log of a store into its inboxes. Steps are done by one thread at a time: under a lock of the caller."""
 
@@ -115,6 +131,7 @@ class Deliverer:
         self._heads = Heads()
         self._mark: Mark | None = None
         self._stretch: Stretch | None = None
+        self._counted = Counted(0, 0, 0, 0)
 
     def __repr__(self) -> str:
         return "Deliverer()"
@@ -124,8 +141,16 @@ class Deliverer:
         with self._store.snapshot() as snapshot:
             return snapshot.state.records - read_delivered(snapshot)
 
-    def _chunks(self, snapshot: Snapshot, delivered: int) -> int:
-        return len(snapshot.items("records", delivered.to_bytes(8, "big"), limit=CHUNKS_FROM))
+    def _is_much(self, snapshot: Snapshot, delivered: int) -> bool:
+        """Whether so many chunks, or so much that permits do not share, is behind; nothing is counted twice."""
+        counted = self._counted if self._counted.base == delivered else Counted(delivered, delivered, 0, 0)
+        chunks = snapshot.items("records", counted.upto.to_bytes(8, "big"), limit=CHUNKS_FROM - counted.chunks)
+        if chunks:
+            fields = sum(HEAD.unpack_from(value)[6] for _, value in chunks)
+            upto = int.from_bytes(chunks[-1][0], "big") + 1
+            counted = Counted(delivered, upto, counted.chunks + len(chunks), counted.fields + fields)
+        self._counted = counted
+        return counted.chunks >= CHUNKS_FROM or counted.fields >= FIELDS_FROM
 
     def is_due(self) -> bool:
         """Whether so much is behind that it should be sorted in, or a stretch was begun."""
@@ -134,9 +159,7 @@ class Deliverer:
                 return True
             delivered = read_delivered(snapshot)
             behind = snapshot.state.records - delivered
-            if behind >= DELIVER_FROM:
-                return True
-            return behind >= CHUNKS_FROM and self._chunks(snapshot, delivered) >= CHUNKS_FROM
+            return behind >= DELIVER_FROM or (behind > 0 and self._is_much(snapshot, delivered))
 
     def step(self) -> bool:
         """Sort in the next few providers; False where nothing is behind.
@@ -165,6 +188,7 @@ class Deliverer:
             if provider is None:
                 commit.put_sealed(INBOX, b"delivered", mark.end.to_bytes(8, "little"))
                 commit.delete(INBOX, b"delivering")
+                self._counted = Counted(0, 0, 0, 0)
             else:
                 mark = mark._replace(provider=provider)
                 commit.put_sealed(INBOX, b"delivering", _MARK.pack(*mark))
@@ -246,12 +270,16 @@ class Deliverer:
         links = links[order]
         words, released = found.ends.words[begin:end][order], found.ends.released[begin:end][order]
         entries, written = self._drop(commit, inbox, now)
-        fresh = [compact(permits)] if len(permits.indexes) else []
-        last: Outcomes | None = None
-        if fresh and len(entries) and int(entries[-1]["permits"]) < SMALL_SEGMENT:
-            fresh.insert(0, read_segment(snapshot, self._periods, number, entries[-1]))
-            last = read_outcomes(snapshot, number, entries[-1])
-            entries = entries[:-1]
+        kept = _kept(entries["permits"]) if len(permits.indexes) else len(entries)
+        fresh, before = [], []
+        for entry in entries[kept:]:
+            fresh.append(read_segment(snapshot, self._periods, number, entry))
+            before.append(read_outcomes(snapshot, number, entry))
+            commit.delete(PERMITS, segment_key(number, int(entry["first"])))
+            commit.delete(OUTCOMES, segment_key(number, int(entry["first"])))
+        entries = entries[:kept]
+        if len(permits.indexes):
+            fresh.append(compact(permits))
         for i in range(len(entries)):
             entry = entries[i : i + 1]
             low, high = stretch(links, int(entry[0]["first"]), int(entry[0]["last"]) + 1)
@@ -260,9 +288,12 @@ class Deliverer:
                 written += self._end(commit, snapshot, number, entry, links[low:high], ends)
         joined = join(fresh)
         state = Outcomes(np.zeros(len(joined.indexes), np.uint64), np.zeros(len(joined.indexes), np.uint32))
-        if last is not None:
-            state.words[: len(last.words)] = last.words
-            state.released[: len(last.words)] = last.released
+        at = 0
+        for segment, outcomes in zip(fresh, before, strict=False):
+            if outcomes is not None:
+                state.words[at : at + len(outcomes.words)] = outcomes.words
+                state.released[at : at + len(outcomes.words)] = outcomes.released
+            at += len(segment.indexes)
         _enter(joined.indexes, state, links, words, released)
         made = []
         for start in range(0, len(joined.indexes), PERMITS_PER_SEGMENT):
@@ -304,6 +335,19 @@ class Deliverer:
         put_outcomes(commit, number, int(entry[0]["first"]), state)
         entry[:] = make_entry(segment, state)
         return 12 * n
+
+
+def _kept(permits: npt.NDArray[np.uint32]) -> int:
+    """How many segments (with so many permits each) stay as they are where permits are added."""
+    tiny = _small_ones(permits, SMALL_SEGMENT // 8)
+    small = _small_ones(permits, SMALL_SEGMENT)
+    return len(permits) - (small if small >= SMALL_SEGMENTS else tiny if tiny >= TINY_SEGMENTS else 0)
+
+
+def _small_ones(permits: npt.NDArray[np.uint32], below: int) -> int:
+    """How many of the last segments have fewer permits."""
+    large = np.flatnonzero(permits >= below)
+    return len(permits) - (int(large[-1]) + 1 if len(large) else 0)
 
 
 def _plain(table: Rows) -> npt.NDArray[np.uint8]:

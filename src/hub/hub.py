@@ -456,17 +456,20 @@ class Hub(
         self._gathering().submit(batch, request_key(inquiry.requester, inquiry.request_id), future)
         return future
 
-    def inquire_rows(self, rows: SmallRows, done: Callable[[SmallAnswers], None]) -> None:
+    def inquire_rows(self, rows: SmallRows, done: Callable[[SmallAnswers], None], *, here: bool = False) -> None:
         """:meth:`inquire` for many callers who ask about one person each, as columns.
 
         Args:
             rows: checked but for what only the catalog knows; every one is a request of its own.
-            done: called once from a thread of the hub, when all rows are durable or have their error.
+            done: called once when all rows are durable or have their error; from a thread of the hub, or this one.
+            here: whether to do it in this thread, before this returns, if nothing else is under way.
 
         Raises:
             RequestError: a column has another form, or the hub is closed; nothing was done.
         """
-        self._gathering().submit_rows(rows, done)
+        gatherer = self._gathering()
+        if not here or not gatherer.do_rows(rows, done):
+            gatherer.submit_rows(rows, done)
 
     def _check_bodies(self, batch: Batch) -> None:
         """Refuse a new inquiry to or by a body that was succeeded; one that is sent again is answered as it was."""

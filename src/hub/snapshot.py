@@ -27,6 +27,7 @@ class State(msgspec.Struct):
 
     Attributes:
         commit: number of the last commit of ours.
+        turn: LMDB's number of that transaction; 0 in a folder that an older hub wrote last.
         tables_commit: number of the last commit that wrote a block of an alias table.
         persons: persons so far; the next one gets this number.
         records: records so far; the next one gets this index.
@@ -36,6 +37,7 @@ class State(msgspec.Struct):
     """
 
     commit: int = 0
+    turn: int = 0
     tables_commit: int = 0
     persons: int = 0
     records: int = 0

@@ -79,7 +79,7 @@ import lmdb
 import msgspec
 
 from hub import _core
-from hub._pages import Pages
+from hub._pages import Pages, turns
 from hub.errors import FULL, BusyError, FullError, HubError, RequestError, StorageError
 from hub.keys import Keys, load_keys, make_keys, sync_folder
 from hub.limits import CHANGES_KEPT, MAP_BYTES, SUB_DATABASES_MAX
@@ -189,6 +189,47 @@ class Store:
         self.keys = load_keys(self.folder / "keys")
         if found.keys != self.keys.fingerprint:
             raise StorageError(f"open {self.folder}: expected the keys it was made with, got others")
+        self._check_turns(self.env)
+
+    def _check_turns(self, env: lmdb.Environment) -> None:
+        """Refuse a state that is not the newest.
+
+        LMDB serves the meta page that names the later transaction, and that number has no checksum. The two are always
+        neighbours, and the state, which has a checksum, names its own. A write of a meta page that failed leaves there
+        the number and length of before beside a state that was never acknowledged: that one may be newer. A flipped
+        bit that looks the same in both is the one that is not found.
+        """
+        for _ in range(BEGIN_TRIES):
+            txn, pages = self._begin(env)
+            try:
+                length, chosen = self.bytes_on_disk(), txn.id()
+                found = turns(self._base, length)
+                state = self._state_behind(pages)
+                behind = None
+                # What a failed write left may name pages that were never there.
+                with contextlib.suppress(LookupError, StorageError):
+                    behind = self._state_behind(Pages(self._base, length, chosen - 1))
+                # A process that writes goes on meanwhile: what was read then may be of neither.
+                if found != turns(self._base, length) or chosen != max(found)[0]:
+                    continue
+            finally:
+                txn.abort()
+            (other, other_last), (_, last) = sorted(found)
+            newer = behind is not None and state is not None and behind.commit > state.commit
+            if (
+                state is None
+                or other != chosen - 1
+                or (newer and (state.turn not in (0, chosen) or other_last > last))
+            ):  # fmt: skip
+                raise StorageError(f"open {self.folder}: expected the newest state, got another transaction's")
+            return
+
+    def _state_behind(self, pages: Pages) -> State | None:
+        """The state that a meta page leads to; None where there is none."""
+        found = pages.at_or_before(b"meta", b"state")
+        if found is None or found[0] != b"state":
+            return None
+        return msgspec.msgpack.decode(unseal("meta", b"state", found[1]), type=State)
 
     def _check_length(self, env: lmdb.Environment) -> None:
         """Refuse a file that ends before its last page: reading behind its end would end the process."""
@@ -224,7 +265,7 @@ class Store:
         try:
             databases = self._open_databases(env, create=True)
             with env.begin(write=True) as txn:
-                commit = Commit(databases, txn, State())
+                commit = Commit(databases, txn, State(turn=txn.id()))
                 commit.put_sealed("meta", b"format", msgspec.msgpack.encode(Format(FORMAT, now, keys.fingerprint)))
                 commit.put_state()
         finally:
@@ -442,11 +483,12 @@ class Store:
     # -- writing
 
     @contextlib.contextmanager
-    def commit(self, *, hurry: bool = False) -> Iterator[Commit]:
+    def commit(self, *, hurry: bool = False, counts: bool = True) -> Iterator[Commit]:
         """A durable transaction: what the block writes is on disk when the block has ended.
 
         Args:
             hurry: whether to go before whoever else waits to write; by one thread at a time.
+            counts: whether it is one of the hub's commits; one that makes a database and puts nothing is not.
 
         Raises:
             StorageError: it was not kept; ``retry_safe`` says whether the same may be tried again.
@@ -463,8 +505,11 @@ class Store:
                 raise storage_error("write", error) from error
             try:
                 commit = Commit(self.databases, txn, self._state_of(txn))
-                commit.state.commit += 1
+                commit.state.commit += counts
+                commit.state.turn = txn.id()
                 yield commit
+                if counts and self.at_commit is not None:
+                    self.at_commit(commit)
                 self._finish(commit)
                 with self._snapshots:
                     self._advance()
@@ -480,8 +525,6 @@ class Store:
 
     def _finish(self, commit: Commit) -> None:
         state = commit.state
-        if self.at_commit is not None:
-            self.at_commit(commit)
         if commit.changed:
             state.tables_commit = state.commit
             commit.put_sealed("changes", state.commit.to_bytes(8, "big"), msgspec.msgpack.encode(commit.changed))
@@ -586,20 +629,28 @@ class Store:
         if name in self.databases:
             return name
         env = self._check_usable()
+        if create and not self.readonly and day not in self.request_days():
+            # In a transaction of the store's own, so that the state names it.
+            with self.commit(counts=False) as commit:
+                made = env.open_db(name.encode(), txn=commit.txn)
+            with self._snapshots:
+                self.databases[name] = made
+                self.request_days().add(day)
+            return name
         # ``writer`` before ``_snapshots``, as everywhere. Opening a database begins a write transaction, and py-lmdb
         # waits for it without letting go of the GIL: with one under way in another thread, both would wait for ever.
         with self.writer, self._snapshots:
+            if name in self.databases:
+                return name
             try:
-                self.databases[name] = env.open_db(name.encode(), create=create and not self.readonly)
+                self.databases[name] = env.open_db(name.encode(), create=False)
             except (lmdb.NotFoundError, lmdb.ReadonlyError):
                 return None
             except lmdb.Error as error:
-                # Making one is a transaction like any other: after a failed sync nothing more may be written.
                 self._renew = True
                 raise self._failed(error) from error
             # LMDB knows a database in those transactions only that began after it was opened.
             self._renew = True
-            self.request_days().add(day)
         return name
 
     def request_days(self) -> set[int]:

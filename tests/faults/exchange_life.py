@@ -54,7 +54,8 @@ STEPS = len(Step)
 ASKED = {"r0": Step.ASK_BULK, "r1": Step.ASK_SMALL, "r2": Step.ASK_AGAIN}
 
 SMALL = {
-    (hub.deliver, "PERMITS_PER_SEGMENT"): 3, (hub.deliver, "SMALL_SEGMENT"): 2, (hub.deliver, "STRETCH_RECORDS_MAX"): 8,
+    (hub.deliver, "PERMITS_PER_SEGMENT"): 3, (hub.deliver, "SMALL_SEGMENT"): 3, (hub.deliver, "SMALL_SEGMENTS"): 2,
+    (hub.deliver, "STRETCH_RECORDS_MAX"): 8,
     (hub.deliver, "STEP_BYTES"): 1, (hub.provide, "ROWS_PER_CHUNK"): 4, (hub.requests, "ROWS_PER_CHUNK"): 4,
     (hub.delivery, "DELAY_S"): 3_600.0,
 }  # fmt: skip

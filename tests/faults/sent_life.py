@@ -53,7 +53,8 @@ class Step(IntEnum):
 STEPS = len(Step)
 
 SMALL = {
-    (hub.deliver, "PERMITS_PER_SEGMENT"): 3, (hub.deliver, "SMALL_SEGMENT"): 2, (hub.deliver, "STRETCH_RECORDS_MAX"): 8,
+    (hub.deliver, "PERMITS_PER_SEGMENT"): 3, (hub.deliver, "SMALL_SEGMENT"): 3, (hub.deliver, "SMALL_SEGMENTS"): 2,
+    (hub.deliver, "STRETCH_RECORDS_MAX"): 8,
     (hub.deliver, "STEP_BYTES"): 1, (hub.notify, "ROWS_PER_CHUNK"): 4, (hub.push, "ROWS_PER_CHUNK"): 4,
     (hub.notices, "NOTICE_ROWS_PER_VALUE"): 2, (hub.delivery, "DELAY_S"): 3_600.0,
 }  # fmt: skip

@@ -33,6 +33,8 @@ from reader import Reader, Refused
 
 SEED = int(os.environ.get("HUB_FAULT_SEED", "0")) or random.SystemRandom().randrange(1, 2**31)
 PERSONS = 20_000
+TURN_AT = 144
+"""Where a meta page names its transaction: behind the page's head, in LMDB's MDB_meta."""
 PAGE_BYTES = 4096
 PAGE_HEAD_BYTES = 16
 BIG_DATA = 1  # a node's flag: its value is in pages of its own, the node holds the first one's number
@@ -214,7 +216,10 @@ def test_a_flipped_bit_in_a_block_by_person_is_named_and_not_answered_from(
     data = flip(sound.data, block.offset + rng.randrange(block.size), rng.randrange(8))
     answered, refusals = 0, []
     with Patient(sound, reader, tmp_path / "hub", data) as patient:
-        for row in rng.sample(range(PERSONS), 200):
+        for tried, row in enumerate(rng.sample(range(PERSONS), PERSONS)):
+            # 200 miss a small block now and then.
+            if tried >= 200 and answered and refusals:
+                break
             try:
                 answered += patient.resolve([row])
             except Refused as error:
@@ -341,6 +346,32 @@ def test_damaged_meta_pages_are_refused(sound: Sound, reader: Reader, tmp_path: 
     for page in (0, 1):
         data[page * PAGE_BYTES + 16 : page * PAGE_BYTES + 24] = b"\xff" * 8
     look_at_all(sound, reader, tmp_path / "hub", bytes(data))
+
+
+def test_a_flipped_bit_of_a_meta_pages_turn_does_not_bring_back_the_state_before(sound: Sound, tmp_path: Path) -> None:
+    folder = copy(sound, tmp_path / "hub")
+    with hub.open(folder) as h:
+        # So that the newest state is longer: without that, LMDB itself may have left what looks like one flipped bit.
+        h.acquire(PORTAL, np.arange(5_000, dtype=np.int64) + 95_000_000_000)
+    with hub.open(folder, readonly=True) as h:
+        commits = h.stats()["commits"]
+    data = folder / "env" / "data.mdb"
+    whole = data.read_bytes()
+    places = [page * PAGE_BYTES + TURN_AT for page in (0, 1)]
+    newest = max(places, key=lambda at: whole[at : at + 8][::-1])
+    turned = 0
+    for at in places:
+        for bit in range(64):
+            damaged = flip(whole, at + bit // 8, bit % 8)
+            data.write_bytes(damaged)
+            # LMDB goes by the larger of the two numbers alone.
+            turned += max(places, key=lambda at: damaged[at : at + 8][::-1]) != newest
+            with pytest.raises(hub.errors.StorageError):
+                hub.open(folder, readonly=True).close()
+    assert turned > 50
+    data.write_bytes(whole)
+    with hub.open(folder, readonly=True) as h:
+        assert h.stats()["commits"] == commits
 
 
 # -- folders

@@ -25,6 +25,9 @@ from hub.log import default_head
 FAULTS = ["any * {} EIO before", "any * {} EIO after", "any * {} ENOSPC before", "write * {} SHORT"]
 ROUNDS = 2
 """Each step is failed in the second round, where all of them find something to do."""
+LATER_ROUNDS = 4
+CALLS_MIN = 3
+"""The pages, in at least two places, and the meta page."""
 
 
 def check_folder(folder: Path, journal: Path, seed: int) -> tuple[str, str]:
@@ -111,11 +114,15 @@ def bench(recorder: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
 @pytest.mark.parametrize("number", range(len(lives.STEPS)), ids=lives.STEPS)
 def test_a_failed_write_or_sync_loses_nothing(bench: Bench, number: int, fault: str) -> None:
     print(f"HUB_FAULT_SEED={SEED}")
-    steps = number + (ROUNDS - 1) * len(lives.STEPS)
-    heard, calls = bench.run(steps, fault.format(1_000_000))
-    assert heard == [OPENED, STARTED, DONE, COUNTED]
-    # Pages that lie side by side are one write, so that there may be no more than theirs and the meta page's.
-    assert calls >= 2
+    calls = 0
+    for later in range(LATER_ROUNDS):
+        steps = number + (ROUNDS - 1 + later) * len(lives.STEPS)
+        heard, calls = bench.run(steps, fault.format(1_000_000))
+        assert heard == [OPENED, STARTED, DONE, COUNTED]
+        # Pages that lie side by side are one write: a commit whose pages all do is no good example.
+        if calls >= CALLS_MIN:
+            break
+    assert calls >= CALLS_MIN
     for call in range(1, calls + 1):
         heard, _ = bench.run(steps, fault.format(call))
         assert heard in (

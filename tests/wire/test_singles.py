@@ -617,7 +617,7 @@ def test_another_catalog_is_in_force_from_its_first_call_on(parties: Parties, se
 def test_when_the_hub_cannot_take_rows_every_call_is_told(
     parties: Parties, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: Any) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
         raise BusyError("inquiry: too many wait", retry_after_s=0.5)
 
     monkeypatch.setattr(parties.h, "inquire_rows", refuse)
@@ -633,7 +633,7 @@ def test_when_the_hub_cannot_take_rows_every_call_is_told(
 def test_answers_that_lack_are_errors_not_silence(
     parties: Parties, served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def forget(_: Any, done: Any) -> None:
+    def forget(_: Any, done: Any, **__: Any) -> None:
         done(no_answers(0))
 
     monkeypatch.setattr(parties.h, "inquire_rows", forget)
@@ -645,12 +645,37 @@ def test_answers_that_lack_are_errors_not_silence(
     wires.close()
 
 
+def test_what_comes_while_the_hub_has_some_goes_together(parties: Parties, monkeypatch: pytest.MonkeyPatch) -> None:
+    served = Served(parties.h, plain_config(["nenkin"]), as_usual=True)
+    sizes: list[int] = []
+    submit = parties.h.inquire_rows
+
+    def count(rows: Any, done: Any, **how: Any) -> None:
+        sizes.append(len(rows.which))
+        submit(rows, done, **how)
+
+    monkeypatch.setattr(parties.h, "inquire_rows", count)
+    several = [Wires(served.port) for _ in range(9)]
+    try:
+        with parties.h._store.writer:
+            for number, wires in enumerate(several):
+                wires.call(number, "nenkin", "inquire", of(parties, f"{number}"))
+                # Each in a turn of its own.
+                time.sleep(0.05)
+        assert sorted(wires.read()[1] for wires in several) == list(range(9))
+    finally:
+        for wires in several:
+            wires.close()
+        served.stop()
+    assert sizes == [1, 8]
+
+
 def test_what_was_asked_before_the_end_is_answered(tmp_path: Path) -> None:
     with Parties(tmp_path / "hub") as parties:
         served = Served(parties.h, plain_config(["nenkin"]), as_usual=True)
         held: list[Any] = []
         submit = parties.h.inquire_rows
-        parties.h.inquire_rows = lambda rows, done: held.append((rows, done))  # type: ignore[method-assign]
+        parties.h.inquire_rows = lambda rows, done, here: held.append((rows, done))  # type: ignore[method-assign]
         wires = Wires(served.port)
         wires.call(1, "nenkin", "inquire", of(parties, "open"))
         deadline = time.monotonic() + 10

@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import logging
+import threading
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
 
 from hub._wire import Intake, Turn
 from hub.decode import decode_inquiry
 from hub.errors import HubError, StorageError
 from hub.hub import Hub
+from hub.limits import CALLS_PER_GROUP_MAX
 from hub.small import Question, SmallAnswers, SmallRows
 from hub.wire.config import Limits
 from hub.wire.ledger import OK, Outcomes, code_of, count_outcomes
@@ -35,20 +34,28 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("hub")
 
+LINGER_S = 0.0005
+"""For so long at most others are waited for: a group costs as much as some forty rows, whatever its size."""
+QUIET_S = 0.00006
+"""Nobody is waited for when nobody came for so long: a client on this machine asks again in 10 to 20 us."""
 
-class Charged(NamedTuple):
+
+class Charged:
     """What is counted of a turn until it is answered.
 
     Attributes:
-        began: ``time.perf_counter``. accounts: rows of each. of_row: gives a row's account.
+        began: ``time.perf_counter`` when its first row came. accounts: rows of each so far, of so many ``rows``.
     """
 
-    began: float
-    accounts: list[tuple[Account, int]]
-    of_row: Callable[[int], Account]
+    __slots__ = ("accounts", "began", "rows")
+
+    def __init__(self) -> None:
+        self.began = time.perf_counter()
+        self.accounts: dict[Account, int] = {}
+        self.rows = 0
 
     def __repr__(self) -> str:
-        return f"Charged({len(self.accounts)})"
+        return f"Charged(rows={self.rows})"
 
 
 class Singles:
@@ -58,6 +65,9 @@ class Singles:
         self._hub, self._calls, self._loop = h, calls, loop
         self.intake = Intake(self, limits.requests_per_connection)
         self._catalog = h.catalog
+        self._charged = Charged()
+        self._last_at = 0.0
+        self._seen = self._expected = self._at_hub = 0
 
     def __repr__(self) -> str:
         return f"Singles(waiting={len(self.intake)})"
@@ -96,45 +106,76 @@ class Singles:
         return Question(batch.inquiry, batch.requester), requester, int(batch.providers[0]), account
 
     def soon(self) -> None:
-        """The first row of a turn is there."""
+        """A row is there, the first one since :meth:`end`."""
+        if not len(self.intake):
+            self._charged, self._seen = Charged(), 0
         self._loop.call_soon(self.end)
 
     def end(self) -> None:
-        """Hand this turn's rows to the hub."""
-        if not len(self.intake):
+        """Hand this turn's rows to the hub, together with those that come while it has some."""
+        turn = self.intake.turn
+        self.intake.told = False
+        if not len(turn):
             return
-        turn = self.intake.next()
-        rows = SmallRows(*turn.columns())
-        charged = self._charge(rows)
-        try:
-            self._hub.inquire_rows(rows, functools.partial(self._answered, turn, charged))
-        except BaseException as error:
-            translated = self._calls.disk.translate(error)
-            code = code_of(translated)
-            self._settle(charged, {code: len(turn)}, {(account.code, code): n for account, n in charged.accounts})
-            for connection, number in turn.calls():
-                connection.fail(number, "inquire", translated)
+        self._charge(turn)
+        if self._at_hub and len(turn) < CALLS_PER_GROUP_MAX:
+            return
+        if self._waits(len(turn)):
+            self._loop.call_soon(self.end)
+            return
+        self._hand_over(self.intake.next(), self._charged)
 
-    def _charge(self, rows: SmallRows) -> Charged:
-        """Take a turn's rows out of their institutions' quotas."""
-        counts: dict[str, int] = {}
-        for question, count in zip(rows.questions, np.bincount(rows.which).tolist(), strict=True):
-            counts[question.inquiry.requester] = counts.get(question.inquiry.requester, 0) + count
-        accounts = self._calls.ledger.quotas
-        charged = [(accounts.account(code), count) for code, count in counts.items()]
-        for account, count in charged:
+    def _waits(self, rows: int) -> bool:
+        """Whether more rows are likely to come at once: those who were just answered ask again."""
+        now = time.perf_counter()
+        if rows >= self._expected or now - self._charged.began >= LINGER_S:
+            return False
+        if rows != self._seen:
+            self._seen, self._last_at = rows, now
+        return now - self._last_at < QUIET_S
+
+    def _charge(self, turn: Turn) -> None:
+        """Take the rows that came since the last time out of their institutions' quotas."""
+        charged = self._charged
+        if charged.rows == len(turn):
+            return
+        for account, count in turn.accounts(charged.rows).items():
             account.begin(count)
             account.charge(count)
-            self._calls.open += count
-        return Charged(
-            time.perf_counter(), charged,
-            lambda row: accounts.account(rows.questions[int(rows.which[row])].inquiry.requester),
-        )  # fmt: skip
+            charged.accounts[account] = charged.accounts.get(account, 0) + count
+        self._calls.open += len(turn) - charged.rows
+        charged.rows = len(turn)
+
+    def _hand_over(self, turn: Turn, charged: Charged) -> None:
+        own = threading.get_ident()
+        here: list[SmallAnswers] = []
+        returned = False
+
+        def done(answers: SmallAnswers) -> None:
+            if threading.get_ident() == own and not returned:
+                here.append(answers)
+            else:
+                self._answered(turn, charged, answers)
+
+        self._at_hub += 1
+        try:
+            self._hub.inquire_rows(SmallRows(*turn.columns()), done, here=True)
+        except BaseException as error:
+            self._at_hub -= 1
+            translated = self._calls.disk.translate(error)
+            code = code_of(translated)
+            self._settle(charged, {code: len(turn)}, {(one.code, code): n for one, n in charged.accounts.items()})
+            for connection, number in turn.calls():
+                connection.fail(number, "inquire", translated)
+            return
+        returned = True
+        if here:
+            self._deliver(turn, charged, self._encode(turn, here[0]))
 
     def _settle(self, charged: Charged, codes: dict[str, int], failed: dict[tuple[str, str], int]) -> None:
         """A turn's calls are answered; so many with each code, and of each institution with each that is an error."""
         ledger, seconds = self._calls.ledger, time.perf_counter() - charged.began
-        for account, count in charged.accounts:
+        for account, count in charged.accounts.items():
             account.end(seconds, count)
             self._calls.open -= count
             if seconds >= ledger.slow_s:
@@ -147,17 +188,25 @@ class Singles:
 
     def _answered(self, turn: Turn, charged: Charged, answers: SmallAnswers) -> None:
         """The hub has them: in a thread of its own."""
-        outcomes: Outcomes = None
+        outcomes = self._encode(turn, answers)
+        # The loop may have ended meanwhile: nobody waits any more.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._deliver, turn, charged, outcomes)
+
+    def _encode(self, turn: Turn, answers: SmallAnswers) -> Outcomes:
         try:
             outcomes = count_outcomes(answers.status, answers.reason)
             turn.encode(answers.status, answers.rule, answers.reason, answers.received_at, answers.errors)
         except Exception:
             logger.exception("inquire: its replies could not be written")
-        # The loop may have ended meanwhile: nobody waits any more.
-        with contextlib.suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._deliver, turn, charged, outcomes)
+            return None
+        return outcomes
 
     def _deliver(self, turn: Turn, charged: Charged, outcomes: Outcomes) -> None:
+        self._at_hub -= 1
+        self._expected = max(len(turn), self._expected * 9 // 10)
+        if len(self.intake):
+            self._loop.call_soon(self.end)
         failed = turn.deliver()
         codes = {OK: len(turn) - len(failed)}
         told: dict[tuple[str, str], int] = {}
@@ -168,7 +217,7 @@ class Singles:
             error = self._calls.disk.translate(error)
             code = code_of(error)
             codes[code] = codes.get(code, 0) + 1
-            whose = charged.of_row(row).code, code
+            whose = turn.account(row).code, code
             told[whose] = told.get(whose, 0) + 1
             connection.fail(number, "inquire", error)
         if outcomes is not None:
