@@ -46,7 +46,8 @@ LAYERS = [
     {"screen"},
     {"group", "rowgroup"},
     {"withholding", "proxystate"},
-    {"corrections", "releases", "proxies", "consents", "relink", "liferecords", "flagput", "blast", "mislinkstate"},
+    {"corrections", "releases", "proxies", "consents", "relink", "counter", "liferecords", "flagput", "blast",
+     "mislinkstate"},
     {"merging", "dying", "succeeding", "breach"},
     {"markcheck", "flagcheck", "linkcheck", "inboxcheck", "identifiercheck", "proxycheck", "noticecheck",
      "mislinkcheck", "lifecheck"},
@@ -55,7 +56,7 @@ LAYERS = [
     {"gatherparts"},
     {"gatherrows"},
     {"gather", "acts", "alerting", "filing", "keeping", "showing", "flagging", "lives", "locating", "payloadkeys",
-     "releasing", "consenting", "identifying", "linking", "proxying"},
+     "releasing", "consenting", "identifying", "linking", "proxying", "countering"},
     {"personacts", "suspending"},
     {"send", "ends"},
     {"notify", "push", "collect", "provide", "lapse", "answers", "delivery"},
@@ -71,6 +72,7 @@ LAYERS = [
     {"portal"},
     {"files", "tables", "columns", "holderfile", "peoplefile", "register", "sentfile", "identifierfile", "deathfile"},
     {"agency"},
+    {"desk"},
     {"commands", "cli", "demo", "trial", "bench", "__main__"},
 ]
 

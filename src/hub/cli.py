@@ -24,6 +24,7 @@ from hub.commands import (
     bench,
     blast,
     catalog,
+    desk,
     exchange,
     flag,
     history,
@@ -103,7 +104,8 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
     modules = (
         keep, catalog, acquire, aliases, links, holders, identifiers, inquire, exchange, release, send, arrivals,
-        agency, keys, history, proxies, marks, flag, suspend, blast, mislink, lives, retain, tlog, serve, portal, bench,
+        agency, keys, history, proxies, marks, flag, suspend, blast, mislink, lives, retain, tlog, serve, portal, desk,
+        bench,
     )  # fmt: skip
     for module in modules:
         module.add_commands(commands)

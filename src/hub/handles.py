@@ -45,7 +45,7 @@ QUESTIONS = (int(Kind.INQUIRY), int(Kind.RELEASE))
 CORRECTABLE = (*QUESTIONS, int(Kind.PUSH), int(Kind.NOTICE))
 """Kinds of records whose correction may be asked for."""
 
-MARKED = (*CORRECTABLE, int(Kind.MISLINK))
+MARKED = (*CORRECTABLE, int(Kind.MISLINK), int(Kind.COUNTER_VIEW))
 """Kinds of records that have marks of their own."""
 
 _BLOCK = struct.Struct("<QII")

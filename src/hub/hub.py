@@ -45,6 +45,7 @@ from hub.consenting import Consenting
 from hub.consents import ConsentRegister
 from hub.copies import Copies, CopyReader
 from hub.corrections import Corrections
+from hub.countering import Countering
 from hub.deaths import is_closed
 from hub.decode import CODES_ABOVE, decode_aliases, decode_codes, decode_inquiry, decode_providers
 from hub.deliver import Deliverer
@@ -123,8 +124,9 @@ logger = logging.getLogger("hub")
 
 
 class Hub(
-    Showing, Alerting, Filing, Acts, PersonActs, Consenting, Copies, Exchanging, Flagging, Identifying, Keeping,
-    Linking, Lives, Locating, Mislinking, PayloadKeys, Proxying, Releasing, SendingMethods, Serving, Suspending,
+    Showing, Alerting, Filing, Acts, PersonActs, Consenting, Copies, Countering, Exchanging, Flagging, Identifying,
+    Keeping, Linking, Lives, Locating, Mislinking, PayloadKeys, Proxying, Releasing, SendingMethods, Serving,
+    Suspending,
 ):  # fmt: skip
     """An open hub folder. Made by :func:`open`; a context manager; may be used from several threads."""
 

@@ -173,6 +173,8 @@ class Kind(IntEnum):
     """The person withdrew a consent (同意) in the portal; the remark names the requester."""
     CONSENT_GIVEN = 23
     """The person gave it again."""
+    COUNTER_VIEW = 24
+    """Two clerks of the requester printed the person's history at a counter; the remark is how they knew them."""
 
 
 class Differs(IntFlag):

@@ -52,8 +52,8 @@ from hub.tlog.entry import Shared
 from hub.withholding import Office
 
 PORTAL = "portal"
-KINDS = frozenset(map(int, (Kind.PROXY_VIEW, Kind.PROXY_GRANTED, Kind.PROXY_REVOKED)))
-"""Kinds of records that only the principal reads: no proxy learns of another."""
+KINDS = frozenset(map(int, (Kind.PROXY_VIEW, Kind.PROXY_GRANTED, Kind.PROXY_REVOKED, Kind.COUNTER_VIEW)))
+"""Kinds of records that only the principal reads: no proxy learns of another, nor where the person goes."""
 
 BASIS = "個人情報保護法76条2項"
 _ROLES = {ProxyKind.STATUTORY: "法定代理人", ProxyKind.VOLUNTARY: "任意代理人"}

@@ -37,7 +37,7 @@ from hub.persons import current, lives_of
 from hub.screen import default_marks
 from hub.sealed import unseal
 from hub.snapshot import Snapshot
-from hub.withholding import Office, check_clerk, check_text, same_clerk
+from hub.withholding import Office, check_clerk, check_text, took_part
 from hub.workers import Workers
 
 NAME = "released"
@@ -71,7 +71,7 @@ class Releases:
                 outcome = self._outcome(snapshot, record)
                 flagged, person = office.flagged.of(snapshot), lives_of(snapshot).now(record.person)
             if made is None:
-                if supervised.operator is not None and same_clerk(supervised.operator, clerk):
+                if supervised.operator is not None and took_part(supervised.operator, clerk):
                     raise RequestError("clerk: expected another than the operator of the inquiry, got the same")
                 if office.now() - record.requested_at > REQUEST_DAYS * _DAY_S:
                     raise RequestError(f"handle: expected a row of the last {REQUEST_DAYS} days, got an older one")

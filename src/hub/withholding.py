@@ -476,6 +476,10 @@ def check_text(name: str, text: object, most: int) -> None:
         raise RequestError(f"{name}: expected printable characters, got a control character")
 
 
+TWO = " + "
+"""Between the names of two clerks who asked together, in one operator."""
+
+
 def check_clerk(name: str, clerk: object) -> None:
     """Refuse a clerk who has no name; None is nobody in particular."""
     if clerk is not None:
@@ -491,6 +495,16 @@ def check_clerks(clerk: str | None, second: str | None) -> str:
     if second is not None and same_clerk(clerk, second):
         raise RequestError("second_clerk: expected another clerk than the first, got the same")
     return clerk
+
+
+def took_part(operator: str, clerk: str) -> bool:
+    """Whether a clerk is one of those whom an operator names: two who asked together stand with ``TWO`` between them.
+
+    Through a certificate both names come as ``<its name>/<clerk>``, the second of two behind the first.
+    """
+    first, *others = operator.split(TWO)
+    party = first[: first.find("/") + 1]
+    return any(same_clerk(one, clerk) for one in (operator, first, *others, *(party + other for other in others)))
 
 
 def same_clerk(one: str, other: str) -> bool:

@@ -104,3 +104,27 @@ def test_a_catalog_that_has_none_of_the_later_tables_is_stored_as_before_they_ca
     payload = msgspec.msgpack.decode(Catalog.japan()._payload)
     assert len(payload) == 9
     assert len(msgspec.msgpack.decode(Catalog.japan().import_table(HEADER + "*,7,3\n")._payload)) == 10
+
+
+CLERKS = HEADER.replace("\n", ",two_clerks\n")
+
+
+@pytest.mark.parametrize(("text", "asks"), [("1", True), ("0", False), ("", False)])
+def test_a_procedure_may_ask_for_a_second_clerk(text: str, asks: bool):
+    catalog = Catalog.japan().import_table(CLERKS + f"{PENSION},3,40,{text}\n")
+    assert Catalog.load(catalog.dump()).terms.of(PENSION).two_clerks is asks
+    assert not catalog.terms.of(ALLOWANCE).two_clerks
+    assert ("by hand only with a second clerk" in catalog.describe(PENSION)) is asks
+
+
+def test_terms_that_say_nothing_of_clerks_keep_their_digest():
+    before = Catalog.japan().import_table(HEADER + f"{PENSION},3,40\n")
+    assert Catalog.japan().import_table(CLERKS + f"{PENSION},3,40,0\n").digest == before.digest
+    assert msgspec.msgpack.decode(before._payload)[9] == [[PENSION, 3, 40]]
+    assert Catalog.japan().import_table(CLERKS + f"{PENSION},3,40,1\n").digest != before.digest
+
+
+@pytest.mark.parametrize("text", ["2", "yes", "-1"])
+def test_a_mark_of_clerks_is_one_or_nothing(text: str):
+    with pytest.raises(CatalogError, match="two_clerks: expected one of"):
+        Catalog.japan().import_table(CLERKS + f"{PENSION},3,40,{text}\n")

@@ -356,6 +356,20 @@ def _proxies(b: Both) -> Pair:
     return (lists[0], rest[0][:2], named[0], pages[0]), (lists[1], rest[1][:2], named[1], pages[1])
 
 
+# -- at the counter
+
+
+def _counter(b: Both) -> Pair:
+    b.ask("r", [0, 1])
+    words = {"clerk": "platform/sato", "second_clerk": "platform/suzuki", "checked": "旅券", "section": "市民課"}
+    here = b.h.counter_history(b.town, b.p.known[0], **words)
+    there = b.r.counter_history(b.town, b.p.known[1], **{**words, "clerk": "sato", "second_clerk": "suzuki"})
+    with pytest.raises(RequestError, match="second_clerk: expected another clerk than the first"):
+        b.r.counter_history(b.town, b.p.known[1], **{**words, "second_clerk": words["clerk"]})
+    assert len(there.records) == 2
+    return here, there
+
+
 # -- copies
 
 
@@ -403,5 +417,6 @@ FURTHER: dict[str, Callable[[Both], Pair]] = {
     "grant_proxy": _proxies, "proxies": _proxies, "revoke_proxy": _proxies, "question_proxies": _proxies,
     "confirm_proxies": _proxies, "principals": _proxies, "proxy_history": _proxies,
     "consents": _consents, "withdraw_consent": _consents, "give_consent": _consents,
+    "counter_history": _counter,
     "copy_of": _copies,
 }  # fmt: skip

@@ -161,6 +161,11 @@ class Agency:
         """The own ids of aliases (uint8[N, 16]); None where there is none."""
         return self._links.own_ids_of(aliases)
 
+    def procedures_asked(self) -> set[str]:
+        """The procedures by which the own copy says that was asked."""
+        with self._store.read() as reader:
+            return {asked.procedure for _, asked in read_requests(reader) if asked is not None}
+
     # -- people whom a clerk answers for
 
     def flag(self, aliases: Any, *, on: bool = True) -> int:

@@ -116,7 +116,8 @@ def _spell_class(catalog: Catalog, label: str) -> str:
 
 
 def _spell_terms(terms: Term) -> str:
-    return f"permits of {terms.permit_days} days, at most {terms.providers_per_person_max} providers a person"
+    told = f"permits of {terms.permit_days} days, at most {terms.providers_per_person_max} providers a person"
+    return told + (", by hand only with a second clerk" if terms.two_clerks else "")
 
 
 def _spell_limits(catalog: Catalog, procedure: Procedure) -> str:

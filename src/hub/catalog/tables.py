@@ -83,6 +83,7 @@ class Tables(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
 def pack_tables(tables: Tables) -> bytes:
     """The payload; its SHA-256 is the catalog's digest."""
     fields = [getattr(tables, name) for name in Tables.__struct_fields__]
+    fields[Tables.__struct_fields__.index("terms")] = [term.packed() for term in tables.terms]
     while len(fields) > _FIELDS_MIN and not fields[-1]:
         fields.pop()
     return msgspec.msgpack.encode(fields)

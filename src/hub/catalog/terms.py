@@ -1,4 +1,5 @@
-"""The terms of an exchange: how long a permit waits, and how many providers may be asked about one person in a day.
+"""The terms of an exchange: how long a permit waits, how many providers may be asked about one person in a day, and
+whether a question by hand needs a second clerk.
 
 A line is for one procedure, or for ``*``, every procedure that no line names. Without either the defaults of
 ``limits.py`` hold.
@@ -7,10 +8,11 @@ A line is for one procedure, or for ``*``, every procedure that no line names. W
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 
-from hub.catalog.csvfile import CsvFile, Source
+from hub.catalog.csvfile import CsvFile, Source, expect
 from hub.limits import FAN_OUT_PROVIDERS_MAX, PERMIT_DAYS, PERMIT_DAYS_MAX, PROVIDERS_PER_PERSON_MAX
 
 
@@ -22,11 +24,18 @@ class Term(msgspec.Struct, frozen=True, array_like=True):
         permit_days: days that a permit waits for its provider's answer, 1 to ``PERMIT_DAYS_MAX``.
         providers_per_person_max: different providers that one requester may ask about one person and item in a day, 1
             to ``FAN_OUT_PROVIDERS_MAX``.
+        two_clerks: a question by hand is asked only when a second clerk has confirmed it (``hub desk``).
     """
 
     procedure: str
     permit_days: int = PERMIT_DAYS
     providers_per_person_max: int = PROVIDERS_PER_PERSON_MAX
+    two_clerks: bool = False
+
+    def packed(self) -> list[Any]:
+        """As it is stored: a catalog whose terms say nothing of clerks keeps its digest."""
+        fields = [self.procedure, self.permit_days, self.providers_per_person_max]
+        return [*fields, True] if self.two_clerks else fields
 
 
 class Terms:
@@ -42,12 +51,14 @@ class Terms:
 
 
 def read_terms(source: Source) -> list[Term]:
-    """Read terms: procedure, permit_days, providers_per_person_max; an empty number is the default.
+    """Read terms: procedure, permit_days, providers_per_person_max, [two_clerks]; an empty number is the default, and
+    two_clerks is 1 or empty.
 
     Raises:
         CatalogError: the file is broken.
     """
-    return CsvFile(source).parse(_parse_term, ("procedure", "permit_days", "providers_per_person_max"))
+    needed = ("procedure", "permit_days", "providers_per_person_max")
+    return CsvFile(source).parse(_parse_term, needed, ("two_clerks",))
 
 
 def _parse_term(line: dict[str, str]) -> Term:
@@ -57,6 +68,7 @@ def _parse_term(line: dict[str, str]) -> Term:
         line["procedure"],
         _read_number(line, "permit_days", PERMIT_DAYS, PERMIT_DAYS_MAX),
         _read_number(line, "providers_per_person_max", PROVIDERS_PER_PERSON_MAX, FAN_OUT_PROVIDERS_MAX),
+        expect("two_clerks", line["two_clerks"], ("", "0", "1")) == "1",
     )
 
 

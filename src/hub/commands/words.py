@@ -70,6 +70,7 @@ def spell_parties(kind: int, requester: str, provider: str, outcome: int = Statu
         Kind.PROXY_REVOKED: "a proxy may read your history no more",
         Kind.CONSENT_WITHDRAWN: "you withdrew a consent",
         Kind.CONSENT_GIVEN: "you gave a consent again",
+        Kind.COUNTER_VIEW: f"{requester} printed your history for you at a counter",
         Kind.LINK_CONFIRMED: f"{requester} confirmed a link between its file and the person",
         Kind.LINK_REPLACED: f"{requester} replaced a wrong link",
         # About either citizen: the one whose alias it was, and the one whom it meant.
@@ -94,7 +95,7 @@ def spell_matter(kind: int, items: Sequence[str], role: str, procedure: str, sec
 
 _SENT_AT_ALL = (Status.OK, Status.NO_ALIAS_AT_PROVIDER)
 _OF_PROXIES = (Kind.PROXY_VIEW, Kind.PROXY_GRANTED, Kind.PROXY_REVOKED)
-_OF_THE_PERSON = (Kind.MERGED, Kind.SPLIT, Kind.DIED, *_OF_PROXIES, Kind.MISLINK)
+_OF_THE_PERSON = (Kind.MERGED, Kind.SPLIT, Kind.DIED, *_OF_PROXIES, Kind.MISLINK, Kind.COUNTER_VIEW)
 _WITHOUT_PROCEDURE = (*_OF_THE_PERSON, Kind.LINK_CONFIRMED, Kind.LINK_REPLACED, Kind.NOTICE)
 """Of these the field holds a word of the hub's own, or nothing."""
 

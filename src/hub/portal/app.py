@@ -18,10 +18,11 @@ from typing import Any
 import uvicorn
 from litestar import Litestar, Request, Response
 from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
 from hub.errors import RequestError
-from hub.portal.config import Config
+from hub.portal.config import Config, Tls
 from hub.portal.headers import Headers
 from hub.portal.hubside import HubAwayError
 from hub.portal.routes_acts import act_routes
@@ -32,7 +33,8 @@ from hub.portal.routes_open import open_routes
 from hub.portal.routes_own import own_routes
 from hub.portal.routes_prove import prove_routes
 from hub.portal.signin import ProviderAwayError
-from hub.portal.web import PLAIN, ElsewhereError, FormError, NotFoundError, Portal, SignedOutError, go
+from hub.portal.site import FormError, NotFoundError, SignedOutError, Site
+from hub.portal.web import PLAIN, ElsewhereError, Portal, go
 from hub.portal.zipping import Zipped
 
 FORM_BYTES_MAX = 1 << 16
@@ -46,6 +48,17 @@ logger = logging.getLogger("hub.portal")
 
 def make_app(portal: Portal) -> ASGIApp:
     """The application; it closes the portal at its end."""
+    return build_app(
+        portal,
+        [
+            *open_routes(portal), *history_routes(portal), *prove_routes(portal), *act_routes(portal),
+            *own_routes(portal), *alert_routes(portal), *consent_routes(portal),
+        ],
+    )
+
+
+def build_app(portal: Site, routes: list[HTTPRouteHandler]) -> ASGIApp:
+    """An application of a site's pages; it closes the site at its end."""
 
     def answer(error: str, status: int) -> Callable[[Request[Any, Any, Any], Exception], Response[Any]]:
         def show(request: Request[Any, Any, Any], _: Exception) -> Response[Any]:
@@ -73,10 +86,7 @@ def make_app(portal: Portal) -> ASGIApp:
         return go(PLAIN)
 
     app = Litestar(
-        route_handlers=[
-            *open_routes(portal), *history_routes(portal), *prove_routes(portal), *act_routes(portal),
-            *own_routes(portal), *alert_routes(portal), *consent_routes(portal),
-        ],
+        route_handlers=routes,
         exception_handlers={
             NotFoundError: answer("lost", 404),
             RequestError: answer("lost", 404),
@@ -95,18 +105,22 @@ def make_app(portal: Portal) -> ASGIApp:
         debug=False,
         logging_config=None,
     )  # fmt: skip
-    return Headers(Zipped(app), secure=portal.config.secure)
+    return Headers(Zipped(app), secure=portal.secure)
 
 
 def make_server(portal: Portal) -> uvicorn.Server:
     """A server of a portal that is ready to run."""
-    host, port = portal.config.host_port
-    tls = portal.config.tls
+    return build_server(make_app(portal), portal.config.host_port, portal.config.tls)
+
+
+def build_server(app: ASGIApp, host_port: tuple[str, int], tls: Tls | None) -> uvicorn.Server:
+    """A server of an application."""
+    host, port = host_port
     for name in ADDRESS_LOGGERS:
         logging.getLogger(name).disabled = True
     return uvicorn.Server(
         uvicorn.Config(
-            make_app(portal), host=host, port=port,
+            app, host=host, port=port,
             ssl_certfile=None if tls is None else tls.certificate, ssl_keyfile=None if tls is None else tls.key,
             access_log=False, log_config=None, server_header=False, proxy_headers=False, lifespan="on", ws="none",
             timeout_graceful_shutdown=DRAIN_S,

@@ -13,7 +13,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -144,8 +144,8 @@ class Life:
 class DemoHub:
     """The hub, served in a thread of its own."""
 
-    def __init__(self, h: hub.Hub) -> None:
-        self._h = h
+    def __init__(self, h: hub.Hub, institutions: Sequence[str] = ("portal",)) -> None:
+        self._h, self._institutions = h, list(institutions)
         self.address = ""
         self._ready, self._loop = threading.Event(), asyncio.new_event_loop()
         self._stop = asyncio.Event()
@@ -155,7 +155,7 @@ class DemoHub:
             raise RequestError("demo: the hub did not start")
 
     async def _serve(self) -> None:
-        server = Server(self._h, HubConfig(folder="", listen="127.0.0.1:0", plain=Plain("demo", ["portal"])))
+        server = Server(self._h, HubConfig(folder="", listen="127.0.0.1:0", plain=Plain("demo", self._institutions)))
         await server.start()
         self.address = server.address
         self._ready.set()

@@ -48,8 +48,9 @@ class HubAwayError(Exception):
 class HubSideClient:
     """Calls the hub; made once, used in one loop."""
 
-    def __init__(self, config: HubSide) -> None:
-        self._config = config
+    def __init__(self, config: HubSide, institution: str = PORTAL, allowed: frozenset[str] = ALLOWED) -> None:
+        """Args: institution: the one whose certificate it has. allowed: methods that it calls."""
+        self._config, self._institution, self._allowed = config, institution, allowed
         self._remote: Any = None
         self._connecting = asyncio.Lock()
         self._failed_at = float("-inf")
@@ -60,13 +61,13 @@ class HubSideClient:
         return f"HubSideClient(connected={self._remote is not None})"
 
     async def call(self, method: str, /, *args: Any, **kwargs: Any) -> Any:
-        """Call one of ``ALLOWED``.
+        """Call one of those allowed.
 
         Raises:
             HubAwayError: no answer, or the hub cannot answer now. RequestError: it refuses.
         """
-        if method not in ALLOWED:
-            raise PermissionError(f"{method}: expected a method that the portal may call, got another")
+        if method not in self._allowed:
+            raise PermissionError(f"{method}: expected a method that {self._institution} may call here, got another")
         remote = await self._connect()
         try:
             return await getattr(remote, method)(*args, **kwargs)
@@ -135,10 +136,10 @@ class HubSideClient:
             except (HubError, OSError) as error:
                 self._failed_at = time.monotonic()
                 raise self._away(error) from None
-            if remote.institutions != [PORTAL]:
+            if remote.institutions != [self._institution]:
                 await remote.close()
                 self._failed_at = time.monotonic()
-                logger.error("hub: expected a certificate for %s alone, got one for others", PORTAL)
+                logger.error("hub: expected a certificate for %s alone, got one for others", self._institution)
                 raise HubAwayError
             self._remote = remote
         return self._remote

@@ -110,6 +110,10 @@ SENTENCES: dict[Kind, Word] = {
     Kind.MISLINK: Word(
         "{r}が、あなたを別の人と取り違えていました。", "{r} had confused you with another person.",
         "{r}が、あなたと別の人をまちがえていました。"),
+    Kind.COUNTER_VIEW: Word(
+        "{r}が、本人確認のうえ、窓口であなたの履歴を印刷しました。",
+        "{r} printed your history at a counter, after an identity check.",
+        "{r}が、窓口で、あなたの履歴を紙に出しました。"),
 }  # fmt: skip
 """One for each kind of record."""
 
@@ -197,7 +201,7 @@ _OF_KIND: dict[Kind, dict[Status, Word]] = {
 
 SAYS_ALL = frozenset({
     Kind.ERASURE, Kind.LAPSE, Kind.NOTICE, Kind.MERGED, Kind.SPLIT, Kind.DIED, Kind.PROXY_VIEW, Kind.PROXY_GRANTED,
-    Kind.PROXY_REVOKED, Kind.MISLINK, Kind.CONSENT_WITHDRAWN, Kind.CONSENT_GIVEN,
+    Kind.PROXY_REVOKED, Kind.MISLINK, Kind.CONSENT_WITHDRAWN, Kind.CONSENT_GIVEN, Kind.COUNTER_VIEW,
 })  # fmt: skip
 """Kinds whose sentence needs no outcome."""
 

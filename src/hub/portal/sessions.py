@@ -16,6 +16,7 @@ import hmac
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import Any
 
 from hub.portal.config import Limits
 
@@ -26,13 +27,13 @@ class Session:
     """One citizen in one browser.
 
     Attributes:
-        alias: 16 bytes, the person's at the portal.
+        alias: 16 bytes, the person's at the portal. holder: what a site of others than citizens knows of who it is.
     """
 
-    __slots__ = ("alias", "begun", "digest", "secret", "used")
+    __slots__ = ("alias", "begun", "digest", "holder", "secret", "used")
 
-    def __init__(self, alias: bytes, digest: bytes, now: float) -> None:
-        self.alias = alias
+    def __init__(self, alias: bytes, digest: bytes, now: float, holder: Any = None) -> None:
+        self.alias, self.holder = alias, holder
         self.digest = digest
         self.secret = secrets.token_bytes(TOKEN_BYTES)
         self.begun = self.used = now
@@ -79,10 +80,10 @@ class Sessions:
     def __repr__(self) -> str:
         return f"Sessions({len(self)})"
 
-    def begin(self, alias: bytes) -> tuple[str, Session]:
+    def begin(self, alias: bytes, holder: Any = None) -> tuple[str, Session]:
         """A new session; returns its cookie."""
         token = secrets.token_urlsafe(TOKEN_BYTES)
-        session = Session(alias, _digest(token), self._clock())
+        session = Session(alias, _digest(token), self._clock(), holder)
         self._by_digest[session.digest] = session
         self._drop_old()
         return token, session

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
@@ -26,11 +27,12 @@ TOKEN_S = 300
 
 
 class Character(NamedTuple):
-    """Somebody who does not exist."""
+    """Somebody who does not exist; ``claims``: further ones of their ID token."""
 
     sub: str
     name: str
     about: str
+    claims: Mapping[str, Any] = {}
 
 
 class Granted(NamedTuple):
@@ -54,6 +56,7 @@ class StandIn:
     ) -> None:
         self.issuer, self.client_id, self.back, self.acr = issuer, client_id, back, acr
         self.people = people
+        self._claims = {one.sub: one.claims for one in people}
         self._client_key = client_key
         self._key = jwk.ECKey.generate_key("P-256", {"kid": secrets.token_hex(8), "use": "sig"})
         self._codes: dict[str, Granted] = {}
@@ -144,6 +147,6 @@ class StandIn:
         return jwt.encode(
             {"alg": "ES256", "kid": self._key.kid},
             {"iss": self.issuer, "sub": granted.sub, "aud": self.client_id, "iat": now, "exp": now + TOKEN_S,
-             "nonce": granted.nonce, "acr": self.acr, "auth_time": now},
+             "nonce": granted.nonce, "acr": self.acr, "auth_time": now, **self._claims[granted.sub]},
             self._key,
         )  # fmt: skip

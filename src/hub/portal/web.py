@@ -10,16 +10,15 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from litestar import Request, Response
-from litestar.datastructures import Cookie
+from litestar import Response
 from litestar.response import Redirect
 
 from hub.catalog.moments import JAPAN
 from hub.errors import RequestError
 from hub.portal.alerts import Alerts
 from hub.portal.alertstore import AlertStore
-from hub.portal.config import Alerts as AlertsConfig
 from hub.portal.cards import Cards
+from hub.portal.config import Alerts as AlertsConfig
 from hub.portal.config import Config
 from hub.portal.hubside import HubSideClient
 from hub.portal.invitations import Invitations
@@ -27,36 +26,25 @@ from hub.portal.links import Links
 from hub.portal.outbox import Outbox, SmtpOutbox, is_address
 from hub.portal.owndata import Looks, OwnKeys
 from hub.portal.sentences import Teller
-from hub.portal.sessions import Session, Sessions
+from hub.portal.sessions import Session
 from hub.portal.signin import Provider
+from hub.portal.site import AnyRequest, Page, Site
+from hub.portal.site import FormError as FormError
+from hub.portal.site import NotFoundError as NotFoundError
+from hub.portal.site import SignedOutError as SignedOutError
 from hub.portal.view import is_language, render
 from hub.portal.wordlists import LANGUAGES, Language
 
 HTML = "text/html"
-PLAIN = "/history"
+PLAIN, ALERTS = "/history", "/alerts"
 LANGUAGE_S = 365 * 86_400
-
-AnyRequest = Request[Any, Any, Any]
-Page = Response[Any]
-
-
-class NotFoundError(Exception):
-    """There is no such page for this person; the same whatever the reason."""
-
-
-class SignedOutError(Exception):
-    """Nobody is signed in: the ordinary sign-in page."""
 
 
 class ElsewhereError(Exception):
     """Another site led here by an address of its choice: the plain history instead."""
 
 
-class FormError(Exception):
-    """A form that this session did not give out, or that came from elsewhere."""
-
-
-class Portal:
+class Portal(Site):
     """All parts of one portal."""
 
     def __init__(self, config: Config, clock: Callable[[], float], outbox: Outbox | None = None) -> None:
@@ -65,9 +53,9 @@ class Portal:
         Raises:
             RequestError, StorageError: a file of the configuration cannot be used.
         """
-        self.config, self.clock = config, clock
+        super().__init__(config.address, config.limits, clock)
+        self.config = config
         self.hub = HubSideClient(config.hub)
-        self.sessions = Sessions(config.limits, clock)
         self.provider = Provider(config.signin, config.limits, config.address + "/signin/back", clock)
         self.links = Links(config.links)
         self.invitations = Invitations(clock)
@@ -121,49 +109,21 @@ class Portal:
 
     # -- who asks
 
-    def session(self, request: AnyRequest) -> Session | None:
-        """Who is signed in, if anybody."""
-        return self.sessions.find(request.cookies.get(self.cookie_name("session")))
-
     def signed_in(self, request: AnyRequest) -> Session:
         """Who is signed in.
 
         Raises:
             SignedOutError: nobody. ElsewhereError: another site's page leads to more than the plain history.
         """
-        session = self.session(request)
-        if session is None:
-            raise SignedOutError
+        session = super().signed_in(request)
         # Who sees how long answers are could else ask questions through the reader's browser: is this institution, is
-        # this record in it. A way back from the provider, and a link from a message, end at the plain history.
-        chosen = request.url.path != PLAIN or request.url.query
+        # this record in it. A way back from the provider, and a link from a message, end at the plain history, or where
+        # nothing of it stands.
+        path = request.url.path
+        chosen = (path != PLAIN or request.url.query) and path != ALERTS and not path.startswith(ALERTS + "/")
         if request.method == "GET" and chosen and request.headers.get("sec-fetch-site") in ("cross-site", "same-site"):
             raise ElsewhereError
         return session
-
-    async def form(self, request: AnyRequest, session: Session) -> dict[str, str]:
-        """The fields of a form that this session gave out.
-
-        Raises:
-            FormError: it is another's.
-        """
-        self.check_origin(request)
-        form = {name: value for name, value in (await request.form()).items() if isinstance(value, str)}
-        if not session.takes(form.pop("csrf", "")):
-            raise FormError
-        return form
-
-    def check_origin(self, request: AnyRequest) -> None:
-        """Refuse what another site's page sent.
-
-        Raises:
-            FormError: it did.
-        """
-        if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-            raise FormError
-        origin = request.headers.get("origin")
-        if origin is not None and origin != self.config.address:
-            raise FormError
 
     # -- answers
 
@@ -182,19 +142,9 @@ class Portal:
             media_type=HTML, status_code=status,
         )  # fmt: skip
 
-    def cookie_name(self, name: str) -> str:
-        """``__Host-`` binds a cookie to this very host and to TLS; without TLS (loopback only) browsers refuse it."""
-        return f"__Host-{name}" if self.config.secure else f"portal-{name}"
-
-    def cookie(self, name: str, value: str, *, max_age: int | None = None) -> Cookie:
-        """A cookie that scripts cannot read and other sites' forms do not bring."""
-        return Cookie(
-            key=self.cookie_name(name), value=value, path="/", secure=self.config.secure, httponly=True,
-            samesite="lax", max_age=max_age,
-        )  # fmt: skip
 
 
-def language_of(portal: Portal, request: AnyRequest) -> Language:
+def language_of(portal: Site, request: AnyRequest) -> Language:
     """The reader's: what they chose, else what their browser asks for, else Japanese."""
     chosen = request.cookies.get(portal.cookie_name("language"))
     if is_language(chosen):

@@ -113,6 +113,7 @@ def _read(params: dict[str, p.Form], result: r.Result, names: str = "institution
 _ID = {"request_id": p.TEXT}
 _CLERK = {"clerk": p.CLERK}
 _CLERKS = {"clerk": p.TEXT, "second_clerk": p.TEXT, "reason": p.TEXT}
+_CLERKS_AT_COUNTER = {"clerk": p.TEXT, "second_clerk": p.TEXT, "checked": p.TEXT}
 _MERGE = {"keep": p.TEXT, "gone": p.TEXT, **_CLERKS}
 _SHOWN = {"cursor": p.CLERK, "proofs": p.plain(list[int] | None, None)}
 _NAMED = {"namespace": p.TEXT}
@@ -300,6 +301,9 @@ METHODS: dict[str, Method] = {
         {"agent_alias": p.ALIAS, "handle": p.BYTES, **_RANGE, "institution": p.CLERK, "procedure": p.CLERK,
          "limit": _LIMIT, **_SHOWN},
         r.HISTORY, "", only=PORTAL, do=doing.proxy_history,
+    ),
+    "counter_history": Method(
+        {"alias": p.ALIAS, **_CLERKS_AT_COUNTER, "section": p.TEXT, **_RANGE, "limit": _LIMIT}, r.COUNTER, again=False
     ),
     # What everybody may know.
     "checkpoint": _read({}, r.TEXT, ""),

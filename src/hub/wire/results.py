@@ -389,4 +389,7 @@ def make_proofs(body: HistoryBody) -> list[Proof]:
 
 
 HISTORY, NOTICE_PAGE = Result(HistoryBody, _pack_history, _same), Result(NoticesBody, _pack_notices, _same)
-"""What the client makes of it stands in ``caller.py``: proofs are asked for when somebody wants them."""
+COUNTER = Result(
+    HistoryBody, lambda page: HistoryBody(page.records, None, ""), lambda body: History(body.records, None, list, "")
+)
+"""What the client makes of the others stands in ``caller.py``: proofs are asked for when somebody wants them."""

@@ -360,6 +360,12 @@ class RemoteMethods:
         limit: int = ..., cursor: str | None = None, timeout: float | None = None, proofs: bool | None = None,
     ) -> History: ...
 
+    def counter_history(
+        self, institution: str, alias: Any, *, clerk: str, second_clerk: str, checked: str, section: str,
+        since: dt.datetime | dt.date | None = None, until: dt.datetime | dt.date | None = None, limit: int = ...,
+        timeout: float | None = None,
+    ) -> History: ...
+
     def checkpoint(self, *, timeout: float | None = None) -> str: ...
 
     def checkpoints(self, *, timeout: float | None = None) -> list[tuple[dt.datetime | None, str]]: ...
@@ -680,6 +686,12 @@ class AsyncRemoteMethods:
         self, agent_alias: Any, handle: bytes, *, since: dt.datetime | dt.date | None = None,
         until: dt.datetime | dt.date | None = None, institution: str | None = None, procedure: str | None = None,
         limit: int = ..., cursor: str | None = None, timeout: float | None = None, proofs: bool | None = None,
+    ) -> History: ...
+
+    async def counter_history(
+        self, institution: str, alias: Any, *, clerk: str, second_clerk: str, checked: str, section: str,
+        since: dt.datetime | dt.date | None = None, until: dt.datetime | dt.date | None = None, limit: int = ...,
+        timeout: float | None = None,
     ) -> History: ...
 
     async def checkpoint(self, *, timeout: float | None = None) -> str: ...

@@ -1,0 +1,122 @@
+"""The desk's configuration: one TOML file, every key of it known; paths are relative to the file."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import msgspec
+
+from hub.errors import RequestError
+from hub.portal.config import HubSide, Limits, SignIn, Tls
+from hub.wire.config import is_loopback, split_address
+
+_Word = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class Claims(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """What of an ID token says who a clerk is.
+
+    Attributes:
+        clerk: the clerk's own number or name, unique in the institution: it becomes the ``operator``.
+        name: for the pages. section: the section in charge, which the citizen reads.
+        duties: a list of ``ask``, ``decide``, ``link``, ``disclose``; left out: every clerk may do everything.
+    """
+
+    clerk: _Word = "sub"
+    name: _Word = "name"
+    section: _Word = "section"
+    duties: _Word | None = None
+
+
+class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """All of it.
+
+    Attributes:
+        listen: host:port. address: as browsers see it, ``https://host``; ``http://`` on loopback only.
+        institution: its code; the hub's certificate carries it and no other.
+        book: file (SQLite, 0600) of what was asked here and waits. keep_days: until a line of it is forgotten.
+        agency: folder of ``hub agency``, by which own ids become aliases; or residents: a CSV ``own_id,alias``.
+        tickets: a CSV ``own_id,ticket``, of acquisitions that may be held.
+        payload_key: file of the private key with which answers are opened (``hub key new``).
+    """
+
+    listen: str
+    address: str
+    institution: _Word
+    book: str
+    hub: HubSide
+    signin: SignIn
+    claims: Claims = Claims()
+    tls: Tls | None = None
+    agency: str | None = None
+    residents: str | None = None
+    tickets: str | None = None
+    payload_key: str | None = None
+    keep_days: Annotated[int, msgspec.Meta(ge=1, le=30)] = 30
+    limits: Limits = Limits()
+
+    @property
+    def host_port(self) -> tuple[str, int]:
+        """Where it listens."""
+        return split_address("listen", self.listen)
+
+
+def load_config(path: Path) -> Config:
+    """Read and check the file.
+
+    Raises:
+        RequestError: it cannot be read, has an unknown key (which is named) or contradicts itself.
+    """
+    try:
+        with path.open("rb") as file:
+            found = msgspec.convert(tomllib.load(file), Config)
+    except OSError as error:
+        raise RequestError(f"config {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+        raise RequestError(f"config {path}: {error}") from None
+    check_config(found)
+    return _resolve(found, path.parent)
+
+
+def check_config(config: Config) -> None:
+    """Refuse what contradicts itself.
+
+    Raises:
+        RequestError: it does.
+    """
+    host, _ = config.host_port
+    for name, text in (("address", config.address), ("signin.issuer", config.signin.issuer)):
+        parts = urlsplit(text)
+        if parts.scheme not in ("https", "http") or not parts.hostname or parts.query or parts.fragment:
+            raise RequestError(f"config: expected https://host as {name}, got something else")
+        if parts.scheme == "http" and not is_loopback(parts.hostname):
+            raise RequestError(f"config: expected https:// as {name} beyond loopback, got http://")
+    if urlsplit(config.address).path:
+        raise RequestError("config: expected an address without a path, got one")
+    if config.tls is None and not is_loopback(host):
+        raise RequestError(f"config: expected [tls], or a loopback address behind a proxy, got {host}")
+    if config.tls is not None and not config.address.startswith("https://"):
+        raise RequestError("config: expected https:// as address with [tls], got http://")
+    if (config.agency is None) == (config.residents is None):
+        raise RequestError("config: expected either agency or residents, got both or neither")
+
+
+def _resolve(config: Config, base: Path) -> Config:
+    """The same with paths that do not depend on where the process runs."""
+
+    def place(text: str | None) -> str | None:
+        return None if text is None else str((base / text).resolve())
+
+    replace = msgspec.structs.replace
+    side, signin, tls = config.hub, config.signin, config.tls
+    return replace(
+        config,
+        book=place(config.book), agency=place(config.agency), residents=place(config.residents),
+        tickets=place(config.tickets), payload_key=place(config.payload_key),
+        hub=replace(side, certificate=place(side.certificate), key=place(side.key), ca=place(side.ca)),
+        signin=replace(signin, key=place(signin.key), ca=place(signin.ca)),
+        tls=None if tls is None else replace(tls, certificate=place(tls.certificate), key=place(tls.key)),
+    )  # fmt: skip
