@@ -72,6 +72,9 @@ class Desk(Site):
     def __repr__(self) -> str:
         return f"Desk(sessions={len(self.sessions)})"
 
+    async def start(self) -> None:
+        """Nothing goes on beside the pages."""
+
     async def close(self) -> None:
         """Close the connections and files."""
         await self.hub.close()

@@ -39,8 +39,9 @@ class Site(ABC):
         self.address, self.secure, self.clock = address, address.startswith("https://"), clock
         self.sessions = Sessions(limits, clock)
 
+    @abstractmethod
     async def start(self) -> None:
-        """Begin what goes on beside the pages; here nothing does."""
+        """Begin what goes on beside the pages."""
 
     @abstractmethod
     async def close(self) -> None:
