@@ -481,11 +481,13 @@ def test_a_hub_is_closed_when_a_caller_has_done_its_rows(
     here = Here(opened, town, aliases)
     gatherer = opened._gathering()
     form = gatherer._lane.form
-    closer = threading.Thread(target=opened.close)
+    closer = threading.Thread(target=gatherer.close)
 
     def meanwhile(*given: Any) -> Any:
         closer.start()
         until(lambda: gatherer._closing)
+        closer.join(0.5)
+        assert closer.is_alive()
         return form(*given)
 
     monkeypatch.setattr(gatherer._lane, "form", meanwhile)

@@ -11,6 +11,7 @@ import random
 import re
 import shutil
 import stat
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -372,6 +373,27 @@ def test_a_flipped_bit_of_a_meta_pages_turn_does_not_bring_back_the_state_before
     data.write_bytes(whole)
     with hub.open(folder, readonly=True) as h:
         assert h.stats()["commits"] == commits
+
+
+def test_the_older_meta_page_is_not_taken_for_a_later_one_where_nothing_grew(sound: Sound, tmp_path: Path) -> None:
+    folder = copy(sound, tmp_path / "hub")
+    data = folder / "env" / "data.mdb"
+    for n in range(30):
+        with hub.open(folder) as h:
+            h.flag(REQUESTER, sound.own[n : n + 1], hub.Flag.MANUAL)
+        whole = data.read_bytes()
+        pages = [whole[at : at + 16] for at in (TURN_AT - 8, TURN_AT - 8 + PAGE_BYTES)]
+        (last, turn), (other_last, other) = [struct.unpack("<QQ", one) for one in pages]
+        older = 0 if turn < other else 1
+        if last == other_last and not min(turn, other) & 2:
+            break
+    else:
+        pytest.fail("every commit made the file grow")
+    data.write_bytes(flip(whole, TURN_AT + older * PAGE_BYTES, 1))
+    with pytest.raises(hub.errors.StorageError, match="newest state"):
+        hub.open(folder, readonly=True).close()
+    data.write_bytes(whole)
+    hub.open(folder, readonly=True).close()
 
 
 # -- folders
