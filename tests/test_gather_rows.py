@@ -494,6 +494,7 @@ def test_a_hub_is_closed_when_a_caller_has_done_its_rows(
     here.ask("a")
     closer.join(WAIT_S)
     assert here.own() == [True]
+    assert not here.calls[0][1].errors
     assert here.calls[0][1].status.tolist() == [Status.OK]
     assert not closer.is_alive()
 
