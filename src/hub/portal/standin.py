@@ -56,7 +56,6 @@ class StandIn:
     ) -> None:
         self.issuer, self.client_id, self.back, self.acr = issuer, client_id, back, acr
         self.people = people
-        self._claims = {one.sub: one.claims for one in people}
         self._client_key = client_key
         self._key = jwk.ECKey.generate_key("P-256", {"kid": secrets.token_hex(8), "use": "sig"})
         self._codes: dict[str, Granted] = {}
@@ -144,9 +143,10 @@ class StandIn:
             return None
         self._seen.add(claims["jti"])
         now = int(time.time())
+        claims = next((dict(one.claims) for one in self.people if one.sub == granted.sub), {})
         return jwt.encode(
             {"alg": "ES256", "kid": self._key.kid},
             {"iss": self.issuer, "sub": granted.sub, "aud": self.client_id, "iat": now, "exp": now + TOKEN_S,
-             "nonce": granted.nonce, "acr": self.acr, "auth_time": now, **self._claims[granted.sub]},
+             "nonce": granted.nonce, "acr": self.acr, "auth_time": now, **claims},
             self._key,
         )  # fmt: skip
