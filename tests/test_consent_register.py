@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import lmdb
 import numpy as np
 import pytest
 
@@ -152,3 +153,14 @@ def test_a_line_that_was_changed_is_found(town: Town) -> None:
         commit.put_sealed("consents", key, bytes([9]))
     with pytest.raises(StorageError, match="consents"):
         town.ask()
+
+
+def test_a_register_that_was_lost_is_not_begun_anew(town: Town) -> None:
+    town.h.withdraw_consent(town.portal[0], ASKS, PROCEDURE)
+    town.h.close()
+    env = lmdb.open(str(town.folder / "env"), map_size=1 << 30, max_dbs=256, lib_version=0)
+    with env, env.begin(write=True) as txn:
+        txn.drop(env.open_db(b"consents", txn=txn, create=False), delete=True)
+    for readonly in (True, False):
+        with pytest.raises(StorageError):
+            hub.open(town.folder, readonly=readonly)

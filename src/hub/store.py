@@ -95,6 +95,8 @@ SERVED_WORDS = "served at "
 LOCK_FILE_BYTES = READERS_MAX * 64 + 8192
 FULL_BELOW_BYTES = 1 << 20
 BEGIN_TRIES = 100
+ADDED_LATER = ("consents",)
+"""Databases of this format that folders made earlier do not have."""
 FEW_BLOCKS = 64
 COMPARED_AT_A_TIME = 1_000
 NAMES = (
@@ -318,10 +320,30 @@ class Store:
             os.pwrite(self._lock_file, f"{words}\n".encode()[:HOLDER_BYTES_MAX], 0)
 
     def _open_databases(self, env: lmdb.Environment, *, create: bool) -> dict[str, Any]:
-        try:
-            return {name: env.open_db(name.encode(), create=create) for name in NAMES}
-        except lmdb.NotFoundError as error:
-            raise StorageError(f"open {self.folder}: expected a hub, a database is missing") from error
+        found = {}
+        for name in NAMES:
+            try:
+                found[name] = env.open_db(name.encode(), create=create)
+            except lmdb.NotFoundError as error:
+                if name not in ADDED_LATER:
+                    raise StorageError(f"open {self.folder}: expected a hub, a database is missing") from error
+        missing = [name for name in NAMES if name not in found]
+        if missing:
+            self._add_databases(env, found, missing)
+        return found
+
+    def _add_databases(self, env: lmdb.Environment, found: dict[str, Any], missing: list[str]) -> None:
+        """Make the databases that an older hub did not know."""
+        if self.readonly:
+            raise StorageError(f"open {self.folder}: made by an older hub; open it for writing once")
+        with env.begin(write=True, buffers=True) as txn:
+            value = txn.get(b"state", db=found["meta"])
+            state = msgspec.msgpack.decode(unseal("meta", b"state", value or b""), type=State)
+            if any(state.sums.get(name) for name in missing):
+                raise StorageError(f"open {self.folder}: expected a hub, a database is missing")
+            found.update({name: env.open_db(name.encode(), txn=txn) for name in missing})
+            state.turn = txn.id()
+            Commit(found, txn, state).put_state()
 
     def _read_format(self) -> Format:
         assert self.env is not None

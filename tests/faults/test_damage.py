@@ -425,6 +425,27 @@ def test_an_empty_folder_is_accepted(tmp_path: Path) -> None:
     hub.open(tmp_path).close()
 
 
+def drop_database(folder: Path, name: bytes) -> None:
+    env = lmdb.open(str(folder / "env"), map_size=1 << 30, max_dbs=256, lib_version=0)
+    with env, env.begin(write=True) as txn:
+        txn.drop(env.open_db(name, txn=txn, create=False), delete=True)
+
+
+def test_a_folder_that_an_older_hub_made_gets_what_it_lacks(sound: Sound, tmp_path: Path) -> None:
+    folder = copy(sound, tmp_path / "hub")
+    drop_database(folder, b"consents")
+    with pytest.raises(hub.errors.StorageError, match="older hub"):
+        hub.open(folder, readonly=True)
+    with hub.open(folder) as h:
+        assert h.stats()["records"] == sound.stats["records"]
+        assert h.consents(sound.portal[0]) == []
+        assert h.verify().problems == ()
+    hub.open(folder, readonly=True).close()
+    drop_database(folder, b"permits")
+    with pytest.raises(hub.errors.StorageError, match="a database is missing"):
+        hub.open(folder)
+
+
 def test_another_program_s_environment_is_refused(tmp_path: Path) -> None:
     (tmp_path / "env").mkdir()
     env = lmdb.open(str(tmp_path / "env"), map_size=1 << 20)
