@@ -914,3 +914,21 @@ def test_many_chunks_are_sorted_in(parties: Parties, monkeypatch: pytest.MonkeyP
     assert due == [False, False, False, True]
     parties.h._delivery.deliver()
     assert not deliverer.is_due()
+
+
+def test_a_step_sorts_into_few_inboxes(parties: Parties, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub.deliver, "STEP_INBOXES", 2)
+    towns = [body.code for body in parties.h.catalog.institutions("市町村長") if body.code != parties.town][:5]
+    for number, town in enumerate(towns):
+        parties.h.acquire(town, parties.codes)
+        parties.h.inquire(tax_inquiry(f"t{number}"), np.ascontiguousarray(parties.nenkin[[number]]), town)
+    deliverer = parties.h._delivery._deliverer
+    before, steps = parties.h.stats()["commits"], 0
+    while deliverer.behind():
+        assert deliverer.step()
+        steps += 1
+    assert steps == 3
+    assert parties.h.stats()["commits"] - before == 3
+    with parties.h._store.snapshot() as snapshot:
+        numbers = [parties.h.catalog.institution(town).number for town in towns]
+        assert [read_inbox(snapshot, number).entries["permits"].tolist() for number in numbers] == [[1]] * 5
