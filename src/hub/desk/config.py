@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
 import msgspec
 
 from hub.errors import RequestError
-from hub.portal.config import HubSide, Limits, SignIn, Tls
-from hub.wire.config import is_loopback, split_address
+from hub.portal.config import HubSide, Limits, SignIn, Tls, check_site
+from hub.wire.config import read_toml, split_address
 
 _Word = Annotated[str, msgspec.Meta(min_length=1)]
 
@@ -70,13 +68,7 @@ def load_config(path: Path) -> Config:
     Raises:
         RequestError: it cannot be read, has an unknown key (which is named) or contradicts itself.
     """
-    try:
-        with path.open("rb") as file:
-            found = msgspec.convert(tomllib.load(file), Config)
-    except OSError as error:
-        raise RequestError(f"config {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
-        raise RequestError(f"config {path}: {error}") from None
+    found = read_toml(path, Config)
     check_config(found)
     return _resolve(found, path.parent)
 
@@ -87,19 +79,7 @@ def check_config(config: Config) -> None:
     Raises:
         RequestError: it does.
     """
-    host, _ = config.host_port
-    for name, text in (("address", config.address), ("signin.issuer", config.signin.issuer)):
-        parts = urlsplit(text)
-        if parts.scheme not in ("https", "http") or not parts.hostname or parts.query or parts.fragment:
-            raise RequestError(f"config: expected https://host as {name}, got something else")
-        if parts.scheme == "http" and not is_loopback(parts.hostname):
-            raise RequestError(f"config: expected https:// as {name} beyond loopback, got http://")
-    if urlsplit(config.address).path:
-        raise RequestError("config: expected an address without a path, got one")
-    if config.tls is None and not is_loopback(host):
-        raise RequestError(f"config: expected [tls], or a loopback address behind a proxy, got {host}")
-    if config.tls is not None and not config.address.startswith("https://"):
-        raise RequestError("config: expected https:// as address with [tls], got http://")
+    check_site(config.address, config.host_port[0], config.signin.issuer, config.tls)
     if (config.agency is None) == (config.residents is None):
         raise RequestError("config: expected either agency or residents, got both or neither")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -10,7 +9,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from hub.errors import RequestError
-from hub.wire.config import is_loopback, split_address
+from hub.wire.config import is_loopback, read_toml, split_address
 
 _Positive = Annotated[int, msgspec.Meta(ge=1)]
 _Seconds = Annotated[float, msgspec.Meta(gt=0)]
@@ -167,15 +166,32 @@ def load_config(path: Path) -> Config:
     Raises:
         RequestError: it cannot be read, has an unknown key (which is named) or contradicts itself.
     """
-    try:
-        with path.open("rb") as file:
-            found = msgspec.convert(tomllib.load(file), Config)
-    except OSError as error:
-        raise RequestError(f"config {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
-        raise RequestError(f"config {path}: {error}") from None
+    found = read_toml(path, Config)
     check_config(found)
     return _resolve(found, path.parent)
+
+
+def check_site(address: str, host: str, issuer: str, tls: Tls | None) -> None:
+    """Refuse addresses of a site that contradict each other.
+
+    Args:
+        address, issuer: as browsers see the site and its provider of sign-in. host: where it listens.
+
+    Raises:
+        RequestError: they do.
+    """
+    for name, text in (("address", address), ("signin.issuer", issuer)):
+        parts = urlsplit(text)
+        if parts.scheme not in ("https", "http") or not parts.hostname or parts.query or parts.fragment:
+            raise RequestError(f"config: expected https://host as {name}, got something else")
+        if parts.scheme == "http" and not is_loopback(parts.hostname):
+            raise RequestError(f"config: expected https:// as {name} beyond loopback, got http://")
+    if urlsplit(address).path:
+        raise RequestError("config: expected an address without a path, got one")
+    if tls is None and not is_loopback(host):
+        raise RequestError(f"config: expected [tls], or a loopback address behind a proxy, got {host}")
+    if tls is not None and not address.startswith("https://"):
+        raise RequestError("config: expected https:// as address with [tls], got http://")
 
 
 def check_config(config: Config) -> None:
@@ -184,19 +200,7 @@ def check_config(config: Config) -> None:
     Raises:
         RequestError: it does.
     """
-    host, _ = config.host_port
-    for name, text in (("address", config.address), ("signin.issuer", config.signin.issuer)):
-        parts = urlsplit(text)
-        if parts.scheme not in ("https", "http") or not parts.hostname or parts.query or parts.fragment:
-            raise RequestError(f"config: expected https://host as {name}, got something else")
-        if parts.scheme == "http" and not is_loopback(parts.hostname):
-            raise RequestError(f"config: expected https:// as {name} beyond loopback, got http://")
-    if urlsplit(config.address).path:
-        raise RequestError("config: expected an address without a path, got one")
-    if config.tls is None and not is_loopback(host):
-        raise RequestError(f"config: expected [tls], or a loopback address behind a proxy, got {host}")
-    if config.tls is not None and not config.secure:
-        raise RequestError("config: expected https:// as address with [tls], got http://")
+    check_site(config.address, config.host_port[0], config.signin.issuer, config.tls)
     if config.alerts is not None:
         smtp = config.alerts.smtp
         if smtp.tls == "none" and not is_loopback(smtp.host):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
@@ -16,6 +16,8 @@ from hub.wire.quotas import Quota
 _Positive = Annotated[int, msgspec.Meta(ge=1)]
 _Seconds = Annotated[float, msgspec.Meta(gt=0)]
 _Codes = Annotated[list[str], msgspec.Meta(min_length=1)]
+
+C = TypeVar("C")
 
 
 class Tls(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -190,6 +192,21 @@ def split_address(name: str, text: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
+def read_toml(path: Path, kind: type[C]) -> C:
+    """A file of settings as what it is to be.
+
+    Raises:
+        RequestError: it cannot be read, or has an unknown key or another value, which is named.
+    """
+    try:
+        with path.open("rb") as file:
+            return msgspec.convert(tomllib.load(file), kind)
+    except OSError as error:
+        raise RequestError(f"config {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+        raise RequestError(f"config {path}: {error}") from None
+
+
 def load_config(path: Path, *, plain: bool = False) -> Config:
     """Read and check the file.
 
@@ -199,13 +216,7 @@ def load_config(path: Path, *, plain: bool = False) -> Config:
     Raises:
         RequestError: it cannot be read, has an unknown key (which is named) or contradicts itself.
     """
-    try:
-        with path.open("rb") as file:
-            found = msgspec.convert(tomllib.load(file), Config)
-    except OSError as error:
-        raise RequestError(f"config {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
-        raise RequestError(f"config {path}: {error}") from None
+    found = read_toml(path, Config)
     check_config(found, plain=plain)
     return _resolve(found, path.parent)
 
