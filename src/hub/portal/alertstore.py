@@ -16,7 +16,6 @@ thread.
 from __future__ import annotations
 
 import hashlib
-import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hub.errors import StorageError
+from hub.portal.links import open_private
 
 WAITING, BEGUN, OVER = 0, 1, 2
 KEPT_DAYS = 7
@@ -69,10 +69,7 @@ class AlertStore:
             StorageError: it cannot be opened.
         """
         try:
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-            os.chmod(path, 0o600)
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
-            self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;" + _TABLES)
+            self._db = open_private(path, _TABLES)
         except (OSError, sqlite3.Error) as error:
             raise StorageError(f"alerts: cannot open: {type(error).__name__}") from None
 

@@ -41,6 +41,21 @@ class Linked(NamedTuple):
         return "Linked()"
 
 
+def open_private(path: str | Path, tables: str) -> sqlite3.Connection:
+    """A file of tables that nobody else may read; each transaction is on disk when it has ended.
+
+    Raises:
+        OSError, sqlite3.Error: it cannot be opened or made.
+    """
+    # Made before SQLite does, which would let others read it until its mode is changed.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    os.chmod(path, 0o600)
+    # Two parts of a process write to one: a second waits for the first.
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+    db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;" + tables)
+    return db
+
+
 class Links:
     """The file, open."""
 
@@ -51,11 +66,7 @@ class Links:
             StorageError: it cannot be opened.
         """
         try:
-            # Made before SQLite does, which would let others read it until its mode is changed.
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-            os.chmod(path, 0o600)
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;" + _TABLES)
+            self._db = open_private(path, _TABLES)
         except (OSError, sqlite3.Error) as error:
             raise StorageError(f"links: cannot open: {error}") from None
 
