@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -77,7 +78,10 @@ class MachineLimits:
 
     def _write(self, case: str) -> float:
         quick = self._bench.options.quick
-        size, part = WRITE_BYTES_QUICK if quick else WRITE_BYTES, os.urandom(WRITE_PART)
+        part = os.urandom(WRITE_PART)
+        # On a small disk less is written: the run needs the rest.
+        room = shutil.disk_usage(self._bench.folder).free // 8
+        size = max(1, min(WRITE_BYTES_QUICK if quick else WRITE_BYTES, room) // WRITE_PART) * WRITE_PART
         path = self._bench.folder / "write.limit"
         seconds = []
         for _ in range(1 if quick else 3):
