@@ -237,6 +237,7 @@ def serve(config: Config, *, ready: Callable[[Server], None] | None = None) -> N
         with open(config.folder, head=config.head, answers_every_s=config.answers_every_s) as h:
             _calm_collector()
             h.stand_back(BULK_BEHIND)
+            h.warm()
             run_in_loop(run_server(h, config, ready=ready))
     finally:
         close_log(handler)
