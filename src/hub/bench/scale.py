@@ -143,7 +143,7 @@ def measure_persons(
         measuring = Curves(
             world, truth, progress, threads=threads, persons_max=given.persons_max, seed=given.seed
         )  # fmt: skip
-        curves += measuring.run()
+        curves += measuring.curves()
         measuring.measure()
     finally:
         world.close()
@@ -159,7 +159,7 @@ def measure_records(
         folder, truth, progress, persons=persons, records_max=given.records_max, threads=given.threads, seed=given.seed
     )
     try:
-        curves += measuring.run()
+        curves += measuring.curves()
         measuring.measure()
     finally:
         measuring.close()

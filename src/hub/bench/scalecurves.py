@@ -54,7 +54,7 @@ class Curves:
         self._random = np.random.default_rng([seed, 5])
         self._beside_done = False
 
-    def run(self) -> list[Curve]:
+    def curves(self) -> list[Curve]:
         """Grow and measure; the curves are in the list from the beginning, and fill up."""
         every = "1 thread" if len(self.threads) == 1 else f"{self.threads[-1]} threads"
         note = (
@@ -180,7 +180,7 @@ class Curves:
             i += 1
         low, middle, high = np.percentile(np.array(seconds) / rows * 1e9, [5, 50, 95]).tolist()
         self.by_batch.add(series, Point(rows, middle, low, high))
-        self.by_batch.note = "Median of the calls; bars: the 5th and 95th percentile. A call opens no transaction."
+        self.by_batch.note = "Median of the calls; bars: the 5th and 95th percentile."
 
     def _measure_cold(self) -> None:
         """From a file of which nothing is in memory: each batch finds what those before it read."""
@@ -191,7 +191,7 @@ class Curves:
         self.cold.note = (
             f"The page cache was dropped (posix_fadvise) with the hub closed; batches of {COLD_ROWS:,} random hits. A "
             "block that is first read is checked whole, so a row reads two blocks of up to 32 KiB at first, and "
-            "nothing once they are all there. This stands for tables larger than memory at the share that is there by then."
+            "nothing once they are all there. So are tables larger than memory, at the share of them that is there."
         )
         for threads in sorted({self.threads[0], self.threads[-1]}):
             series = "1 thread" if threads == 1 else f"{threads} threads"

@@ -54,12 +54,12 @@ class HistoryCurves:
         self.citizens = dict(zip(self.points, chosen.reshape(-1, CITIZENS), strict=True))
         self._counts = np.zeros(persons, np.uint32)
 
-    def run(self) -> list[Curve]:
+    def curves(self) -> list[Curve]:
         """The curves; they fill up."""
         self.by_records = Curve(
             "history", "A citizen's history by the size of the log", "records", "us", log_y=True,
             note=f"A page of {PAGE} records with all their proofs, the hundred spread evenly over the whole log. Cold: "
-            "the file was put out of memory before (posix_fadvise), each history finds the upper pages that others read.",
+            "the file was put out of memory before (posix_fadvise); each finds the upper pages that others read.",
         )  # fmt: skip
         self.by_rows = Curve(
             "inquiry", "Inquiries by the rows of a call", "rows of a call", "rows/s", log_y=True,
