@@ -63,9 +63,11 @@ PLANTS = (
 
 
 def clone(folder: Path) -> Path:
-    """The last commit in a folder of its own."""
+    """The last commit in a folder of its own, whose gate is the one that runs: this tree may change meanwhile."""
     target = folder / "clone"
     subprocess.run(["git", "clone", "-q", "--no-hardlinks", str(ROOT), str(target)], check=True)
+    for native in (ROOT / "src" / "hub").glob("_*.so"):
+        shutil.copy2(native, target / "src" / "hub")
     return target
 
 
@@ -84,7 +86,7 @@ def run_gate(folder: Path, cache: Path, arguments: list[str]) -> dict[str, Any]:
     file.unlink(missing_ok=True)
     command = [sys.executable, "-m", "hub.bench.gate", "--base", "HEAD", "--cache", str(cache), "--json", str(file)]
     begin = time.monotonic()
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    environment = os.environ | {"PYTHONPATH": str(folder / "src")}
     done = subprocess.run(
         [*command, *arguments], cwd=folder, capture_output=True, text=True, timeout=GATE_SECONDS_MAX, env=environment
     )

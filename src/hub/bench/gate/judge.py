@@ -94,6 +94,11 @@ def judge_floor(shares: Sequence[float], floor: float) -> Verdict:
     return Verdict.PASS if evidence_of_signs([-x for x in short]) >= 1 / CHANCE_PASS else Verdict.UNSURE
 
 
+def leans_below(shares: Sequence[float], floor: float) -> bool:
+    """Whether more blocks may yet show that a floor is missed."""
+    return evidence_of_signs([math.log(floor / share) for share in shares]) > 1
+
+
 def estimate(found: Sequence[float]) -> float:
     """The centre by Hodges and Lehmann: the median of the means of all pairs, each with itself too."""
     return float(np.median(_pair_means(found)))

@@ -24,6 +24,7 @@ from hub.bench.gate.judge import (
     interval,
     judge,
     judge_floor,
+    leans_below,
     settled,
 )
 from hub.bench.gate.pair import CLOCKS, Block, WorkerError
@@ -79,7 +80,13 @@ class Stage:
         """Whether more blocks would tell nothing new."""
         if self.failed is not None or self.verdict is Verdict.SLOWER:
             return True
-        return all(settled(self.ratios[clock]) for clock in CLOCKS) and self.floor_verdict is not Verdict.UNSURE
+        return all(settled(self.ratios[clock]) for clock in CLOCKS) and not self._leans_below()
+
+    def _leans_below(self) -> bool:
+        """Whether the floor is not decided yet and may turn out missed."""
+        if self.floor is None or self.floor_verdict is not Verdict.UNSURE:
+            return False
+        return leans_below(self.shares, self.floor.share)
 
     def slowdown(self, clock: str) -> float | None:
         """By which share the head takes longer; None before the first block."""

@@ -28,8 +28,8 @@ ANSWER_SECONDS_MAX = 180.0
 CLOCKS = ("wall", "cpu")
 """Time that passed, less standing in line for a processor; and time of processors. Only the first sees waiting."""
 
-QUADS = 5
-"""A stage's bursts in a block go ABBA or BAAB, so often: ten of each side."""
+QUADS = 4
+"""A stage's bursts in a block go ABBA or BAAB, so often: eight of each side."""
 
 
 class WorkerError(Exception):

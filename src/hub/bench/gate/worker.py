@@ -32,11 +32,11 @@ REQUESTER, EVERYBODY = "nenkin", "portal"
 FIRST_CODE = 99_000_000_000
 """Resident record codes that nobody bears."""
 
-TOWNS = 40
+TOWNS = 20
 """Municipalities that the inquiries go to. The decisions cover all that the catalog knows."""
 
 RECORDS_EACH, FREQUENT, LIMIT = 120, 100, 100
-CITIZENS = 8
+CITIZENS = 6
 """Records of each frequent citizen, how many of them, and records of a page. Of CITIZENS a burst reads."""
 
 CHUNK = 65_536
@@ -117,10 +117,10 @@ class World:
 
     @property
     def small(self) -> Any:
-        """A hub of a tenth of the persons, which no stage changes: to be verified whole."""
+        """A hub of a fortieth of the persons, which no stage changes: to be verified whole."""
         self.hub  # noqa: B018, the model is that of the larger one
         if self._small is None:
-            self._small = self._fill(self.folder / "small", max(1_000, self.persons // 20))
+            self._small = self._fill(self.folder / "small", max(1_000, self.persons // 40))
         return self._small
 
     def inquiry(self) -> Any:
@@ -186,27 +186,22 @@ def resolve(world: World) -> Prepared:
     check_blocks = getattr(opened, "check_blocks", None)
     if check_blocks is not None:
         check_blocks()
-    parts = 2
 
     def burst() -> tuple[Seconds, Callable[[], None]]:
-        batches = [world.random.integers(0, world.persons, world.rows) for _ in range(parts)]
-        asked = iter([world.requester[persons] for persons in batches])
-        seconds, answers = timed(lambda: opened.resolve(REQUESTER, EVERYBODY, next(asked)), parts)
+        persons = world.random.integers(0, world.persons, world.rows)
+        asked = world.requester[persons]
+        seconds, (found,) = timed(lambda: opened.resolve(REQUESTER, EVERYBODY, asked))
+        same = bool((found.aliases == world.everybody[persons]).all())
+        return seconds, lambda: expect("resolve: aliases", same, True)
 
-        def check() -> None:
-            for persons, found in zip(batches, answers, strict=True):
-                expect("resolve: aliases", bool((found.aliases == world.everybody[persons]).all()), True)
-
-        return seconds, check
-
-    return parts * world.rows, burst
+    return world.rows, burst
 
 
 def authorise(world: World) -> Prepared:
     from hub.authorise import authorise as decide
 
     world.hub  # noqa: B018, its catalog
-    catalog, inquiry, rows, at = world.hub.catalog, world.inquiry(), 16 * world.rows, 1_798_761_600.0
+    catalog, inquiry, rows, at = world.hub.catalog, world.inquiry(), 8 * world.rows, 1_798_761_600.0
 
     def burst() -> tuple[Seconds, Callable[[], None]]:
         providers = world.numbers[world.random.integers(0, len(world.numbers), rows)]
@@ -295,7 +290,7 @@ def acquire(world: World) -> Prepared:
 
 def inquiry(world: World) -> Prepared:
     """Authorised, resolved, recorded, synced, answered, permits in the inboxes."""
-    opened, rows = world.hub, world.rows // 2
+    opened, rows = world.hub, world.rows // 4
     deliver = getattr(getattr(opened, "_delivery", None), "deliver", None)
 
     def burst() -> tuple[Seconds, Callable[[], None]]:
