@@ -41,9 +41,10 @@ PLANTS = (
     # Rows that were just resolved are warm: nearly a third of them again take 15 % of the time.
     Plant(
         "resolve", "src/hub/_core.pyx",
-        "    with nogil:\n        again = resolve_rows(&t)\n    return again\n",
-        "    with nogil:\n        t.n = n * 30 // 100\n        again = resolve_rows(&t)\n"
-        "        t.n = n\n        again = resolve_rows(&t)\n    return again\n",
+        "    t.out = &out_aliases[0, 0]\n    t.status = &status[0]\n    with nogil:\n"
+        "        again = resolve_rows(&t)\n",
+        "    t.out = &out_aliases[0, 0]\n    t.status = &status[0]\n    with nogil:\n        t.n = n * 30 // 100\n"
+        "        again = resolve_rows(&t)\n        t.n = n\n        again = resolve_rows(&t)\n",
     ),
     Plant(
         "authorise", "src/hub/catalog/decide.py",
