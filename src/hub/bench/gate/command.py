@@ -33,7 +33,7 @@ from hub.errors import RequestError
 
 OK, SLOWER, USAGE, INTERRUPTED = 0, 1, 2, 130
 
-PERSONS, PERSONS_QUICK = 400_000, 200_000
+PERSONS, PERSONS_QUICK = 400_000, 100_000
 """More would take longer to be filled in than the bursts take; tables beyond the caches are the matter of scale."""
 PERSONS_LEAST, PERSONS_MOST = 2_000, 5_000_000
 SECONDS, SECONDS_QUICK = 600, 110

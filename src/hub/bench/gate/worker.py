@@ -14,7 +14,9 @@ Every answer of a burst is checked against the model when the clock has stopped.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
+import glob
 import hashlib
 import itertools
 import json
@@ -148,7 +150,7 @@ def settle(opened: Any) -> None:
 
 
 Seconds = tuple[float, float]
-"""By the wall's clock, less what this thread stood in line for a processor; and of processors, by all its threads."""
+"""By the wall's clock, less what threads stood in line for a processor; and of processors, by all threads."""
 
 Burst = Callable[[], tuple[Seconds, Callable[[], None]]]
 """Runs a stage once; the seconds that it took, and the check of its answers."""
@@ -156,20 +158,13 @@ Burst = Callable[[], tuple[Seconds, Callable[[], None]]]
 Prepared = tuple[int, Burst]
 
 
-def open_queue() -> int | None:
-    """The kernel's account of this thread's waiting for a processor; None where it keeps none."""
-    try:
-        return os.open("/proc/thread-self/schedstat", os.O_RDONLY)
-    except OSError:
-        return None
-
-
-QUEUE = open_queue()
-
-
 def queued() -> float:
-    """Seconds that this thread stood in line for a processor while it could have run: others' doing, not the hub's."""
-    return 0.0 if QUEUE is None else int(os.pread(QUEUE, 80, 0).split()[1]) * 1e-9
+    """Seconds that this process's threads stood in line for a processor, as the kernel accounts; 0 where it does not."""
+    total = 0
+    for path in glob.glob("/proc/self/task/*/schedstat"):
+        with contextlib.suppress(OSError), open(path, "rb") as file:
+            total += int(file.read().split()[1])
+    return total * 1e-9
 
 
 def timed(call: Callable[[], Any], repeats: int = 1) -> tuple[Seconds, list[Any]]:
@@ -177,8 +172,9 @@ def timed(call: Callable[[], Any], repeats: int = 1) -> tuple[Seconds, list[Any]
     lined, cpu, wall = queued(), time.process_time(), time.perf_counter()
     answers = [call() for _ in range(repeats)]
     passed, used = time.perf_counter() - wall, time.process_time() - cpu
-    # The account is brought up to date when the thread is put on a processor: a little of it may belong to before.
-    return (max(passed - (queued() - lined), 1e-9), used), answers
+    # A thread that nobody waits for stands in line as well, and some of it may lie before the clock was read: never
+    # less than was worked, so that what is taken off is others' doing at most.
+    return (max(passed - (queued() - lined), min(passed, used)), used), answers
 
 
 def resolve(world: World) -> Prepared:
