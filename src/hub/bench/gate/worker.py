@@ -159,7 +159,7 @@ Prepared = tuple[int, Burst]
 
 
 def queued() -> float:
-    """Seconds that this process's threads stood in line for a processor, as the kernel accounts; 0 where it does not."""
+    """Seconds that our threads stood in line for a processor, as the kernel accounts; 0 where it does not."""
     total = 0
     for path in glob.glob("/proc/self/task/*/schedstat"):
         with contextlib.suppress(OSError), open(path, "rb") as file:
