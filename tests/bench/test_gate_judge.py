@@ -50,14 +50,14 @@ def test_the_mean_of_evidence_over_all_signs_is_one() -> None:
 
 
 def test_looking_after_each_block_gives_no_more_false_alarms_than_promised() -> None:
-    random, alarms, times = np.random.default_rng(2), 0, 2_000
+    random, alarms, times = np.random.default_rng(2), 0, 800
     for _ in range(times):
         # Exactly as slow as is tolerated, with noise as large: the worst case for which the promise is made.
         x = math.log(1.05) + 0.1 * random.standard_normal(30)
         logs = [math.log(2) * (n + 1) for n in range(30)]
         assert max(logs) > math.log(1 / CHANCE_SLOWER)
         alarms += any(judge(x[: n + 1]) is Verdict.SLOWER for n in range(11, 30, 3))
-    assert alarms <= 3
+    assert alarms <= 2
 
 
 @pytest.mark.parametrize("noise", [0.01, 0.03, 0.06])
