@@ -234,9 +234,11 @@ def record(world: World) -> Prepared:
 
 def history(world: World) -> Prepared:
     opened, few = world.hub, CITIZENS
+    # The same in every burst: how much a citizen's page takes differs.
+    asked = world.everybody[world.random.permutation(FREQUENT)[:few]]
 
     def burst() -> tuple[Seconds, Callable[[], None]]:
-        aliases = iter(world.everybody[world.random.integers(0, FREQUENT, few)])
+        aliases = iter(asked)
         seconds, answers = timed(lambda: opened.history(next(aliases), limit=LIMIT), few)
         return seconds, lambda: expect("history: records", {len(page.records) for page in answers}, {LIMIT})
 
@@ -246,10 +248,11 @@ def history(world: World) -> Prepared:
 def prove(world: World) -> Prepared:
     opened, few = world.hub, CITIZENS
     size = int(opened.checkpoint().splitlines()[1])
+    asked = world.everybody[world.random.permutation(FREQUENT)[:few]]
+    sizes = world.random.integers(1, size, few).tolist()
 
     def burst() -> tuple[Seconds, Callable[[], None]]:
-        aliases = iter(world.everybody[world.random.integers(0, FREQUENT, few)])
-        olds = iter(world.random.integers(1, size, few).tolist())
+        aliases, olds = iter(asked), iter(sizes)
 
         def call() -> Any:
             opened.consistency(next(olds), size)
