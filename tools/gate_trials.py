@@ -15,6 +15,7 @@ import datetime as dt
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -185,6 +186,8 @@ def main() -> int:
         if getattr(given, name):
             arguments += [f"--{name}", getattr(given, name)]
     record = given.record.resolve() if given.record else None
+    # Ended as by Ctrl-C, the clone goes.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = Path(tempfile.mkdtemp(prefix="gate-trials-", dir=ROOT / "build"))
     try:
         repository, cache = clone(folder), (given.cache or folder / "cache").resolve()

@@ -49,6 +49,7 @@ ALIAS_BYTES = 43
 """Two entries of 21 bytes and a third, which an acquired alias takes at least."""
 
 IDLE_SECONDS_MAX = 10.0
+COUNTED_MAP_BYTES = 1 << 30
 
 
 class Wrong(Exception):
@@ -366,6 +367,11 @@ class Worker:
         self.bursts: dict[str, Burst] = {}
         self.rows: dict[str, int] = {}
         self.valgrind = ctypes.CDLL(valgrind) if valgrind else None
+        if valgrind:
+            # Under valgrind the usual map of 4 TiB is refused.
+            import hub.store
+
+            hub.store.MAP_BYTES = COUNTED_MAP_BYTES
 
     def answer(self, command: dict[str, str]) -> dict[str, Any]:
         ((verb, name),) = command.items()
