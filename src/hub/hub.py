@@ -14,7 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -572,7 +572,7 @@ class Hub(
             return
         ahead: deque[Future[Prepared]] = deque()
         waiting = iter(missing)
-        growing = ThreadPoolExecutor(1, "hub-tree")
+        growing = self._workers.pool(1, "hub-tree")
         grown: Future[Grown] | None = None
 
         def grow(size: int, peaks: list[bytes], chunk: Future[Prepared]) -> Grown:

@@ -23,6 +23,7 @@ from hub.sealed import unseal
 from hub.store import Store
 from hub.times import Times
 from hub.tlog.verify import read_checkpoint
+from hub.workers import Workers
 
 SERVED = b"served"
 
@@ -56,6 +57,7 @@ class Vitals(NamedTuple):
 class Serving(ABC):
     """The part of :class:`hub.Hub` that a server needs beside what its callers call."""
 
+    _workers: Workers
     _store: Store
     _log: Log | None
     _gatherer: Gatherer | None
@@ -66,6 +68,11 @@ class Serving(ABC):
     @abstractmethod
     def catalog(self) -> Catalog:
         """The legal basis in force in this folder."""
+
+    def stand_back(self, behind: int) -> None:
+        """Let the threads of bulk work stand behind the process's others, see :class:`hub.workers.Workers`; to be
+        called before there is any."""
+        self._workers.behind = behind
 
     def mark_served(self, address: str) -> None:
         """Mark the folder as served, for ever; whoever opens it for writing meanwhile reads where.

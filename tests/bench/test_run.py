@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ import hub
 from hub.bench.__main__ import FOUND, INTERRUPTED, OK, USAGE, main, read_arguments
 from hub.bench.results import UNITS
 from hub.bench.stages import ON_REQUEST, STAGES
+from hub.bench.subcommands import SUBCOMMANDS
 
 PERSONS = 2_000
 
@@ -184,9 +186,17 @@ def test_a_wrong_option_is_one_line_and_status_2(arguments: tuple[str, ...], tmp
     assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
-def test_list_names_every_stage(capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_names_every_stage_and_subcommand(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == OK
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(STAGES)
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [*STAGES, *SUBCOMMANDS]
+
+
+def test_a_subcommand_gets_the_arguments_behind_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[list[str]] = []
+    module = SimpleNamespace(main=lambda argv: given.append(argv) or 3)
+    monkeypatch.setitem(sys.modules, "hub.bench.gate", module)
+    assert main(["gate", "--base", "HEAD", "list"]) == 3
+    assert given == [["--base", "HEAD", "list"]]
 
 
 def test_a_resolver_that_swaps_two_answers_is_noticed(

@@ -23,6 +23,7 @@ from hub.bench import machine as machines
 from hub.bench.report import Progress, document, machine_text, table, write_json
 from hub.bench.run import MEMORY_BYTES_PER_PERSON, PERSONS, PERSONS_QUICK, RECORDS_MAX, Options, Run
 from hub.bench.stages import ABOUT, ON_REQUEST, STAGES
+from hub.bench.subcommands import SUBCOMMANDS, dispatch, help_text, is_subcommand
 from hub.errors import HubError
 from hub.limits import PERSONS_MAX
 
@@ -30,10 +31,13 @@ OK, FOUND, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the bench with these arguments; returns the exit status."""
+    """Run the bench, or the subcommand that the first argument names, with these arguments; returns the exit status."""
+    argv = sys.argv[1:] if argv is None else argv
+    if is_subcommand(argv):
+        return dispatch(argv)
     options, json_file = read_arguments(argv)
     if options is None:
-        for name, about in ABOUT.items():
+        for name, about in (ABOUT | SUBCOMMANDS).items():
             print(f"{name:10} {about}")
         return OK
     try:
@@ -49,10 +53,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def read_arguments(argv: Sequence[str] | None) -> tuple[Options | None, Path | None]:
+def read_arguments(argv: Sequence[str]) -> tuple[Options | None, Path | None]:
     """Options and the JSON file's path; no options where only a list was asked for."""
     about = "Measure the hub on this machine, beside its peers and the machine's limits."
-    parser = argparse.ArgumentParser(prog="python -m hub.bench", description=about)
+    parser = argparse.ArgumentParser(
+        prog="python -m hub.bench", description=about, epilog=help_text(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
     usual = f"all but {', '.join(sorted(ON_REQUEST))}"
     parser.add_argument("stages", nargs="*", metavar="STAGE", help=f"{', '.join(STAGES)}; list; default: {usual}")
     parser.add_argument("--quick", action="store_true", help=f"a few seconds: {PERSONS_QUICK:,} persons")
