@@ -28,8 +28,8 @@ ANSWER_SECONDS_MAX = 180.0
 CLOCKS = ("wall", "cpu")
 """Time that passed, less standing in line for a processor; and time of processors. Only the first sees waiting."""
 
-QUADS = 4
-"""A stage's bursts in a block go ABBA or BAAB, so often: eight of each side."""
+QUADS, QUADS_OF = 4, {"resolve": 12, "authorise": 8}
+"""A stage's bursts in a block go ABBA or BAAB, so often: eight of each side, more of those that take a millisecond."""
 
 
 class WorkerError(Exception):
@@ -195,7 +195,7 @@ def _run_stage(plan: Plan, workers: dict[str, Worker], stage: str, random: np.ra
         # Of both, the head's is told: it is what the caller can mend.
         raise max(failures, key=lambda error: error.side == "head")
     found: dict[str, dict[str, list[float]]] = {name: {clock: [] for clock in CLOCKS} for name in names}
-    for quad in range(QUADS):
+    for quad in range(QUADS_OF.get(stage, QUADS)):
         first, second = names if quad % 2 == 0 else names[::-1]
         for name in (first, second, second, first):
             answer = workers[name].ask("burst", stage)
