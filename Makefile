@@ -42,9 +42,9 @@ build: $(VENV)/.built ## build the package into .venv (nothing to do when it is 
 demo: build ## the main job on a million synthetic residents, about a minute
 	$(PY) -m hub.demo $(ARGS)
 
-# A file of tests to each processor at a time; ARGS="-n 0 ..." runs them in one process, as a debugger needs it.
+# A file of tests to each processor at a time, the long ones first (tests/conftest.py); ARGS="-n 0 ..." runs them in one process, as a debugger needs it.
 test: $(VENV)/.extra-test ## install the test tools and run the tests
-	$(PY) -m pytest -n auto --dist loadfile $(ARGS)
+	$(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/.extra-lint ## ruff, mypy, cython-lint
 	@PATH="$(abspath $(VENV))/bin:$$PATH"; status=0; for check in "$(PY) -m ruff check ." "$(PY) -m mypy" "$(VENV)/bin/cython-lint src/hub"; do \

@@ -123,9 +123,9 @@ class MachineLimits:
                 seconds.append(time.perf_counter() - begin)
         timing = Timing(HASHED_ROWS * chunks, tuple(seconds))
         bench.results.add_timing(case, timing)
-        # What OpenSSL would need for as many bytes in one piece.
-        bench.results.add(f"{HASHING} in one piece", "rows_per_s", bench.options.threads * self.sha256() / RECORD_BYTES)
-        bench.results.compare(case, limit=f"{HASHING} in one piece")
+        # As many bytes in one message: what one stream of OpenSSL reaches; lanes beside each other may exceed it.
+        stream = bench.options.threads * self.sha256() / RECORD_BYTES
+        bench.results.add("record: hashing in one piece", "rows_per_s", stream)
         return timing.rates()[0]
 
     def prove(self, proofs: int, tree_size: int) -> float:
