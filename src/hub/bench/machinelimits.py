@@ -36,7 +36,7 @@ HASHED_ROWS = 65_536
 
 COPY, SHA, WRITE, COMMIT = "limits: memory copy", "limits: SHA-256", "limits: write and sync", "limits: durable commit"
 HASHING = "record: limit hashing"
-PROVING = "prove: limit hashing"
+PROVING = "limits: hashing of a page of proofs"
 
 RECORD_BYTES = 6 * 64
 """SHA-256 takes 64 bytes at a time: two for an entry, one for its subject's tag, one for the leaf, two for its node."""
@@ -165,6 +165,12 @@ class MachineLimits:
         """Enter how many rows of so many records could be hashed; the case's name."""
         name = f"{case} limit hashing"
         self._bench.results.add(name, "rows_per_s", self.hashing() / records_per_row)
+        return name
+
+    def of_syncs(self, case: str, rows_per_commit: float) -> str:
+        """Enter how many rows could be durable with so many in each commit; the case's name."""
+        name = f"{case} limit syncs"
+        self._bench.results.add(name, "rows_per_s", rows_per_commit / self.commit())
         return name
 
     def of_commits(self, case: str, callers: int) -> str:

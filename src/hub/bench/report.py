@@ -25,10 +25,11 @@ class LimitKind(NamedTuple):
 LIMITS = {
     "f": LimitKind("random fetches", "two dependent ones a row over the same footprint, prefetched", (" hits limit ",)),
     "t": LimitKind("one take", "a look-up a row in a small table, nothing else", ("authorise: ",)),
-    "h": LimitKind("hashing", "SHA-256 of entries, leaves and nodes, on as many threads", ("limit hashing",)),
+    "h": LimitKind("hashing", "SHA-256 of the entries, leaves and nodes, nothing else",
+                   ("limit hashing", "hashing of a page")),
     "w": LimitKind("writing", "as many bytes in one piece, and a sync", ("limit write",)),
     "s": LimitKind("syncing", "a commit and a sync of next to nothing, for as many callers",
-                   ("singles limit", "durable commit")),
+                   ("singles limit", "limit syncs", "durable commit")),
     "e": LimitKind("an echo", "TLS and an event loop that answers at once", ("wire: limit",)),
 }  # fmt: skip
 """By the letter that stands beside a share of the limit."""
