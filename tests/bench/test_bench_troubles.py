@@ -174,31 +174,65 @@ def children_of(pid: int) -> list[tuple[int, str]]:
     return found
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc to see children in")
-@pytest.mark.parametrize(("name", "package", "program"), [
-    ("redis", "hiredis", "redis-server"), ("postgresql", "psycopg", "postgres"),
-])  # fmt: skip
-def test_an_interrupted_run_ends_its_peers_servers(name: str, package: str, program: str, tmp_path: Path) -> None:
+@contextlib.contextmanager
+def run_until_served(name: str, package: str, program: str, folder: Path) -> Iterator[tuple[Any, list[int], Path]]:
+    """A bench whose peer's server runs: the process, the server's pids, the folder for temporary ones."""
     pytest.importorskip(package, reason="the extra peers is not installed")
-    file = tmp_path / "partial.json"
-    arguments = ["resolve", "--persons", "100000", "--peers", name, "--json", str(file)]
+    arguments = ["resolve", "--persons", "100000", "--peers", name, "--json", str(folder / "partial.json")]
     with readable_folder() as temporary:
         process = subprocess.Popen(
-            [sys.executable, "-m", "hub.bench", *arguments], cwd=tmp_path, stdout=subprocess.PIPE,
+            [sys.executable, "-m", "hub.bench", *arguments], cwd=folder, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, text=True, env=ENVIRONMENT | {"TMPDIR": str(temporary)},
         )  # fmt: skip
         servers: list[int] = []
         while not servers and process.poll() is None:
             servers = [pid for pid, called in children_of(process.pid) if called == program]
             time.sleep(0.01)
-        process.send_signal(signal.SIGTERM)
-        stdout, stderr = process.communicate(timeout=60)
         if not servers:
-            assert f"left out  peer:{name}" in stdout
+            assert f"left out  peer:{name}" in process.communicate(timeout=60)[0]
             pytest.skip(f"{program} does not run here")
+        yield process, servers, temporary
+
+
+def runs(pid: int) -> bool:
+    """Whether a process is there, and not only waiting to be asked how it ended."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def wait_until_gone(pids: list[int]) -> None:
+    end = time.monotonic() + 60
+    while any(map(runs, pids)):
+        assert time.monotonic() < end, "a server outlived the run"
+        time.sleep(0.01)
+
+
+in_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc to see children in")
+
+
+@in_proc
+@pytest.mark.parametrize(("name", "package", "program", "number"), [
+    ("redis", "hiredis", "redis-server", signal.SIGTERM), ("postgresql", "psycopg", "postgres", signal.SIGHUP),
+])  # fmt: skip
+def test_an_interrupted_run_ends_its_peers_servers(
+    name: str, package: str, program: str, number: int, tmp_path: Path
+) -> None:
+    with run_until_served(name, package, program, tmp_path) as (process, servers, temporary):
+        process.send_signal(number)
+        _, stderr = process.communicate(timeout=120)
         assert process.returncode == INTERRUPTED, stderr
         assert stderr.count("bench: interrupted") == 1
-        assert not any(Path(f"/proc/{pid}").exists() for pid in servers)
+        assert not any(map(runs, servers))
         assert list(temporary.iterdir()) == []
-    assert json.loads(file.read_text())["complete"] is False
+    assert json.loads((tmp_path / "partial.json").read_text())["complete"] is False
     assert [path.name for path in tmp_path.iterdir()] == ["partial.json"]
+
+
+@in_proc
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv is not installed")
+def test_a_server_does_not_outlive_a_run_that_is_killed(tmp_path: Path) -> None:
+    with run_until_served("redis", "hiredis", "redis-server", tmp_path) as (process, servers, _):
+        process.kill()
+        process.communicate(timeout=120)
+        wait_until_gone(servers)
