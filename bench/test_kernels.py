@@ -1,4 +1,4 @@
-"""Kernels under pytest-benchmark, for those who compare by ``pytest bench --benchmark-compare``.
+"""Kernels of tables and decisions under pytest-benchmark, for ``pytest bench --benchmark-compare``.
 
 The product's own figures come from ``python -m hub.bench``; this is for a day of work on one kernel. All on one thread.
 """
@@ -6,7 +6,7 @@ The product's own figures come from ``python -m hub.bench``; this is for a day o
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,7 @@ from hub import _core
 from hub.authorise import authorise
 from hub.bench.log import pension_inquiry
 from hub.bench.towns import towns_of
-
-ROWS = 200_000
-ROUNDS = 10
+from kernels import ROWS, open_filled, pedantic
 
 
 @pytest.fixture(scope="module")
@@ -38,17 +36,9 @@ def codes() -> npt.NDArray[np.int64]:
 def filled(
     tmp_path_factory: pytest.TempPathFactory, codes: npt.NDArray[np.int64]
 ) -> Iterator[tuple[hub.Hub, npt.NDArray[np.uint8]]]:
-    """A hub in which two bodies know everybody, and the first one's aliases."""
-    with hub.open(tmp_path_factory.mktemp("kernels") / "hub", create=True, threads=1) as h:
-        aliases = h.acquire("nenkin", codes).aliases
-        h.acquire("portal", codes)
-        h.check_blocks()
+    h, aliases = open_filled(tmp_path_factory.mktemp("kernels") / "hub", codes)
+    with h:
         yield h, aliases
-
-
-def pedantic(benchmark: Any, call: Callable[[], object]) -> None:
-    benchmark.extra_info["rows"] = ROWS
-    benchmark.pedantic(call, rounds=ROUNDS, warmup_rounds=1)
 
 
 def test_resolve_hits(benchmark: Any, filled: tuple[hub.Hub, Any], random: np.random.Generator) -> None:

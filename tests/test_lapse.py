@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import hub
+from hub import delivery
 from hub.exchange import Exchange
 from inquiries import tax_inquiry
 
@@ -17,6 +18,8 @@ DAY_S = 86_400
 
 def test_locks_are_taken_in_the_order_of_the_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1_790_000_000]
+    # The thread in the background must not look at the day meanwhile.
+    monkeypatch.setattr(delivery, "DELAY_S", 60.0)
     with hub.open(tmp_path / "hub", create=True, clock=lambda: now[0]) as h:
         first, second = sorted(h.catalog.institutions("市町村長")[:2], key=lambda body: body.number)
         mine = h.acquire("nenkin", CODES).aliases

@@ -10,14 +10,17 @@ that the mark names; a reader takes of each inbox what it has, and the rest from
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import struct
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from hub._deliver import count_permits, place_permits
-from hub.bodies import HEAD, ROW_BYTES, Bodies, Fields, Heads
+from hub.bodies import HEAD, ROW_BYTES, Bodies, Chunk, Fields, Heads
 from hub.errors import StorageError
 from hub.inbox import (
     ARRIVALS,
@@ -30,6 +33,7 @@ from hub.inbox import (
     PERMITS_PER_SEGMENT,
     Inbox,
     Indexes,
+    Later,
     Outcomes,
     Part,
     PermitRows,
@@ -51,7 +55,7 @@ from hub.periods import PeriodKey, PeriodKeys, period_of
 from hub.sealed import unseal
 from hub.snapshot import Commit, Snapshot
 from hub.store import Store
-from hub.tail import LEAVING, Rows, ends_of, part_of, read_chunks
+from hub.tail import ENDING, LEAVING, Rows, ends_of, part_of, read_chunks
 
 DELIVER_FROM = 1 << 22
 """Records behind the inboxes from which on they are sorted in: a provider of 1,741 gets 2,400 of them, in one value."""
@@ -75,9 +79,11 @@ TINY_SEGMENTS, SMALL_SEGMENTS = 7, 14
 STEP_BYTES = 1 << 21
 """Written by one transaction, about: 5 ms."""
 
-STEP_INBOXES = 16
-"""And so many inboxes: each costs some 0.3 ms however little is written, and whoever writes waits for it. Of 1,741 with
-sixty permits each two megabytes were 1,200 inboxes, and single inquiries stood still for 0.4 s."""
+STEP_INBOXES = 64
+"""And so many inboxes: each costs some 30 us however little is written, and whoever writes waits for it."""
+
+CHUNKS_A_SNAPSHOT = 32
+"""Chunks that are read from one snapshot: a long one would keep every page that is rewritten meanwhile."""
 
 _MARK = struct.Struct("<QQI")
 _DAY_S = 86_400
@@ -90,7 +96,7 @@ class Stretch(NamedTuple):
 
     Attributes:
         left: permits. starts: int64[131073], where those of each inbox begin. links, ends: as of ``tail.Changes``.
-        ended_of: uint32[M], the inboxes of those, ascending. providers: all inboxes, ascending.
+        ended_of: uint32[M], the inboxes of those, ascending. boxes: all inboxes, those that get nothing too, ascending.
     """
 
     left: PermitRows
@@ -98,7 +104,7 @@ class Stretch(NamedTuple):
     links: Indexes
     ends: Outcomes
     ended_of: npt.NDArray[np.uint32]
-    providers: list[int]
+    boxes: list[int]
 
     def __repr__(self) -> str:
         return f"Stretch(left={len(self.left.persons)}, ended={len(self.ended_of)})"
@@ -128,10 +134,17 @@ class Counted(NamedTuple):
 
 
 class Deliverer:
-    """Sorts the log of a store into its inboxes. Steps are done by one thread at a time: under a lock of the caller."""
+    """Sorts the log of a store into its inboxes. Steps are done by one thread at a time: under a lock of the caller.
 
-    def __init__(self, store: Store, periods: PeriodKeys) -> None:
-        self._store, self._periods = store, periods
+    Nothing else writes the inboxes, so that what a step writes is put together from a snapshot before it takes the
+    writer's lock.
+
+    Args:
+        rest: called every 0.1 ms of work or so, where no lock but the caller's is held.
+    """
+
+    def __init__(self, store: Store, periods: PeriodKeys, rest: Callable[[], None] = lambda: None) -> None:
+        self._store, self._periods, self.rest = store, periods, rest
         self._heads = Heads()
         self._mark: Mark | None = None
         self._stretch: Stretch | None = None
@@ -187,18 +200,20 @@ class Deliverer:
         self._mark = mark
         now = max(self._time(), 0)
         key = self._periods.make(period_of(now))
-        with self._store.commit() as commit, self._store.snapshot() as snapshot:
-            provider = self._step(commit, snapshot, mark, key, now)
-            if provider is None:
-                commit.put_sealed(INBOX, b"delivered", mark.end.to_bytes(8, "little"))
-                commit.delete(INBOX, b"delivering")
-                self._counted = Counted(0, 0, 0, 0)
-            else:
-                mark = mark._replace(provider=provider)
-                commit.put_sealed(INBOX, b"delivering", _MARK.pack(*mark))
+        later = Later()
+        provider = self._prepare(later, mark, key, now)
+        if provider is None:
+            later.put_sealed(INBOX, b"delivered", mark.end.to_bytes(8, "little"))
+            later.delete(INBOX, b"delivering")
+        else:
+            mark = mark._replace(provider=provider)
+            later.put_sealed(INBOX, b"delivering", _MARK.pack(*mark))
+        with self._store.commit() as commit:
+            later.write(commit)
         self._mark = mark
         if provider is None:
             self._mark = self._stretch = None
+            self._counted = Counted(0, 0, 0, 0)
         return True
 
     def _time(self) -> int:
@@ -207,60 +222,96 @@ class Deliverer:
 
     def _end_of(self, begin: int) -> int:
         """Where a stretch ends: between two chunks."""
-        end = begin
         with self._store.snapshot() as snapshot:
-            first = begin
-            below = snapshot.state.records
-            while first < below and end - begin < STRETCH_RECORDS_MAX:
-                chunks = snapshot.items("records", first.to_bytes(8, "big"), limit=256)
-                keys = [int.from_bytes(key, "big") for key, _ in chunks]
-                for at in [*keys[1:], below] if len(keys) < 256 else keys[1:]:
-                    end = at
-                    if end - begin >= STRETCH_RECORDS_MAX:
-                        break
-                first = end
-        return end
+            found = snapshot.items("records", (begin + STRETCH_RECORDS_MAX).to_bytes(8, "big"), limit=1)
+            return int.from_bytes(found[0][0], "big") if found else snapshot.state.records
 
     def _read(self, mark: Mark) -> Stretch:
         chunks: list[tuple[int, Fields, Rows]] = []
         counts = np.zeros(BOXES, dtype=np.uint32)
         at = mark.begin
         while at < mark.end:
-            # A snapshot each: a long one would keep every page that is rewritten meanwhile.
             with self._store.snapshot() as snapshot:
                 bodies = Bodies(snapshot, self._periods, self._heads)
-                found = next(read_chunks(snapshot, bodies, at, mark.end), None)
-            if found is None:
+                found = list(self._some(read_chunks(snapshot, bodies, at, mark.end)))
+            if not found:
                 break
-            chunk, table = found
+            for chunk, table in found:
+                chunks.append((chunk.first, chunk.fields, table))
+                count_permits(_plain(table), LEAVING, counts)
             at = chunk.first + chunk.rows
-            chunks.append((chunk.first, chunk.fields, table))
-            count_permits(_plain(table), LEAVING, counts)
-        left, starts = _place(chunks, counts)
-        several = [_join_ends(chunks, arrivals=arrivals) for arrivals in (False, True)]
+        left, starts = self._place(chunks, counts)
+        several = [self._join_ends(chunks, arrivals=arrivals) for arrivals in (False, True)]
         links = np.concatenate([one[0] for one in several])
         words = np.concatenate([one[1] for one in several])
         released = np.concatenate([one[2] for one in several])
         ended_of = np.concatenate([one[3] for one in several])
-        providers = np.union1d(np.flatnonzero(counts), np.unique(ended_of)).tolist()
-        return Stretch(left, starts, links, Outcomes(words, released), ended_of, providers)
+        with self._store.snapshot() as snapshot:
+            stored = [int.from_bytes(name, "big") for name, _ in snapshot.items(INBOXES, b"")]
+        boxes = sorted({*stored, *np.flatnonzero(counts).tolist(), *np.unique(ended_of).tolist()})
+        return Stretch(left, starts, links, Outcomes(words, released), ended_of, boxes)
 
-    def _step(self, commit: Commit, snapshot: Snapshot, mark: Mark, key: PeriodKey, now: int) -> int | None:
+    def _some(self, chunks: Iterator[tuple[Chunk, Rows]]) -> Iterator[tuple[Chunk, Rows]]:
+        """The first few, with a rest behind each."""
+        for one in itertools.islice(chunks, CHUNKS_A_SNAPSHOT):
+            yield one
+            self.rest()
+
+    def _join_ends(
+        self, chunks: list[tuple[int, Fields, Rows]], *, arrivals: bool
+    ) -> tuple[Indexes, npt.NDArray[np.uint64], npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
+        """Links, words, released and inboxes of the permits, or arrivals, that some chunks end, sorted by inbox."""
+        ends = []
+        for first, fields, table in chunks:
+            if (ENDING[table["kind"]] == 1 + arrivals).any():
+                ends.append(ends_of(first, fields, table, arrivals=arrivals))
+            self.rest()
+        links = np.concatenate([np.empty(0, np.uint64), *(one[0] for one in ends)])
+        words = np.concatenate([np.empty(0, np.uint64), *(one[1].words for one in ends)])
+        released = np.concatenate([np.empty(0, np.uint32), *(one[1].released for one in ends)])
+        provider = np.concatenate([np.empty(0, np.uint16), *(one[2] for one in ends)])
+        # Of 16 bits, as they are here, they are sorted several times as fast as with the inbox's bit.
+        by = np.argsort(provider, kind="stable")
+        boxes = provider[by].astype(np.uint32) + np.uint32(ARRIVALS * arrivals)
+        return links[by], words[by], released[by], boxes
+
+    def _place(
+        self, chunks: list[tuple[int, Fields, Rows]], counts: npt.NDArray[np.uint32]
+    ) -> tuple[PermitRows, npt.NDArray[np.int64]]:
+        """The permits of some chunks by provider, in the order of the log; and where those of each provider begin."""
+        starts = np.zeros(BOXES + 1, dtype=np.int64)
+        np.cumsum(counts, out=starts[1:])
+        places = starts[:-1].astype(np.uint32)
+        offsets, persons, which = (np.empty(int(starts[-1]), np.uint32) for _ in range(3))
+        numbers: dict[Part, int] = {}
+        base = chunks[0][0] if chunks else 0
+        for first, fields, table in chunks:
+            of_decision = [numbers.setdefault(part_of(fields, one), len(numbers)) for one in range(len(fields.shared))]
+            try:
+                shared = np.array(of_decision, np.uint32)
+                place_permits(_plain(table), LEAVING, first - base, shared, places, offsets, persons, which)
+            except IndexError:
+                raise StorageError(f"records from {first}: expected decisions of the chunk, got another") from None
+            self.rest()
+        return PermitRows(offsets + np.uint64(base), persons, which, list(numbers)), starts
+
+    def _prepare(self, later: Later, mark: Mark, key: PeriodKey, now: int) -> int | None:
         """Sort in some providers from the mark's on; the next one, or None where that was the last."""
         found = self._stretch
         assert found is not None
-        stored = [int.from_bytes(name, "big") for name, _ in snapshot.items(INBOXES, mark.provider.to_bytes(4, "big"))]
         written = inboxes = 0
-        for number in sorted({*stored, *(one for one in found.providers if one >= mark.provider)}):
-            if written >= STEP_BYTES or inboxes >= STEP_INBOXES:
-                return number
-            before = written
-            written += self._sort_in(commit, snapshot, found, mark, number, key, now)
-            inboxes += written > before
+        with self._store.snapshot() as snapshot:
+            for number in found.boxes[bisect.bisect_left(found.boxes, mark.provider) :]:
+                if written >= STEP_BYTES or inboxes >= STEP_INBOXES:
+                    return number
+                before = written
+                written += self._sort_in(later, snapshot, found, mark, number, key, now)
+                inboxes += written > before
+                self.rest()
         return None
 
     def _sort_in(
-        self, commit: Commit, snapshot: Snapshot, found: Stretch, mark: Mark, number: int, key: PeriodKey, now: int
+        self, later: Later, snapshot: Snapshot, found: Stretch, mark: Mark, number: int, key: PeriodKey, now: int
     ) -> int:
         """Sort what there is into one provider's inbox; returns about how many bytes were written."""
         inbox = read_inbox(snapshot, number)
@@ -275,14 +326,14 @@ class Deliverer:
         order = np.argsort(links, kind="stable")
         links = links[order]
         words, released = found.ends.words[begin:end][order], found.ends.released[begin:end][order]
-        entries, written = self._drop(commit, inbox, now)
+        entries, written = self._drop(later, inbox, now)
         kept = _kept(entries["permits"]) if len(permits.indexes) else len(entries)
         fresh, before = [], []
         for entry in entries[kept:]:
             fresh.append(read_segment(snapshot, self._periods, number, entry))
             before.append(read_outcomes(snapshot, number, entry))
-            commit.delete(PERMITS, segment_key(number, int(entry["first"])))
-            commit.delete(OUTCOMES, segment_key(number, int(entry["first"])))
+            later.delete(PERMITS, segment_key(number, int(entry["first"])))
+            later.delete(OUTCOMES, segment_key(number, int(entry["first"])))
         entries = entries[:kept]
         if len(permits.indexes):
             fresh.append(compact(permits))
@@ -291,7 +342,7 @@ class Deliverer:
             low, high = stretch(links, int(entry[0]["first"]), int(entry[0]["last"]) + 1)
             if low < high:
                 ends = Outcomes(words[low:high], released[low:high])
-                written += self._end(commit, snapshot, number, entry, links[low:high], ends)
+                written += self._end(later, snapshot, number, entry, links[low:high], ends)
         joined = join(fresh)
         state = Outcomes(np.zeros(len(joined.indexes), np.uint64), np.zeros(len(joined.indexes), np.uint32))
         at = 0
@@ -308,26 +359,26 @@ class Deliverer:
                 PermitRows(joined.indexes[rows], joined.persons[rows], joined.which[rows], joined.parts)
             )
             outcomes = Outcomes(state.words[rows], state.released[rows])
-            put_segment(commit, key, number, segment)
+            put_segment(later, key, number, segment)
             written += 12 * len(segment.indexes) + 400
             if outcomes.words.any():
-                put_outcomes(commit, number, int(segment.indexes[0]), outcomes)
+                put_outcomes(later, number, int(segment.indexes[0]), outcomes)
                 written += 12 * len(segment.indexes)
             made.append(make_entry(segment, outcomes))
-        put_inbox(commit, Inbox(number, mark.end, np.concatenate([entries, *made])))
+        put_inbox(later, Inbox(number, mark.end, np.concatenate([entries, *made])))
         return written + ENTRY.itemsize * (len(entries) + len(made)) + 200
 
-    def _drop(self, commit: Commit, inbox: Inbox, now: int) -> tuple[npt.NDArray[np.void], int]:
+    def _drop(self, later: Later, inbox: Inbox, now: int) -> tuple[npt.NDArray[np.void], int]:
         """Leave out the segments that nobody can ask for any more; the others, to be changed."""
         entries = inbox.entries.copy()
         gone = (entries["open"] == 0) & (entries["requested"] + DROP_AFTER_S < now)
         for first in entries["first"][gone].tolist():
-            commit.delete(PERMITS, segment_key(inbox.provider, first))
-            commit.delete(OUTCOMES, segment_key(inbox.provider, first))
+            later.delete(PERMITS, segment_key(inbox.provider, first))
+            later.delete(OUTCOMES, segment_key(inbox.provider, first))
         return entries[~gone], 4096 * int(np.count_nonzero(gone))
 
     def _end(
-        self, commit: Commit, snapshot: Snapshot, number: int, entry: npt.NDArray[np.void], links: Indexes,
+        self, later: Later, snapshot: Snapshot, number: int, entry: npt.NDArray[np.void], links: Indexes,
         ends: Outcomes,
     ) -> int:  # fmt: skip
         """Enter ends of permits into a segment that is there already."""
@@ -338,7 +389,7 @@ class Deliverer:
         if before is not None:
             state.words[:], state.released[:] = before.words, before.released
         _enter(segment.indexes, state, links, ends.words, ends.released)
-        put_outcomes(commit, number, int(entry[0]["first"]), state)
+        put_outcomes(later, number, int(entry[0]["first"]), state)
         entry[:] = make_entry(segment, state)
         return 12 * n
 
@@ -358,42 +409,6 @@ def _small_ones(permits: npt.NDArray[np.uint32], below: int) -> int:
 
 def _plain(table: Rows) -> npt.NDArray[np.uint8]:
     return table.view(np.uint8).reshape(-1, ROW_BYTES)
-
-
-def _join_ends(
-    chunks: list[tuple[int, Fields, Rows]], *, arrivals: bool
-) -> tuple[Indexes, npt.NDArray[np.uint64], npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
-    """Links, words, released and inboxes of the permits, or arrivals, that some chunks end, sorted by inbox."""
-    ends = [ends_of(first, fields, table, arrivals=arrivals) for first, fields, table in chunks]
-    links = np.concatenate([np.empty(0, np.uint64), *(one[0] for one in ends)])
-    words = np.concatenate([np.empty(0, np.uint64), *(one[1].words for one in ends)])
-    released = np.concatenate([np.empty(0, np.uint32), *(one[1].released for one in ends)])
-    provider = np.concatenate([np.empty(0, np.uint16), *(one[2] for one in ends)])
-    # Of 16 bits, as they are here, they are sorted several times as fast as with the inbox's bit.
-    by = np.argsort(provider, kind="stable")
-    boxes = provider[by].astype(np.uint32) + np.uint32(ARRIVALS * arrivals)
-    return links[by], words[by], released[by], boxes
-
-
-def _place(
-    chunks: list[tuple[int, Fields, Rows]], counts: npt.NDArray[np.uint32]
-) -> tuple[PermitRows, npt.NDArray[np.int64]]:
-    """The permits of some chunks by provider, in the order of the log; and where those of each provider begin."""
-    starts = np.zeros(BOXES + 1, dtype=np.int64)
-    np.cumsum(counts, out=starts[1:])
-    places = starts[:-1].astype(np.uint32)
-    offsets, persons, which = (np.empty(int(starts[-1]), np.uint32) for _ in range(3))
-    numbers: dict[Part, int] = {}
-    base = chunks[0][0] if chunks else 0
-    for first, fields, table in chunks:
-        of_decision = [numbers.setdefault(part_of(fields, one), len(numbers)) for one in range(len(fields.shared))]
-        try:
-            place_permits(
-                _plain(table), LEAVING, first - base, np.array(of_decision, np.uint32), places, offsets, persons, which
-            )
-        except IndexError:
-            raise StorageError(f"records from {first}: expected decisions of the chunk, got another") from None
-    return PermitRows(offsets + np.uint64(base), persons, which, list(numbers)), starts
 
 
 def _enter(

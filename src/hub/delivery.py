@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 from hub.deliver import Deliverer
@@ -13,6 +14,14 @@ from hub.store import Store
 DELAY_S = 0.1
 ROUND_S = 60.0
 RETRY_S = 1.0
+
+WORK_S = 0.0005
+REST_OF = 3
+"""Beside single inquiries the thread rests three times as long as it worked, after each half a millisecond: it needs
+the interpreter's lock, and whoever answers inquiries asks for that a hundred times a group."""
+
+HASTE_FROM = 1 << 20
+"""Records behind the inboxes from which on it does not rest."""
 
 logger = logging.getLogger("hub")
 
@@ -29,6 +38,12 @@ class Delivery:
         self._store, self._deliverer, self._each_day = store, deliverer, each_day
         self._lock = threading.Lock()
         """Held by who does a step; taken before the writer's."""
+        self._counting = threading.Lock()
+        self._waiting = 0
+        """Callers that sort in themselves: for them the thread hurries."""
+        self._hasty = False
+        self._began = 0.0
+        deliverer.rest = self._rest
         self._woken = threading.Event()
         self._closing = threading.Event()
         self._woken.set()
@@ -63,8 +78,23 @@ class Delivery:
         """
         # Asked before the lock is taken: who has nothing to sort in must not wait for the step that another one does.
         while self._deliverer.behind() > behind_max:
-            with self._lock:
-                self._deliverer.step()
+            with self._counting:
+                self._waiting += 1
+            try:
+                with self._lock:
+                    self._deliverer.step()
+            finally:
+                with self._counting:
+                    self._waiting -= 1
+
+    def _rest(self) -> None:
+        """Let others have the interpreter, where somebody else needs it more."""
+        worked = time.perf_counter() - self._began
+        if worked < WORK_S:
+            return
+        if self._store.turns.hurried_lately() and not (self._waiting or self._hasty or self._closing.is_set()):
+            self._closing.wait(min(worked, 10 * WORK_S) * REST_OF)
+        self._began = time.perf_counter()
 
     def _work(self) -> None:
         while not self._closing.is_set():
@@ -92,4 +122,6 @@ class Delivery:
 
     def _step(self) -> bool:
         with self._lock:
+            self._hasty = self._deliverer.behind() >= HASTE_FROM
+            self._began = time.perf_counter()
             return self._deliverer.is_due() and self._deliverer.step()

@@ -311,13 +311,39 @@ def read_manual(snapshot: Snapshot, provider: int) -> set[int]:
 # -- writing
 
 
-def put_inbox(commit: Commit, inbox: Inbox) -> None:
+class Later:
+    """What a transaction is to write, put together before it begins: meanwhile nobody waits for the writer's lock."""
+
+    def __init__(self) -> None:
+        self._writes: list[tuple[str, bytes, bytes | None]] = []
+
+    def __repr__(self) -> str:
+        return f"Later(writes={len(self._writes)})"
+
+    def put_sealed(self, name: str, key: bytes, body: bytes) -> None:
+        """As of ``Commit``."""
+        self._writes.append((name, key, body))
+
+    def delete(self, name: str, key: bytes) -> None:
+        """As of ``Commit``."""
+        self._writes.append((name, key, None))
+
+    def write(self, commit: Commit) -> None:
+        """Write all of it, in order."""
+        for name, key, body in self._writes:
+            if body is None:
+                commit.delete(name, key)
+            else:
+                commit.put_sealed(name, key, body)
+
+
+def put_inbox(later: Later, inbox: Inbox) -> None:
     """Write a provider's inbox."""
     body = inbox.base.to_bytes(8, "little") + inbox.entries.tobytes()
-    commit.put_sealed(INBOXES, inbox_key(inbox.provider), body)
+    later.put_sealed(INBOXES, inbox_key(inbox.provider), body)
 
 
-def put_segment(commit: Commit, key: PeriodKey, provider: int, permits: PermitRows) -> None:
+def put_segment(later: Later, key: PeriodKey, provider: int, permits: PermitRows) -> None:
     """Write a segment."""
     first = int(permits.indexes[0])
     parts = msgspec.msgpack.encode(list(permits.parts))
@@ -327,12 +353,12 @@ def put_segment(commit: Commit, key: PeriodKey, provider: int, permits: PermitRo
     plain = parts + b"".join(column.tobytes() for column in columns)
     head = key.period.to_bytes(2, "little") + bytes(2) + nonce
     head += len(offsets).to_bytes(4, "little") + len(parts).to_bytes(4, "little")
-    commit.put_sealed(PERMITS, segment_key(provider, first), head + key.crypt_fields(nonce, plain))
+    later.put_sealed(PERMITS, segment_key(provider, first), head + key.crypt_fields(nonce, plain))
 
 
-def put_outcomes(commit: Commit, provider: int, first: int, outcomes: Outcomes) -> None:
+def put_outcomes(later: Later, provider: int, first: int, outcomes: Outcomes) -> None:
     """Write what became of a segment's permits."""
-    commit.put_sealed(OUTCOMES, segment_key(provider, first), outcomes.words.tobytes() + outcomes.released.tobytes())
+    later.put_sealed(OUTCOMES, segment_key(provider, first), outcomes.words.tobytes() + outcomes.released.tobytes())
 
 
 def compact(permits: PermitRows) -> PermitRows:

@@ -44,7 +44,8 @@ _KINDS = np.arange(256)
 # Of each kind: 0 nothing, 1 of the inbox of permits, 2 of that of arrivals.
 LEAVING = (np.isin(_KINDS, sorted(_LEAVING)) * (1 + np.isin(_KINDS, sorted(_ARRIVING)))).astype(np.uint8)
 """uint8[256]: kinds of records that leave something where their outcome is OK: 1 a permit, 2 an arrival."""
-_ENDS = (np.isin(_KINDS, sorted(_ENDING)) * (1 + np.isin(_KINDS, sorted(_ARRIVING)))).astype(np.uint8)
+ENDING = (np.isin(_KINDS, sorted(_ENDING)) * (1 + np.isin(_KINDS, sorted(_ARRIVING)))).astype(np.uint8)
+"""uint8[256]: kinds of records that end something: 1 a permit, 2 an arrival."""
 
 
 class Changes(NamedTuple):
@@ -98,7 +99,7 @@ def read_changes(snapshot: Snapshot, bodies: Bodies, first: int, below: int) -> 
 def changes_of(first: int, fields: Fields, table: Rows) -> Changes:
     """What a chunk of records (``ROW``[N]) whose first has this index does to the inboxes."""
     kind, provider = table["kind"], table["provider"]
-    leaves, ends = LEAVING.take(kind) * (table["outcome"] == Status.OK), _ENDS.take(kind)
+    leaves, ends = LEAVING.take(kind) * (table["outcome"] == Status.OK), ENDING.take(kind)
     at, numbers, starts = _by_inbox(leaves, provider)
     decision = table["decision"][at].astype(np.uint32)
     parts: list[Part] = []
@@ -117,7 +118,7 @@ def ends_of(
     first: int, fields: Fields, table: Rows, *, arrivals: bool
 ) -> tuple[Indexes, Outcomes, npt.NDArray[np.uint16]]:
     """Links, ends and providers of the permits, or of the arrivals, that a chunk ends, in the order of its records."""
-    at = np.flatnonzero(_ENDS[table["kind"]] == 1 + arrivals)
+    at = np.flatnonzero(ENDING[table["kind"]] == 1 + arrivals)
     links, ends = _ends(fields, table, at, np.uint64(first))
     return links, ends, table["provider"][at]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
@@ -14,16 +16,26 @@ ROWS_PER_SLICE_MIN = 16_384
 
 
 class Workers:
-    """Threads of one hub; started when first needed."""
+    """Threads of one hub; started when first needed.
+
+    Attributes:
+        behind: by how much they stand behind the process's other threads (nice, 0 to 19); set before the first is
+            needed. Where the system knows no priority of a thread (only Linux does) it has no effect.
+    """
 
     def __init__(self, threads: int | None = None) -> None:
         self.threads = max(1, threads or len(os.sched_getaffinity(0)))
+        self.behind = 0
         self._pool: ThreadPoolExecutor | None = None
+
+    def pool(self, threads: int, name: str) -> ThreadPoolExecutor:
+        """Further threads, which stand back as the others do; the caller shuts them down."""
+        return ThreadPoolExecutor(threads, name, initializer=_stand_back, initargs=(self.behind,))
 
     def submit(self, call: Callable[..., T], *arguments: object) -> Future[T]:
         """Run a call on a worker."""
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="hub")
+            self._pool = self.pool(self.threads, "hub")
         return self._pool.submit(call, *arguments)
 
     def over_slices(self, rows: int, call: Callable[[slice], T]) -> list[T]:
@@ -41,3 +53,9 @@ class Workers:
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = None
+
+
+def _stand_back(behind: int) -> None:
+    if behind and sys.platform == "linux":
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + behind)

@@ -1,0 +1,79 @@
+"""Parts of the gate that need no run: dumps of callgrind, what a build is known by, the workflow that uses it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from hub.bench.gate import counts
+from hub.bench.gate.builds import cause_of, digest_of, forget_old
+from hub.bench.gate.worker import LIMITS, STAGES
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_instructions_of_a_dump_are_its_totals(tmp_path: Path) -> None:
+    dump = tmp_path / "out.1"
+    dump.write_text("# callgrind format\nevents: Ir\nfn=(1) f\n3 40\ntotals: 1234\n")
+    assert counts.total_of(dump) == 1234
+    dump.write_text("events: Ir\n")
+    with pytest.raises(ValueError, match="no totals"):
+        counts.total_of(dump)
+
+
+def test_what_lacks_for_counting_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(counts, "HEADER", tmp_path / "callgrind.h")
+    assert counts.why_not() == f"{tmp_path}/callgrind.h is not there"
+    (tmp_path / "callgrind.h").touch()
+    assert counts.why_not() is None
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    assert counts.why_not() == "valgrind is not installed"
+
+
+def test_a_build_is_known_by_what_a_worker_imports(tmp_path: Path) -> None:
+    package = tmp_path / "src" / "hub"
+    (package / "bench").mkdir(parents=True)
+    (package / "hub.py").write_text("a = 1\n")
+    first = digest_of(tmp_path)
+    (package / "bench" / "gate.py").write_text("b = 1\n")
+    assert digest_of(tmp_path) == first
+    (package / "hub.py").write_text("a = 2\n")
+    assert digest_of(tmp_path) != first
+    assert digest_of(tmp_path, apart=True) != digest_of(tmp_path)
+
+
+def test_the_line_of_a_log_that_says_most_is_told(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("  error: subprocess-exited-with-error\n  x.c:3: error: expected ;\nmore\n")
+    assert cause_of(log) == "x.c:3: error: expected ;"
+    log.write_text("")
+    assert cause_of(log) == "no output"
+
+
+def test_old_builds_go_and_those_in_use_stay(tmp_path: Path) -> None:
+    places = [tmp_path / str(number) for number in range(9)]
+    for place in places:
+        (place / "site").mkdir(parents=True)
+    forget_old(tmp_path, set(places))
+    assert all(place.is_dir() for place in places)
+    forget_old(tmp_path, set())
+    assert len(list(tmp_path.iterdir())) == 6
+
+
+def test_what_the_worker_offers_is_what_design_and_floors_name() -> None:
+    assert set(STAGES) == {"resolve", "authorise", "record", "history", "prove", "verify", "acquire", "inquiry"}
+    assert set(LIMITS) == {"fetch", "take", "hash", "write"}
+
+
+def test_the_workflow_pins_what_it_uses_and_asks_for_few_rights() -> None:
+    text = (ROOT / ".github" / "workflows" / "bench.yml").read_text(encoding="utf-8")
+    used = re.findall(r"uses: (\S+)", text)
+    assert used
+    assert all(re.fullmatch(r"actions/[a-z-]+@v\d+\.\d+\.\d+", one) for one in used)
+    assert "pull_request_target" not in text
+    assert "persist-credentials: false" in text
+    assert re.search(r"permissions:\n  contents: read\n  pull-requests: write\n\n", text)
