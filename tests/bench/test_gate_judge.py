@@ -12,12 +12,10 @@ import pytest
 from hub.bench.gate.builds import Built
 from hub.bench.gate.floors import Floor, read_floors
 from hub.bench.gate.judge import (
-    CHANCE_SLOWER,
     Verdict,
     estimate,
     evidence,
     evidence_of_signs,
-    fast_part,
     flip_chance,
     interval,
     judge,
@@ -54,9 +52,7 @@ def test_looking_after_each_block_gives_no_more_false_alarms_than_promised() -> 
     for _ in range(times):
         # Exactly as slow as is tolerated, with noise as large: the worst case for which the promise is made.
         x = math.log(1.05) + 0.1 * random.standard_normal(30)
-        logs = [math.log(2) * (n + 1) for n in range(30)]
-        assert max(logs) > math.log(1 / CHANCE_SLOWER)
-        alarms += any(judge(x[: n + 1]) is Verdict.SLOWER for n in range(11, 30, 3))
+        alarms += any(judge(x[: n + 1]) is Verdict.SLOWER for n in range(13, 30, 3))
     assert alarms <= 2
 
 
@@ -78,7 +74,7 @@ def test_a_machine_that_is_too_noisy_makes_the_gate_say_so() -> None:
 
 
 def test_few_blocks_never_make_it_slower_however_slow() -> None:
-    assert judge([2.0] * 11) is not Verdict.SLOWER
+    assert judge([2.0] * 13) is not Verdict.SLOWER
     assert judge([2.0] * 14) is Verdict.SLOWER
 
 
@@ -101,10 +97,6 @@ def test_the_interval_holds_the_centre_and_needs_six_blocks() -> None:
 def test_the_permutation_test_agrees_with_the_evidence() -> None:
     assert flip_chance([0.14, 0.15, 0.13, 0.16] * 4, 0.05) < 0.001
     assert flip_chance([0.02, -0.02] * 8, 0.05) > 0.9
-
-
-def test_the_faster_quarter_ignores_what_others_did() -> None:
-    assert fast_part([1.0, 1.2, 9.0, 8.0, 7.0, 9.0, 9.0, 9.0]) == pytest.approx(1.1)
 
 
 def test_a_floor_is_judged_by_signs() -> None:
