@@ -50,7 +50,7 @@ PLANTS = (
     Plant(
         "authorise", "src/hub/catalog/decide.py",
         "            entries = column.take(providers)\n",
-        "            column.take(providers[: len(providers) * 24 // 100])\n"
+        "            column.take(providers[: len(providers) * 13 // 100])\n"
         "            entries = column.take(providers)\n",
     ),
     # Of the six blocks that SHA-256 takes for a record, nine tenths of one more.
