@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build demo test lint bench debug sanitize wheel clean
+.PHONY: help build demo test lint bench peers debug sanitize wheel clean
 SHELL := /bin/sh
 
 VENV ?= .venv
@@ -42,16 +42,26 @@ build: $(VENV)/.built ## build the package into .venv (nothing to do when it is 
 demo: build ## the main job on a million synthetic residents, about a minute
 	$(PY) -m hub.demo $(ARGS)
 
-# A file of tests to each processor at a time; ARGS="-n 0 ..." runs them in one process, as a debugger needs it.
+# A file of tests to each processor at a time, the long ones first (tests/conftest.py); ARGS="-n 0 ..." runs them in one process, as a debugger needs it.
 test: $(VENV)/.extra-test ## install the test tools and run the tests
-	$(PY) -m pytest -n auto --dist loadfile $(ARGS)
+	$(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/.extra-lint ## ruff, mypy, cython-lint
 	@PATH="$(abspath $(VENV))/bin:$$PATH"; status=0; for check in "$(PY) -m ruff check ." "$(PY) -m mypy" "$(VENV)/bin/cython-lint src/hub"; do \
 	  echo "$$check"; $$check || status=1; done; exit $$status
 
-bench: $(VENV)/.extra-bench ## measure every stage beside its peers (python -m hub.bench)
+bench: $(VENV)/.extra-bench ## measure every stage beside its peers (python -m hub.bench; more of them: make peers)
 	$(PY) -m hub.bench $(ARGS)
+
+# Servers are only installed: RUNLEVEL=1 keeps Debian from starting them, the bench starts its own.
+PEER_SERVERS := redis-server postgresql
+peers: $(VENV)/.extra-peers ## install what the hub is measured beside: from PyPI, and as root on Debian its servers
+	@if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
+	  echo "peers: redis-server and PostgreSQL come from your system; where they lack, the bench says so"; \
+	elif ! { command -v redis-server && ls /usr/lib/postgresql/*/bin/initdb; } >/dev/null 2>&1; then \
+	  apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
+	    apt-get install -y -qq --no-install-recommends $(PEER_SERVERS) >/dev/null; \
+	fi
 
 # Non-editable installs in a venv of their own: the core in src/ stays the release build.
 debug: ## build with assertions and bounds checks, and run the tests on that
@@ -105,6 +115,7 @@ $(VENV)/.built: $(NATIVE) | $(PY)
 $(VENV)/.extra-test: EXTRAS = test,files,bench,serve,portal
 $(VENV)/.extra-lint: EXTRAS = lint
 $(VENV)/.extra-bench: EXTRAS = bench
+$(VENV)/.extra-peers: EXTRAS = bench,peers
 $(VENV)/.extra-%: $(VENV)/.built pyproject.toml
 	@echo "installing $(EXTRAS)"
 	@$(PIP) install --no-build-isolation -e ".[$(EXTRAS)]"

@@ -21,6 +21,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+import second_consents as consents
 import second_exchange as exchange
 import second_identity as identity
 import second_mislinks as mislinks
@@ -39,8 +40,8 @@ HELD = 16
 NOBODY = 0xFFFFFFFF
 CORRECTING = (CORRECTION_ASKED, CORRECTION, CONFIRMATION)
 FOLLOWING = (*CORRECTING, PROVISION, LAPSE, UPDATE, TAKEN)
-PERSONAL = (16, 17, 18)
-"""Views, grants and ends of proxies: between a person and the portal."""
+PERSONAL = (16, 17, 18, consents.WITHDRAWN, consents.GIVEN)
+"""Views, grants and ends of proxies, and words on consents: between a person and the portal."""
 
 
 def unpack(text: str) -> bytes:
@@ -92,6 +93,7 @@ class Reader:
         self.check_corrections()
         identity.check_identity(self)
         mislinks.check_mislinks(self)
+        consents.check_consents(self)
 
     def unseal(self, name: str, key: bytes, value: bytes) -> bytes:
         """Sealed: u64 xxh3-64 of name, 0, length of the key in decimal, 0, key, body; then the body."""
@@ -532,7 +534,11 @@ class Reader:
                 self.flagged[person, institution] = flags
 
     def read_persons(self, name: str) -> None:
-        """Who was merged; in the golden store everybody was split again, so that no record has two persons' numbers."""
+        """Who was merged; in the golden store everybody was split again, so that no record has two persons' numbers.
+
+        What was recorded in between by who knew both is nobody's until it is assigned, and nothing was.
+        """
+        self.between: list[tuple[int, int, frozenset[str]]] = []
         for key, body in self.opened(name):
             into, merges = msgspec.msgpack.decode(body)
             expect(len(key) == 4 and into == 0xFFFFFFFF, "a person")
@@ -540,6 +546,7 @@ class Reader:
                 expect(struct.pack(">I", gone) in self.db[name] and since <= until <= self.state["records"], "a merge")
                 told = next(one for one in self.events if one[0] == event)
                 expect((told[3], told[12]) == (40, gone) and kept == sorted(kept) and not assigned, "event of a merge")
+                self.between.append((since, until, frozenset(self.institutions[one[0]] for one in both)))
                 for number, alias, _ in (*moved, *both):
                     expect(number in self.institutions and len(alias) == 16, "alias of a merge")
                 expect(all(0 < one[1] < 16 for one in flags) and all(len(one) == 3 for one in holders), "of a merge")
@@ -849,7 +856,12 @@ class Reader:
         periods = {period for period, _ in self.found}
         indexes = [i for p in periods for i in self.found.get((p, self.person_key(p, person)), [])]
         mine = [i for i in sorted(indexes, reverse=True) if self.records[i]["person"] == person]
-        return [self.line(i) for i in mine if self.may_be_shown(i, person)]
+        return [self.line(i) for i in mine if self.may_be_shown(i, person) and not self.is_undecided(i)]
+
+    def is_undecided(self, index: int) -> bool:
+        """Whether a record is of a time in which two were one, by who knew both."""
+        asks = self.records[index]["shared"][2]
+        return any(since <= index < until and asks in both for since, until, both in self.between)
 
     def root_of(self, index: int) -> int | None:
         """The record that what corrects or answers goes back to; None where it was erased."""
@@ -948,7 +960,7 @@ READERS: dict[str, Callable[[Reader, str], None]] = {
     "permits": exchange.read_permits, "outcomes": exchange.read_outcomes, "manual": exchange.read_manual,
     "payloads": exchange.read_payloads, "renewals": identity.read_renewals, "identified": identity.read_identified,
     "proxies": identity.read_proxies, "notices": sent.read_notices, "mislinks": mislinks.read_mislinks,
-    "consents": read_nothing,
+    "consents": consents.read_consents,
     "persons": Reader.read_persons, "deaths": Reader.read_deaths, "successions": Reader.read_successions,
 }  # fmt: skip
 """In the order in which they are read."""

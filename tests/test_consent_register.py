@@ -141,6 +141,91 @@ def test_it_outlives_reopening_and_merging(town: Town) -> None:
     assert [one.withdrawn for one in town.h.consents(survivor)] == [True]
 
 
+TWO = {"clerk": "a", "second_clerk": "b", "reason": "a mistake"}
+
+
+def merge(town: Town, keep: int, gone: int) -> np.ndarray:
+    """Two are found to be one; the portal alias that they have then."""
+    town.h.merge("jlis", CODES[keep], CODES[gone], **TWO)
+    town.clock.now += 60
+    alias: np.ndarray = town.h.acquire("portal", [CODES[keep]]).aliases[0]
+    return alias
+
+
+def split(town: Town, keep: int, gone: int) -> None:
+    town.h.split("jlis", CODES[keep], CODES[gone], **TWO)
+    town.clock.now += 60
+    assert town.h.verify().problems == ()
+
+
+def said_of(town: Town, person: int) -> list[bool]:
+    return [one.withdrawn for one in town.h.consents(town.portal[person])]
+
+
+def test_where_two_who_are_one_said_different_things_the_withdrawal_counts_and_can_be_taken_back(town: Town) -> None:
+    h = town.h
+    for person in (0, 1):
+        h.withdraw_consent(town.portal[person], ASKS, PROCEDURE)
+        town.clock.now += 60
+    h.give_consent(town.portal[1], ASKS, PROCEDURE)
+    assert town.ask()[:2] == [NO, YES]
+    one = merge(town, 1, 0)
+    # The page says what inquiries are answered by: else nobody could give it again.
+    assert [said.withdrawn for said in h.consents(one)] == [True]
+    assert town.ask()[1] == NO
+    assert h.give_consent(one, ASKS, PROCEDURE) is True
+    assert town.ask()[1] == YES
+    assert h.withdraw_consent(one, ASKS, PROCEDURE) is True
+    assert town.ask()[1] == NO
+
+
+def test_after_a_split_each_has_what_they_said_before(town: Town) -> None:
+    town.h.withdraw_consent(town.portal[0], ASKS, PROCEDURE)
+    merge(town, 1, 0)
+    split(town, 1, 0)
+    assert town.ask() == [NO, *[YES] * 5]
+    assert (said_of(town, 0), said_of(town, 1)) == ([True], [])
+
+
+def test_after_a_split_a_withdrawal_of_the_time_in_between_is_both_theirs(town: Town) -> None:
+    one = merge(town, 1, 0)
+    town.h.withdraw_consent(one, ASKS, PROCEDURE)
+    split(town, 1, 0)
+    assert town.ask() == [NO, NO, *[YES] * 4]
+    assert said_of(town, 0) == said_of(town, 1) == [True]
+    assert town.h.give_consent(town.portal[0], ASKS, PROCEDURE) is True
+    assert town.ask() == [YES, NO, *[YES] * 4]
+
+
+def test_after_a_split_nobody_has_given_what_the_other_may_have_given_for_them(town: Town) -> None:
+    h = town.h
+    h.withdraw_consent(town.portal[0], ASKS, PROCEDURE)
+    h.withdraw_consent(town.portal[2], ASKS, PROCEDURE)
+    town.clock.now += 60
+    h.give_consent(town.portal[2], ASKS, PROCEDURE)
+    one = merge(town, 1, 0)
+    assert h.give_consent(one, ASKS, PROCEDURE) is True
+    assert town.ask()[1] == YES
+    split(town, 1, 0)
+    assert town.ask() == [NO, NO, YES, *[YES] * 3], "who withdrew it has not given it"
+    assert said_of(town, 0) == said_of(town, 1) == [True]
+    for person in (0, 1):
+        assert h.give_consent(town.portal[person], ASKS, PROCEDURE) is True
+    assert town.ask() == [YES] * 6
+
+
+def test_a_split_of_three_takes_back_what_was_given_for_all(town: Town) -> None:
+    h = town.h
+    h.withdraw_consent(town.portal[0], ASKS, PROCEDURE)
+    merge(town, 1, 0)
+    one = merge(town, 2, 1)
+    assert h.give_consent(one, ASKS, PROCEDURE) is True
+    split(town, 2, 1)
+    assert town.ask()[1:3] == [NO, NO]
+    split(town, 1, 0)
+    assert town.ask() == [NO, NO, NO, *[YES] * 3]
+
+
 def test_a_line_that_was_changed_is_found(town: Town) -> None:
     h = town.h
     h.withdraw_consent(town.portal[0], ASKS, PROCEDURE)

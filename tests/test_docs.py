@@ -23,7 +23,9 @@ import pytest
 from hub.cli import main
 
 ROOT = Path(__file__).parent.parent
-TOPICS = ("agency", "blast", "exchange", "identifiers", "lives", "mislinks", "proxies", "push")
+TOPICS = (
+    "agency", "blast", "desk", "exchange", "identifiers", "lives", "mislinks", "portal", "proxies", "push",
+)  # fmt: skip
 PAGES = ("README", *(f"docs/{topic}" for topic in TOPICS))
 STORIES = ("docs/connect",)
 RUNS_MAX_S = 300

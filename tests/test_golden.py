@@ -182,7 +182,7 @@ def check_exchange(reader: Reader) -> None:
 
 
 def check_identity(reader: Reader) -> None:
-    """Compare identifiers and proxies with what the hub told, and take the flags of identifiers out."""
+    """Compare identifiers, proxies and consents with what the hub told, and take the flags of identifiers out."""
     number, told = (1 << 23) + 1, TOLD["identified"]
     revoked = {"VALID": None, "NO_ALIAS": None, "REVOKED": 128, "REPLACED": 192}
     for identifier, (status, person) in told["serials"].items():
@@ -199,6 +199,11 @@ def check_identity(reader: Reader) -> None:
         for pair, proxy in reader.proxies.items()
     )
     assert proxies == TOLD["proxies"]
+    said = [
+        [person, reader.institutions[number], procedure, withdrawn, at]
+        for (person, number, _), (procedure, withdrawn, at, _) in reader.consents.items()
+    ]
+    assert sorted(said) == TOLD["consents"]
 
 
 def inflated(databases: dict[str, Values]) -> dict[str, Values]:

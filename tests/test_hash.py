@@ -49,7 +49,21 @@ def tree_hash(leaves: list[bytes]) -> bytes:
     return hashlib.sha256(b"\1" + tree_hash(leaves[:half]) + tree_hash(leaves[half:])).digest()
 
 
-@pytest.mark.parametrize("rows", [0, 1, 2, 500])
+LANES = 16
+"""Messages that are hashed side by side; what is left of them goes one behind the other."""
+
+
+@pytest.fixture(params=[0, 1, 2], ids=["one by one", "SHA instructions", "AVX-512"], autouse=True)
+def lanes(request: pytest.FixtureRequest) -> Iterator[int]:
+    """Every test with each kind of instructions that this processor has."""
+    if _hash.use_lanes(request.param) != request.param:
+        _hash.use_lanes(_hash.LANES_MOST)
+        pytest.skip("the processor does not have them")
+    yield request.param
+    _hash.use_lanes(_hash.LANES_MOST)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2, LANES - 1, LANES, LANES + 1, 500])
 def test_entries_and_leaves_are_those_of_the_format(rows: int) -> None:
     columns = records(rows)
     committed, leaves = np.empty((rows, 48), np.uint8), np.empty((rows, 32), np.uint8)
@@ -62,9 +76,10 @@ def test_entries_and_leaves_are_those_of_the_format(rows: int) -> None:
     assert (_hash.hash_records(**columns) == entries).all()
 
 
-def test_a_decision_that_is_not_there_is_refused() -> None:
-    columns = records(5)
-    columns["stored"][4, 6] = 3
+@pytest.mark.parametrize("row", [0, LANES - 1, LANES, 2 * LANES + 4])
+def test_a_decision_that_is_not_there_is_refused(row: int) -> None:
+    columns = records(2 * LANES + 5)
+    columns["stored"][row, 6] = 3
     with pytest.raises(IndexError):
         _hash.hash_records(**columns)
 

@@ -88,16 +88,16 @@ def test_who_may_not_ask_gets_no_result(desk: Desk) -> None:
 
 def test_a_proxy_is_granted_listed_and_revoked(desk: Desk) -> None:
     person, agent = desk.acquire("portal", CODES[:2])
-    words = ("--label", "母", "--called", "子", "--statutory", "--until", "2099-04-02")
+    words = ("--label", "母", "--called", "子", "--statutory", "--until", "2040-04-02")
     status, out, _ = desk.run("proxies", "grant", desk.hub, "--alias", person, "--agent", agent, *words)
     assert status == 0
     handle = out.split()[-1]
     status, out, _ = desk.run("proxies", "list", desk.hub, "--alias", person)
     assert status == 0
-    assert out.splitlines()[1].split()[:6] == [handle, "statutory", "母", "2099-04-02", "in", "force"]
+    assert out.splitlines()[1].split()[:6] == [handle, "statutory", "母", "2040-04-02", "in", "force"]
     status, out, _ = desk.run("proxies", "list", desk.hub, "--agent", agent)
     assert status == 0
-    assert out.splitlines()[1].split()[1:] == ["statutory", "子", "2099-04-02"]
+    assert out.splitlines()[1].split()[1:] == ["statutory", "子", "2040-04-02"]
     assert handle not in out
     assert desk.run("proxies", "revoke", desk.hub, "--alias", agent, "--handle", handle)[0] == 1
     assert desk.run("proxies", "revoke", desk.hub, "--alias", person, "--handle", handle)[0] == 0

@@ -276,6 +276,19 @@ def test_a_proxy_by_law_is_over_on_its_day_in_japan(world: World) -> None:
     assert [one.handle for one in world.h.proxies(world.citizens[0])] == [fresh]
 
 
+def test_a_proxy_by_law_always_has_a_day_fifteen_years_ahead_at_most(world: World) -> None:
+    today = dt.datetime.fromtimestamp(world.now, dt.timezone(dt.timedelta(hours=9))).date()
+    last = today + dt.timedelta(days=limits.STATUTORY_PROXY_DAYS_MAX)
+    for until in (None, last + dt.timedelta(days=1)):
+        with pytest.raises(RequestError, match=r"until: expected .* statutory proxy"):
+            world.grant(0, 1, kind=ProxyKind.STATUTORY, until=until)
+    assert world.h.proxies(world.citizens[0]) == []
+    world.grant(0, 1, kind=ProxyKind.STATUTORY, until=last)
+    assert [one.until for one in world.h.proxies(world.citizens[0])] == [last]
+    # One by the person's own word may be open.
+    world.grant(0, 1, until=None)
+
+
 def test_a_renewed_card_lets_proxies_rest_until_they_are_confirmed(world: World) -> None:
     world.grant(0, 1)
     own, handle = world.grant(0, 2), world.handle(2)

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import gc
 import importlib
+import sys
 import time
 from pathlib import Path
 from random import Random
@@ -292,4 +294,7 @@ class Inside:
         while (problem := left()) is not None and time.monotonic() < end:
             await asyncio.sleep(0.1)
         if problem is not None:
-            self._findings.add(f"leak: {problem}")
+            loads = {pool.name: pool.load() for pool in (calls.small, calls.medium, calls.bulk, calls.pages)}
+            self._findings.add(f"leak: {problem}; {calls.open} calls open, pools {loads}")
+            # Where the threads stand tells whether a call is still being done.
+            faulthandler.dump_traceback(file=sys.stderr)

@@ -80,6 +80,7 @@ PERIODS = ("2019Q2", "2019Q3", "2026Q3", "2026Q4", "2027Q1")
 REVIEW = dt.date(2030, 1, 31)
 ORIGIN = "golden.example/log"
 PROCEDURE = "19-8/73/75.3"
+BY_ORDINANCE = "19-9/1/2.1"
 TOWN, VILLAGE = "131016", "011002"
 MAYORS = "市町村長"
 
@@ -128,9 +129,9 @@ def random_source() -> Callable[[int], bytes]:
     return lambda size: golden_bytes(f"random/{next(calls)}", size)
 
 
-def golden_catalog(terms: tuple[Term, ...] = (), *, own: bool = False) -> Catalog:
-    """One procedure, with ``own`` a second one of the operator's, and some bodies: the shipped law may change without
-    the bytes here."""
+def golden_catalog(terms: tuple[Term, ...] = (), *, own: bool = False, ordinance: bool = False) -> Catalog:
+    """One procedure, with ``own`` a second one of the operator's, with ``ordinance`` a third that needs consents, and
+    some bodies: the shipped law may change without the bytes here."""
     bodies = (("nenkin", "body", ""), ("mhlw", "national", ""), ("portal", "system", ""))
     cities = ((TOWN, "city", "東京都"), (VILLAGE, "city", "北海道"))
     offices = (("pm", "national", ""), ("jlis", "body", ""))
@@ -147,6 +148,15 @@ def golden_catalog(terms: tuple[Term, ...] = (), *, own: bool = False) -> Catalo
             Rule(
                 rule=OWN_RULES_FROM, basis="own", row="1", article="1", number="", sub="", procedure="own/1/1",
                 label="golden", requester="受取機関", provider="市町村長", kind="戸籍情報", detail="出生",
+                roles=("本人",), valid_from=None, valid_to=None,
+            )
+        )  # fmt: skip
+    if ordinance:
+        rows.append(Row("19-9", "1", "2", "市町村長", "golden", "golden", False, (("市町村長", "地方税"),)))
+        rules.append(
+            Rule(
+                rule=OWN_RULES_FROM + 1, basis="19-9", row="1", article="2", number="1", sub="", procedure=BY_ORDINANCE,
+                label="golden", requester="市町村長", provider="市町村長", kind="地方税", detail="市町村民税",
                 roles=("本人",), valid_from=None, valid_to=None,
             )
         )  # fmt: skip
@@ -257,6 +267,7 @@ def fill(folder: Path) -> dict[str, Any]:
         golden.draw_and_end()
         golden.identify_some()
         golden.act_for_some()
+        golden.consent_some()
         golden.tell_exchange()
         tell(h, golden.told, golden.portal)
         more = [*golden.codes[7:33:2], *(f"{2 * 10**10 + n:011}" for n in range(40))]
@@ -674,6 +685,29 @@ class Golden:
             if one.label == f"label {agent}"
         )  # fmt: skip
         assert own.hex() in {line[7] for line in self.told["proxies"]}
+
+    def consent_some(self) -> None:
+        """Consents withdrawn, given again, of one body and of two; of two who were one for a while, before and behind
+        it, and of two who are one."""
+        h, portal, told = self.h, self.portal, self.told
+        h.load_catalog(golden_catalog((Term(PROCEDURE, providers_per_person_max=1),), own=True, ordinance=True))
+        words = {"clerk": "one", "second_clerk": "another", "reason": "a mistake"}
+        h.withdraw_consent(portal[3], TOWN, BY_ORDINANCE, clerk="portal clerk")
+        for institution in (TOWN, VILLAGE):
+            h.withdraw_consent(portal[5], institution, BY_ORDINANCE)
+        self.clock[0] += 60
+        h.give_consent(portal[5], TOWN, BY_ORDINANCE)
+        h.withdraw_consent(portal[62], TOWN, BY_ORDINANCE)
+        h.merge("jlis", self.codes[63], self.codes[62], **words)
+        self.clock[0] += 60
+        h.withdraw_consent(portal[63], VILLAGE, BY_ORDINANCE)
+        h.give_consent(portal[63], TOWN, BY_ORDINANCE)
+        h.split("jlis", self.codes[63], self.codes[62], **words)
+        told["consents"] = [
+            [person, one.institution, one.procedure, one.withdrawn, int(one.at.timestamp())]
+            for person, alias in enumerate(portal)
+            for one in sorted(h.consents(alias), key=lambda one: one.institution)
+        ]  # fmt: skip
 
     def _holders(self, institution: str, codes: list[str]) -> list[tuple[str, str]]:
         """Who has an alias of these persons, and which; nobody gets one."""

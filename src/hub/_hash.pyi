@@ -4,7 +4,10 @@ import numpy as np
 import numpy.typing as npt
 
 NATIVE: bool
+LANES_MOST: int
+LANES_USED: int
 
+def use_lanes(most: int) -> int: ...
 def hash_records(
     salts: npt.NDArray[np.uint8],
     disclosure: npt.NDArray[np.uint8],

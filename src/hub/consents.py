@@ -11,14 +11,16 @@ Database ``consents``, values sealed; numbers in keys big endian; *name*: first 
 | "p", u32 person, u32 requester, name | encrypted (``confidential.py``, period 0): :class:`Inside` |
 
 Each change is one transaction with its record. Persons are those of the time; who was merged since is looked up under
-the number that they have now.
+the number that they have now. Where two who are found to be one said different things, the withdrawal counts. What is
+said while they are one stands under both numbers; where they are found to be two after all, a withdrawal of that time
+is both's, and what was given again then is withdrawn: nobody can tell who gave it, and either may give it anew.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -102,7 +104,8 @@ class ConsentRegister:
                     withdrawn=inside.withdrawn, at=dt.datetime.fromtimestamp(inside.at, dt.UTC),
                 )  # fmt: skip
                 before = found.get((number, key[9:]))
-                if before is None or before.at <= one.at:
+                # As inquiries are answered: one of them who withdrew it is enough.
+                if before is None or (before.withdrawn, before.at) <= (one.withdrawn, one.at):
                     found[number, key[9:]] = one
         return sorted(found.values(), key=lambda one: one.at, reverse=True)
 
@@ -138,6 +141,26 @@ class ConsentRegister:
                 self._append(commit, person, procedure, f"{body.name}（{body.code}）", withdrawn, clerk)
         self._appended()
         return True
+
+    def part(self, commit: Commit, snapshot: Snapshot, persons: Iterable[int], keep: int, gone: int) -> None:
+        """Take back what was given again while two were one, in the transaction that parts them.
+
+        Args:
+            persons: all numbers that the two have had.
+        """
+        mine, theirs = (dict(self._by_place(snapshot, one)) for one in (keep, gone))
+        # The same moment under both: it was said of both at once.
+        given = [place for place, one in mine.items() if not one.withdrawn and theirs.get(place) == one]
+        for person in persons:
+            said = dict(self._by_place(snapshot, person))
+            for place in given:
+                if said.get(place) == mine[place]:
+                    taken = msgspec.structs.replace(mine[place], withdrawn=True, at=self._office.now())
+                    self._put(commit, person, place[0], taken)
+
+    def _by_place(self, snapshot: Snapshot, person: int) -> Iterator[tuple[tuple[int, bytes], Inside]]:
+        for key, inside in self._read(snapshot, person):
+            yield (int.from_bytes(key[5:9], "big"), key[9:]), inside
 
     # -- inquiries
 

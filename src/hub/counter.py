@@ -22,10 +22,10 @@ from hub.errors import RequestError
 from hub.handles import REQUESTER
 from hub.limits import CASE_CHARS_MAX, SECTION_CHARS_MAX
 from hub.marks import put_new_marks
-from hub.messages import History, Kind, Status
+from hub.messages import CounterHistory, History, Kind, Status
 from hub.periods import period_of
 from hub.screen import default_marks
-from hub.tlog.entry import Shared
+from hub.tlog.entry import Shared, paper_code
 from hub.withholding import TWO, Office, check_clerks, check_text
 
 COUNTERS = frozenset({"pm"})
@@ -100,11 +100,15 @@ def append_view(
     office.wake(first, laid)
 
 
-def renumber(page: History) -> History:
+def renumber(page: History) -> CounterHistory:
     """The page for others than the portal: its records counted from 1, the newest last, and no cursor.
 
-    With a record's number, or the tag that rows of one inquiry share, a body could join what it reads at the counter
-    with what it has as a party, for everybody in the same request. Links stay where both records are on the page.
+    With a record's number, its leaf in the public log, or the tag that rows of one inquiry share, a body could join
+    what it reads at the counter with what it has as a party, for everybody in the same request. Instead each record has
+    a code that only who has its proof can make. Links stay where both records are on the page.
+
+    Raises:
+        StorageError: what is stored does not lead to the signed root.
     """
     n = len(page.records)
     places = {record.index: n - at for at, record in enumerate(page.records)}
@@ -114,4 +118,5 @@ def renumber(page: History) -> History:
         )
         for one in page.records
     ]
-    return History(records, None, list, "")
+    proofs = [page.proof(at) for at in range(n)]
+    return CounterHistory(records, [paper_code(one.salt, one.leaf).hex() for one in proofs])

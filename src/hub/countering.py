@@ -13,7 +13,7 @@ from hub.counter import append_view, check_counter, check_words, renumber
 from hub.decode import decode_alias
 from hub.errors import RequestError
 from hub.limits import HISTORY_LIMIT
-from hub.messages import History, Status
+from hub.messages import CounterHistory, History, Status
 from hub.snapshot import Snapshot
 from hub.store import Store
 from hub.withholding import Office
@@ -59,12 +59,12 @@ class Countering(ABC):
         since: dt.datetime | dt.date | None = None,
         until: dt.datetime | dt.date | None = None,
         limit: int = HISTORY_LIMIT,
-    ) -> History:
+    ) -> CounterHistory:
         """A person's history, printed at a counter for people without card or portal; newest first.
 
         That it is read is a record of the person's before anything is read, one for every call. Withheld records are
         not shown, as in the portal. Records are counted within the page, which has neither proofs nor a cursor: what
-        is older is asked for with ``until``.
+        is older is asked for with ``until``. Each has a code by which the proof that the portal gives is found again.
 
         Args:
             institution: ``pm`` or a municipality. alias: the person's there.

@@ -170,7 +170,8 @@ class Hub(
         self._consents = ConsentRegister(self._office, self._workers, self._corrected)
         self._releases = Releases(self._office, self._asked, self._corrected)
         self._links = Links(self._office, self._workers, self._delivering, self._corrected, self._barred)
-        self._merging = Merging(self._office, self._workers, self._corrected, self._proxies.end_all)
+        ends = self._proxies.end_all, self._consents.part
+        self._merging = Merging(self._office, self._workers, self._corrected, *ends)
         self._dying = Dying(self._office, self._workers, self._corrected)
         exchange = self._exchange = Exchange(self._store, self._periods)
         numbers = self._numbers = PermitNumbers(self._store.keys)

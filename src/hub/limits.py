@@ -86,6 +86,9 @@ PRINCIPALS_PER_AGENT_MAX = 1_000
 """Persons for whom one may act: a professional guardian has some hundred."""
 
 PROXY_LABEL_CHARS_MAX = 50
+STATUTORY_PROXY_DAYS_MAX = 5_479
+"""Days from today until a proxy by law is over: 15 years with four leap days, as long as a child born today has a
+parent for it. Who acts by law for longer, an adult's guardian, is granted it anew: an appointment can end meanwhile."""
 PROXY_VIEW_S = 900
 """A proxy's views within so many seconds after one that left a record leave no other: a person who reads page by page
 is one view. Fifteen minutes is how long a portal keeps an idle session."""

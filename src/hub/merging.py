@@ -84,9 +84,10 @@ class Merging:
 
     def __init__(
         self, office: Office, workers: Workers, appended: Callable[[], None],
-        end_proxies: Callable[..., object],
+        end_proxies: Callable[..., object], part_consents: Callable[..., object],
     ) -> None:  # fmt: skip
-        self._office, self._workers, self._appended, self._end_proxies = office, workers, appended, end_proxies
+        self._office, self._workers, self._appended = office, workers, appended
+        self._end_proxies, self._part_consents = end_proxies, part_consents
 
     def __repr__(self) -> str:
         return "Merging()"
@@ -287,6 +288,7 @@ class Merging:
         self._split_holders(commit, snapshot, a, merge)
         # Either may have granted it with the portal alias that both had: the other one's agent must not read on.
         self._end_proxies(commit, a, "split", since=merge.event)
+        self._part_consents(commit, snapshot, list(lives.members(a)), a, b)
         until = commit.state.records
         first, laid = append_life_records(
             self._office, commit, Kind.SPLIT, REGISTER, np.array([a, b], np.uint32), clerk=words.clerk

@@ -732,6 +732,23 @@ class History:
         return f"History(records={len(self.records)}, more={self.cursor is not None})"
 
 
+class CounterHistory(History):
+    """A page that is printed at a counter: its records are counted from 1, and it has neither proofs nor a cursor.
+
+    Attributes:
+        codes: of each record its paper code, 32 hex digits: who has the record's proof finds it again by it.
+    """
+
+    __slots__ = ("codes",)
+
+    def __init__(self, records: list[Record], codes: list[str]) -> None:
+        super().__init__(records, None, list)
+        self.codes = codes
+
+    def __repr__(self) -> str:
+        return f"CounterHistory(records={len(self.records)})"
+
+
 class Notices(History):
     """A citizen's notices, newest first: a history of records of kind NOTICE, with their texts.
 

@@ -21,7 +21,13 @@ from hub.catalog.words import is_plain
 from hub.confidential import HUB
 from hub.errors import RequestError, StorageError
 from hub.events import EventKind, ToldProxy, last_number
-from hub.limits import PRINCIPALS_PER_AGENT_MAX, PROXIES_PER_PERSON_MAX, PROXY_LABEL_CHARS_MAX, PROXY_VIEW_S
+from hub.limits import (
+    PRINCIPALS_PER_AGENT_MAX,
+    PROXIES_PER_PERSON_MAX,
+    PROXY_LABEL_CHARS_MAX,
+    PROXY_VIEW_S,
+    STATUTORY_PROXY_DAYS_MAX,
+)
 from hub.messages import Kind, Status
 from hub.periods import JAPAN_TIME, period_of
 from hub.proxystate import (
@@ -126,6 +132,11 @@ class Proxies:
         day = 0 if until is None else until.toordinal()
         if day and day <= today:
             raise RequestError("until: expected a day to come, got another")
+        if kind == ProxyKind.STATUTORY and not day:
+            raise RequestError("until: expected the day on which a statutory proxy is over, got none")
+        if kind == ProxyKind.STATUTORY and day - today > STATUTORY_PROXY_DAYS_MAX:
+            bound = f"at most {STATUTORY_PROXY_DAYS_MAX} days of a statutory proxy"
+            raise RequestError(f"until: expected {bound}, got more")
         with office.store.writer:
             with office.store.snapshot() as snapshot:
                 if self.closed(snapshot, principal) or self.closed(snapshot, agent):

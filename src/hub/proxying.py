@@ -50,7 +50,8 @@ class Proxying(ABC):
         Args:
             portal_alias, agent_alias: the two, by their aliases at the portal.
             label: how the person calls the agent; called: how the agent calls the person. 1 to 50 characters.
-            until: the first day (in Japan) on which it is over, such as the 15th birthday of a child; None = open.
+            until: the first day (in Japan) on which it is over; None = open. One by law has such a day, 15 years ahead
+                at most: the child's 15th birthday, or the day on which a guardian shows the appointment anew.
             clerk: of the portal, for auditors.
 
         Returns:

@@ -3,7 +3,7 @@
     listen -> connections (``wire/connection.py``) -> calls (``wire/calls.py``) -> the Hub
 
 At SIGTERM or SIGINT it takes no more calls, answers those that are open, closes the connections, then the folder. At
-SIGHUP, and when they change, revocation lists are read again.
+SIGHUP, and when they change, revocation lists and the server's certificate are read again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from hub.errors import RequestError
 from hub.hub import Hub, open
-from hub.wire.access import Access, make_context, open_security_log, security
+from hub.wire.access import Access, open_security_log, security
 from hub.wire.calls import Calls
 from hub.wire.config import Config
 from hub.wire.connection import Connection
@@ -54,7 +54,7 @@ INSPECT_S = 1.0
 GOODBYE_S = 2.0
 """At the end clients have so long to take leave; nothing is open any more."""
 RELOAD_S = 5.0
-"""How often the files of revocation lists are looked at."""
+"""How often the files of revocation lists and the certificate are looked at."""
 
 logger = logging.getLogger("hub")
 
@@ -80,7 +80,7 @@ class Server:
         if config.metrics is not None:
             load_prometheus()
         self.metrics: Endpoint | None = None
-        self._context = None if config.tls is None else make_context(config.tls)
+        self._context = self.access.context()
         self._buffer = TlsBuffer()
         self.connections: set[Any] = set()
         self.address = config.called_at
@@ -156,7 +156,7 @@ class Server:
                 logger.exception("server: the look at its connections failed")
 
     def reload(self, *, always: bool = True) -> None:
-        """Read the revocation lists again, and end the connections that may not go on."""
+        """Read revocation lists and the server's certificate again, and end the connections that may not go on."""
         if self.access.reload(always=always):
             logger.info("reloaded", extra={"fields": {"connections": len(self.connections)}})
         for connection in list(self.connections):
@@ -237,6 +237,7 @@ def serve(config: Config, *, ready: Callable[[Server], None] | None = None) -> N
         with open(config.folder, head=config.head, answers_every_s=config.answers_every_s) as h:
             _calm_collector()
             h.stand_back(BULK_BEHIND)
+            h.warm()
             run_in_loop(run_server(h, config, ready=ready))
     finally:
         close_log(handler)

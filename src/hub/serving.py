@@ -6,14 +6,16 @@ give one caller two aliases of a person (``acquire``, ``resolve``).
 
 from __future__ import annotations
 
+import contextlib
 import os
 from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
+from hub.asked import Asked
 from hub.catalog import Catalog
 from hub.deliver import all_inboxes
 from hub.delivery import Delivery
-from hub.errors import RequestError
+from hub.errors import RequestError, StorageError
 from hub.gather import Gatherer
 from hub.handles import read_handle
 from hub.inbox import ARRIVALS, read_delivered
@@ -58,6 +60,7 @@ class Serving(ABC):
     """The part of :class:`hub.Hub` that a server needs beside what its callers call."""
 
     _workers: Workers
+    _asked: Asked
     _store: Store
     _log: Log | None
     _gatherer: Gatherer | None
@@ -69,10 +72,21 @@ class Serving(ABC):
     def catalog(self) -> Catalog:
         """The legal basis in force in this folder."""
 
+    @abstractmethod
+    def _now(self) -> int:
+        """The hub's clock, never before the last record."""
+
     def stand_back(self, behind: int) -> None:
         """Let the threads of bulk work stand behind the process's others, see :class:`hub.workers.Workers`; to be
         called before there is any."""
         self._workers.behind = behind
+
+    def warm(self) -> None:
+        """Read what the first inquiry of a day would have to wait for; a folder in which that is damaged says so then.
+        Whoever only reads has nothing to wait for."""
+        if not self._store.readonly:
+            with contextlib.suppress(StorageError):
+                self._asked.begin(self._now())
 
     def mark_served(self, address: str) -> None:
         """Mark the folder as served, for ever; whoever opens it for writing meanwhile reads where.

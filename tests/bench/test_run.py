@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import re
@@ -18,9 +19,12 @@ import numpy as np
 import pytest
 
 import hub
-from hub.bench.__main__ import FOUND, INTERRUPTED, OK, USAGE, main, read_arguments
+from hub.bench import peers
+from hub.bench.__main__ import FOUND, INTERRUPTED, OK, main
+from hub.bench.arguments import USAGE, read_arguments
+from hub.bench.report import limit_letter
 from hub.bench.results import UNITS
-from hub.bench.stages import ON_REQUEST, STAGES
+from hub.bench.stages import CANONICAL, ON_REQUEST, STAGES
 from hub.bench.subcommands import SUBCOMMANDS
 
 PERSONS = 2_000
@@ -39,8 +43,10 @@ def run_bench(folder: Path, *arguments: str, persons: int = PERSONS) -> tuple[su
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.CompletedProcess[str], Any]:
-    """One run of all stages."""
-    return run_bench(tmp_path_factory.mktemp("whole"), "--quick", *STAGES)
+    """One run of all stages beside all peers."""
+    folder = tmp_path_factory.mktemp("whole")
+    done, content = run_bench(folder, "--quick", "--html", "page.html", "all")
+    return done, content
 
 
 def rows_of(content: Any, stage: str) -> list[dict[str, Any]]:
@@ -52,15 +58,19 @@ def test_all_stages_run_and_every_answer_is_the_models(whole: Any) -> None:
     assert done.returncode == OK, done.stderr
     assert content["complete"] is True
     assert content["problems"] == []
-    assert {row["stage"] for row in content["results"]} == set(STAGES)
+    assert {row["stage"] for row in content["results"]} == {*STAGES, "limits"}
+    assert content["stage_seconds"].keys() == STAGES.keys()
     assert "all as the model's" in done.stdout
 
 
 def test_a_run_without_names_leaves_out_what_is_measured_on_request() -> None:
     options, _ = read_arguments(["--quick"])
     assert options is not None
-    assert set(options.stages) == STAGES.keys() - ON_REQUEST
-    assert STAGES.keys() > ON_REQUEST
+    assert set(options.stages) == CANONICAL == STAGES.keys() - ON_REQUEST
+    assert {"acquire", "inquiry", "history", "prove"} <= CANONICAL
+    whole, _ = read_arguments(["all"])
+    assert whole is not None
+    assert whole.stages == tuple(STAGES)
 
 
 def test_the_json_has_the_fixed_shape(whole: Any) -> None:
@@ -110,11 +120,16 @@ def test_the_portal_has_its_fixed_case_and_every_page_was_its_readers(whole: Any
     assert "37 look-ups/s" in done.stdout
 
 
+ALWAYS = ("lmdb", "lmdb-getmulti", "dict", "sqlite3")
+
+
 def test_peers_and_limit_stand_beside_the_hub(whole: Any) -> None:
-    _, content = whole
+    done, content = whole
     cases = {row["case"] for row in rows_of(content, "resolve")}
-    for peer in ("lmdb", "lmdb-getmulti", "dict", "sqlite3"):
-        assert f"resolve: 2k hits peer:{peer}" in cases
+    for peer, *_ in peers.KINDS:
+        there = f"resolve: 2k hits peer:{peer}" in cases
+        assert there or peer not in ALWAYS
+        assert there != bool(re.search(f"^left out  peer:{peer}[: ]", done.stdout, re.MULTILINE)), peer
     hits = {row["metric"]: row["value"] for row in content["results"] if row["case"] == "resolve: 2k hits 1 thread"}
     rates = [
         row["value"] for row in content["results"]
@@ -129,10 +144,52 @@ def test_peers_and_limit_stand_beside_the_hub(whole: Any) -> None:
     assert hits["share_of_limit"] == pytest.approx(hits["rows_per_s"] / limit)
 
 
+def test_log_peers_stand_beside_the_log_or_say_why_not(whole: Any) -> None:
+    done, content = whole
+    cases = {row["case"] for row in rows_of(content, "record")}
+    for peer in ("sqlite3", "postgresql", "pymerkle"):
+        there = any(f"peer:{peer}" in case for case in cases)
+        assert there or f"left out  record: peer:{peer}" in done.stdout or "records peer:" in done.stdout
+        assert there or peer != "sqlite3"
+
+
+def test_each_share_says_which_limit_binds(whole: Any) -> None:
+    done, content = whole
+    shares = {row["case"]: row for row in content["results"] if row["metric"] == "share_of_limit"}
+    for case in ("acquire: 2k new", "resolve: 2k hits 1 thread", "inquiry: whole", "exchange: whole"):
+        assert limit_letter(shares[case]["of"]), case
+    assert all(limit_letter(row["of"]) for row in shares.values())
+    rates = {row["case"]: row["value"] for row in content["results"] if row["metric"] == "rows_per_s"}
+    bounds = [rates[f"inquiry: whole{name}"] for name in (" limit write",) if f"inquiry: whole{name}" in rates]
+    lowest = min([*bounds, rates["record: limit hashing"]])
+    assert shares["inquiry: whole"]["value"] == pytest.approx(rates["inquiry: whole"] / lowest)
+    assert re.search("^limit     . ", done.stdout, re.MULTILINE)
+
+
+def test_the_machines_limits_are_measured_in_the_same_run(whole: Any) -> None:
+    _, content = whole
+    found = {row["case"]: row["metric"] for row in rows_of(content, "limits") if row["metric"] != "p99_us"}
+    assert found == {
+        "limits: memory copy": "bytes_per_s", "limits: SHA-256": "bytes_per_s",
+        "limits: write and sync": "bytes_per_s", "limits: durable commit": "p50_us",
+    }  # fmt: skip
+
+
+def test_the_page_shows_what_the_table_shows(whole: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
+    done, content = whole
+    text = (Path(done.args[-1]).parent / "page.html").read_text(encoding="utf-8")
+    assert content["answers"] in text
+    for case in {row["case"] for row in content["results"]}:
+        assert html.escape(case.partition(": ")[2]) in text
+    assert text.count("<svg") >= 3
+    assert not re.search(r"(src|href)=|url\(|@import|https?://", text)
+
+
 def test_the_machine_is_named(whole: Any) -> None:
     done, content = whole
     machine = content["machine"]
-    for key in ("cpu", "cores", "memory_bytes", "kernel", "python", "numpy", "lmdb", "flags", "filesystem", "fsync_us"):
+    for key in ("cpu", "cores", "memory_bytes", "kernel", "python", "numpy", "lmdb", "flags", "filesystem", "fsync_us",
+                "compiler", "cython"):  # fmt: skip
         assert machine[key], key
     assert {"governor", "commit", "dirty", "warnings"} <= set(machine)
     assert machine["cpu"] in done.stdout
@@ -148,20 +205,24 @@ def test_temporary_folders_are_gone(tmp_path: Path) -> None:
     done, content = run_bench(tmp_path, "authorise", "--quick")
     assert done.returncode == OK, done.stderr
     assert [path.suffix for path in tmp_path.iterdir()] == [".json"]
-    assert {row["stage"] for row in content["results"]} == {"authorise"}
+    assert {row["stage"] for row in content["results"]} == {"authorise", "limits"}
 
 
 @pytest.mark.parametrize("stage", ["resolve", "history", "blast"])
 def test_a_stage_alone_fills_its_own_hub(stage: str, tmp_path: Path) -> None:
-    done, content = run_bench(tmp_path, stage, "--quick", "--threads", "1")
+    done, content = run_bench(tmp_path, stage, "--quick", "--threads", "1", "--peers", "dict")
     assert done.returncode == OK, done.stderr
     assert {row["stage"] for row in content["results"]} == {stage}
+    assert {case for row in content["results"] if "peer:" in (case := row["case"])} == (
+        {"resolve: 2k hits peer:dict"} if stage == "resolve" else set()
+    )
 
 
 def test_the_same_seed_gives_the_same_hash_and_another_seed_another(tmp_path: Path) -> None:
     hashes = []
+    stages = ("resolve", "inquiry", "history")
     for seed in ("3", "3", "4"):
-        done, content = run_bench(tmp_path, "resolve", "inquiry", "history", "--quick", "--seed", seed)
+        done, content = run_bench(tmp_path, *stages, "--quick", "--peers", "none", "--seed", seed)
         assert done.returncode == OK, done.stderr
         hashes.append(content["answers"])
     assert hashes[0] == hashes[1]
@@ -172,13 +233,16 @@ def test_an_unknown_stage_is_one_line_and_status_2(tmp_path: Path) -> None:
     done, content = run_bench(tmp_path, "resolv")
     assert done.returncode == USAGE
     assert done.stderr.splitlines() == [
-        f"bench: stage: expected one of {', '.join(STAGES)} or list, got resolv"
+        f"bench: stage: expected one of {', '.join(STAGES)}, all or list, got resolv"
     ]
     assert content is None
     assert done.stdout == ""
 
 
-@pytest.mark.parametrize("arguments", [("--persons", "999"), ("--threads", "0"), ("--folder", "/nowhere/at/all")])
+@pytest.mark.parametrize("arguments", [
+    ("--persons", "999"), ("--threads", "0"), ("--folder", "/nowhere/at/all"), ("--peers", "oracle"),
+    ("--json", "/nowhere/at/all.json"), ("--html", "."),
+])  # fmt: skip
 def test_a_wrong_option_is_one_line_and_status_2(arguments: tuple[str, ...], tmp_path: Path) -> None:
     command = [sys.executable, "-m", "hub.bench", *arguments]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, env=ENVIRONMENT)
@@ -209,7 +273,7 @@ def test_a_resolver_that_swaps_two_answers_is_noticed(
         found.aliases[[0, 1]] = found.aliases[[1, 0]]
         return found
 
-    arguments = ["resolve", "--quick", "--persons", str(PERSONS), "--folder", str(tmp_path)]
+    arguments = ["resolve", "--quick", "--peers", "none", "--persons", str(PERSONS), "--folder", str(tmp_path)]
     assert main([*arguments, "--json", str(tmp_path / "honest.json")]) == OK
     monkeypatch.setattr(hub.Hub, "resolve", lying)
     assert main([*arguments, "--json", str(tmp_path / "lying.json")]) == FOUND

@@ -7,6 +7,7 @@ import email
 import email.policy
 import ssl
 import threading
+import time
 from email.message import EmailMessage
 from typing import Any
 
@@ -21,7 +22,7 @@ class MailServer:
     Attributes:
         mails: what was taken. rcpt, data: what it says to each recipient and each text; None: it takes them.
         cut: whether it takes the text and ends the connection without a word.
-        hold: set, a text is answered only when ``go`` is set.
+        hold: set, a text is answered only when ``go`` is set. open_most: so many texts at most came at a time.
     """
 
     def __init__(self, context: ssl.SSLContext | None, *, login: tuple[str, str] | None = None) -> None:
@@ -29,6 +30,7 @@ class MailServer:
         self.rcpt: str | None = None
         self.data: str | None = None
         self.cut = self.hold = False
+        self.open_most = self._open = 0
         self.taken, self.go = threading.Event(), threading.Event()
         self._context, self._login = context, login
         self._loop = asyncio.new_event_loop()
@@ -82,6 +84,8 @@ class MailServer:
             return self.data
         content = envelope.content
         assert isinstance(content, bytes)
+        self._open += 1
+        self.open_most = max(self.open_most, self._open)
         self.mails.append(email.message_from_bytes(content, policy=email.policy.default))  # type: ignore[arg-type]
         self.taken.set()
         while self.hold and not self.go.is_set():
@@ -89,7 +93,14 @@ class MailServer:
         if self.cut:
             assert server.transport is not None
             server.transport.close()
+        self._open -= 1
         return "250 OK"
+
+    def quiet(self) -> None:
+        """Wait until no text is being taken."""
+        until = time.monotonic() + 20
+        while self._open and time.monotonic() < until:
+            time.sleep(0.02)
 
 
 def text_of_mail(mail: EmailMessage) -> str:

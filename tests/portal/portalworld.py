@@ -143,7 +143,10 @@ class PortalWorld:
             hub=HubSide(
                 self.served.address, network.client.cert, network.client.key, network.authority.ca, hub_timeout_s
             ),
-            signin=SignIn(self.provider.issuer, CLIENT, str(folder / "signin.key"), [ACR]),
+            signin=SignIn(
+                self.provider.issuer, CLIENT, str(folder / "signin.key"), [ACR],
+                scope="openid profile", birth_claim="birthdate",
+            ),
             tls=Tls(network.host.cert, network.host.key) if tls else None, link=link, tlog=str(folder / "public"),
             limits=limits or Limits(), own=own, alerts=alerts,
         )  # fmt: skip

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import html
 import re
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import msgspec
 import numpy as np
 import pytest
@@ -304,3 +306,17 @@ def test_every_answer_has_the_headers(world: DeskWorld) -> None:
             headers = browser.get(path).headers
             assert "default-src 'none'" in headers["content-security-policy"]
             assert path.startswith("/static") or headers["cache-control"] == "no-store"
+
+
+def test_signing_out_goes_on_to_the_institutions_own_sign_in_which_knows_whose_it_was(world: DeskWorld) -> None:
+    with world.clerk("佐藤") as browser:
+        page = world.post(browser, "/signout").text
+        way = html.unescape(re.search(r'<a class="button" href="(http[^"]+)"', page)[1])  # type: ignore[index]
+        assert way.startswith(f"{world.issuer}/logout?id_token_hint=")
+        with httpx.Client(timeout=120) as outside:
+            back = outside.get(way)
+            assert (back.status_code, back.headers["location"]) == (303, world.address + "/signedout")
+            for wrong in (way.replace("id_token_hint=", "id_token_hint=x"), way + "x"):
+                assert outside.get(wrong).status_code == 400
+        assert "サインアウトしました" in browser.get("/signedout").text
+        assert browser.get("/report").headers["location"] == "/signin"

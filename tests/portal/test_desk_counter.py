@@ -17,6 +17,8 @@ from hub import proxying
 from hub.errors import RequestError, StorageError
 from hub.messages import Flag, Kind
 from hub.proxystate import ProxyKind
+from hub.tlog.entry import paper_code
+from hub.tlog.verify import verify_proof
 from parties import REVIEW, Parties
 
 WORDS = {"clerk": "sato", "second_clerk": "suzuki", "checked": "運転免許証", "section": "市民課"}
@@ -69,6 +71,22 @@ def test_nothing_of_the_page_joins_it_with_what_a_party_has(parties: Parties) ->
     # The answer still follows its question, by the page's own numbers.
     answer = next(one for one in page.records if one.kind == Kind.PROVISION)
     assert next(one for one in page.records if one.index == answer.link).kind == Kind.INQUIRY
+
+
+def test_a_paper_is_tied_to_a_proof_by_a_code_that_its_counter_cannot_make(parties: Parties) -> None:
+    h = parties.h
+    page = h.counter_history(parties.town, parties.known[0], **WORDS)
+    mine = h.history(parties.portal[0])
+    for place, code in enumerate(page.codes):
+        proof = mine.proof(place)
+        found = verify_proof(proof.text(), h.verifier_key)
+        assert found.paper.hex() == code == paper_code(proof.salt, proof.leaf).hex()
+        assert proof.leaf.hex() not in repr(page.records) + repr(page.codes), "the log's number could be read from it"
+    assert len(set(page.codes)) == len(page.records)
+    again = h.counter_history(parties.town, parties.known[0], **WORDS)
+    assert again.codes[1:] == page.codes, "of the same record always the same"
+    with pytest.raises(RequestError, match="proof"):
+        page.proof(len(page.records))
 
 
 def test_the_prime_minister_and_municipalities_may_and_others_may_not(parties: Parties) -> None:
@@ -191,6 +209,12 @@ def test_two_clerks_print_a_history_once(world: DeskWorld, parties: Parties) -> 
     assert "日本年金機構が" in text
     assert "窓口であなたの履歴を印刷しました" in text
     assert parties.h.checkpoint().split("\n")[2] in text
+    assert 'hub verify ファイル --key log.key --paper "照合の値"' in text
+    shown = parties.h.history(parties.portal[0])
+    for place in range(len(shown.records)):
+        proof = shown.proof(place)
+        assert paper_code(proof.salt, proof.leaf).hex(" ", 2) in text
+        assert proof.leaf.hex() not in paper.text.replace(" ", "")
     (view,) = [one for one in parties.h.history(parties.portal[0]).records if one.kind == Kind.COUNTER_VIEW]
     assert (view.section, view.remark) == (SECTION, "運転免許証")
     assert operator_of(parties.h, view.index) == "platform/E7701 + platform/E7702"

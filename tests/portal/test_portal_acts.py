@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import html
 import re
 from collections.abc import Iterator
@@ -14,16 +15,19 @@ from served import Network
 from test_portal_history import records_of
 
 import hub
+from hub.portal.citizens import citizen_of
 from hub.portal.config import Link
 from hub.portal.reading import address_of
 from parties import Parties
+
+CHILD, GROWN = "2014-02-28", "1980-02-29"
 
 
 @pytest.fixture
 def acting(tmp_path: Path, network: Network) -> Iterator[PortalWorld]:
     with Parties(tmp_path / "hub") as parties:
         fill(parties, 0)
-        made = PortalWorld(tmp_path, network, parties)
+        made = PortalWorld(tmp_path, network, parties, claims={3: {"birthdate": GROWN}, 4: {"birthdate": CHILD}})
         yield made
         made.stop()
 
@@ -114,7 +118,7 @@ def test_a_notice_is_unread_until_it_is_opened(acting: PortalWorld) -> None:
 def grant(world: PortalWorld, person, agent, **changes: str):  # type: ignore[no-untyped-def]
     """The person lets the agent read for them, with the agent's number."""
     number = changes.get("number") or number_of(agent, world)
-    fields = {"number": number, "label": "母", "called": "花子", "kind": "statutory", "until": ""}
+    fields = {"number": number, "label": "母", "called": "花子", "kind": "voluntary", "until": ""}
     return world.post(person, "/proxies", "/proxies/grant", **{**fields, **changes})
 
 
@@ -135,7 +139,7 @@ def test_a_proxy_reads_what_is_recorded_and_after_the_revocation_meets_the_sign_
         with acting.signed_in(1) as elsewhere:
             assert elsewhere.get(f"{base}/history").headers["location"] == "/signin"
         seen = text_of(child.get("/history").text)
-        assert "あなたの代理人が、あなたの履歴を見ました（法定代理人）。 母" in seen
+        assert "あなたの代理人が、あなたの履歴を見ました（任意代理人）。 母" in seen
         (revoke,) = re.findall(r'action="(/proxies/[0-9a-f]+/revoke)"', child.get("/proxies").text)
         assert acting.post(child, "/proxies", revoke).headers["location"] == "/proxies?done=revoked"
         cookie = mother.cookies["__Host-session"]
@@ -201,6 +205,78 @@ def test_a_proxy_name_of_another_is_not_found(acting: PortalWorld) -> None:
         (action,) = re.findall(r'action="(/proxies/[0-9a-f]+/revoke)"', person.get("/proxies").text)
         assert acting.post(agent, "/proxies", action).status_code == 404
         assert len(acting.parties.h.proxies(acting.parties.portal[0])) == 1
+
+
+def test_a_child_has_a_parent_as_a_proxy_by_law_until_the_fifteenth_birthday(acting: PortalWorld) -> None:
+    birthday, clock, h = dt.date(2029, 2, 28), acting.parties.clock, acting.parties.h
+    with acting.signed_in(4) as child, acting.signed_in(1) as mother:
+        page = text_of(child.get("/proxies").text)
+        assert "2029年2月28日(水)（15歳の誕生日）に自動で終わります" in page
+        # By the child's own word it would not end, and a later day is not theirs to say.
+        refused = grant(acting, child, mother, kind="voluntary")
+        assert (refused.status_code, "15歳未満の人の代理人は、法定代理人だけです" in refused.text) == (400, True)
+        assert grant(acting, child, mother, kind="statutory", until="2040-01-01").status_code == 303
+        (proxy,) = h.proxies(acting.parties.portal[4])
+        assert (proxy.kind, proxy.until) == (hub.ProxyKind.STATUTORY, birthday)
+        assert grant(acting, child, mother, kind="statutory", until="2028-04-01").status_code == 303
+        assert [one.until for one in h.proxies(acting.parties.portal[4])] == [dt.date(2028, 4, 1)]
+        assert grant(acting, child, mother, kind="statutory").status_code == 303
+    clock.now = int(dt.datetime(2029, 2, 27, 14, 59, 59, tzinfo=dt.UTC).timestamp())
+    with acting.signed_in(1) as mother:
+        (base,) = re.findall(r'href="(/for/[0-9a-f]+)/history"', mother.get("/proxies").text)
+        assert mother.get(f"{base}/history").status_code == 200
+        clock.now += 1
+        answer = mother.get(f"{base}/history")
+        assert (answer.status_code, answer.headers["location"]) == (303, "/signin")
+    with acting.signed_in(4) as child, acting.signed_in(1) as mother:
+        # Fifteen now: a proxy is by their own word.
+        assert "自分で頼む人（任意代理人）を登録します" in text_of(child.get("/proxies").text)
+        assert grant(acting, child, mother, kind="statutory").status_code == 400
+        assert grant(acting, child, mother).status_code == 303
+
+
+def test_nobody_but_a_child_under_fifteen_has_a_proxy_by_law(acting: PortalWorld) -> None:
+    with acting.signed_in(1) as agent:
+        # Of the first the sign-in says no birth date, the second is grown up.
+        for person in (0, 3):
+            with acting.signed_in(person) as browser:
+                answer = grant(acting, browser, agent, kind="statutory")
+                assert (answer.status_code, "15歳未満の子が" in answer.text) == (400, True)
+                assert acting.parties.h.proxies(acting.parties.portal[person]) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "day"),
+    [("2012-02-29", dt.date(2027, 3, 1)), ("2012-12-31", dt.date(2027, 12, 31)), ("0000-04-02", None), ("2012", None),
+     ("20120229", None), ("2012-02-30", None), ("9999-01-01", None), (20120229, None), (None, None), ("", None)],
+    ids=str,
+)  # fmt: skip
+def test_the_day_on_which_somebody_turns_fifteen_is_read_from_the_sign_in_or_not_known(
+    said: object, day: dt.date | None
+) -> None:
+    assert citizen_of({"birthdate": said}, "birthdate").fifteen == day
+    assert citizen_of({"birthdate": said}, None).fifteen is None
+
+
+def test_who_asks_for_the_first_time_in_all_the_years_is_pointed_out_and_who_asked_long_ago_is_not(
+    acting: PortalWorld,
+) -> None:
+    parties, h = acting.parties, acting.parties.h
+    parties.clock.now += 700 * 86_400
+    fill(parties, 0, name="again")
+    allowance = hub.Inquiry(
+        requester=parties.town, procedure="19-8/106/108.1", items=("市町村民税",), role="一般受給資格者",
+        section="こども家庭課", request_id="new",
+    )  # fmt: skip
+    h.inquire(allowance, np.ascontiguousarray(parties.known[:1]), parties.other_town)
+    parties.clock.now += 60
+
+    def new_ones() -> list[str]:
+        with acting.signed_in(0) as browser:
+            page = browser.get("/year").text
+        return re.findall(r'<a href="/history\?institution=(\w+)">', page)
+
+    assert new_ones() == [parties.town], "nenkin asked nearly two years ago"
 
 
 NAMESPACES = "namespace,name,issuer,relying,following\njpki,発行番号,jlis,portal,portal\n"

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import csv
 import io
 import json
+import re
+import zlib
 from pathlib import Path
 
 import pytest
@@ -80,6 +84,39 @@ def test_the_pdf_says_who_asked_and_under_which_checkpoint(world: PortalWorld) -
         assert one.content.startswith(b"%PDF-")
         assert one.content.rstrip().endswith(b"%%EOF")
         assert len(one.content) > 2_000
+
+
+def pdf_text(content: bytes) -> str:
+    """What a PDF of ours writes in ASCII, without spaces: its streams are base 85 of deflate, its text UCS-2."""
+    found = b""
+    for stream in re.findall(rb"stream\r?\n(.*?)endstream", content, re.DOTALL):
+        with contextlib.suppress(ValueError, zlib.error):
+            found += zlib.decompress(base64.a85decode(stream.strip().removesuffix(b"~>")))
+    told = b"".join(re.findall(rb"\((.*?)(?<!\\)\) Tj", found, re.DOTALL)).replace(rb"\000", b"")
+    return re.sub(rb"\\(\d{3}|.)| ", lambda one: one[1] if one[1] and len(one[1]) == 1 else b"", told).decode("latin-1")
+
+
+def test_each_record_on_paper_has_its_leaf_in_the_log_and_the_paper_says_how_to_check(world: PortalWorld) -> None:
+    with world.signed_in(0) as browser:
+        text = pdf_text(browser.get("/save/history.pdf").content)
+        page = browser.get(f"/record/{address_of(records_of(world, 0)[0])}").text
+        table = list(csv.DictReader(io.StringIO(browser.get("/save/history.csv").content.decode("utf-8-sig"))))
+    h = world.parties.h
+    shown = h.history(world.parties.portal[0])
+    public = Path(str(world.config.tlog))
+    size = int((public / "checkpoint").read_text(encoding="utf-8").split("\n")[1])
+    tile = (public / tile_path(0, 0, size)).read_bytes()
+    for place, record in enumerate(shown.records):
+        leaf = shown.proof(place).leaf
+        assert text.count(leaf.hex()) == 1
+        assert table[place]["leaf"] == leaf.hex()
+        # Whoever has the paper finds it again in the public log, by the record's number.
+        assert tile[32 * record.index : 32 * record.index + 32] == leaf
+    assert shown.proof(0).leaf.hex(" ", 2) in page
+    for line in (*h.checkpoint().strip().split("\n"), h.verifier_key, "hubverify", "--paper"):
+        assert line.replace(" ", "").replace("—", "") in text, line
+    theirs = h.history(world.parties.portal[1])
+    assert theirs.proof(0).leaf.hex() not in text
 
 
 def test_who_was_never_asked_about_gets_empty_files(world: PortalWorld) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import html
+import re
 import sqlite3
 import stat
 from pathlib import Path
 from urllib.parse import parse_qs, urlencode, urlsplit
 
+import httpx
+import msgspec
 import pytest
-from portalworld import PortalWorld, text_of, token_of
+from joserfc import jwk, jwt
+from portalworld import CLIENT, PortalWorld, text_of, token_of
 
 from hub.portal.links import Links
 
@@ -153,6 +158,69 @@ def test_signing_out_ends_this_session_and_on_demand_every_one(world: PortalWorl
             world.post(three, "/history", "/signout", everywhere="yes")
         assert two.get("/history").status_code == 303
         assert another.get("/history").status_code == 200
+
+
+def sign_out(world: PortalWorld, browser: httpx.Client) -> httpx.Response:
+    answer = world.post(browser, "/history", "/signout")
+    assert answer.status_code == 200
+    assert "サインアウトしました" in text_of(answer.text)
+    return answer
+
+
+def test_signing_out_goes_on_to_the_provider_with_the_id_token_and_comes_back(world: PortalWorld) -> None:
+    with world.signed_in(0) as browser:
+        session = next(reversed(world.portal.sessions._by_digest.values()))
+        way = html.unescape(re.search(r'<a class="button" href="(http[^"]+)"', sign_out(world, browser).text)[1])  # type: ignore[index]
+        at, query = urlsplit(way), {name: values[0] for name, values in parse_qs(urlsplit(way).query).items()}
+        assert (f"{at.scheme}://{at.netloc}", at.path) == (world.provider.issuer, "/oauth2/end_session")
+        assert query == {
+            "id_token_hint": session.id_token, "client_id": CLIENT,
+            "post_logout_redirect_uri": world.address + "/signedout",
+        }  # fmt: skip
+        keys = jwk.KeySet.import_key_set(httpx.get(world.provider.issuer + "/jwks").json())
+        assert jwt.decode(query["id_token_hint"], keys, algorithms=["RS256"]).claims["sub"] == "sub-0"
+        # At the provider one says so, and is sent back to words.
+        with httpx.Client(timeout=120) as outside:
+            assert query["post_logout_redirect_uri"] in html.unescape(outside.get(way).text)
+            back = outside.post(f"{world.provider.issuer}/oauth2/end_session/confirm",
+                                data={"redirect_uri": query["post_logout_redirect_uri"]})  # fmt: skip
+        answer = browser.get(back.headers["location"])
+        assert (answer.status_code, "サインアウトしました" in answer.text) == (200, True)
+        assert browser.get("/history").status_code == 303
+    with world.signed_in(0) as browser:
+        # Whoever else leads there signs nobody out.
+        assert browser.get("/signedout").status_code == 200
+        assert browser.get("/history").status_code == 200
+
+
+@pytest.mark.parametrize("gone", ["not announced", "elsewhere", "away"])
+def test_without_a_place_for_it_at_the_provider_only_our_session_ends(world: PortalWorld, gone: str) -> None:
+    provider = world.portal.provider
+    with world.signed_in(0) as browser, pytest.MonkeyPatch.context() as patch:
+        assert provider._metadata is not None
+        at, known = provider._metadata
+        changed = {name: value for name, value in known.items() if name != "end_session_endpoint"}
+        if gone == "elsewhere":
+            changed["end_session_endpoint"] = "javascript:alert(1)"
+        patch.setattr(provider, "_metadata", None if gone == "away" else (at, changed))
+        if gone == "away":
+            patch.setattr(provider, "_config", msgspec.structs.replace(provider._config, issuer="http://127.0.0.1:1"))
+        assert 'class="button" href="http' not in sign_out(world, browser).text
+        assert browser.get("/history").status_code == 303
+        if gone == "not announced":
+            with world.signed_in(0):
+                # No ID token is kept that nobody wants to see.
+                assert next(reversed(world.portal.sessions._by_digest.values())).id_token is None
+
+
+def test_an_id_token_too_long_for_an_address_is_not_kept(world: PortalWorld) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hub.portal.signin.HINT_CHARS_MAX", 100)
+        with world.signed_in(0) as browser:
+            way = re.search(r'<a class="button" href="(http[^"]+)"', sign_out(world, browser).text)
+    assert way is not None
+    assert "id_token_hint" not in way[1]
+    assert "client_id=" in way[1]
 
 
 def test_a_form_without_its_token_or_from_another_site_changes_nothing(world: PortalWorld) -> None:

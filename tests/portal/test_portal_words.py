@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import datetime as dt
 import re
 import string
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -13,13 +15,13 @@ import pytest
 import hub
 import hub.portal
 from hub.catalog import Catalog
-from hub.messages import Kind, Record, Status
+from hub.messages import History, Kind, Record, Status
 from hub.portal.hubside import ALLOWED
 from hub.portal.sentences import OUTCOMES, SENTENCES, Teller
 from hub.portal.stories import Outcome, fold_records, group_by_day
 from hub.portal.view import environment
 from hub.portal.wordlists import LANGUAGES, Language, words
-from hub.portal.year import MANY_A_DAY, count_year, months_until
+from hub.portal.year import FIRSTS_MAX, MANY_A_DAY, OLDER_PAGES_MAX, count_year, months_until, never_before
 from hub.wire.methods import METHODS
 
 SOURCE = Path(hub.portal.__file__).parent
@@ -128,6 +130,34 @@ def test_a_year_counts_questions_only_and_names_the_first_five() -> None:
     own = [make_record(requester="portal", procedure="self/1/1") for _ in range(20)]
     assert (count_year(own, today).total, count_year(own, today).crowded) == (0, [])
     assert count_year([again, new, old], today).firsts == [("new", dt.date(2026, 10, 27))]
+
+
+class Older:
+    """A history of so many pages behind what was read, all about a body's answers."""
+
+    def __init__(self, pages: int, asks: str) -> None:
+        self.left, self.read = [f"more-{n}" for n in range(pages - 1)] + [None], 0
+        self.record = make_record(requester=asks, provider="body")
+
+    async def pages(self, **options: object) -> AsyncIterator[History]:
+        for cursor in self.left:
+            self.read += 1
+            yield History([self.record], cursor, list)
+
+
+@pytest.mark.parametrize(
+    ("pages", "asks", "new", "read"),
+    [(OLDER_PAGES_MAX, "another", True, OLDER_PAGES_MAX), (OLDER_PAGES_MAX + 1, "another", False, OLDER_PAGES_MAX),
+     (OLDER_PAGES_MAX, "body", False, 1), (1, "portal", True, 1)],
+)  # fmt: skip
+def test_a_body_that_is_new_asked_in_no_year_and_of_so_many_pages_nobody_says_it(
+    pages: int, asks: str, new: bool, read: int
+) -> None:
+    older, day = Older(pages, asks), dt.date(2026, 11, 1)
+    found = asyncio.run(never_before([("body", day)], older, NOON))  # type: ignore[arg-type]
+    assert (found, older.read) == ([("body", day)] if new else [], read)
+    many = [(f"b{n}", day) for n in range(FIRSTS_MAX + 1)]
+    assert len(asyncio.run(never_before(many, Older(1, "another"), NOON))) == FIRSTS_MAX  # type: ignore[arg-type]
 
 
 def test_the_portal_calls_nothing_that_asks_about_anybody_but_for_own_data_of_who_is_signed_in() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import re
 import sys
@@ -22,6 +23,7 @@ from hub.tlog.proof import Proof
 from hub.tlog.tiles import Exported, export_tiles
 
 VKEY = KEY.verifier_key
+PAPER = hashlib.sha256(b"hub/paper/1" + prove_record().salt + prove_record().leaf).digest()[:16].hex(" ", 2)
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -60,7 +62,21 @@ def test_a_proof_that_holds_is_spelled_out(run: Run, proof: Path) -> None:
         "  for      19-8/73/75.3, by 年金給付課",
         "  basis    国民年金法 75条3号",
         "  outcome  permitted",
+        f"  leaf     {prove_record().leaf.hex()}",
+        f"  paper    {PAPER}",
     ]
+
+
+def test_what_a_paper_says_of_a_record_is_compared_with_the_proof(run: Run, proof: Path) -> None:
+    for said in (PAPER, PAPER.replace(" ", ""), prove_record().leaf.hex()):
+        status, output, _ = run("verify", proof, "--key", VKEY, "--paper", said)
+        assert (status, output.splitlines()[-1]) == (0, "it is the record that the paper means")
+    for said in (prove_record(number=1).leaf.hex(), "0" * 32):
+        status, output, errors = run("verify", proof, "--key", VKEY, "--paper", said)
+        assert (status, errors, output.count("\n")) == (1, "", 1)
+        assert output.startswith("refused: paper: ")
+    for said in ("", "xy", PAPER[:-2], prove_record().leaf.hex() + "00"):
+        assert run("verify", proof, "--key", VKEY, "--paper=" + said)[0] == (2 if said else 0)
 
 
 def test_the_key_may_stand_in_a_file_and_the_proof_come_from_stdin(

@@ -367,6 +367,7 @@ def _counter(b: Both) -> Pair:
     with pytest.raises(RequestError, match="second_clerk: expected another clerk than the first"):
         b.r.counter_history(b.town, b.p.known[1], **{**words, "second_clerk": words["clerk"]})
     assert len(there.records) == 2
+    assert [len(bytes.fromhex(code)) for code in there.codes] == [16, 16]
     return here, there
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import logging
 import socket
 import ssl
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from certificates import Authority
+from certificates import Authority, Issued
 from cryptography.hazmat.primitives.serialization import Encoding
 from served import Network, Served, Wires
 
@@ -172,6 +173,49 @@ def test_a_certificate_that_is_revoked_is_cut_and_comes_back_never(
     served.do(lambda: served.server.reload())  # type: ignore[union-attr]
     with network.connect(served) as h:
         assert h.checkpoint()
+
+
+def _shown(served: Served, network: Network) -> bytes:
+    """The certificate that the server shows to who connects now."""
+    with network.socket(served) as sock:
+        found = sock.getpeercert(True)
+    assert found is not None
+    return hashlib.sha256(found).digest()
+
+
+def _digest(issued: Issued) -> bytes:
+    return hashlib.sha256(issued.certificate.public_bytes(Encoding.DER)).digest()
+
+
+def test_the_servers_certificate_is_renewed_while_it_serves(served: Served, network: Network) -> None:
+    assert served.server is not None
+    old = network.host
+    with network.connect(served) as h:
+        assert _shown(served, network) == _digest(old)
+        new = network.authority.issue("server", server=True)
+        assert (new.cert, new.key) == (old.cert, old.key)
+        served.do(lambda: served.server.reload(always=False))  # type: ignore[union-attr]
+        assert _shown(served, network) == _digest(new) != _digest(old)
+        # Who was there before goes on.
+        assert h.checkpoint()
+
+
+def test_a_certificate_without_its_key_leaves_the_one_before(
+    served: Served, network: Network, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert served.server is not None
+    old = network.host
+    key = Path(old.key).read_bytes()
+    new = network.authority.issue("server", server=True)
+    right = Path(new.key).read_bytes()
+    for data in (key, b"", b"-----BEGIN PRIVATE KEY-----\n"):
+        Path(new.key).write_bytes(data)
+        served.do(lambda: served.server.reload())  # type: ignore[union-attr]
+        assert _shown(served, network) == _digest(old)
+    assert sum("the one before stays in use" in record.getMessage() for record in caplog.records) == 3
+    Path(new.key).write_bytes(right)
+    served.do(lambda: served.server.reload(always=False))  # type: ignore[union-attr]
+    assert _shown(served, network) == _digest(new)
 
 
 def test_a_list_that_is_overdue_lets_nobody_in(served: Served, network: Network) -> None:

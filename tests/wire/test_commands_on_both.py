@@ -219,7 +219,7 @@ def play_identifiers(desk: Desk) -> None:
 
 def play_proxies(desk: Desk) -> None:
     person, agent = desk.w.portal[:2]
-    words = ["--label", "母", "--called", "子", "--statutory", "--until", "2099-04-02"]
+    words = ["--label", "母", "--called", "子", "--statutory", "--until", "2040-04-02"]
     handle = desk.run("proxies", "grant", "HUB", "--alias", person, "--agent", agent, *words).split()[-1]
     desk.run("proxies", "list", "HUB", "--alias", person)
     desk.run("proxies", "list", "HUB", "--agent", agent)

@@ -6,12 +6,14 @@ from hub.agency.compare import compare
 from hub.agency.differences import Comparison, Difference
 from hub.agency.layout import Layout, read_layout
 from hub.agency.links import Linked
+from hub.agency.owncopy import AskedByHand
 from hub.agency.register import LoadState
 
 __all__ = [
     "Agency",
     "AgencyState",
     "Answered",
+    "AskedByHand",
     "Comparison",
     "Difference",
     "Layout",

@@ -5,9 +5,10 @@ Independent of the hub's folder and keys: it speaks with a hub through the publi
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from hub.agency.answering import Answered, Answerer
 from hub.agency.layout import Layout
 from hub.agency.links import Linked, Links
 from hub.agency.manual import ManualFlags
-from hub.agency.owncopy import Asked, OwnCopy, read_answered, read_requests
+from hub.agency.owncopy import Asked, AskedByHand, OwnCopy, read_answered, read_requests
 from hub.agency.register import LoadState, Registers, read_registers
 from hub.agency.runs import Maps
 from hub.agency.store import AgencyStore
@@ -288,6 +289,28 @@ class Agency:
         found: Answers = h.answers(self.institution, request_id, first=first, limit=limit)
         self._copy.told(key, asked, first, found.status, found.reason, begun=False)
         return found
+
+    def adopt(self, h: Any, questions: Sequence[AskedByHand]) -> int:
+        """Take what was asked by hand, with how it stands at the hub now, into the own copy; returns how many are new.
+
+        The same questions again add nothing. What the hub has forgotten (30 days) keeps what it was told when it asked.
+
+        Raises:
+            RequestError: other rows stand under a question's request id.
+        """
+        new = 0
+        for one in questions:
+            numbers = decode_providers(h.catalog, [one.provider], 1)
+            asked = Asked(one.request_id, one.procedure, one.items, one.role, one.section, 1, one.received_at)
+            alias = decode_aliases(np.frombuffer(one.alias, np.uint8).reshape(1, -1))
+            key, is_new = self._copy.begin(asked, alias, numbers)
+            status, reason = (np.array([number], np.uint8) for number in (one.status, one.reason))
+            self._copy.told(key, asked, 0, status, reason, begun=True)
+            # Whoever was killed between the two has it new once more.
+            new += is_new
+            with contextlib.suppress(RequestError):
+                self.answers(h, one.request_id)
+        return new
 
 
 def open(

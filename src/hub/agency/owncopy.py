@@ -53,6 +53,28 @@ class Asked(msgspec.Struct, array_like=True, frozen=True):
     received_at: int
 
 
+class AskedByHand(NamedTuple):
+    """One question of a clerk's about one person, and what the hub answered at once.
+
+    Attributes:
+        alias: 16 bytes. provider: code. received_at: by the hub's receipt, seconds since 1970.
+    """
+
+    request_id: str
+    procedure: str
+    items: tuple[str, ...]
+    role: str | None
+    section: str
+    alias: bytes
+    provider: str
+    received_at: int
+    status: int
+    reason: int
+
+    def __repr__(self) -> str:
+        return "AskedByHand()"
+
+
 class AskedRows(NamedTuple):
     """Rows of a request, one chunk of them.
 

@@ -6,28 +6,30 @@ Exit status: 0 all measured and every answer right; 1 an answer differed from th
 
 from __future__ import annotations
 
-import argparse
-import importlib.util
-import os
+import contextlib
+import shlex
 import shutil
 import signal
 import sys
 import tempfile
 import textwrap
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from hub.bench import html
 from hub.bench import machine as machines
-from hub.bench.report import Progress, document, machine_text, table, write_json
-from hub.bench.run import MEMORY_BYTES_PER_PERSON, PERSONS, PERSONS_QUICK, RECORDS_MAX, Options, Run
-from hub.bench.stages import ABOUT, ON_REQUEST, STAGES
-from hub.bench.subcommands import SUBCOMMANDS, dispatch, help_text, is_subcommand
+from hub.bench.arguments import USAGE, Files, read_arguments
+from hub.bench.report import Progress, document, limits_text, machine_text, table, write_json
+from hub.bench.run import MEMORY_BYTES_PER_PERSON, Options, Run
+from hub.bench.runpage import page_of
+from hub.bench.stages import ABOUT, STAGES
+from hub.bench.subcommands import SUBCOMMANDS, dispatch, is_subcommand
 from hub.errors import HubError
-from hub.limits import PERSONS_MAX
 
-OK, FOUND, USAGE, INTERRUPTED = 0, 1, 2, 130
+OK, FOUND, INTERRUPTED = 0, 1, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     if is_subcommand(argv):
         return dispatch(argv)
-    options, json_file = read_arguments(argv)
+    options, files = read_arguments(argv)
     if options is None:
         for name, about in (ABOUT | SUBCOMMANDS).items():
             print(f"{name:10} {about}")
@@ -45,58 +47,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"bench: make a folder in {options.folder}: {error.strerror}", file=sys.stderr)
         return USAGE
-    before = signal.signal(signal.SIGTERM, interrupt)
     try:
-        return measure(options, folder, json_file)
+        with interruptible():
+            return measure(options, folder, files, shlex.join(["python", "-m", "hub.bench", *argv]))
+    except KeyboardInterrupt:
+        # Before anything was measured, or while it was being written.
+        print("bench: interrupted", file=sys.stderr)
+        return INTERRUPTED
     finally:
-        signal.signal(signal.SIGTERM, before)
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def read_arguments(argv: Sequence[str]) -> tuple[Options | None, Path | None]:
-    """Options and the JSON file's path; no options where only a list was asked for."""
-    about = "Measure the hub on this machine, beside its peers and the machine's limits."
-    parser = argparse.ArgumentParser(
-        prog="python -m hub.bench", description=about, epilog=help_text(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    usual = f"all but {', '.join(sorted(ON_REQUEST))}"
-    parser.add_argument("stages", nargs="*", metavar="STAGE", help=f"{', '.join(STAGES)}; list; default: {usual}")
-    parser.add_argument("--quick", action="store_true", help=f"a few seconds: {PERSONS_QUICK:,} persons")
-    parser.add_argument("--persons", type=int, metavar="N", help=f"size of the larger hub (default {PERSONS:,})")
-    parser.add_argument("--records", type=int, default=0, metavar="N", help="records to inquire for, 110 bytes each")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of persons and batches (default 0)")
-    parser.add_argument("--threads", type=int, metavar="T", help="of multi-threaded cases (default: cores, at most 2)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write machine and results there")
-    parser.add_argument("--folder", type=Path, default=Path(), help="where the temporary folder goes (default: here)")
-    given = parser.parse_args(argv)
-    if given.stages == ["list"]:
-        return None, None
-    unknown = [name for name in given.stages if name not in STAGES]
-    if unknown:
-        parser.exit(USAGE, f"bench: stage: expected one of {', '.join(STAGES)} or list, got {unknown[0]}\n")
-    persons = given.persons if given.persons is not None else PERSONS_QUICK if given.quick else PERSONS
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = given.threads if given.threads is not None else min(2, cores)
-    bounds = (
-        ("persons", persons, 1_000, PERSONS_MAX),
-        ("threads", threads, 1, 1_024),
-        ("records", given.records, 0, RECORDS_MAX),
-    )
-    for name, value, low, high in bounds:
-        if not low <= value <= high:
-            parser.exit(USAGE, f"bench: --{name}: expected {low:,} to {high:,}, got {value:,}\n")
-    chosen = set(given.stages) or STAGES.keys() - ON_REQUEST
-    stages = tuple(name for name in STAGES if name in chosen)
-    return Options(stages, persons, given.seed, threads, given.quick, given.folder, given.records), given.json
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """SIGTERM ends as Ctrl-C does, so that folders and peers' servers go and results stay."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
-def interrupt(number: int, frame: FrameType | None) -> None:
-    """End as Ctrl-C does, so that folders go and results stay."""
-    raise KeyboardInterrupt
-
-
-def measure(options: Options, folder: Path, json_file: Path | None) -> int:
+def measure(options: Options, folder: Path, files: Files, command: str) -> int:
     """Run the stages, then print and write what was found, complete or not."""
     machine = machines.describe(folder)
     disk, memory = options.disk_bytes, sum(options.sizes) * MEMORY_BYTES_PER_PERSON
@@ -119,20 +95,10 @@ def measure(options: Options, folder: Path, json_file: Path | None) -> int:
         warnings.append(disturbed)
         print(f"WARNING   {disturbed}")
     machine["warnings"] = warnings
-    print(table(bench.results))
-    if importlib.util.find_spec("duckdb") is None:
-        bench.leave_out("peer:duckdb: not installed (the extra bench)")
-    for note in bench.notes:
-        print(textwrap.fill(note, 100, initial_indent="note      ", subsequent_indent=" " * 10))
-    for reason in bench.left_out:
-        print(f"left out  {reason}")
-    print_truth(bench, complete=status in (OK, FOUND))
-    if json_file is not None:
-        try:
-            write_json(json_file, content_of(bench, machine, complete=status == OK))
-        except OSError as error:
-            print(f"bench: write {json_file}: {error.strerror}", file=sys.stderr)
-            return FOUND
+    show(bench, complete=status in (OK, FOUND))
+    content = content_of(bench, machine, command, complete=status == OK)
+    if not write_files(files, content):
+        return FOUND
     return FOUND if status == OK and bench.truth.problems else status
 
 
@@ -140,7 +106,9 @@ def run_stages(bench: Run) -> int:
     """Run what was asked for; the exit status, with one line on stderr where it could not end well."""
     try:
         for name in bench.options.stages:
+            begin = time.monotonic()
             STAGES[name](bench)
+            bench.stage_seconds[name] = time.monotonic() - begin
     except KeyboardInterrupt:
         bench.progress.clear()
         print("bench: interrupted: these are the cases that were done", file=sys.stderr)
@@ -155,14 +123,15 @@ def run_stages(bench: Run) -> int:
     return OK
 
 
-def content_of(bench: Run, machine: dict[str, Any], *, complete: bool) -> dict[str, Any]:
-    return document(
-        machine, bench.results, seed=bench.options.seed, answers=bench.truth.hexdigest(), complete=complete,
-        problems=bench.truth.problems,
-    )  # fmt: skip
-
-
-def print_truth(bench: Run, *, complete: bool) -> None:
+def show(bench: Run, *, complete: bool) -> None:
+    """Print the table and what belongs below it."""
+    print(table(bench.results))
+    for line in limits_text(bench.results):
+        print(line)
+    for note in bench.notes:
+        print(textwrap.fill(note, 100, initial_indent="note      ", subsequent_indent=" " * 10))
+    for reason in bench.left_out:
+        print(f"left out  {reason}")
     truth = bench.truth
     for problem in truth.problems:
         print(f"WRONG     {problem}", file=sys.stderr)
@@ -170,6 +139,32 @@ def print_truth(bench: Run, *, complete: bool) -> None:
     print(f"answers   {truth.hexdigest()}")
     part = "" if complete else " so far"
     print(f"truth     {truth.rows:,} rows checked{part}, {verdict}; took {bench.seconds():.0f} s")
+
+
+def content_of(bench: Run, machine: dict[str, Any], command: str, *, complete: bool) -> dict[str, Any]:
+    return document(
+        machine, bench.results, seed=bench.options.seed, answers=bench.truth.hexdigest(), complete=complete,
+        problems=bench.truth.problems, command=command, stage_seconds=bench.stage_seconds, notes=bench.notes,
+        left_out=bench.left_out, rows_checked=bench.truth.rows,
+    )  # fmt: skip
+
+
+def write_files(files: Files, content: dict[str, Any]) -> bool:
+    """Write what was asked for; whether all of it could be."""
+    good = True
+    for path, write in ((files.json, write_json), (files.html, write_page)):
+        if path is None:
+            continue
+        try:
+            write(path, content)
+        except OSError as error:
+            print(f"bench: write {path}: {error.strerror}", file=sys.stderr)
+            good = False
+    return good
+
+
+def write_page(path: Path, content: dict[str, Any]) -> None:
+    html.write_page(path, page_of(content))
 
 
 if __name__ == "__main__":

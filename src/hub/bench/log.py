@@ -57,7 +57,7 @@ class Log:
     """Inquiries made on a world, each timed, their answers checked.
 
     Attributes:
-        timings: (rows, seconds, bytes written or None) of each batch.
+        first: the first batch. timings: (rows, seconds, bytes written or None) of each batch.
         delivering: seconds that sorting the last permits into inboxes took behind the last batch.
         live_bytes: by how much the records' pages in use grew.
         bytes_by_part: of each database, right behind the last batch, before the index was merged.
@@ -70,6 +70,7 @@ class Log:
         self.rows = rows
         self.batches = batches
         self.records = 0
+        self.first: Batch | None = None
         self.timings: list[tuple[int, float, int | None]] = []
         self.live_bytes = 0
         self.delivering = 0.0
@@ -85,6 +86,7 @@ class Log:
         live = self.world.live_bytes("records")
         for i in range(self.batches):
             batch = self._draw(i)
+            self.first = self.first or batch
             progress.step(f"inquiry: {self.world.persons:,} persons, batch {i + 1} of {self.batches}")
             written = bytes_written()
             begin = time.perf_counter()

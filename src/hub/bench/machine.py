@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import statistics
 import subprocess
@@ -43,12 +44,20 @@ def describe(folder: Path) -> dict[str, Any]:
         "py_lmdb": lmdb.__version__,
         "hub": package_version(),
         "flags": _core.BUILD,
+        "compiler": built_with(rb"((?:GCC: \([^)]*\)|clang version) [0-9.]+)"),
+        "cython": built_with(rb"_cython_([0-9]+_[0-9]+_[0-9a-z]+)"),
         "commit": commit,
         "dirty": dirty,
         "filesystem": filesystem(folder),
         "disk_free_bytes": usage.free,
         "fsync_us": fsync_us(folder),
     }
+
+
+def built_with(pattern: bytes) -> str | None:
+    """What the core's file says of what made it: not what is installed now, which may be another."""
+    found = re.search(pattern, Path(_core.__file__).read_bytes())
+    return found[1].decode().replace("_", ".") if found else None
 
 
 def package_version() -> str | None:

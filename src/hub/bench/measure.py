@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -84,3 +85,14 @@ def _count_of(name: str) -> int | None:
 def bytes_on_disk(folder: Path) -> int:
     """Bytes that the files of a folder take on disk; holes in sparse ones are not counted."""
     return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
+
+
+def forget_pages(path: Path) -> None:
+    """Let the system put a file that nobody has mapped out of memory; where it cannot, nothing happens."""
+    if hasattr(os, "posix_fadvise"):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fdatasync(descriptor)
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(descriptor)

@@ -14,6 +14,17 @@ from hub.bench.results import Result, Results, spread
 WIDTH = 100
 CASE_WIDTH = 42
 
+LIMITS = {
+    "f": ("two dependent random fetches a row over the same footprint, with prefetch", (" hits limit ",)),
+    "t": ("one take a row from a small table", ("authorise: ",)),
+    "h": ("hashing alone: SHA-256 of entries, leaves and nodes, by the hub's kernel", ("limit hashing",)),
+    "o": ("SHA-256 of as many bytes in one piece, by OpenSSL", ("in one piece",)),
+    "w": ("writing as many bytes in one piece, and a sync", ("limit write",)),
+    "s": ("a commit and a sync of nothing, for as many callers", ("singles limit", "durable commit")),
+    "e": ("a TLS echo", ("wire: limit",)),
+}
+"""Letter beside a share of the limit -> what the limit is, and how the case that measured it is told."""
+
 
 class Progress:
     """One line on stderr that is rewritten; without a terminal, one line for each step that takes a while."""
@@ -45,11 +56,11 @@ class Progress:
 def table(results: Results) -> str:
     """The results as text of at most WIDTH columns: a line a case, its metrics side by side."""
     head = (
-        f"{'':{CASE_WIDTH}}{'rows/s':>9}{'ns/row':>8}{'±':>5}{'p50':>8}{'p99':>8}{'B/row':>7}{'x peer':>7}{'limit':>6}"
+        f"{'':{CASE_WIDTH}}{'rows/s':>8}{'ns/row':>8}{'±':>5}{'p50':>8}{'p99':>8}{'B/row':>7}{'x peer':>7}{'limit':>7}"
     )
     lines = [head]
     stage = ""
-    for case, metrics in results.cases():
+    for case, metrics in results.cases_by_stage():
         name, _, rest = case.partition(": ")
         if name != stage:
             lines.append(name)
@@ -65,16 +76,40 @@ def _cells(metrics: dict[str, Result]) -> str:
 
     rate = metrics.get("rows_per_s")
     share = spread(rate) if rate else None
+    bound = metrics.get("share_of_limit")
     return (
-        cell("rows_per_s", 9, rate_text)
+        (cell("bytes_per_s", 8, bytes_text) if "bytes_per_s" in metrics else cell("rows_per_s", 8, rate_text))
         + cell("ns_per_row", 8, number_text)
         + f"{'' if share is None else f'{share:.0%}':>5}"
         + cell("p50_us", 8, micros_text)
         + cell("p99_us", 8, micros_text)
         + cell("bytes_per_row" if "bytes_per_row" in metrics else "bytes_per_connection", 7, number_text)
         + cell("ratio_to_best_peer", 7, number_text)
-        + cell("share_of_limit", 6, lambda value: f"{value:.0%}")
+        + (f"{bound.value:>5.0%} {limit_letter(bound.of):1}" if bound else "")
     )
+
+
+def limit_letter(case: str | None) -> str:
+    """Which kind of limit this case is; nothing for one that is not known."""
+    for letter, (_, signs) in LIMITS.items():
+        if case and any(sign in case for sign in signs):
+            return letter
+    return ""
+
+
+def limits_text(results: Results) -> list[str]:
+    """What the letters of the column ``limit`` mean, those that were used."""
+    used = {limit_letter(result.of) for result in results.rows if result.metric == "share_of_limit"}
+    lines = [f"{letter} {about}" for letter, (about, _) in LIMITS.items() if letter in used]
+    return [f"{'limit' if number == 0 else '':10}{line}" for number, line in enumerate(lines)]
+
+
+def bytes_text(value: float) -> str:
+    """Bytes a second: 2.1 GB."""
+    for unit, letter in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if value >= unit:
+            return f"{number_text(value / unit)} {letter}"
+    return f"{number_text(value)} B"
 
 
 def rate_text(value: float) -> str:
@@ -115,15 +150,17 @@ def machine_text(machine: dict[str, Any]) -> str:
         f"{'unknown' if memory is None else f'{memory / (1 << 30):.0f} GiB'}, {machine['kernel']}, "
         f"governor {known(machine['governor'])}",
         f"software  {machine['python']}, numpy {machine['numpy']}, LMDB {machine['lmdb']}, "
-        f"core {machine['flags']}, {version}",
+        f"core {machine['flags']} ({known(machine['compiler'])}, Cython {known(machine['cython'])}), {version}",
         f"disk      {known(machine['filesystem'])}, fdatasync of 4 KiB {machine['fsync_us']:.0f} us",
     ))  # fmt: skip
 
 
 def document(
-    machine: dict[str, Any], results: Results, *, seed: int, answers: str, complete: bool, problems: list[str]
+    machine: dict[str, Any], results: Results, *, seed: int, answers: str, complete: bool, problems: list[str],
+    **further: Any,
 ) -> dict[str, Any]:
-    """The JSON of a run. ``complete`` is false for one that was interrupted."""
+    """The JSON of a run. ``complete`` is false for one that was interrupted. further: command, stage_seconds, notes,
+    left_out, rows_checked."""
     return {
         "machine": machine,
         "commit": machine["commit"],
@@ -131,8 +168,9 @@ def document(
         "answers": answers,
         "complete": complete,
         "problems": problems,
+        **further,
         "results": results.rows,
-    }
+    }  # fmt: skip
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ UNITS = {
     "max_us": "us",
     "rows": "rows",
     "bytes": "bytes",
+    "bytes_per_s": "bytes/s",
     "bytes_per_row": "bytes",
     "ratio_to_best_peer": "x",
     "ratio_to_inquiry": "x",
@@ -36,7 +37,10 @@ UNITS = {
 
 
 class Result(msgspec.Struct, omit_defaults=True):
-    """One metric of one case. ``low`` and ``high`` are the extremes of ``repeats`` repeats, ``value`` their median."""
+    """One metric of one case. ``low`` and ``high`` are the extremes of ``repeats`` repeats, ``value`` their median.
+
+    ``of`` is the case that a ratio or a share was formed with.
+    """
 
     stage: str
     case: str
@@ -46,6 +50,7 @@ class Result(msgspec.Struct, omit_defaults=True):
     low: float | None = None
     high: float | None = None
     repeats: int | None = None
+    of: str | None = None
 
 
 class Results:
@@ -54,9 +59,15 @@ class Results:
     def __init__(self) -> None:
         self.rows: list[Result] = []
 
-    def add(self, case: str, metric: str, value: float) -> None:
+    def add(self, case: str, metric: str, value: float, *, of: str | None = None) -> None:
         """Enter a metric. A case is ``<stage>: <size and variant>``."""
-        self.rows.append(Result(stage_of(case), case, metric, float(value), UNITS[metric]))
+        self.rows.append(Result(stage_of(case), case, metric, float(value), UNITS[metric], of=of))
+
+    def add_rate(self, case: str, metric: str, timing: Timing) -> None:
+        """Enter what a timing counts as a rate of its own kind, say bytes a second."""
+        middle, low, high = timing.rates()
+        n = len(timing.seconds)
+        self.rows.append(Result(stage_of(case), case, metric, middle, UNITS[metric], low, high, n))
 
     def add_timing(self, case: str, timing: Timing) -> None:
         """Enter rows/s and ns/row of a case."""
@@ -75,26 +86,44 @@ class Results:
     def find(self, case: str, metric: str) -> float | None:
         return next((r.value for r in self.rows if r.case == case and r.metric == metric), None)
 
-    def compare(self, case: str, *, peers: Iterable[str] = (), limit: str | None = None) -> None:
-        """Enter the ratio of a case to the best of these peers' cases, and its share of the limit's.
+    def compare(
+        self, case: str, *, peers: Iterable[str] = (), limit: str | None = None, limits: Iterable[str | None] = ()
+    ) -> None:
+        """Enter the ratio of a case to the best of these peers' cases, and its share of the limit that binds it.
 
-        The caller names cases of the same rows and the same size; there is no ratio without them.
+        The caller names cases of the same rows and the same size; there is no ratio without them. Of several limits the
+        lowest binds. A case that is a latency is held against the median latency of one limit.
         """
         rate = self.find(case, "rows_per_s")
         if rate is None:
+            self._compare_latency(case, limit)
             return
-        rates = [found for peer in peers if (found := self.find(peer, "rows_per_s")) is not None]
+        rates = {peer: found for peer in peers if (found := self.find(peer, "rows_per_s")) is not None}
         if rates:
-            self.add(case, "ratio_to_best_peer", rate / max(rates))
-        bound = self.find(limit, "rows_per_s") if limit else None
-        if bound:
-            self.add(case, "share_of_limit", rate / bound)
+            best = max(rates, key=rates.__getitem__)
+            self.add(case, "ratio_to_best_peer", rate / rates[best], of=best)
+        names = [name for name in (limit, *limits) if name]
+        bounds = {name: found for name in names if (found := self.find(name, "rows_per_s"))}
+        if bounds:
+            binding = min(bounds, key=bounds.__getitem__)
+            self.add(case, "share_of_limit", rate / bounds[binding], of=binding)
+
+    def _compare_latency(self, case: str, limit: str | None) -> None:
+        took, least = self.find(case, "p50_us"), self.find(limit, "p50_us") if limit else None
+        if took and least:
+            self.add(case, "share_of_limit", least / took, of=limit)
 
     def cases(self) -> Iterator[tuple[str, dict[str, Result]]]:
         """Each case with its metrics, in the order of measuring."""
-        names = dict.fromkeys(result.case for result in self.rows)
-        for name in names:
-            yield name, {result.metric: result for result in self.rows if result.case == name}
+        found: dict[str, dict[str, Result]] = {}
+        for result in self.rows:
+            found.setdefault(result.case, {})[result.metric] = result
+        yield from found.items()
+
+    def cases_by_stage(self) -> list[tuple[str, dict[str, Result]]]:
+        """The same, those of one stage together: a limit may be measured while another stage goes on."""
+        order = {stage: number for number, stage in enumerate(dict.fromkeys(result.stage for result in self.rows))}
+        return sorted(self.cases(), key=lambda case: order[stage_of(case[0])])
 
 
 def stage_of(case: str) -> str:

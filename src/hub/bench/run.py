@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import shutil
 import time
@@ -13,9 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from hub.bench.log import Log
+from hub.bench.machinelimits import MachineLimits
 from hub.bench.peers import Peer, PeerRows
 from hub.bench.report import Progress
-from hub.bench.results import Results
+from hub.bench.results import Results, size_name
 from hub.bench.truth import Truth
 from hub.bench.world import World
 
@@ -48,6 +50,8 @@ class Options:
     folder: Path
     records: int = 0
     """Records that the inquiries are to leave, about; 0: those of a few batches."""
+    peers: frozenset[str] | None = None
+    """Names of the peers to measure beside; None: all that are there."""
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -88,7 +92,9 @@ class Run:
 
     Attributes:
         left_out: cases that were not measured, and why. notes: what the table has no column for.
-        load_seconds: how long the peers' files took to fill, by (files, persons).
+        load_seconds: how long the peers' files took to fill, by (files, persons). stage_seconds: of each stage.
+        refused: names of peers that could not go on; they are not tried again.
+        limits: what the machine can do at best, each measured when a stage first asks.
     """
 
     def __init__(self, options: Options, folder: Path, progress: Progress) -> None:
@@ -97,10 +103,13 @@ class Run:
         self.progress = progress
         self.results = Results()
         self.truth = Truth()
+        self.limits = MachineLimits(self)
+        self.stage_seconds: dict[str, float] = {}
         self.left_out: list[str] = []
         self.notes: list[str] = []
         self._start = time.monotonic()
         self.load_seconds: dict[tuple[str, int], float] = {}
+        self.refused: set[str] = set()
         self._worlds: dict[int, World] = {}
         self._rows: dict[int, PeerRows] = {}
         self._peers: dict[tuple[str, int], Peer] = {}
@@ -111,8 +120,9 @@ class Run:
         return time.monotonic() - self._start
 
     def leave_out(self, what: str) -> None:
-        """Note a case that is not measured, and why."""
-        self.left_out.append(what)
+        """Note a case that is not measured, and why; the same is said once."""
+        if what not in self.left_out:
+            self.left_out.append(what)
 
     def wanted(self, stage: str) -> bool:
         """Whether a stage is part of this run."""
@@ -160,12 +170,33 @@ class Run:
         key = (kind.name, persons)
         if key not in self._peers:
             rows = self.peer_rows(persons)
-            peer = self._peers[key] = kind(self.folder / f"peers-{persons}", threads=self.options.threads)
+            peer = kind(self.folder / f"peers-{persons}", threads=self.options.threads)
+            self._peers[key] = peer
             begin = time.perf_counter()
             peer.load(rows)
             # The first to load these files counts: another way to read them finds them there.
             self.load_seconds.setdefault((kind.files, persons), time.perf_counter() - begin)
         return self._peers[key]
+
+    def try_peer(self, kind: type[Peer], persons: int) -> Peer | None:
+        """The same; None for a peer that refuses, which is said once and ends no run."""
+        if kind.name in self.refused:
+            return None
+        try:
+            return self.load_peer(kind, persons)
+        except Exception as error:
+            # Whatever a peer's library raises: its figures are missing, the hub's are not. A full disk is our own.
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+                raise
+            self.refuse(kind, persons, error)
+            return None
+
+    def refuse(self, kind: type[Peer], persons: int, error: Exception) -> None:
+        """Note that a peer could not go on, and why, in one line."""
+        self.refused.add(kind.name)
+        cause = str(error).strip().splitlines() or [type(error).__name__]
+        self.leave_out(f"peer:{kind.name} at {size_name(persons)}: {cause[0][:160]}")
+        self.drop_peer(kind, persons)
 
     def drop_peer(self, kind: type[Peer], persons: int) -> None:
         """Close a peer; its files stay for another that reads them."""

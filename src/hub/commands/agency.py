@@ -18,6 +18,7 @@ from hub.agency.compare import compare
 from hub.agency.files import read_chunks, read_links
 from hub.agency.owncopy import read_answered, read_asked, read_requests
 from hub.columns import permit_column
+from hub.commands.adopt import ADOPT_EPILOG, run_adopt
 from hub.commands.opening import add_connection, find_place, is_address, open_hub
 from hub.commands.options import FOLDER_ONLY, print_table, take_alias
 from hub.commands.progress import Progress, Stopping, add_progress
@@ -40,6 +41,7 @@ A day at an institution:
   hub agency load town tax register.csv --layout tax.toml --id 2026-11   the copy register, visible as a whole
   hub agency answer town linkage                          answer what waits at the hub in the folder linkage
   hub agency status town
+  hub agency adopt town linkage --book desk.sqlite        what its clerks asked by hand, into its own copy
   hub agency records town --role provider --out own.csv   its own copy of the records
 For a supervisor, who has the hub's folder and two institutions' copies:
   hub agency compare linkage --requester pension --provider town
@@ -149,6 +151,11 @@ def add_commands(commands: Any) -> None:
     one.add_argument("--limit", type=int, metavar="N", help="at most so many permits (default: all)")
     add_progress(one)
 
+    one = _add(below, "adopt", "take what clerks asked by hand into the own copy", run_adopt, "AGENCY", "HUB")
+    one.epilog = ADOPT_EPILOG
+    one.add_argument("--book", required=True, metavar="BOOK", help="the file that the desk keeps")
+    add_connection(one)
+
     one = _add(below, "status", "what an institution's folder has", run_status, "AGENCY")
     one.epilog = "Example:\n  hub agency status town\n\nExit status: 0 done; 1 something is unfinished; 2; 3 disk.\n"
 
@@ -178,7 +185,7 @@ def _add(below: Any, name: str, about: str, run: Callable[[argparse.Namespace], 
     parser = below.add_parser(name, help=about)
     parser.description = about[0].upper() + about[1:] + "."
     for word in words:
-        optional = word == "FILE" or (name, word) == ("answer", "HUB")
+        optional = word == "FILE" or (name, word) in (("answer", "HUB"), ("adopt", "HUB"))
         parser.add_argument(word.lower(), metavar=word, nargs="?" if optional else None)
     parser.set_defaults(run=run)
     return parser

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import logging
-import sys
-from pathlib import Path
 from typing import Any
 
-from hub.errors import RequestError
+from hub.commands.pages import add_site, run_site
 
 EPILOG = """\
 A process of its own, in a closed network, which is a client of the hub: its certificate may call for the
@@ -57,32 +54,13 @@ Exit status: 0 stopped; 2 the configuration is wrong; 3 disk.
 
 def add_commands(commands: Any) -> None:
     """Add ``desk``."""
-    parser = commands.add_parser("desk", help="an institution's clerks: ask, answer, disclose by hand", epilog=EPILOG)
-    parser.description = "Serve the pages of an institution's clerks."
-    which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--config", metavar="FILE", help="TOML, see below")
-    which.add_argument("--demo", action="store_true", help="everything on this machine, with invented people")
-    parser.add_argument("--port", type=int, default=8081, help="of --demo (default: 8081)")
+    parser, _ = add_site(
+        commands, "desk", help="an institution's clerks: ask, answer, disclose by hand", epilog=EPILOG, port=8081,
+        description="Serve the pages of an institution's clerks.",
+    )  # fmt: skip
     parser.set_defaults(run=run_desk)
 
 
 def run_desk(arguments: argparse.Namespace) -> int:
     """Serve until stopped."""
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
-    try:
-        # Here and not above: no other command waits for what pages need, or needs it.
-        from hub.desk.app import serve
-        from hub.desk.config import load_config
-    except ModuleNotFoundError as error:
-        raise RequestError(f"desk: {error.name} is not installed (pip install 'hub[portal]')") from None
-    if arguments.demo:
-        from hub.desk.demo import run_demo
-
-        return run_demo(arguments.port, lambda text: print(text, flush=True))
-    config = load_config(Path(arguments.config))
-    try:
-        serve(config, ready=lambda: print(f"serving {config.address}", flush=True))
-    except OSError as error:
-        raise RequestError(f"listen {config.listen}: {error.strerror or error}") from None
-    print("stopped")
-    return 0
+    return run_site("desk", arguments)

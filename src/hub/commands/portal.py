@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import csv
-import logging
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hub.commands.pages import add_site, load_module, run_site
 from hub.errors import RequestError
 
 if TYPE_CHECKING:
@@ -39,6 +38,8 @@ portal.toml:
   client_id = "history-portal"
   key = "signin.key"                           # for private_key_jwt
   acr = ["card"]                               # of which one must be in every ID token
+  birth_claim = "birthdate"                    # of the ID token; left out: no proxies by law
+  scope = "openid profile"                     # with which the provider gives it
 
   [link]                                       # who signs in for the first time is found by this
   claim = "certificate_serial"
@@ -58,6 +59,7 @@ portal.toml:
   tls = "starttls"                             # or "implicit"; "none" on loopback only
   user = "history"
   password = "smtp.password"                   # a file
+  connections = 8                              # so many mails beside each other
 
 Examples:
   hub portal --config portal.toml
@@ -71,42 +73,27 @@ Exit status: 0 stopped; 2 the configuration is wrong; 3 disk.
 
 def add_commands(commands: Any) -> None:
     """Add ``portal``."""
-    parser = commands.add_parser("portal", help="the citizen's pages: who asked about me, and why", epilog=EPILOG)
-    parser.description = "Serve the citizen's pages."
-    which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--config", metavar="FILE", help="TOML, see below")
-    which.add_argument("--demo", action="store_true", help="everything on this machine, with invented people")
+    parser, which = add_site(
+        commands, "portal", help="the citizen's pages: who asked about me, and why", epilog=EPILOG, port=8080,
+        description="Serve the citizen's pages.",
+    )  # fmt: skip
     which.add_argument("--own-rules", metavar="FOLDER", help="write the rules for own data there, and end")
     parser.add_argument("--link", metavar="FILE", help="enter who is who from a CSV (sub,alias), and end; - for stdin")
-    parser.add_argument("--port", type=int, default=8080, help="of --demo (default: 8080)")
     parser.set_defaults(run=run_portal)
 
 
 def run_portal(arguments: argparse.Namespace) -> int:
-    """Serve until stopped."""
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
-    try:
-        # Here and not above: no other command waits for what pages need, or needs it.
-        from hub.portal.app import serve
-        from hub.portal.config import load_config
-    except ModuleNotFoundError as error:
-        raise RequestError(f"portal: {error.name} is not installed (pip install 'hub[portal]')") from None
+    """Serve until stopped, or do what is wanted instead."""
     if arguments.own_rules:
         return write_own_rules(Path(arguments.own_rules))
-    if arguments.demo:
-        from hub.portal.demo import run_demo
 
-        return run_demo(arguments.port, lambda text: print(text, flush=True))
-    config = load_config(Path(arguments.config))
-    if arguments.link:
+    def link(config: Config) -> int | None:
+        if not arguments.link:
+            return None
         print(f"{link_people(config, arguments.link):,} people")
         return 0
-    try:
-        serve(config, ready=lambda: print(f"serving {config.address}", flush=True))
-    except OSError as error:
-        raise RequestError(f"listen {config.listen}: {error.strerror or error}") from None
-    print("stopped")
-    return 0
+
+    return run_site("portal", arguments, link)
 
 
 def write_own_rules(folder: Path) -> int:
@@ -115,11 +102,10 @@ def write_own_rules(folder: Path) -> int:
     Raises:
         RequestError: a file is there already, or cannot be written.
     """
-    from hub.portal.owndata import rule_files
-
+    files = load_module("portal", "owndata").rule_files()
     try:
         folder.mkdir(exist_ok=True)
-        for name, content in rule_files().items():
+        for name, content in files.items():
             with (folder / name).open("xb") as file:
                 file.write(content)
             print(folder / name)

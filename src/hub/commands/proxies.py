@@ -42,7 +42,8 @@ def add_commands(commands: Any) -> None:
     parser.add_argument("--label", required=True, help="how the person calls the agent")
     parser.add_argument("--called", required=True, help="how the agent calls the person")
     parser.add_argument("--statutory", action="store_true", help="by law (法定代理人), not by the person's word")
-    parser.add_argument("--until", metavar="DATE", help="the first day on which it is over (default: open)")
+    parser.add_argument("--until", metavar="DATE", help="the first day on which it is over (default: open; by law: "
+                        "needed, 15 years ahead at most)")
     parser.add_argument("--clerk", metavar="NAME", help="of the portal, for auditors")
     parser.set_defaults(run=run_grant)
 

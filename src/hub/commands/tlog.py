@@ -16,7 +16,7 @@ from hub.commands.words import spell_matter, spell_outcome, spell_parties
 from hub.errors import ProofError, RequestError
 from hub.messages import Status, parties_of
 from hub.tlog.check import check_tiles
-from hub.tlog.entry import DISCLOSURE_KEY_BYTES
+from hub.tlog.entry import DISCLOSURE_KEY_BYTES, HASH_BYTES, PAPER_CODE_BYTES
 from hub.tlog.verify import (
     NOTE_BYTES_MAX,
     PROOF_BYTES_MAX,
@@ -30,13 +30,16 @@ VERIFY_EPILOG = """\
 FILE is a proof that a citizen got with a record; - is the standard input. It is checked from its own
 bytes and the key alone: no hub, no network. VKEY is the log's verifier key, or a file that holds it;
 take it from a source that you trust, not from who gave you the proof. The file of --disclosure-key
-holds the person's key in 32 hex digits; with it, a record about anybody else is refused.
+holds the person's key in 32 hex digits; with it, a record about anybody else is refused. --paper takes
+what a printed history says of the record: the leaf hash (64 hex digits, from the portal) or the code (32,
+from a counter), spaces or none; a record that the paper does not mean is refused.
 
 FOLDER is a hub: everything in it is derived again from the stored bytes.
 
 Examples:
   hub verify record.tlog-proof --key log.example.go.jp/records+5a3f12c4+AYt0...
   hub verify record.tlog-proof --key log.key --disclosure-key my.key
+  hub verify record.tlog-proof --key log.key --paper "0b7d 66c1 9a3e 5f20 c88d 14a2 7be9 0134"
   hub verify linkage
 
 Exit status: 0 it holds; 1 refused, or a problem found, with the reason; 2 wrong command line; 3 disk.
@@ -114,6 +117,7 @@ def add_commands(commands: Any) -> None:
     parser.add_argument("what", nargs="?", metavar="FILE|FOLDER", help="a proof, or a hub (default: HUB_FOLDER)")
     parser.add_argument("--key", metavar="VKEY", help="the log's verifier key, or a file that holds it")
     parser.add_argument("--disclosure-key", metavar="FILE", help="the person's key, 32 hex digits in a file")
+    parser.add_argument("--paper", metavar="HEX", help="what a printed history says of the record: leaf or code")
     add_progress(parser)
     parser.set_defaults(run=run_verify)
 
@@ -165,13 +169,19 @@ def run_verify(arguments: argparse.Namespace) -> int:
         raise RequestError("verify: expected --key VKEY with a proof, got none")
     vkey = take_vkey(arguments.key)
     disclosure_key = take_disclosure_key(arguments.disclosure_key) if arguments.disclosure_key else None
+    paper = take_paper(arguments.paper) if arguments.paper else None
     text = _read_bounded(what, PROOF_BYTES_MAX + 1)
     try:
         verified = verify_proof(text, vkey, disclosure_key=disclosure_key)
     except ProofError as error:
         print(f"refused: {error}")
         return 1
+    if paper is not None and paper not in (verified.leaf, verified.paper):
+        print("refused: paper: the record is in the log, but the paper does not mean it: another record")
+        return 1
     print(spell_verified(verified))
+    if paper is not None:
+        print("it is the record that the paper means")
     return 0
 
 
@@ -201,6 +211,21 @@ def take_vkey(text: str) -> str:
             raise RequestError("--key: expected a verifier key, got a file of something else") from None
     parse_vkey(text)
     return text
+
+
+def take_paper(text: str) -> bytes:
+    """A leaf hash or a paper code from the command line; spaces between digits are left out.
+
+    Raises:
+        RequestError: it is neither.
+    """
+    try:
+        found = bytes.fromhex("".join(text.split()))
+    except ValueError:
+        found = b""
+    if len(found) not in (HASH_BYTES, PAPER_CODE_BYTES):
+        raise RequestError(f"--paper: expected {2 * HASH_BYTES} or {2 * PAPER_CODE_BYTES} hex digits, got others")
+    return found
 
 
 def take_disclosure_key(path: str) -> bytes:
@@ -246,6 +271,7 @@ def spell_verified(verified: VerifiedRecord) -> str:
         lines.append(f"  outcome  {outcome}")
     if row.link:
         lines.append(f"  follows  entry {row.link - 1:,}")
+    lines += [f"  leaf     {verified.leaf.hex()}", f"  paper    {verified.paper.hex(' ', 2)}"]
     # The words are as signed, and whoever signed may have put control codes of a terminal into them.
     return "\n".join("".join(char if char.isprintable() else "?" for char in line) for line in lines)
 

@@ -15,7 +15,7 @@ from hub.desk.routes_decide import decide_routes
 from hub.desk.routes_open import open_routes
 from hub.desk.routes_questions import question_routes
 from hub.desk.web import Desk
-from hub.portal.app import build_app, build_server, run_server
+from hub.portal.app import build_app, build_server, serve_site
 
 
 def make_app(desk: Desk) -> ASGIApp:
@@ -33,13 +33,6 @@ def make_server(desk: Desk) -> uvicorn.Server:
 def serve(config: Config, *, ready: Callable[[], None] | None = None) -> None:
     """Serve until SIGTERM or SIGINT.
 
-    Args:
-        ready: called before the first request can come.
-
-    Raises:
-        RequestError, StorageError: a file of the configuration cannot be used. OSError: the address cannot be.
+    Raises: as of :func:`hub.portal.app.serve_site`.
     """
-    server = make_server(Desk(config, time.time))
-    if ready is not None:
-        ready()
-    run_server(server)
+    serve_site(lambda: make_server(Desk(config, time.time)), ready)

@@ -12,6 +12,7 @@ state before, so that of two clicks one counts. Calls are short and made in the 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -33,6 +34,8 @@ CREATE TABLE IF NOT EXISTS used (
 ) WITHOUT ROWID;
 """
 DAY_S = 86_400
+REQUEST_ID = "desk-{}"
+"""Of the inquiry of a line."""
 SHOWN_MAX = 200
 
 
@@ -59,7 +62,8 @@ class Line(NamedTuple):
 
     Attributes:
         id: 32 hex digits. at: when it was made, seconds since 1970. asker, second: operators. two: it takes two.
-        told: the last status that was read of its answer. detail: provider, procedure, items, role, case; or checked.
+        done_at: when the hub had received it, by its receipt. told: the last status that was read of its answer.
+        detail: provider, procedure, items, role, case, and once it is asked status and reason; or checked.
     """
 
     id: str
@@ -143,6 +147,11 @@ class Book:
         if line.told != status:
             self._do("UPDATE lines SET told = ? WHERE id = ?", (status, line.id))
 
+    def took(self, line: Line, status: int, reason: int, received_at: int) -> bool:
+        """Note that the hub took a question, with what it answered at once; False where that is noted already."""
+        told = json.dumps({**line.detail, "status": status, "reason": reason}, ensure_ascii=False)
+        return self.move(line, State.ASKED, done_at=received_at, detail=told)
+
     def use(self, procedure: str, now: int) -> None:
         """Count a procedure that was asked by."""
         self._do(
@@ -162,12 +171,29 @@ class Book:
             rows = self._db.execute(sql, values).fetchall()
         except sqlite3.Error as error:
             raise StorageError(f"book: cannot read: {type(error).__name__}") from None
-        return [
-            Line._make((*row[:8], State(row[8]), bool(row[9]), *row[10:14], json.loads(row[14]))) for row in rows
-        ]
+        return [_line(row) for row in rows]
 
     def _do(self, sql: str, values: tuple[Any, ...]) -> int:
         try:
             return self._db.execute(sql, values).rowcount
         except sqlite3.Error as error:
             raise StorageError(f"book: cannot write: {type(error).__name__}") from None
+
+
+def read_asked(path: str | Path) -> list[Line]:
+    """The questions of a book that the hub took, of every section, oldest first; nothing is written.
+
+    Raises:
+        StorageError: it is no book, or cannot be read.
+    """
+    try:
+        with contextlib.closing(sqlite3.connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True)) as db:
+            rows = db.execute("SELECT * FROM lines WHERE kind = 'ask' AND state = 'asked' ORDER BY at, id").fetchall()
+    except sqlite3.Error as error:
+        raise StorageError(f"book: cannot read: {type(error).__name__}") from None
+    # Those of an older desk lack what the hub answered.
+    return [one for one in map(_line, rows) if "status" in one.detail]
+
+
+def _line(row: tuple[Any, ...]) -> Line:
+    return Line._make((*row[:8], State(row[8]), bool(row[9]), *row[10:14], json.loads(row[14])))

@@ -134,10 +134,17 @@ async def history_page(desk: Desk, request: Request[Any, Any, Any], line: Line) 
     )  # fmt: skip
     teller = await desk.teller(request)
     return desk.page(
-        request, "counterprint.html", line=line, records=page.records, more=len(page.records) == HISTORY_LIMIT_MAX,
-        tell=teller.tell, teller=teller, checks=CHECKS, now=moment_of(desk.now()), since=since, until=until,
+        request, "counterprint.html", line=line, records=list(zip(page.records, page.codes, strict=True)),
+        more=len(page.records) == HISTORY_LIMIT_MAX,
+        tell=teller.tell, teller=teller, checks=CHECKS, code_of=in_fours, now=moment_of(desk.now()),
+        since=since, until=until,
         checkpoint=await desk.hub.call("checkpoint"), key=await desk.hub.verifier_key(),
     )  # fmt: skip
+
+
+def in_fours(digits: str) -> str:
+    """Hex digits for people to compare."""
+    return bytes.fromhex(digits).hex(" ", 2)
 
 
 def counter_page(

@@ -11,7 +11,7 @@ from litestar import Request, Response, get, post
 from litestar.handlers import HTTPRouteHandler
 
 from hub.catalog.words import is_plain
-from hub.desk.book import Line, State
+from hub.desk.book import REQUEST_ID, Line, State
 from hub.desk.contents import Content, read_content
 from hub.desk.web import At, Desk
 from hub.errors import RequestError
@@ -153,7 +153,7 @@ def find_line(desk: Desk, request: Request[Any, Any, Any], at: At, kind: str) ->
 
 def request_id_of(line: Line) -> str:
     """Of the inquiry: the same whenever it is sent again."""
-    return f"desk-{line.id}"
+    return REQUEST_ID.format(line.id)
 
 
 def moment_of(seconds: int) -> dt.datetime:
@@ -176,11 +176,11 @@ async def send_line(desk: Desk, line: Line) -> None:
     alias = np.frombuffer(line.alias, np.uint8).reshape(1, -1)
     cases = [detail["case"]] if detail["case"] else None
     try:
-        await desk.hub.call("inquire", inquiry, alias, detail["provider"], cases=cases)
+        answer = await desk.hub.call("inquire", inquiry, alias, detail["provider"], cases=cases)
     except RequestError:
         desk.book.move(line, State.REFUSED)
         return
-    if desk.book.move(line, State.ASKED, done_at=desk.now()):
+    if desk.book.took(line, int(answer.status[0]), int(answer.reason[0]), answer.receipt.received_at):
         desk.book.use(detail["procedure"], desk.now())
 
 

@@ -64,7 +64,7 @@ class Desk(Site):
         self.institution = config.institution
         self.private_key = None if config.payload_key is None else _read_key(config.payload_key)
         self.hub = HubSideClient(config.hub, config.institution, ALLOWED)
-        self.provider = Provider(config.signin, config.limits, config.address + "/signin/back", clock)
+        self.provider = Provider(config.signin, config.limits, config.address, clock)
         self.residents = Residents(config.institution, config.agency, config.residents, config.tickets)
         self.book = Book(config.book, config.keep_days)
         self._tellers: dict[Language, tuple[object, Teller]] = {}
@@ -142,7 +142,7 @@ def environment() -> jinja2.Environment:
         loader=jinja2.ChoiceLoader([jinja2.PackageLoader("hub.desk"), jinja2.PackageLoader("hub.portal")]),
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, auto_reload=False,
     )  # fmt: skip
-    made.globals |= {"languages": LANGUAGES, "asset": asset_path}
+    made.globals |= {"languages": LANGUAGES, "asset": asset_path, "seam": ""}
     return made
 
 

@@ -20,7 +20,6 @@ from hub.http.gate import Gate
 from hub.http.protocol import Bounded, Door, Place, State, find_protocol
 from hub.http.proxied import Proxied
 from hub.limits import HTTP_HEAD_BYTES_MAX, HTTP_IDLE_S
-from hub.wire.access import make_context
 from hub.wire.config import Config, Proxy
 
 BACKLOG = 4_096
@@ -66,7 +65,7 @@ class HttpListener:
         bound = self._http.host_port
         if bound is not None:
             tls = self._config.tls
-            context = None if tls is None else make_context(tls)
+            context = self._place.access.context()
             if context is not None:
                 context.set_alpn_protocols(["http/1.1"])
             listener = await loop.create_server(

@@ -1,7 +1,8 @@
 """Alerts by mail that betray nothing: "there is something new; sign in", at one hour of the day, for who asked for it.
 
     every minute: the log's size is noted (once an hour) -> at the hour: a line for everybody in the queue
-    each line: the hub is asked, at this moment -> marked as begun, durably -> handed to the outbox -> marked as over
+    each line, some beside each other: the hub is asked, at this moment -> marked as begun, durably -> handed to an
+        outbox -> marked as over
 
 No institution, procedure, number or time is in a mail: all mails of a language are the same. What is new is a record
 that the log had a day ago; that the log had it then is known from its size, noted at the time, and from nothing that a
@@ -18,12 +19,13 @@ import logging
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from hub.catalog.moments import JAPAN
 from hub.errors import RequestError
 from hub.portal.alertstore import DAY_S, OVER, WAITING, AlertStore, Subscriber
+from hub.portal.handover import HandOver, each, to_the_end
 from hub.portal.hubside import HubAwayError, HubSideClient
 from hub.portal.outbox import Mail, NotSentError, Outbox, RefusedError, UnsureError
 from hub.portal.wordlists import LANGUAGES, Language, Word
@@ -54,6 +56,16 @@ CONFIRM_TEXT = Word(
     "知らないときは、何もしないでください。\n",
 )  # fmt: skip
 
+CHANGED_SUBJECT = Word("宛先の変更のお知らせ", "The address was changed", "メールの宛先が変わりました")
+CHANGED_TEXT = Word(
+    "お知らせの宛先が、このアドレスから別のアドレスに変更されました。\n\n"
+    "心当たりがないときは、サインインして「メール」を開いてください。\n\n{address}\n",
+    "Messages go to another address now, and no more to this one.\n\n"
+    "If you did not change it, please sign in and open \"Mail\".\n\n{address}\n",
+    "お知らせは、ほかのアドレスに行くようになりました。\n\n"
+    "知らないときは、入って「メール」を開いてください。\n\n{address}\n",
+)  # fmt: skip
+
 logger = logging.getLogger("hub.portal")
 
 
@@ -77,14 +89,17 @@ class Alerts:
     """The alerts of one portal; used in its loop."""
 
     def __init__(
-        self, store: AlertStore, hub: HubSideClient, outbox: Outbox, address: str, hour: int,
+        self, store: AlertStore, hub: HubSideClient, outboxes: Sequence[Outbox], address: str, hour: int,
         clock: Callable[[], float],
     ) -> None:  # fmt: skip
-        """Args: address: the portal's, as browsers see it. hour: of the day in Japan, from which mails go."""
+        """Args: outboxes: so many mails go beside each other. address: the portal's, as browsers see it.
+        hour: of the day in Japan, from which mails go.
+        """
         self.store = store
-        self._hub, self._outbox, self._address, self._hour, self._clock = hub, outbox, address, hour, clock
+        self._hub, self._address, self._hour, self._clock = hub, address, hour, clock
+        self._mails = HandOver(outboxes)
         self._steps: OrderedDict[bytes, Step] = OrderedDict()
-        self._sending = asyncio.Lock()
+        self._telling_old = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
@@ -100,8 +115,7 @@ class Alerts:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
-        async with self._sending:
-            await asyncio.to_thread(self._outbox.close)
+        await self._mails.close()
         self.store.close()
 
     # -- a new address
@@ -128,7 +142,7 @@ class Alerts:
             return False
         text = CONFIRM_TEXT.say(step.language).format(address=self._address, token=token)
         try:
-            await self._send(Mail(step.address, CONFIRM_SUBJECT.say(step.language), text))
+            await self._mails.send(Mail(step.address, CONFIRM_SUBJECT.say(step.language), text))
         except (NotSentError, RefusedError):
             return False
         except UnsureError:
@@ -136,7 +150,7 @@ class Alerts:
         return True
 
     async def confirm(self, token: str) -> bool:
-        """A link was followed and confirmed; whether it was good.
+        """A link was followed and confirmed; whether it was good. Where mails went before is told within a minute.
 
         Raises:
             HubAwayError: it cannot be said from where on there is news; the link stays good.
@@ -172,6 +186,7 @@ class Alerts:
         Raises:
             HubAwayError, NotSentError: somebody does not answer; what waits goes on waiting.
         """
+        await self._tell_old()
         await self._note_size()
         now = self._clock()
         there = dt.datetime.fromtimestamp(now, JAPAN)
@@ -186,9 +201,22 @@ class Alerts:
             return 0
         sent = 0
         while some := self.store.waiting(day, AT_A_TIME):
-            for one in some:
-                sent += await self._tell(one, day, below)
+            sent += await each(lambda one: self._tell(one, day, below), some, len(self._mails))
         return sent
+
+    async def _tell_old(self) -> None:
+        """Tell addresses to which mails go no more that they were changed; kept on disk until the server has it."""
+        async with self._telling_old:
+            for one in self.store.changed():
+                language = language_of(one.language)
+                text = CHANGED_TEXT.say(language).format(address=self._address)
+                try:
+                    await to_the_end(self._mails.send(Mail(one.address, CHANGED_SUBJECT.say(language), text)))
+                except NotSentError:
+                    return
+                except (RefusedError, UnsureError) as error:
+                    logger.warning("alerts: a mail was not taken: %s", type(error).__name__)
+                self.store.drop_changed(one.number)
 
     async def _tell(self, one: Subscriber, day: int, below: int) -> bool:
         """One line of the queue; whether its mail went out."""
@@ -201,21 +229,27 @@ class Alerts:
         if newest is None or current is None:
             self.store.set_state(one.alias, day, OVER)
             return False
-        language: Language = next((code for code in LANGUAGES if code == current.language), "ja")
+        language = language_of(current.language)
         text = TEXT.say(language).format(address=self._address)
         if not self.store.begin_line(one.alias, day):
             return False
+        return await to_the_end(
+            self._hand_over(Mail(current.address, SUBJECT.say(language), text), one.alias, day, newest + 1)
+        )
+
+    async def _hand_over(self, mail: Mail, alias: bytes, day: int, told: int) -> bool:
+        """A line that is begun; whether its mail went out."""
         try:
-            await self._send(Mail(current.address, SUBJECT.say(language), text))
+            await self._mails.send(mail)
         except NotSentError:
-            self.store.set_state(one.alias, day, WAITING)
+            self.store.set_state(alias, day, WAITING)
             raise
         except (RefusedError, UnsureError) as error:
             # Tomorrow again: where it did arrive, one mail too many, and another day's.
-            self.store.set_state(one.alias, day, OVER)
+            self.store.set_state(alias, day, OVER)
             logger.warning("alerts: a mail was not taken: %s", type(error).__name__)
             return False
-        self.store.set_state(one.alias, day, OVER, told=newest + 1)
+        self.store.set_state(alias, day, OVER, told=told)
         return True
 
     async def _note_size(self) -> None:
@@ -229,16 +263,10 @@ class Alerts:
         note: str = await self._hub.call("checkpoint")
         return int(note.split("\n")[1])
 
-    async def _send(self, mail: Mail) -> None:
-        async with self._sending:
-            # To the end even if who waits is cancelled: half a hand-over would leave the connection in the middle.
-            task = asyncio.ensure_future(asyncio.to_thread(self._outbox.send, mail))
-            try:
-                await asyncio.shield(task)
-            except asyncio.CancelledError:
-                with contextlib.suppress(NotSentError, RefusedError, UnsureError):
-                    await task
-                raise
+
+def language_of(code: str) -> Language:
+    """A language by its code; Japanese where there is none such."""
+    return next((one for one in LANGUAGES if one == code), "ja")
 
 
 def _digest(cookie: str) -> bytes:

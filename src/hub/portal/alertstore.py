@@ -7,6 +7,7 @@
 | ``sizes`` | ``at``: seconds since 1970 | ``size`` of the log, which it had by then |
 | ``days`` | ``day``: 1 = 0001-01-01, in Japan | |
 | ``queue`` | ``alias``, ``day`` | ``state``: 0 waits, 1 begun, 2 over |
+| ``changed`` | ``number`` | ``address``, ``language``: where mails went and go no more, to be told; ``at``: a time |
 
 A line of ``queue`` is 1 on disk before its mail is handed to a server, and never 0 again but where the server has not
 taken it for certain: whoever kills the process in between, the mail goes at most once that day. Used in the loop's
@@ -38,6 +39,8 @@ CREATE TABLE IF NOT EXISTS sizes (at INTEGER PRIMARY KEY, size INTEGER NOT NULL)
 CREATE TABLE IF NOT EXISTS days (day INTEGER PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS queue (alias BLOB, day INTEGER, state INTEGER NOT NULL, PRIMARY KEY (alias, day))
     WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS changed (number INTEGER PRIMARY KEY, address TEXT NOT NULL, language TEXT NOT NULL,
+    at INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS queue_waits ON queue (day, state);
 CREATE INDEX IF NOT EXISTS confirmations_of ON confirmations (alias, made);
 """
@@ -57,6 +60,17 @@ class Subscriber(NamedTuple):
 
     def __repr__(self) -> str:
         return "Subscriber()"
+
+
+class Changed(NamedTuple):
+    """An address to which mails go no more."""
+
+    number: int
+    address: str
+    language: str
+
+    def __repr__(self) -> str:
+        return "Changed()"
 
 
 class AlertStore:
@@ -124,12 +138,32 @@ class AlertStore:
             if row is None:
                 return False
             do("UPDATE confirmations SET used = 1 WHERE token = ?", (_digest(token),))
+            do("DELETE FROM changed WHERE at <= ?", (now - KEPT_DAYS * DAY_S,))
+            do(
+                "INSERT INTO changed (address, language, at) SELECT address, language, ? FROM mails "
+                "WHERE alias = ? AND address <> ?",
+                (now, row[0], row[1]),
+            )
             do(
                 "INSERT INTO mails VALUES (?, ?, ?, ?) ON CONFLICT (alias) DO UPDATE SET address = excluded.address, "
                 "language = excluded.language",
                 (*row, told),
             )
         return True
+
+    def changed(self) -> list[Changed]:
+        """Addresses that are still to be told, some of them in an order of chance: none that fails bars the others."""
+        sql = "SELECT number, address, language FROM changed ORDER BY random() LIMIT 100"
+        try:
+            rows = self._db.execute(sql).fetchall()
+        except sqlite3.Error as error:
+            raise StorageError(f"alerts: cannot read: {type(error).__name__}") from None
+        return [Changed._make(row) for row in rows]
+
+    def drop_changed(self, number: int) -> None:
+        """One was told, or does not take it."""
+        with self._change() as do:
+            do("DELETE FROM changed WHERE number = ?", (number,))
 
     # -- how old the log's places are
 

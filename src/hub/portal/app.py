@@ -113,6 +113,14 @@ def make_server(portal: Portal) -> uvicorn.Server:
     return build_server(make_app(portal), portal.config.host_port, portal.config.tls)
 
 
+def serve(config: Config, *, ready: Callable[[], None] | None = None) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises: as of :func:`serve_site`.
+    """
+    serve_site(lambda: make_server(Portal(config, time.time)), ready)
+
+
 def build_server(app: ASGIApp, host_port: tuple[str, int], tls: Tls | None) -> uvicorn.Server:
     """A server of an application."""
     host, port = host_port
@@ -128,16 +136,16 @@ def build_server(app: ASGIApp, host_port: tuple[str, int], tls: Tls | None) -> u
     )  # fmt: skip
 
 
-def serve(config: Config, *, ready: Callable[[], None] | None = None) -> None:
-    """Serve until SIGTERM or SIGINT.
+def serve_site(make: Callable[[], uvicorn.Server], ready: Callable[[], None] | None) -> None:
+    """Serve a site until SIGTERM or SIGINT.
 
     Args:
-        ready: called before the first request can come.
+        make: its server. ready: called before the first request can come.
 
     Raises:
         RequestError, StorageError: a file of the configuration cannot be used. OSError: the address cannot be.
     """
-    server = make_server(Portal(config, time.time))
+    server = make()
     if ready is not None:
         ready()
     run_server(server)

@@ -45,6 +45,8 @@ class SignIn(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         client_id: the portal's name there. key: the portal's private key (PEM), for ``private_key_jwt``.
         alg: of that key. acr: values of which one must be in every ID token, the card's.
         ca: who issued the provider's certificate, where it is not a public one.
+        birth_claim: of the ID token, the birth date (``birthdate``); without it nobody is known to be under 15, and no
+            proxy by law can be granted.
     """
 
     issuer: _Word
@@ -54,6 +56,7 @@ class SignIn(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     alg: str = "ES256"
     scope: str = "openid"
     ca: str | None = None
+    birth_claim: _Word | None = None
 
 
 class Link(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
@@ -86,6 +89,7 @@ class Smtp(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     Attributes:
         tls: ``starttls`` (refused where the server has it not), ``implicit``, or ``none``, on loopback only.
         user, password: of the server; the password in a file. ca: who issued its certificate, where not a public one.
+        connections: so many mails go beside each other; fewer where the server takes fewer of one client.
     """
 
     host: _Word
@@ -95,6 +99,7 @@ class Smtp(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     password: str | None = None
     ca: str | None = None
     timeout_s: _Seconds = 20.0
+    connections: Annotated[int, msgspec.Meta(ge=1, le=64)] = 8
 
 
 class Alerts(msgspec.Struct, forbid_unknown_fields=True, frozen=True):

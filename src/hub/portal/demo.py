@@ -45,10 +45,12 @@ ACR, CLIENT = "card", "demo"
 DAY_S, HOUR_S = 86_400, 3_600
 START_S = 20.0
 
+CHILD_BORN = f"{dt.date.today().year - 10}-05-05"
+
 PEOPLE = [
-    Character("hanako", "番号 花子", "一年に何度も照会された人 / asked about often"),
-    Character("mother", "番号 松子", "花子の母 / Hanako's mother"),
-    Character("taro", "番号 太郎", "一度も照会されていない人 / never asked about"),
+    Character("hanako", "番号 花子", "一年に何度も照会された人 / asked about often", {"birthdate": "1991-07-20"}),
+    Character("mother", "番号 松子", "花子の母 / Hanako's mother", {"birthdate": "1964-02-11"}),
+    Character("taro", "番号 太郎", "一度も照会されていない子 / a child, never asked about", {"birthdate": CHILD_BORN}),
 ]
 
 
@@ -225,7 +227,8 @@ def demo(
         served = DemoHub(h)
         config = Config(
             listen=f"127.0.0.1:{sock.getsockname()[1]}", address=address, links=str(folder / "portal.sqlite"),
-            hub=HubSide(served.address), signin=SignIn(issuer, CLIENT, str(folder / "signin.key"), [ACR]),
+            hub=HubSide(served.address),
+            signin=SignIn(issuer, CLIENT, str(folder / "signin.key"), [ACR], birth_claim="birthdate"),
             tlog=str(folder / "public"), own=Own([own_key]),
             alerts=Alerts("no-reply@localhost.localdomain", Smtp("localhost", tls="none")),
         )  # fmt: skip

@@ -28,11 +28,27 @@ from hub.portal.view import Words
 CSV_COLUMNS = (
     "index", "kind", "requested_at", "provided_at", "requester", "requester_name", "on_behalf_of", "provider",
     "provider_name", "procedure", "procedure_name", "items", "role", "section", "legal_basis", "outcome", "inquiry",
-    "follows", "remark", "sentence",
+    "follows", "remark", "sentence", "leaf",
 )  # fmt: skip
 
 FONT = "HeiseiKakuGo-W5"
 """One of the fonts that every PDF reader has for Japanese: the file needs none of its own."""
+
+CHECKING = (
+    ("記録ごとの証明ファイルを、ポータルのその記録のページで保存します。",
+     "Save the proof of a record on its page of the portal."),
+    ("hub verify ファイル --key log.key --paper \"記録簿の中の値\" は、その証明がこの紙の記録のものであり、"
+     "署名された記録簿にあることを確かめます。",
+     "hub verify FILE --key log.key --paper \"LEAF\" checks that the proof is of the record on this paper, "
+     "and that the signed log has it."),
+    ("log.key には下の検証鍵を入れます。わたしたちのものではない道具（RFC 6962、C2SP tlog-proof）でも確かめられます。",
+     "log.key holds the verifier key below. Software that is not ours checks it too (RFC 6962, C2SP tlog-proof)."),
+    ("記録簿の中の値は、だれでも見られる /tlog/tile/0/ の、記録の番号の場所に載っています。",
+     "The leaf also stands in the public log, under /tlog/tile/0/, at the place of the record's number."),
+    ("下のチェックポイントを後の日のものと比べると、この紙の後に過去が書き換えられていないことがわかります。",
+     "The checkpoint below, compared with a later one, shows that the past was not rewritten since."),
+)
+"""How to check a paper, step by step: in Japanese and English."""
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -71,12 +87,14 @@ async def csv_parts(pages: AsyncIterator[History], first: History, teller: Telle
     yield b"\xef\xbb\xbf" + csv_lines([CSV_COLUMNS])
     page: History | None = first
     while page is not None:
-        yield csv_lines([cells_of(record, teller) for record in page.records])
+        yield csv_lines([
+            (*cells_of(record, teller), page.proof(place).leaf.hex()) for place, record in enumerate(page.records)
+        ])  # fmt: skip
         page = await anext(pages, None)
 
 
 def cells_of(record: Record, teller: Teller) -> tuple[str, ...]:
-    """A record as a line of ``CSV_COLUMNS``."""
+    """A record as a line of ``CSV_COLUMNS``, but for the leaf."""
     told = teller.tell(record)
     return (
         str(record.index), record.kind.name, record.requested_at.isoformat(),
@@ -99,9 +117,14 @@ def csv_lines(rows: Sequence[Sequence[str]]) -> bytes:
 
 
 def make_pdf(
-    records: Sequence[Record], teller: Teller, words: Words, *, checkpoint: str, key: str, at: dt.datetime, more: bool
+    records: Sequence[tuple[Record, bytes]], teller: Teller, words: Words, *, checkpoint: str, key: str,
+    at: dt.datetime, more: bool,
 ) -> bytes:
-    """A PDF of records, newest first; ``more``: there are older ones that it does not have."""
+    """A PDF of records, newest first; each has its number and leaf in the log, by which its proof is known.
+
+    Args:
+        records: each with its leaf, 32 bytes. checkpoint: of a log that has all of them. more: there are older ones.
+    """
     pdfmetrics.registerFont(UnicodeCIDFont(FONT))
     plain = ParagraphStyle("plain", fontName=FONT, fontSize=9.5, leading=15, wordWrap="CJK")
     small = ParagraphStyle("small", parent=plain, fontSize=7.5, leading=11, textColor="#4d4d4d")
@@ -121,7 +144,7 @@ def make_pdf(
         Spacer(1, 4 * mm),
     ]  # fmt: skip
     day = None
-    for record in sorted(records, key=moment_of, reverse=True):
+    for record, leaf in sorted(records, key=lambda one: moment_of(one[0]), reverse=True):
         told, this = teller.tell(record), words.day(moment_of(record))
         if this != day:
             day = this
@@ -130,14 +153,15 @@ def make_pdf(
         story.append(KeepTogether([
             *lines(plain, f"{words.time(moment_of(record))}　{told.sentence} {told.outcome}".rstrip()),
             *lines(small, f"{say('記録', 'record')} {record.index}{basis}", record.remark or ""),
+            *lines(small, say("記録簿の中の値", "leaf in the log") + " " + leaf.hex(" ", 2)),
             Spacer(1, 2 * mm),
         ]))  # fmt: skip
     story += [
         HRFlowable(width="100%", thickness=0.5, color="#999999"),
         *lines(head, say("確かめ方", "How to check")),
-        *lines(small, say(
-            "記録ごとの証明ファイルを保存し、hub verify FILE --key log.key で確かめられます。鍵とチェックポイント:",
-            "Save the proof of a record and run: hub verify FILE --key log.key. Key and checkpoint:"), key, checkpoint),
+        *lines(small, *(f"{number}. {say(*text)}" for number, text in enumerate(CHECKING, 1))),
+        *lines(small, say("検証鍵", "Verifier key") + f"\n{key}"),
+        *lines(small, say("チェックポイント", "Checkpoint") + f"\n{checkpoint}"),
     ]  # fmt: skip
     out = io.BytesIO()
     document = SimpleDocTemplate(

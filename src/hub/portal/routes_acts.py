@@ -194,7 +194,8 @@ async def proxies_page(
         mine=[(session.name_of(one.handle), one) for one in mine if one.state != ProxyState.ENDED],
         theirs=[(session.name_of(one.handle), one) for one in theirs], kinds=ProxyKind, states=ProxyState,
         waiting=any(one.state == ProxyState.TO_CONFIRM for one in mine), done=request.query_params.get("done"),
-        label_max=PROXY_LABEL_CHARS_MAX,
+        label_max=PROXY_LABEL_CHARS_MAX, child=session.holder.is_child(portal.today()),
+        fifteen=session.holder.fifteen,
     )  # fmt: skip
 
 
@@ -219,6 +220,15 @@ async def grant(portal: Portal, request: AnyRequest, session: Session, form: dic
         until = parse_day("until", form.get("until"))
     except RequestError:
         until, kind = None, None
+    today, holder = portal.today(), session.holder
+    # Under fifteen only by law and until that day; a word of their own would outlast it. Who is not known to be a child
+    # has nobody by law here: of whom the sign-in says nothing, and of grown-ups.
+    if kind == ProxyKind.STATUTORY:
+        if not holder.is_child(today):
+            return await proxies_page(portal, request, session, wrong="age", status=400)
+        until = holder.fifteen if until is None else min(until, holder.fifteen)
+    elif holder.is_child(today):
+        return await proxies_page(portal, request, session, wrong="child", status=400)
     if kind is None or not label or not called or max(len(label), len(called)) > PROXY_LABEL_CHARS_MAX:
         return await proxies_page(portal, request, session, wrong="form", status=400)
     agent = portal.invitations.take(session.alias, form.get("number", ""))

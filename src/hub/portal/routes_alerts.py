@@ -11,6 +11,7 @@ from litestar import Request, Response, get, post
 from litestar.handlers import HTTPRouteHandler
 
 from hub.portal.outbox import is_address
+from hub.portal.routes_site import leave_page
 from hub.portal.signin import SignInError
 from hub.portal.web import NotFoundError, Portal, go, language_of
 
@@ -41,9 +42,7 @@ def alert_routes(portal: Portal) -> list[HTTPRouteHandler]:
             )  # fmt: skip
         begun = await portal.provider.begin(fresh=True)
         alerts.begin_step(begun.cookie, session.alias, address, language_of(portal, request))
-        answer = portal.page(request, "leave.html", url=begun.url)
-        answer.set_cookie(portal.cookie("signin", begun.cookie, max_age=int(portal.config.limits.signin_s)))
-        return answer
+        return leave_page(portal, request, portal.config.limits, begun)
 
     @post("/alerts/off")
     async def switch_off(request: Request[Any, Any, Any]) -> Response[Any]:

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from litestar import Request, Response, get
 from litestar.handlers import HTTPRouteHandler
 
+from hub.catalog.moments import JAPAN
 from hub.errors import RequestError
 from hub.handles import CORRECTABLE
 from hub.messages import Kind, Record
@@ -17,7 +18,8 @@ from hub.portal.sentences import Teller
 from hub.portal.sessions import Session
 from hub.portal.stories import CORRECTIONS, EXCHANGE, Outcome, Story, fold_records, group_by_day, moment_of
 from hub.portal.web import Page, Portal, SignedOutError, language_of, parse_day
-from hub.portal.year import MANY_A_DAY, count_year, months_until
+from hub.portal.year import MANY_A_DAY, count_year, months_until, never_before
+from hub.tlog.entry import paper_code
 
 FILTERED_PAGES_MAX = 10
 FILTERED_ROWS = 100
@@ -203,7 +205,7 @@ async def read_stories(
 
 async def record_page(portal: Portal, request: AnyRequest, whose: Whose, address: str) -> Page:
     """One record with all it says."""
-    found = await whose.reader.find(address)
+    found = await whose.reader.find(address, proof=whose.label is None)
     teller = await portal.teller(language_of(portal, request))
     record = found.record
     asked = whose.label is None and record.kind in CORRECTABLE
@@ -211,8 +213,13 @@ async def record_page(portal: Portal, request: AnyRequest, whose: Whose, address
         request, "record.html", session=whose.session, whose=whose, record=record, at=address, correctable=asked,
         disclosed=found.page.disclosure, denied=Story((record,)).outcome == Outcome.DENIED,
         sides=[code for code in dict.fromkeys((record.requester, record.provider)) if code not in ("", "portal")],
-        correction=record.kind in CORRECTIONS, **telling(teller, whose.base),
+        correction=record.kind in CORRECTIONS, papers=papers_of(found.proof), **telling(teller, whose.base),
     )  # fmt: skip
+
+
+def papers_of(proof: Any) -> tuple[str, str] | None:
+    """By what a paper names a record: its leaf (portal) and its code (counter), hex digits in fours."""
+    return None if proof is None else (proof.leaf.hex(" ", 2), paper_code(proof.salt, proof.leaf).hex(" ", 2))
 
 
 async def year_page(portal: Portal, request: AnyRequest, whose: Whose) -> Page:
@@ -227,9 +234,11 @@ async def year_page(portal: Portal, request: AnyRequest, whose: Whose) -> Page:
         if pages == YEAR_PAGES_MAX and page.cursor is not None:
             more = True
             break
+    year = count_year(records, today)
+    read_from = records[-1].requested_at if more else dt.datetime.combine(since, dt.time(), JAPAN)
     teller = await portal.teller(language_of(portal, request))
     return portal.page(
-        request, "year.html", session=whose.session, year=count_year(records, today), more=more,
-        many_a_day=MANY_A_DAY,
+        request, "year.html", session=whose.session, year=year, more=more,
+        firsts=await never_before(year.firsts, whose.reader, read_from), many_a_day=MANY_A_DAY,
         **telling(teller, whose.base),
     )  # fmt: skip

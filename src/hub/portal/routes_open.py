@@ -1,29 +1,27 @@
-"""Pages for everybody: first page, sign-in and sign-out, language, how to check, static files, the public log."""
+"""Pages for everybody: first page, who it is that signed in, how to check, the public log."""
 
 from __future__ import annotations
 
-import logging
 import re
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
 
 from litestar import Request, Response, get, post
 from litestar.handlers import HTTPRouteHandler
 
 from hub.errors import RequestError
 from hub.messages import Identity
+from hub.portal.citizens import Citizen, citizen_of
 from hub.portal.links import card_of, who_of
 from hub.portal.routes_alerts import finish_step
-from hub.portal.signin import SignInError
-from hub.portal.view import assets, is_language
-from hub.portal.web import LANGUAGE_S, NotFoundError, Page, Portal, go, local_path
+from hub.portal.routes_site import FOREVER, signed_out_page, site_routes
+from hub.portal.signin import Proved, SignInError
+from hub.portal.view import assets
+from hub.portal.web import NotFoundError, Page, Portal
+from hub.portal.wordlists import LANGUAGES
 
 _WIDTH = r"(?:[1-9]|[1-9]\d|1\d\d|2[0-4]\d|25[0-5])"
 _TILE = re.compile(rf"checkpoint|tile/(?:entries|[0-7])/(?:x\d{{3}}/){{0,6}}\d{{3}}(?:\.p/{_WIDTH})?")
-_FOREVER = "public, max-age=31536000, immutable"
-
-logger = logging.getLogger("hub.portal")
 
 
 def open_routes(portal: Portal) -> list[HTTPRouteHandler]:
@@ -33,59 +31,12 @@ def open_routes(portal: Portal) -> list[HTTPRouteHandler]:
     async def show_first(request: Request[Any, Any, Any]) -> Response[Any]:
         return portal.page(request, "first.html", session=portal.session(request))
 
-    @get("/signin")
-    async def show_signin(request: Request[Any, Any, Any]) -> Response[Any]:
-        return portal.page(request, "signin.html", session=portal.session(request))
-
-    @post("/signin")
-    async def begin_signin(request: Request[Any, Any, Any]) -> Response[Any]:
-        portal.check_origin(request)
-        begun = await portal.provider.begin()
-        # By a page and not at once: a form may lead to this site only (form-action).
-        answer = portal.page(request, "leave.html", url=begun.url)
-        answer.set_cookie(portal.cookie("signin", begun.cookie, max_age=int(portal.config.limits.signin_s)))
-        return answer
-
-    @get("/signin/back")
-    async def finish_signin(request: Request[Any, Any, Any]) -> Response[Any]:
-        query = dict(parse_qsl(request.url.query))
-        cookie = request.cookies.get(portal.cookie_name("signin"))
-        try:
-            claims = await portal.provider.finish(query, cookie)
-            alias = await find_alias(portal, claims)
-            to = await finish_step(portal, cookie, claims, alias)
-        except SignInError as error:
-            logger.warning("sign-in failed: %s", error.why)
-            return portal.page(request, "error.html", status=403, session=None, error=error.why)
-        old = portal.session(request)
-        if old is not None:
-            portal.sessions.end(old)
-        token, _ = portal.sessions.begin(alias)
-        answer = go(to)
-        answer.set_cookie(portal.cookie("session", token))
-        answer.set_cookie(portal.cookie("signin", "", max_age=0))
-        return answer
-
-    @post("/signout")
+    @post("/signout", status_code=200)
     async def sign_out(request: Request[Any, Any, Any]) -> Response[Any]:
         session = portal.signed_in(request)
         form = await portal.form(request, session)
-        if form.get("everywhere"):
-            portal.sessions.end_all(session.alias)
-        else:
-            portal.sessions.end(session)
-        answer = portal.page(request, "signedout.html", everywhere=bool(form.get("everywhere")))
-        answer.set_cookie(portal.cookie("session", "", max_age=0))
-        return answer
-
-    @get("/language/{word:str}")
-    async def choose_language(request: Request[Any, Any, Any]) -> Response[Any]:
-        word = str(request.path_params["word"])
-        if not is_language(word):
-            raise NotFoundError
-        answer = go(local_path(request.query_params.get("to")))
-        answer.set_cookie(portal.cookie("language", word, max_age=LANGUAGE_S))
-        return answer
+        everywhere = bool(form.get("everywhere"))
+        return await signed_out_page(portal, request, portal.provider, session, everywhere=everywhere)
 
     @get("/check")
     async def explain_check(request: Request[Any, Any, Any]) -> Response[Any]:
@@ -99,23 +50,20 @@ def open_routes(portal: Portal) -> list[HTTPRouteHandler]:
     async def give_key(request: Request[Any, Any, Any]) -> Response[Any]:
         return Response(await portal.hub.verifier_key() + "\n", media_type="text/plain")
 
-    @get("/static/{name:str}")
-    async def give_static(request: Request[Any, Any, Any]) -> Response[Any]:
-        name = str(request.path_params["name"])
-        found = assets().get(name)
-        if found is None:
-            raise NotFoundError
-        return Response(found[0], media_type=found[1], headers={"Cache-Control": _FOREVER})
-
     @get("/tlog/{path:path}")
     async def give_tile(request: Request[Any, Any, Any]) -> Response[Any]:
         path = str(request.path_params["path"])
         return read_tile(portal.config.tlog, path.lstrip("/"))
 
-    return [
-        show_first, show_signin, begin_signin, finish_signin, sign_out, choose_language, explain_check, give_key,
-        give_static, give_tile,
-    ]  # fmt: skip
+    async def signed_in(
+        _: Request[Any, Any, Any], proved: Proved, cookie: str | None
+    ) -> tuple[bytes, Citizen, str]:
+        alias = await find_alias(portal, proved.claims)
+        to = await finish_step(portal, cookie, proved.claims, alias)
+        return alias, citizen_of(proved.claims, portal.config.signin.birth_claim), to
+
+    shared = site_routes(portal, portal.provider, portal.config.limits, assets, LANGUAGES, signed_in)
+    return [*shared, show_first, sign_out, explain_check, give_key, give_tile]
 
 
 async def find_alias(portal: Portal, claims: dict[str, Any]) -> bytes:
@@ -166,7 +114,7 @@ def read_tile(folder: str | None, path: str) -> Page:
         raise NotFoundError from None
     note = path == "checkpoint"
     # A full tile never changes; a partial one goes when the full one is there.
-    cache = "no-cache" if note else _FOREVER
+    cache = "no-cache" if note else FOREVER
     kind = "text/plain" if note else "application/octet-stream"
     return Response(content, media_type=kind, headers={"Cache-Control": cache, "Access-Control-Allow-Origin": "*",
                                                        "Cross-Origin-Resource-Policy": "cross-origin"})  # fmt: skip

@@ -11,7 +11,6 @@ from litestar import Request, Response, get
 from litestar.handlers import HTTPRouteHandler
 from litestar.response import Stream
 
-from hub.limits import HISTORY_LIMIT_MAX
 from hub.messages import History, Record
 from hub.portal.exports import csv_parts, json_parts, make_pdf
 from hub.portal.reading import Reader
@@ -19,7 +18,7 @@ from hub.portal.routes_history import own_history
 from hub.portal.view import Words
 from hub.portal.web import NotFoundError, Portal, language_of
 
-JSON_ROWS = 500
+PROOF_ROWS = 500
 """Records with proofs that the hub is asked for at a time."""
 
 
@@ -71,14 +70,14 @@ async def save_json(portal: Portal, request: Request[Any, Any, Any], reader: Rea
     """All records, each with its proof."""
     teller = await portal.teller(language_of(portal, request))
     key, own = await portal.hub.verifier_key(), await portal.hub.call("disclosure_keys", alias)
-    pages, first = await begin(reader.pages(limit=JSON_ROWS, proofs=True))
+    pages, first = await begin(reader.pages(limit=PROOF_ROWS, proofs=True))
     return stream_of(json_parts(pages, first, teller, key, own), "history.json", "application/json")
 
 
 async def save_csv(portal: Portal, request: Request[Any, Any, Any], reader: Reader, _: bytes) -> Response[Any]:
     """All records as a table."""
     teller = await portal.teller(language_of(portal, request))
-    pages, first = await begin(reader.pages(limit=HISTORY_LIMIT_MAX))
+    pages, first = await begin(reader.pages(limit=PROOF_ROWS, proofs=True))
     return stream_of(csv_parts(pages, first, teller), "history.csv", "text/csv")
 
 
@@ -87,10 +86,10 @@ async def save_pdf(portal: Portal, request: Request[Any, Any, Any], reader: Read
     language = language_of(portal, request)
     teller = await portal.teller(language)
     rows = portal.config.limits.pdf_rows
-    records: list[Record] = []
+    records: list[tuple[Record, bytes]] = []
     more = False
-    async for page in reader.pages(limit=min(rows, HISTORY_LIMIT_MAX)):
-        records += page.records
+    async for page in reader.pages(limit=min(rows, PROOF_ROWS), proofs=True):
+        records += [(record, page.proof(place).leaf) for place, record in enumerate(page.records)]
         more = page.cursor is not None or len(records) > rows
         if len(records) >= rows:
             break

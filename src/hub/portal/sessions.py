@@ -27,13 +27,16 @@ class Session:
     """One citizen in one browser.
 
     Attributes:
-        alias: 16 bytes, the person's at the portal. holder: what a site of others than citizens knows of who it is.
+        alias: 16 bytes, the person's at the portal. holder: what the site knows of who it is.
+        id_token: with which the provider is told of the sign-out; None where it wants no word.
     """
 
-    __slots__ = ("alias", "begun", "digest", "holder", "secret", "used")
+    __slots__ = ("alias", "begun", "digest", "holder", "id_token", "secret", "used")
 
-    def __init__(self, alias: bytes, digest: bytes, now: float, holder: Any = None) -> None:
-        self.alias, self.holder = alias, holder
+    def __init__(
+        self, alias: bytes, digest: bytes, now: float, holder: Any = None, id_token: str | None = None
+    ) -> None:
+        self.alias, self.holder, self.id_token = alias, holder, id_token
         self.digest = digest
         self.secret = secrets.token_bytes(TOKEN_BYTES)
         self.begun = self.used = now
@@ -80,10 +83,10 @@ class Sessions:
     def __repr__(self) -> str:
         return f"Sessions({len(self)})"
 
-    def begin(self, alias: bytes, holder: Any = None) -> tuple[str, Session]:
+    def begin(self, alias: bytes, holder: Any = None, *, id_token: str | None = None) -> tuple[str, Session]:
         """A new session; returns its cookie."""
         token = secrets.token_urlsafe(TOKEN_BYTES)
-        session = Session(alias, _digest(token), self._clock(), holder)
+        session = Session(alias, _digest(token), self._clock(), holder, id_token)
         self._by_digest[session.digest] = session
         self._drop_old()
         return token, session

@@ -3,8 +3,9 @@
     begin: a state, a nonce, a verifier, bound to the browser by a cookie -> the provider's page
     finish: state and cookie of the same browser, once -> the code for an ID token -> its signature and claims
 
-As OpenID Connect Core 3.1 and RFC 7636, 7523 and 9700 say. Tokens are read once and kept nowhere. No message here holds
-what a provider or a browser sent.
+As OpenID Connect Core 3.1 and RFC 7636, 7523 and 9700 say. Tokens are read once and not kept, but an ID token in its
+session's memory where the provider is told of the sign-out with it. No message here holds what a provider or a browser
+sent.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ from joserfc.errors import JoseError
 from hub.errors import RequestError
 from hub.portal.config import Limits, SignIn
 
+BACK, SIGNED_OUT = "/signin/back", "/signedout"
+"""Where the provider sends browsers: after a sign-in, after a sign-out. Both are registered with it."""
+
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ASSERTION_S = 60
 ALGORITHMS = ["RS256", "ES256", "PS256"]
@@ -41,6 +45,8 @@ KEYS_AGAIN_S = 60.0
 """A token under an unknown key lets the keys be read again, but no more often than this."""
 REPLY_BYTES_MAX = 1 << 18
 SUB_CHARS_MAX = 255
+HINT_CHARS_MAX = 4_096
+"""A longer ID token is not kept for the sign-out: an address must carry it, and every session would hold it."""
 
 
 class SignInError(Exception):
@@ -77,15 +83,31 @@ class Begun(NamedTuple):
         return "Begun()"
 
 
+class Proved(NamedTuple):
+    """Who came back.
+
+    Attributes:
+        claims: of the ID token. id_token: itself, for the sign-out; None where the provider wants no word of that.
+    """
+
+    claims: dict[str, Any]
+    id_token: str | None
+
+    def __repr__(self) -> str:
+        return "Proved()"
+
+
 class Provider:
     """The provider of sign-in; used in one loop."""
 
-    def __init__(self, config: SignIn, limits: Limits, redirect_uri: str, clock: Callable[[], float]) -> None:
-        """
+    def __init__(self, config: SignIn, limits: Limits, address: str, clock: Callable[[], float]) -> None:
+        """Args: address: the site's, as browsers see it.
+
         Raises:
             RequestError: the key cannot be used.
         """
-        self._config, self._limits, self._redirect_uri, self._clock = config, limits, redirect_uri, clock
+        self._config, self._limits, self._clock = config, limits, clock
+        self._redirect_uri, self._signed_out_uri = address + BACK, address + SIGNED_OUT
         try:
             self._key = jwk.import_key(Path(config.key).read_bytes(), "RSA" if config.alg[:2] in ("RS", "PS") else "EC")
         except (OSError, ValueError, JoseError) as error:
@@ -130,8 +152,8 @@ class Provider:
         })  # fmt: skip
         return Begun(f"{endpoint}{'&' if '?' in endpoint else '?'}{query}", cookie)
 
-    async def finish(self, query: dict[str, str], cookie: str | None) -> dict[str, Any]:
-        """The claims of who came back.
+    async def finish(self, query: dict[str, str], cookie: str | None) -> Proved:
+        """Who came back.
 
         Args:
             query: of the address they came back to. cookie: the browser's.
@@ -151,7 +173,23 @@ class Provider:
         if "error" in query or not query.get("code"):
             raise SignInError("refused")
         token = await self._redeem(query["code"], pending.verifier)
-        return await self._check(token, pending.nonce)
+        claims = await self._check(token, pending.nonce)
+        hint = token["id_token"] if await self._end_session() is not None else None
+        return Proved(claims, hint if hint is not None and len(hint) <= HINT_CHARS_MAX else None)
+
+    async def leave(self, id_token: str | None) -> str | None:
+        """Where a browser signs out at the provider as well (OpenID Connect RP-Initiated Logout 1.0).
+
+        None where the provider announces no such place, or does not answer: the session here is over all the same.
+        """
+        endpoint = await self._end_session()
+        if endpoint is None:
+            return None
+        query = urlencode({
+            **({} if id_token is None else {"id_token_hint": id_token}),
+            "client_id": self._config.client_id, "post_logout_redirect_uri": self._signed_out_uri,
+        })  # fmt: skip
+        return f"{endpoint}{'&' if '?' in endpoint else '?'}{query}"
 
     @staticmethod
     def is_fresh(claims: dict[str, Any], since: float) -> bool:
@@ -204,6 +242,12 @@ class Provider:
         return dict(claims)
 
     # -- the provider's documents
+
+    async def _end_session(self) -> str | None:
+        try:
+            return await self._endpoint("end_session_endpoint")
+        except ProviderAwayError:
+            return None
 
     async def _endpoint(self, name: str) -> str:
         now = time.monotonic()

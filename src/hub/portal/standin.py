@@ -19,6 +19,7 @@ from litestar import Litestar, Request, Response, get, post
 from litestar.response import Redirect
 
 from hub.portal.headers import Headers
+from hub.portal.signin import BACK, SIGNED_OUT
 from hub.portal.view import render
 from hub.portal.web import HTML
 
@@ -55,7 +56,7 @@ class StandIn:
         self, issuer: str, client_id: str, client_key: Any, back: str, acr: str, people: list[Character]
     ) -> None:
         self.issuer, self.client_id, self.back, self.acr = issuer, client_id, back, acr
-        self.people = people
+        self.people, self.signed_out = people, back.removesuffix(BACK) + SIGNED_OUT
         self._client_key = client_key
         self._key = jwk.ECKey.generate_key("P-256", {"kid": secrets.token_hex(8), "use": "sig"})
         self._codes: dict[str, Granted] = {}
@@ -71,7 +72,8 @@ class StandIn:
         async def describe() -> dict[str, Any]:
             return {
                 "issuer": self.issuer, "authorization_endpoint": self.issuer + "/authorize",
-                "token_endpoint": self.issuer + "/token", "jwks_uri": self.issuer + "/jwks",
+                "token_endpoint": self.issuer + "/token", "end_session_endpoint": self.issuer + "/logout",
+                "jwks_uri": self.issuer + "/jwks",
                 "response_types_supported": ["code"], "subject_types_supported": ["pairwise"],
                 "id_token_signing_alg_values_supported": ["ES256"], "code_challenge_methods_supported": ["S256"],
                 "token_endpoint_auth_methods_supported": ["private_key_jwt"], "acr_values_supported": [self.acr],
@@ -100,6 +102,12 @@ class StandIn:
             })  # fmt: skip
             return Redirect(f"{self.back}?{query}", status_code=303)
 
+        @get("/logout")
+        async def sign_out(request: Request[Any, Any, Any]) -> Response[Any]:
+            if not self._ends(dict(request.query_params.items())):
+                return Response("wrong request", status_code=400, media_type="text/plain")
+            return Redirect(self.signed_out, status_code=303)
+
         @post("/token", status_code=200)
         async def redeem(request: Request[Any, Any, Any]) -> Response[Any]:
             form = {name: value for name, value in (await request.form()).items() if isinstance(value, str)}
@@ -108,7 +116,7 @@ class StandIn:
                 return Response({"error": "invalid_grant"}, status_code=400)
             return Response({"access_token": secrets.token_urlsafe(16), "token_type": "Bearer", "id_token": token})
 
-        handlers = [describe, give_keys, choose, go_back, redeem]
+        handlers = [describe, give_keys, choose, go_back, sign_out, redeem]
         return Headers(Litestar(route_handlers=handlers, openapi_config=None, logging_config=None), secure=False)
 
     def _takes(self, query: dict[str, str]) -> bool:
@@ -117,6 +125,17 @@ class StandIn:
             and query.get("response_type") == "code" and query.get("code_challenge_method") == "S256"
             and self.acr in query.get("acr_values", "").split() and all(query.get(one) for one in ("state", "nonce"))
         )  # fmt: skip
+
+    def _ends(self, query: dict[str, str]) -> bool:
+        """Whether it is a sign-out of this client, with a token that was given it, and leads back where it may."""
+        try:
+            hint = jwt.decode(query.get("id_token_hint", ""), self._key, algorithms=["ES256"]).claims
+        except (JoseError, ValueError):
+            return False
+        return (
+            hint.get("aud") == query.get("client_id") == self.client_id
+            and query.get("post_logout_redirect_uri") == self.signed_out
+        )
 
     def _grant(self, sub: str, query: dict[str, str]) -> str:
         now = time.monotonic()

@@ -56,7 +56,7 @@ class Portal(Site):
         super().__init__(config.address, config.limits, clock)
         self.config = config
         self.hub = HubSideClient(config.hub)
-        self.provider = Provider(config.signin, config.limits, config.address + "/signin/back", clock)
+        self.provider = Provider(config.signin, config.limits, config.address, clock)
         self.links = Links(config.links)
         self.invitations = Invitations(clock)
         self.own_keys = None if config.own is None else OwnKeys(config.own.keys)
@@ -70,9 +70,10 @@ class Portal(Site):
     def _make_alerts(self, config: AlertsConfig, outbox: Outbox | None) -> Alerts:
         if not is_address(config.sender):
             raise RequestError("alerts.sender: expected an address, got something else")
-        outbox = outbox or SmtpOutbox(config.smtp, config.sender)
+        smtp = config.smtp
+        outboxes = [outbox] if outbox else [SmtpOutbox(smtp, config.sender) for _ in range(smtp.connections)]
         store = AlertStore(self.config.links)
-        return Alerts(store, self.hub, outbox, self.config.address, config.hour, self.clock)
+        return Alerts(store, self.hub, outboxes, self.config.address, config.hour, self.clock)
 
     async def start(self) -> None:
         """Begin what goes on beside the pages."""

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from hub.catalog.moments import JAPAN
 from hub.messages import OWN_DATA, Kind, Record
+from hub.portal.reading import Reader
+from hub.portal.site import NotFoundError
 
 MONTHS = 12
 INSTITUTIONS = 5
 """So many by name, the others together: more colours cannot be told apart."""
 
 LATELY_DAYS = 30
+FIRSTS_MAX, OLDER_PAGES_MAX = 8, 3
+"""Of so many institutions that may be new the years before are read, so many pages of a thousand records each."""
+
 MANY_A_DAY = 10
 """More questions than these in a day are pointed out: an application asks for a few things of a few bodies."""
 
@@ -40,7 +45,8 @@ class Year(NamedTuple):
     Attributes:
         months: first days, oldest first. names: codes, those that asked most first; "" for all others.
         counts: by place in names, by month. bars, ticks: of the picture; a tick is (y, how many).
-        busiest: (day, how many). firsts: (code, day) of who asked for the first time in the year, lately; newest first.
+        busiest: (day, how many). firsts: (code, day) of who asked for the first time in what was read, lately; newest
+            first; ``never_before`` looks further back.
         crowded: (day, how many) of days with more than ``MANY_A_DAY``, lately; newest first.
     """
 
@@ -80,8 +86,7 @@ def count_year(records: Iterable[Record], today: dt.date) -> Year:
     days: Counter[dt.date] = Counter()
     first: dict[str, dt.date] = {}
     for record in records:
-        # A look at one's own data is one's own question, and no institution's.
-        if record.kind not in ASKING or record.procedure.startswith(OWN_DATA):
+        if not is_asked(record):
             continue
         day = record.requested_at.astimezone(JAPAN).date()
         place = places.get((day.year, day.month))
@@ -101,6 +106,43 @@ def count_year(records: Iterable[Record], today: dt.date) -> Year:
     lately = sorted(((code, day) for code, day in first.items() if day > since), key=lambda one: one[1], reverse=True)
     crowded = sorted(((day, many) for day, many in days.items() if day > since and many > MANY_A_DAY), reverse=True)
     return Year(months, names, counts, bars, ticks, busiest, lately, crowded)
+
+
+async def never_before(
+    firsts: Sequence[tuple[str, dt.date]], reader: Reader, before: dt.datetime
+) -> list[tuple[str, dt.date]]:
+    """Of who asked for the first time lately, those who never asked before in all the years that may be shown.
+
+    Whoever asks so much beside it that it would take too long to say, is not said to be new.
+
+    Args:
+        before: what is older was not read yet.
+    """
+    found = []
+    for code, day in firsts[:FIRSTS_MAX]:
+        if not await _asked_before(code, reader, before):
+            found.append((code, day))
+    return found
+
+
+async def _asked_before(code: str, reader: Reader, before: dt.datetime) -> bool:
+    """Whether an institution asked before, or it would take too long to say."""
+    pages = 0
+    try:
+        async for page in reader.pages(until=before, institution=code):
+            pages += 1
+            too_many = pages == OLDER_PAGES_MAX and page.cursor is not None
+            if too_many or any(one.requester == code and is_asked(one) for one in page.records):
+                return True
+    except NotFoundError:
+        # The catalog knows it no more.
+        return True
+    return False
+
+
+def is_asked(record: Record) -> bool:
+    """Whether it is an institution's question; a look at one's own data is one's own."""
+    return record.kind in ASKING and not record.procedure.startswith(OWN_DATA)
 
 
 def _draw(counts: list[list[int]]) -> tuple[list[Bar], list[tuple[float, int]]]:

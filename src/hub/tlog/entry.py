@@ -37,6 +37,7 @@
     entry       = H("hub/record/1" ‖ salt ‖ H("hub/shared/1" ‖ shared) ‖ row)
     leaf        = H(0x00 ‖ entry)               RFC 6962, 2.1
     node        = H(0x01 ‖ left ‖ right)
+    paper code  = first 16 bytes of H("hub/paper/1" ‖ salt ‖ leaf)
 
 **extra** of a proof = MessagePack array: 1, salt (bin 16), shared (bin), row (bin 48).
 
@@ -59,6 +60,7 @@ HASH_BYTES = 32
 SALT_BYTES = 16
 DISCLOSURE_KEY_BYTES = 16
 SUBJECT_TAG_BYTES = 16
+PAPER_CODE_BYTES = 16
 ROW_BYTES = 48
 
 SHARED_BYTES_MAX = 1 << 17
@@ -275,6 +277,17 @@ def hash_entry(salt: bytes, shared_hash: bytes, row: bytes) -> bytes:
 def hash_leaf(entry: bytes) -> bytes:
     """RFC 6962, 2.1: the leaf of an entry."""
     return hashlib.sha256(b"\x00" + entry).digest()
+
+
+def paper_code(salt: bytes, leaf: bytes) -> bytes:
+    """A record's salt (16) and leaf (32) -> 16 bytes that stand for it on a paper of a counter.
+
+    Who has the record's proof finds it again by them. The leaf itself would tell a body that prints it where in the
+    public log the record is; without the salt, which bodies never get, this tells it nothing.
+    """
+    if len(salt) != SALT_BYTES or len(leaf) != HASH_BYTES:
+        raise RequestError("paper code: expected a salt of 16 and a leaf of 32 bytes, got other lengths")
+    return hashlib.sha256(b"hub/paper/1" + salt + leaf).digest()[:PAPER_CODE_BYTES]
 
 
 def hash_node(left: bytes, right: bytes) -> bytes:

@@ -41,6 +41,7 @@ from hub.tlog.entry import (
     hash_leaf,
     hash_node,
     hash_shared,
+    paper_code,
     subject_tag,
     unpack_row,
 )
@@ -98,6 +99,7 @@ class VerifiedRecord(msgspec.Struct, frozen=True):
         checkpoint: the verified tree head.
         subject_fits: True: the record is about the person of the disclosure key; None: no key was given. There is
             no False: a key that does not fit is a refusal.
+        paper: the record's paper code, 16 bytes: what a history printed at a counter says of it.
     """
 
     index: int
@@ -106,6 +108,7 @@ class VerifiedRecord(msgspec.Struct, frozen=True):
     row: Row
     checkpoint: Checkpoint
     subject_fits: bool | None
+    paper: bytes
 
     def __repr__(self) -> str:
         return f"VerifiedRecord(tree size={self.checkpoint.size})"
@@ -294,7 +297,8 @@ def verify_proof(text: str | bytes, vkey: str, *, disclosure_key: bytes | None =
     verify_inclusion(leaf, proof.index, checkpoint.size, proof.path, checkpoint.root)
     if disclosure_key is not None and not hmac.compare_digest(subject_tag(salt, disclosure_key), row.subject_tag):
         raise ProofError("subject: the record is in the log, but the disclosure key does not fit it: another person")
-    return VerifiedRecord(proof.index, leaf, shared, row, checkpoint, None if disclosure_key is None else True)
+    return VerifiedRecord(proof.index, leaf, shared, row, checkpoint, None if disclosure_key is None else True,
+                          paper_code(salt, leaf))  # fmt: skip
 
 
 def verify_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes], root: bytes) -> None:

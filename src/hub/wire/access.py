@@ -96,6 +96,7 @@ class Access:
             self.plain = Party(config.plain.name, _check_codes(config.plain.institutions, known))
         self._seen: dict[bytes, tuple[Seen, Party | None]] = {}
         """Certificates that came before, by their SHA-256: a platform has one, and thousands of connections."""
+        self._contexts: list[ssl.SSLContext] = []
         self._stamps: dict[str, tuple[int, int]] = {}
         self._revoked: dict[bytes, Revoked] = {}
         if self._tls is not None:
@@ -104,6 +105,18 @@ class Access:
 
     def __repr__(self) -> str:
         return f"Access(certificates={len(self._by_key) + len(self._by_san)})"
+
+    def context(self) -> ssl.SSLContext | None:
+        """TLS for a listener, which from then on goes along when the server's own certificate is renewed; None where
+        there is none.
+
+        Raises:
+            RequestError: a file is missing or no PEM.
+        """
+        if self._tls is None:
+            return None
+        self._contexts.append(make_context(self._tls))
+        return self._contexts[-1]
 
     def identify(self, der: bytes | None) -> Party:
         """The party of a certificate.
@@ -165,26 +178,36 @@ class Access:
             raise AccessError("certificate: expected one that stands, got one that was revoked")
 
     def reload(self, *, always: bool = False) -> bool:
-        """Read the revocation lists again if they have changed; what cannot be read leaves those before in force.
+        """Read the revocation lists and the server's own certificate again if they have changed; what cannot be used
+        leaves those before in force. The configured authorities stay: whom else to trust is said at a start.
 
         Returns:
-            whether they were read.
+            whether all of it was read.
         """
         if self._tls is None or not (always or self._stamp() != self._stamps):
             return False
         self._stamps = self._stamp()
+        done = True
         try:
             self._revoked = _read_lists(self._tls)
+            logger.info("revocation lists: read %d", len(self._revoked))
         except RequestError as error:
             logger.error("revocation lists: those before stay in force: %s", error)
-            return False
-        logger.info("revocation lists: read %d", len(self._revoked))
-        return True
+            done = False
+        try:
+            # Apart from those in use, which a certificate without its key would leave without either.
+            make_context(self._tls)
+            for context in self._contexts:
+                context.load_cert_chain(self._tls.certificate, self._tls.key)
+        except (OSError, RequestError) as error:
+            logger.error("certificate: the one before stays in use: %s", error)
+            done = False
+        return done
 
     def _stamp(self) -> dict[str, tuple[int, int]]:
         assert self._tls is not None
         stamps = {}
-        for name in self._tls.crls:
+        for name in (*self._tls.crls, self._tls.certificate, self._tls.key):
             try:
                 stat = Path(name).stat()
                 stamps[name] = stat.st_mtime_ns, stat.st_ino

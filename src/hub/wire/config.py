@@ -25,7 +25,7 @@ class Tls(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
 
     Attributes:
         certificate, key: the server's own. ca: who issues the clients'. crls: their revocation lists; with any, each
-            issuer must have a valid one. They are read again when they change and at SIGHUP.
+            issuer must have a valid one. They, certificate and key are read again when they change and at SIGHUP.
     """
 
     certificate: str

@@ -28,6 +28,7 @@ from hub.messages import (
     Arrivals,
     Arrived,
     Claims,
+    CounterHistory,
     History,
     Holders,
     Identified,
@@ -351,6 +352,12 @@ class NoticesBody(HistoryBody, omit_defaults=True):
     texts: list[str | None] = []
 
 
+class CounterBody(HistoryBody, omit_defaults=True):
+    """codes: of the records, in their order."""
+
+    codes: list[str] = []
+
+
 class ShownHistory(NamedTuple):
     """A page, and the proofs of its records where they were asked for.
 
@@ -390,6 +397,7 @@ def make_proofs(body: HistoryBody) -> list[Proof]:
 
 HISTORY, NOTICE_PAGE = Result(HistoryBody, _pack_history, _same), Result(NoticesBody, _pack_notices, _same)
 COUNTER = Result(
-    HistoryBody, lambda page: HistoryBody(page.records, None, ""), lambda body: History(body.records, None, list, "")
+    CounterBody, lambda page: CounterBody(page.records, None, "", [], page.codes),
+    lambda body: CounterHistory(body.records, body.codes),
 )
 """What the client makes of the others stands in ``caller.py``: proofs are asked for when somebody wants them."""

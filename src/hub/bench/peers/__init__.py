@@ -12,14 +12,17 @@ A peer is spared what the hub does beside: it draws no aliases, keys no identifi
 from __future__ import annotations
 
 import abc
+import importlib
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from hub.bench.measure import bytes_on_disk
 
 PROVIDER = 7
 """The provider's number in a peer's tables; any number would do."""
@@ -87,6 +90,10 @@ class Peer(abc.ABC):
     def resolve(self, aliases: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Translate uint8[N, 16] into the provider's aliases, uint8[N, 16]; zeros where there is none."""
 
+    def bytes_on_disk(self) -> int:
+        """What both tables take on disk, once loaded."""
+        return bytes_on_disk(self.folder)
+
     @abc.abstractmethod
     def close(self) -> None:
         """Release memory and files; the folder is removed by the caller."""
@@ -121,15 +128,38 @@ def alias_order(aliases: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
     return order
 
 
-def installed() -> list[type[Peer]]:
-    """The peers that can run here; DuckDB comes with the extra ``bench``."""
-    from hub.bench.peers.dict_list import DictList
-    from hub.bench.peers.duckdb_join import DuckdbJoin
-    from hub.bench.peers.lmdb_getmulti import LmdbGetmulti
-    from hub.bench.peers.lmdb_loop import LmdbLoop
-    from hub.bench.peers.sqlite_join import SqliteJoin
+KINDS = (
+    ("duckdb", "duckdb_join", "DuckdbJoin", "duckdb"),
+    ("polars", "polars_join", "PolarsJoin", "polars"),
+    ("lmdb", "lmdb_loop", "LmdbLoop", None),
+    ("lmdb-getmulti", "lmdb_getmulti", "LmdbGetmulti", None),
+    ("dict", "dict_list", "DictList", None),
+    ("sqlite3", "sqlite_join", "SqliteJoin", None),
+    ("rocksdb", "rocksdb_multiget", "RocksdbMultiGet", "rocksdict"),
+    ("redis", "redis_mget", "RedisMget", "hiredis"),
+    ("postgresql", "postgres_join", "PostgresJoin", "psycopg"),
+)
+"""Name, module here, class in it, Python package that it needs beyond the hub's own; in the order of measuring."""
 
-    found: list[type[Peer]] = [LmdbLoop, LmdbGetmulti, DictList, SqliteJoin]
-    if importlib.util.find_spec("duckdb") is not None:
-        found.insert(0, DuckdbJoin)
-    return found
+
+def installed(names: Collection[str] | None = None) -> list[type[Peer]]:
+    """Of the peers with these names (None: of all) those whose Python packages are here.
+
+    Whether a server is, shows when one is made (``PeerRefused``).
+    """
+    return [
+        getattr(importlib.import_module(f"hub.bench.peers.{module}"), kind)
+        for name, module, kind, package in KINDS
+        if (names is None or name in names) and not lacks(package)
+    ]
+
+
+def missing(names: Collection[str] | None = None) -> list[tuple[str, str]]:
+    """(name, package) of those whose packages are not here."""
+    return [(name, package) for name, _, _, package in KINDS
+            if (names is None or name in names) and package is not None and lacks(package)]  # fmt: skip
+
+
+def lacks(package: str | None) -> bool:
+    """Whether a package is needed and not here."""
+    return package is not None and importlib.util.find_spec(package) is None

@@ -9,6 +9,7 @@ import numpy as np
 
 import hub
 from hub.bench.log import NOT_ASKABLE
+from hub.bench.machinelimits import COMMIT
 from hub.bench.measure import Timing, bytes_on_disk, bytes_written
 from hub.bench.peers import installed
 from hub.bench.results import size_name
@@ -35,13 +36,15 @@ def run(bench: Run) -> None:
         sent = [step.bytes_written / step.rows for step in new if step.bytes_written is not None]
         if sent:
             bench.results.add(f"{size} new, bytes written", "bytes_per_row", sent[0])
+        write = bench.limits.of_writing(f"{size} new", sent[0] if sent else None)
         known = [step for step in world.steps if step.name == "known"]
         bench.results.add_timing(f"{size} known", Timing(persons, (sum(step.seconds[0] for step in known),)))
         towns = next(step for step in world.steps if step.name == "towns")
         case = f"{size} known by {len(towns.seconds):,} municipalities"
         bench.results.add_timing(case, Timing(persons, (sum(towns.seconds),)))
+        peers = measure_peers(bench, world, size) if persons == bench.options.sizes[0] else []
+        bench.results.compare(f"{size} new", peers=peers, limit=write)
         if persons == bench.options.sizes[0]:
-            measure_peers(bench, world, size)
             measure_octave(bench, world)
         measure_space(bench, world, size)
         if persons == bench.options.persons:
@@ -75,22 +78,24 @@ def fill_fresh_hub(bench: Run, world: World, number: int) -> Step:
     return Step("new", world.persons, (seconds,), None, 0)
 
 
-def measure_peers(bench: Run, world: World, size: str) -> None:
-    """Two durable tables of the same aliases, drawn already: less than the hub does, in one transaction."""
+def measure_peers(bench: Run, world: World, size: str) -> list[str]:
+    """Two durable tables of the same aliases, drawn already, in one transaction: less than the hub does; the cases."""
     cases = []
-    for kind in installed():
+    for kind in installed(bench.options.peers):
         if not kind.durable or kind.reads_others_files:
             continue
         case = f"{size} new peer:{kind.name}"
         bench.progress.step(case)
-        peer = bench.load_peer(kind, world.persons)
+        peer = bench.try_peer(kind, world.persons)
+        if peer is None:
+            continue
         bench.results.add_timing(case, Timing(world.persons, (bench.load_seconds[kind.files, world.persons],)))
         # Two aliases a person, as in the hub's pair of tables for one of them.
-        bench.results.add(case, "bytes_per_row", bytes_on_disk(peer.folder) / world.persons)
+        bench.results.add(case, "bytes_per_row", peer.bytes_on_disk() / world.persons)
         cases.append(case)
         if not bench.wanted("resolve"):
             bench.drop_peer(kind, world.persons)
-    bench.results.compare(f"{size} new", peers=cases)
+    return cases
 
 
 def measure_octave(bench: Run, world: World) -> None:
@@ -138,6 +143,8 @@ def measure_singles(bench: Run, world: World, size: str) -> None:
         world.hub.acquire("jlis", np.array([code]))
         seconds.append(time.perf_counter() - begin)
     bench.results.add_latency(case, seconds)
+    bench.limits.commit()
+    bench.results.compare(case, limit=COMMIT)
 
 
 def measure_opening(bench: Run, world: World, size: str) -> None:

@@ -39,6 +39,7 @@ def run(bench: Run) -> None:
     bench.progress.step(case)
     bench.results.add_timing(case, repeat(rows, lambda _: authorise(catalog, inquiry, providers, AT), check))
     measure_limit(bench, case, providers, catalog.numbers_end)
+    bench.limits.copy()
     bench.results.compare(case, limit=f"{case} limit")
     measure_compiling(bench)
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 import hub
 from hub.bench.log import pension_inquiry
+from hub.bench.machinelimits import COMMIT
 from hub.bench.measure import Timing, bytes_written
 from hub.bench.results import size_name
 from hub.bench.run import Run
@@ -60,8 +61,12 @@ def measure_whole(bench: Run, world: World, rows: int) -> None:
     bench.results.add_timing("exchange: collect and provide", Timing(rows, (answered - asked,)))
     bench.results.add("exchange: collect", "ns_per_row", 1e9 * collecting / rows)
     bench.results.add_timing("exchange: answers", Timing(rows, (end - answered,)))
-    if written is not None and sent is not None:
-        bench.results.add(case, "bytes_per_row", (sent - written) / rows)
+    per_row = (sent - written) / rows if written is not None and sent is not None else None
+    if per_row is not None:
+        bench.results.add(case, "bytes_per_row", per_row)
+    # A row asked and answered is two records.
+    limits = [bench.limits.of_hashing(case, 2), bench.limits.of_writing(case, per_row)]
+    bench.results.compare(case, limits=limits)
     bench.truth.check_column(case, "status", status, np.full(rows, Status.PROVIDED, dtype=np.uint8))
     bench.truth.check_equal(case, "rows provided", provided, rows)
     bench.truth.check_equal(case, "payloads fetched", payloads, rows)
@@ -140,4 +145,7 @@ def measure_single(bench: Run, world: World) -> None:
     bench.results.add_latency(case, seconds)
     for number, name in enumerate(("inquire", "collect", "provide", "answers")):
         bench.results.add_latency(f"{case} {name}", [float(part[number]) for part in parts])
+    bench.limits.commit()
+    for name in ("inquire", "provide"):
+        bench.results.compare(f"{case} {name}", limit=COMMIT)
     bench.truth.check_column(case, "status", status, np.full(count, Status.PROVIDED, dtype=np.uint8))

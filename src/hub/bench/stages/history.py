@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import Counter
-from pathlib import Path
 
 from hub.bench.log import Log
-from hub.bench.measure import bytes_read
+from hub.bench.measure import bytes_read, forget_pages
 from hub.bench.run import Run
 from hub.messages import Record
 
@@ -64,17 +62,6 @@ def measure_cold(bench: Run, log: Log) -> None:
     after = bytes_read()
     if before is not None and after is not None and after > before:
         bench.results.add(f"{case} read from disk", "bytes_per_row", (after - before) / len(seconds))
-
-
-def forget_pages(path: Path) -> None:
-    """Let the system put a file that nobody has mapped out of memory; where it cannot, nothing happens."""
-    if hasattr(os, "posix_fadvise"):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fdatasync(descriptor)
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        finally:
-            os.close(descriptor)
 
 
 def check_whole(bench: Run, log: Log, case: str) -> None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
 
-import lmdb
 import numpy as np
 import numpy.typing as npt
 
 from hub.bench.gathered import measure_gathered
 from hub.bench.log import Batch, Log, pension_inquiry
+from hub.bench.machinelimits import COMMIT, HASHING
 from hub.bench.measure import Timing, bytes_written
 from hub.bench.results import size_name
 from hub.bench.run import Run
@@ -32,6 +31,10 @@ def run(bench: Run) -> None:
     sent = [written / rows for rows, _, written in counted if written is not None]
     if sent:
         bench.results.add("inquiry: bytes written", "bytes_per_row", float(np.median(sent)))
+    bench.limits.hashing()
+    write = bench.limits.of_writing(case, float(np.median(sent)) if sent else None)
+    for name in (case, "inquiry: permits delivered"):
+        bench.results.compare(name, limits=[HASHING, write])
     if log.records:
         bench.results.add("inquiry: space of a record", "bytes_per_row", log.live_bytes / log.records)
     measure_singles(bench, log)
@@ -58,6 +61,8 @@ def measure_singles(bench: Run, log: Log) -> None:
         seconds.append(time.perf_counter() - begin)
         status[i] = answer.status[0]
     bench.results.add_latency(case, seconds)
+    bench.limits.commit()
+    bench.results.compare(case, limit=COMMIT)
     bench.truth.check_column(case, "status", status, np.full(count, Status.OK, dtype=np.uint8))
     log.count(Batch(pension_inquiry("bench-single"), aliases, providers, persons, status))
 
@@ -73,7 +78,7 @@ def measure_crowd(bench: Run, log: Log) -> None:
     random = bench.generator("inquiry crowd")
     each = -(-bench.options.singles * CALLS_PER_SINGLE // CALLERS)
     count = CALLERS * each
-    bench.results.add("inquiry: singles limit", "rows_per_s", CALLERS * sync_rate(bench))
+    limit = bench.limits.of_commits("inquiry: singles limit", CALLERS)
     for kind in ("threads", "coroutines"):
         case = f"inquiry: singles {CALLERS} {kind}"
         bench.progress.step(case)
@@ -93,6 +98,7 @@ def measure_crowd(bench: Run, log: Log) -> None:
             bench.results.add(case, "bytes_per_row", (now - written) / count)
         bench.truth.check_column(case, "status", status, np.full(count, Status.OK, dtype=np.uint8))
         log.count(Batch(pension_inquiry("bench-crowd"), aliases, providers, persons, status))
+        bench.results.compare(case, limit=limit)
 
 
 def _ask_from_threads(
@@ -133,20 +139,3 @@ async def _ask_from_one_loop(
             status[i] = answer.status[0]
 
     await asyncio.gather(*map(ask, range(CALLERS)))
-
-
-def sync_rate(bench: Run, *, repeats: int = 150) -> float:
-    """Commits a second of six small values, each with a sync of a file beside: what no group can be faster than."""
-    folder = bench.folder / "syncs"
-    seconds = []
-    with lmdb.open(str(folder), map_size=1 << 30, max_dbs=6) as env, open(bench.folder / "syncs.head", "wb") as head:
-        databases = [env.open_db(b"%d" % i) for i in range(6)]
-        for i in range(repeats):
-            start = time.perf_counter()
-            with env.begin(write=True) as txn:
-                for database in databases:
-                    txn.put(i.to_bytes(8, "big"), bytes(3_000), db=database)
-            os.pwrite(head.fileno(), bytes(4_096), 4_096 * (i % 2))
-            os.fdatasync(head.fileno())
-            seconds.append(time.perf_counter() - start)
-    return float(1 / np.median(seconds))

@@ -10,7 +10,6 @@ import subprocess
 import time
 from typing import TYPE_CHECKING
 
-import httpx
 import msgspec
 import numpy as np
 
@@ -147,6 +146,8 @@ def measure_first(scene: Scene, portal: PortalProcess, cookie: str) -> None:
     bench, case = scene.bench, "portal: first page"
     bench.progress.step(case)
     headers = {"Cookie": cookie, "Accept-Encoding": "gzip, deflate, br, zstd"}
+    import httpx  # Of the extra portal, without which the bench runs.
+
     with httpx.Client(base_url=portal.address, headers=headers, trust_env=False) as browser:
         parts = ["/history", *re.findall(r'(?:href|src)="(/static/[^"]+)"', browser.get("/history").text)]
         total = 0
@@ -166,6 +167,8 @@ def measure_saving(scene: Scene, portal: PortalProcess, cookie: str, key: str) -
     case = f"portal: save {SAVED_QUICK if quick else SAVED:,} records with proofs"
     scene.bench.progress.step(case)
     seconds, content = [], b""
+    import httpx
+
     with httpx.Client(base_url=portal.address, headers={"Cookie": cookie}, timeout=60, trust_env=False) as browser:
         for _ in range(2 if quick else 4):
             begin = time.perf_counter()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from hub.bench.machinelimits import PROVING
 from hub.bench.results import size_name
 from hub.bench.run import Run
 from hub.tlog.verify import verify_checkpoint, verify_consistency, verify_proof
@@ -34,6 +35,8 @@ def run(bench: Run) -> None:
                 bench.truth.check_equal(f"prove: {size}", "index proven", found.index, history.records[0].index)
     bench.results.add_latency(f"prove: {size} records page of {LIMIT}", pages)
     bench.results.add_latency(f"prove: {size} records single", singles)
+    bench.limits.prove(LIMIT, log.records)
+    bench.results.compare(f"prove: {size} records page of {LIMIT}", limit=PROVING)
     measure_consistency(bench, f"prove: {size} records consistency")
 
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
-
-from hub import _hash
+from hub.bench.logpeers import measure_log_peers
+from hub.bench.machinelimits import HASHING
 from hub.bench.measure import Timing
 from hub.bench.results import size_name
 from hub.bench.run import Run
 
 PARTS = {"body": ("records",), "entries": ("entries",), "nodes": ("nodes",), "index": ("runs", "rundir")}
 MERGE_SECONDS_MAX = 300.0
-HASHED_ROWS = 65_536
 
 
 def run(bench: Run) -> None:
@@ -33,8 +30,11 @@ def run(bench: Run) -> None:
     while not log.world.merging_done() and time.monotonic() - begin < MERGE_SECONDS_MAX:
         time.sleep(0.05)
     add_sizes(bench, case, log.world.bytes_by_database(), records)
-    measure_hashing(bench)
-    bench.results.compare(f"{case} sustained", limit="record: limit hashing")
+    bench.limits.hashing()
+    per_row = sum(sent) / sum(rows for rows, _, _ in log.timings) if sent else None
+    write = bench.limits.of_writing(f"{case} sustained", per_row)
+    peers = measure_log_peers(bench, log)
+    bench.results.compare(f"{case} sustained", peers=peers, limits=[HASHING, write])
 
 
 def add_sizes(bench: Run, case: str, sizes: dict[str, int], records: int) -> None:
@@ -43,25 +43,3 @@ def add_sizes(bench: Run, case: str, sizes: dict[str, int], records: int) -> Non
     for part, size in parts.items():
         bench.results.add(f"{case} {part}", "bytes_per_row", size)
     bench.results.add(f"{case} whole", "bytes_per_row", sum(parts.values()))
-
-
-def measure_hashing(bench: Run) -> None:
-    """The machine's limit: entries, leaves and nodes of records, on as many threads, and nothing else."""
-    random = bench.generator("record limit")
-    stored = np.zeros((HASHED_ROWS, 16), dtype=np.uint8)
-    salts, keys = (random.integers(0, 256, (HASHED_ROWS, 16), dtype=np.uint8) for _ in range(2))
-    shared, times = np.zeros((1, 32), np.uint8), np.zeros((1, 2), np.int64)
-
-    def hash_chunk(_: int) -> None:
-        leaves = np.empty((HASHED_ROWS, 32), dtype=np.uint8)
-        _hash.hash_records(salts, keys, stored, shared, times, leaves=leaves)
-        _hash.append_leaves(0, [], leaves)
-
-    chunks = 8 * bench.options.threads
-    seconds = []
-    with ThreadPoolExecutor(bench.options.threads) as threads:
-        for _ in range(3):
-            begin = time.perf_counter()
-            list(threads.map(hash_chunk, range(chunks)))
-            seconds.append(time.perf_counter() - begin)
-    bench.results.add_timing("record: limit hashing", Timing(HASHED_ROWS * chunks, tuple(seconds)))

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from hub import _core
 from hub.bench.measure import repeat
-from hub.bench.peers import LOAD_SECONDS_MAX, Peer, alias_order, installed
+from hub.bench.peers import LOAD_SECONDS_MAX, Peer, alias_order, installed, missing
 from hub.bench.results import size_name
 from hub.bench.run import Run
 from hub.bench.world import EVERYBODY, REQUESTER, World, random_aliases
@@ -132,9 +132,11 @@ def measure_peers(bench: Run, world: World, size: str, hits: list[Batch]) -> lis
     # The collector would walk the peers' millions of objects again and again; there is no cycle among them.
     gc.disable()
     try:
-        for kind in installed():
+        for name, package in missing(bench.options.peers):
+            bench.leave_out(f"peer:{name}: {package} is not installed (make peers)")
+        for kind in installed(bench.options.peers):
             if loads_in_time(bench, kind, world.persons):
-                cases.append(measure_peer(bench, kind, world.persons, f"{size} hits peer:{kind.name}", hits))
+                cases += measure_peer(bench, kind, world.persons, f"{size} hits peer:{kind.name}", hits)
     finally:
         gc.enable()
         bench.drop_peers(world.persons)
@@ -144,6 +146,8 @@ def measure_peers(bench: Run, world: World, size: str, hits: list[Batch]) -> lis
 def loads_in_time(bench: Run, kind: type[Peer], persons: int) -> bool:
     """Whether a peer, by its rate at the smaller size, loads this one within LOAD_SECONDS_MAX."""
     small = bench.options.sizes[0]
+    if kind.name in bench.refused:
+        return False
     if persons == small or (kind.files, persons) in bench.load_seconds:
         return True
     seconds = bench.load_seconds.get((kind.files, small), 0.0) * persons / small
@@ -157,9 +161,12 @@ def loads_in_time(bench: Run, kind: type[Peer], persons: int) -> bool:
     return True
 
 
-def measure_peer(bench: Run, kind: type[Peer], persons: int, case: str, hits: list[Batch]) -> str:
+def measure_peer(bench: Run, kind: type[Peer], persons: int, case: str, hits: list[Batch]) -> list[str]:
+    """The case, or none where the peer refuses."""
     bench.progress.step(f"{case}: loading")
-    peer = bench.load_peer(kind, persons)
+    peer = bench.try_peer(kind, persons)
+    if peer is None:
+        return []
     bench.progress.step(case)
     rows = min(len(hits[0].aliases), kind.rows_suffice or len(hits[0].aliases))
 
@@ -168,10 +175,15 @@ def measure_peer(bench: Run, kind: type[Peer], persons: int, case: str, hits: li
         status = np.zeros(rows, dtype=np.uint8)
         bench.truth.check_aliases(case, got, status, batch.expected[:rows], batch.persons[:rows], first=False)
 
-    timing = repeat(rows, lambda i: peer.resolve(hits[i % len(hits)].aliases[:rows]), check)
+    try:
+        timing = repeat(rows, lambda i: peer.resolve(hits[i % len(hits)].aliases[:rows]), check)
+    except Exception as error:
+        bench.refuse(kind, persons, error)
+        return []
+    finally:
+        bench.drop_peer(kind, persons)
     bench.results.add_timing(case, timing)
-    bench.drop_peer(kind, persons)
-    return case
+    return [case]
 
 
 def draw(count: int, make: Callable[[], Batch]) -> list[Batch]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from hub.bench.machinelimits import HASHING
 from hub.bench.measure import Timing
 from hub.bench.results import size_name
 from hub.bench.run import Run
@@ -27,6 +28,8 @@ def run(bench: Run) -> None:
     begin = time.perf_counter()
     report = world.hub.verify()
     bench.results.add_timing(f"{case} whole", Timing(records, (time.perf_counter() - begin,)))
+    bench.limits.hashing()
+    bench.results.compare(f"{case} whole", limit=HASHING)
     bench.truth.check_equal(case, "problems", list(report.problems), [])
     # Single inquiries of another stage may have added some.
     bench.truth.check_equal(case, "records", report.records >= log.records, True)

@@ -1,0 +1,224 @@
+"""``python -m hub.bench scale``: curves over persons, batches, threads and records, as JSON and a page of plots.
+
+Every answer is compared with the model. A curve that does not reach its end says where it stopped, and why: memory or
+disk.
+
+Exit status: 0 all answers as the model's; 1 one differed, or the run could not go on; 2 usage; 130 interrupted: what
+was measured is written all the same. The temporary folder is gone in every case.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hub.bench import machine as machines
+from hub.bench.html import Page, Section, lacks, write_page
+from hub.bench.plots import Curve, draw, short_number
+from hub.bench.report import Progress, machine_text, write_json
+from hub.bench.scalecurves import Curves
+from hub.bench.scalelog import CITIZENS, HistoryCurves, record_sizes
+from hub.bench.scaleworld import GrowingWorld
+from hub.bench.truth import Truth
+from hub.errors import HubError
+
+OK, FOUND, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+PERSONS_MAX, PERSONS_QUICK, PERSONS_MOST = 125_000_000, 200_000, 1_000_000_000
+RECORDS_MAX, RECORDS_QUICK, RECORDS_MOST = 500_000_000, 200_000, 10_000_000_000
+LOG_PERSONS = 1_000_000
+"""Whom the log is about: fewer where it is small."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure with these arguments; returns the exit status."""
+    given = read_arguments(argv)
+    reason = lacks() if given.html is not None else None
+    if reason is not None:
+        print(f"scale: --html: {reason}", file=sys.stderr)
+        return USAGE
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="hub-scale-", dir=given.folder))
+    except OSError as error:
+        print(f"scale: make a folder in {given.folder}: {error.strerror}", file=sys.stderr)
+        return USAGE
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return measure(given, folder)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The options, checked."""
+    parser = argparse.ArgumentParser(
+        prog="python -m hub.bench scale", description="Curves over persons, batches, threads and records.",
+        epilog="exit status: 0; 1 an answer was wrong or the run could not go on; 2 usage; 130 interrupted",
+    )  # fmt: skip
+    parser.add_argument(
+        "--persons-max", type=int, metavar="N", help=f"as far as memory allows, to {PERSONS_MAX:,}; 0: no such curves"
+    )
+    parser.add_argument(
+        "--records-max", type=int, metavar="N", help=f"as far as the disk allows, to {RECORDS_MAX:,}; 0: no such curves"
+    )
+    quick = f"to {PERSONS_QUICK:,} persons and {RECORDS_QUICK:,} records"
+    parser.add_argument("--quick", action="store_true", help=quick)
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of persons and rows (default 0)")
+    parser.add_argument("--threads", type=int, metavar="T", help="the most (default: cores)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write machine and curves there")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write them there as one page with plots")
+    parser.add_argument("--folder", type=Path, default=Path(), help="where the temporary folder goes (default: here)")
+    given = parser.parse_args(argv)
+    if given.persons_max is None:
+        given.persons_max = PERSONS_QUICK if given.quick else PERSONS_MAX
+    if given.records_max is None:
+        given.records_max = RECORDS_QUICK if given.quick else RECORDS_MAX
+    given.threads = len(os.sched_getaffinity(0)) if given.threads is None else given.threads
+    bounds = (
+        ("persons-max", given.persons_max, 10_000, PERSONS_MOST),
+        ("records-max", given.records_max, 10_000, RECORDS_MOST),
+        ("threads", given.threads, 1, 1_024),
+        ("seed", given.seed, 0, (1 << 31) - 1),
+    )
+    for name, value, low, high in bounds:
+        if not low <= value <= high and not (value == 0 and name.endswith("-max")):
+            parser.exit(USAGE, f"scale: --{name}: expected {low:,} to {high:,}, got {value:,}\n")
+    return given
+
+
+def measure(given: argparse.Namespace, folder: Path) -> int:
+    """All curves; print and write what was found, complete or not."""
+    machine = machines.describe(folder)
+    print(machine_text(machine))
+    neighbours, begin = machines.Neighbours(), time.monotonic()
+    truth, progress = Truth(), Progress()
+    curves: list[Curve] = []
+    status = OK
+    try:
+        if given.persons_max:
+            measure_persons(given, folder / "persons", curves, truth, progress)
+        if given.records_max:
+            measure_records(given, folder / "records", curves, truth, progress)
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+        progress.clear()
+        print("scale: interrupted: these are the points that were done", file=sys.stderr)
+    except (HubError, OSError, MemoryError) as error:
+        status = FOUND
+        progress.clear()
+        cause = error if isinstance(error, HubError) else getattr(error, "strerror", None) or "out of memory"
+        print(f"scale: stopped: {cause}; these are the points that were done", file=sys.stderr)
+    progress.clear()
+    disturbed = machines.warning_after(neighbours.cores())
+    machine["warnings"] = [disturbed] if disturbed else []
+    content = document(given, machine, curves, truth, complete=status == OK)
+    show(content, curves, time.monotonic() - begin)
+    try:
+        if given.json is not None:
+            write_json(given.json, content)
+        if given.html is not None:
+            write_page(given.html, page_of(content, curves))
+    except OSError as error:
+        print(f"scale: write {error.filename or 'the results'}: {error.strerror}", file=sys.stderr)
+        return FOUND
+    return FOUND if status == OK and truth.problems else status
+
+
+def measure_persons(
+    given: argparse.Namespace, folder: Path, curves: list[Curve], truth: Truth, progress: Progress
+) -> None:
+    """The curves of the look-up; their folder is gone when this returns."""
+    threads = [count for count in sorted({1, *(1 << i for i in range(11)), given.threads}) if count <= given.threads]
+    world = GrowingWorld(folder, given.persons_max, threads=given.threads)
+    try:
+        measuring = Curves(
+            world, truth, progress, threads=threads, persons_max=given.persons_max, seed=given.seed
+        )  # fmt: skip
+        curves += measuring.curves()
+        measuring.measure()
+    finally:
+        world.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def measure_records(
+    given: argparse.Namespace, folder: Path, curves: list[Curve], truth: Truth, progress: Progress
+) -> None:
+    """The curves of the log; their folder is gone when this returns."""
+    persons = max(CITIZENS * len(record_sizes(given.records_max)), min(LOG_PERSONS, given.records_max))
+    measuring = HistoryCurves(
+        folder, truth, progress, persons=persons, records_max=given.records_max, threads=given.threads, seed=given.seed
+    )
+    try:
+        curves += measuring.curves()
+        measuring.measure()
+    finally:
+        measuring.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def document(
+    given: argparse.Namespace, machine: dict[str, Any], curves: list[Curve], truth: Truth, *, complete: bool
+) -> dict[str, Any]:
+    """The JSON. ``complete`` is false for a run that was interrupted."""
+    return {
+        "machine": machine,
+        "commit": machine["commit"],
+        "seed": given.seed,
+        "answers": truth.hexdigest(),
+        "rows_checked": truth.rows,
+        "complete": complete,
+        "problems": truth.problems,
+        "curves": [curve for curve in curves if curve.series],
+    }
+
+
+def page_of(content: dict[str, Any], curves: list[Curve]) -> Page:
+    """The page of plots."""
+    warnings = list(content["machine"]["warnings"])
+    warnings += [] if content["complete"] else ["interrupted: these are the points that were done"]
+    warnings += [f"wrong: {problem}" for problem in content["problems"]]
+    sections = [
+        Section(curve.title, draw(curve), " ".join(text for text in (curve.note, curve.stopped) if text))
+        for curve in curves
+        if curve.series
+    ]
+    facts = {
+        "answers": f"{content['answers']}, {content['rows_checked']:,} rows compared with the model",
+        "seed": str(content["seed"]),
+    }
+    return Page("The hub by size", content["machine"], sections, facts, warnings)
+
+
+def show(content: dict[str, Any], curves: list[Curve], seconds: float) -> None:
+    """The curves as text: a line a series, from its first to its last point."""
+    for warning in content["machine"]["warnings"]:
+        print(f"WARNING   {warning}")
+    for curve in (curve for curve in curves if curve.series):
+        print(f"{curve.title} ({curve.y})")
+        for name, points in curve.series.items():
+            text = "  ".join(f"{short_number(point.x)}: {short_number(point.y)}" for point in points)
+            print(f"  {name:14} {text}")
+        if curve.stopped:
+            print(f"  {curve.stopped}")
+    for problem in content["problems"]:
+        print(f"WRONG     {problem}", file=sys.stderr)
+    verdict = "all as the model's" if not content["problems"] else f"{len(content['problems'])} differ from the model"
+    print(f"truth     {content['rows_checked']:,} rows checked, {verdict}; took {seconds:.0f} s")
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

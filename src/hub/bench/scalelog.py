@@ -1,0 +1,193 @@
+"""Curves of the log: a citizen's history by the number of records, and inquiries by the rows of a call.
+
+The log grows by inquiries of the pension agency. For every size that is looked at some citizens have a hundred records
+and a few more, spread evenly over the log up to there: the page that they see is then made of as many places of it as
+it can be.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from hub.bench import machine as machines
+from hub.bench.log import pension_inquiry
+from hub.bench.measure import bytes_read, forget_pages, percentiles_us
+from hub.bench.plots import Curve, Point
+from hub.bench.report import Progress
+from hub.bench.results import size_name
+from hub.bench.run import DISK_BYTES_PER_RECORD
+from hub.bench.truth import Truth
+from hub.bench.world import World
+from hub.messages import Status
+
+PAGE = 100
+RECORDS_EACH = 110
+CITIZENS = 40
+BATCH_ROWS = 1_000_000
+INQUIRY_SIZES = tuple(10**power for power in range(7))
+INQUIRY_SECONDS = 1.0
+DISK_KEPT = 2_000_000_000
+MERGE_WAIT_S = 300.0
+
+
+class HistoryCurves:
+    """A small population that is asked about again and again."""
+
+    def __init__(
+        self, folder: Path, truth: Truth, progress: Progress, *, persons: int, records_max: int, threads: int, seed: int
+    ) -> None:
+        self.truth = truth
+        self.progress = progress
+        self.records_max = records_max
+        self.records = 0
+        self.calls = self._before = 0
+        self.threads = threads
+        self.world = World(folder, persons, seed=seed, threads=threads, weigh=False)
+        self._random = np.random.default_rng([seed, 6])
+        self.points = record_sizes(records_max)
+        chosen = self._random.choice(persons, CITIZENS * len(self.points), replace=False)
+        self.citizens = dict(zip(self.points, chosen.reshape(-1, CITIZENS), strict=True))
+        self._counts = np.zeros(persons, np.uint32)
+
+    def curves(self) -> list[Curve]:
+        """The curves; they fill up."""
+        self.by_records = Curve(
+            "history", "A citizen's history by the size of the log", "records", "us", log_y=True,
+            note=f"A page of {PAGE} records with all their proofs, the hundred spread evenly over the whole log. Cold: "
+            "the file was put out of memory before (posix_fadvise); each finds the upper pages that others read.",
+        )  # fmt: skip
+        self.by_rows = Curve(
+            "inquiry", "Inquiries by the rows of a call", "rows of a call", "rows/s", log_y=True,
+            note="One caller, one call behind the other; each is durable before the next.",
+        )  # fmt: skip
+        self.space = Curve(
+            "space", "Inquiries as the log grows", "records", "rows/s",
+            note="Between two sizes, calls of a million rows; permits are sorted in and the index merged beside them.",
+        )
+        return [self.by_rows, self.by_records, self.space]
+
+    def measure(self) -> None:
+        """Fill the log, and look at histories at every size."""
+        self.world.build(self.progress)
+        self._measure_calls()
+        # Few, and about anybody: the citizens' records are spread over what follows.
+        self._before = self.records
+        for point in self.points:
+            needed = (point - self.records) * DISK_BYTES_PER_RECORD + DISK_KEPT
+            free = shutil.disk_usage(self.world.folder).free
+            if free < needed:
+                lack = f"{machines.gib(needed)} of disk, {machines.gib(free)} are free"
+                self.by_records.stopped = f"stopped before {size_name(point)} records: they need {lack}"
+                return
+            self._fill(point)
+            self._settle()
+            self._measure_histories(point)
+
+    def _measure_calls(self) -> None:
+        for rows in INQUIRY_SIZES:
+            if rows > min(self.points[0] // 4, self.world.persons):
+                break
+            self.progress.step(f"inquiry: calls of {rows:,} rows")
+            seconds: list[float] = []
+            begin = time.perf_counter()
+            while time.perf_counter() - begin < INQUIRY_SECONDS and self.records + rows <= self.points[0] // 2:
+                seconds.append(self._ask(self._random.integers(0, self.world.persons, rows)))
+            if seconds:
+                low, middle, high = np.percentile(rows / np.array(seconds), [5, 50, 95]).tolist()
+                self.by_rows.add("one caller", Point(rows, middle, low, high))
+
+    def _ask(self, persons: npt.NDArray[np.int64]) -> float:
+        world = self.world
+        aliases, providers = world.requester[persons], world.towns[world.home_town[persons]]
+        inquiry = pension_inquiry(f"scale-{self.calls}")
+        self.calls += 1
+        begin = time.perf_counter()
+        answer = world.hub.inquire(inquiry, aliases, providers)
+        seconds = time.perf_counter() - begin
+        expected = np.full(len(persons), Status.OK, np.uint8)
+        self.truth.check_column("inquiry: scale", "status", answer.status, expected, first=False)
+        self._counts += np.bincount(persons, minlength=world.persons).astype(np.uint32)
+        self.records += len(persons)
+        return seconds
+
+    def _fill(self, point: int) -> None:
+        rows, seconds = 0, 0.0
+        while self.records < point:
+            count = min(BATCH_ROWS, point - self.records)
+            self.progress.step(f"fill: {self.records:,} of {point:,} records")
+            persons = self._random.integers(0, self.world.persons, count)
+            # Of each size still ahead its citizens, as often as keeps their records evenly spread up to it.
+            often = []
+            for size in (one for one in self.points if one >= point):
+                share = RECORDS_EACH * count / (size - self._before)
+                times = int(share) + (self._random.random(CITIZENS) < share % 1).astype(int)
+                often.append(np.repeat(self.citizens[size], times))
+            chosen = np.concatenate(often)[:count]
+            persons[self._random.choice(count, len(chosen), replace=False)] = chosen
+            seconds += self._ask(persons)
+            rows += count
+        if rows:
+            self.space.add("one caller", Point(point, rows / seconds))
+
+    def _settle(self) -> None:
+        """Wait until permits and index are as they are in a hub at rest."""
+        self.world.deliver()
+        begin = time.monotonic()
+        while not self.world.merging_done() and time.monotonic() - begin < MERGE_WAIT_S:
+            self.progress.step(f"fill: {self.records:,} records, index merging")
+            time.sleep(0.05)
+
+    def _measure_histories(self, point: int) -> None:
+        people = self.citizens[point]
+        aliases = self.world.everybody[people]
+        name = f"history: {size_name(point)} records"
+        self.progress.step(f"{name} cold")
+        self.world.hub.close()
+        forget_pages(self.world.folder / "env" / "data.mdb")
+        self.world.reopen(self.threads)
+        before = bytes_read() or 0
+        cold = [self._read(alias) for alias in aliases]
+        read = (bytes_read() or 0) - before
+        if read:
+            self.by_records.note += f" {size_name(point)}: {read / len(people) / 1024:,.0f} KiB read for a cold one."
+        self.progress.step(f"{name} warm")
+        warm = [self._read(alias) for _ in range(4) for alias in aliases]
+        for series, seconds in (("cold", cold), ("warm", warm)):
+            p50, p99 = percentiles_us(seconds)
+            self.by_records.add(f"{series} p50", Point(point, p50))
+            self.by_records.add(f"{series} p99", Point(point, p99))
+        for person, alias in zip(people[:5].tolist(), aliases[:5], strict=True):
+            self._check(name, person, alias)
+
+    def _read(self, alias: npt.NDArray[np.uint8]) -> float:
+        begin = time.perf_counter()
+        history = self.world.hub.history(alias, limit=PAGE)
+        if len(history):
+            history.proof(0)
+        return time.perf_counter() - begin
+
+    def _check(self, name: str, person: int, alias: npt.NDArray[np.uint8]) -> None:
+        found, cursor = 0, None
+        while True:
+            page = self.world.hub.history(alias, limit=PAGE, cursor=cursor)
+            found += len(page)
+            cursor = page.cursor
+            if cursor is None:
+                break
+        self.truth.check_equal(name, "records of a citizen", found == int(self._counts[person]), True)
+
+    def close(self) -> None:
+        """Let go of the hub."""
+        self.world.close()
+
+
+def record_sizes(records_max: int) -> list[int]:
+    """1, 2, 5, 10, ... million records up to a size, and that; of smaller ones thousands."""
+    unit = 1_000_000 if records_max >= 1_000_000 else 10_000
+    steps = (unit * factor for factor in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000))
+    return [*(size for size in steps if size < records_max), records_max]
