@@ -56,10 +56,10 @@ PLANTS = (
     # Of the six blocks that SHA-256 takes for a record, nine tenths of one more.
     Plant(
         "record", "src/hub/_hash.pyx",
-        "                hash_leaf(&entry_view[i, 0], &leaf_view[i, 0], leaf_block)\n    if bad",
-        "                hash_leaf(&entry_view[i, 0], &leaf_view[i, 0], leaf_block)\n"
-        "                if i % 10:\n"
-        "                    hash_leaf(&entry_view[i, 0], &leaf_view[i, 0], leaf_block)\n    if bad",
+        "                hash_lanes(leaf_blocks, 64, 1, &leaf_view[i, 0])\n            i += LANES\n",
+        "                hash_lanes(leaf_blocks, 64, 1, &leaf_view[i, 0])\n"
+        "                if i // LANES % 10:\n"
+        "                    hash_lanes(leaf_blocks, 64, 1, &leaf_view[i, 0])\n            i += LANES\n",
     ),
 )  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,9 @@ from hub.bench.gate.builds import cause_of, digest_of, forget_old, keep_native, 
 from hub.bench.gate.worker import LIMITS, STAGES
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+
+from gate_trials import PLANTS, Plant, plant  # noqa: E402
 
 
 def test_the_instructions_of_a_dump_are_its_totals(tmp_path: Path) -> None:
@@ -67,6 +71,16 @@ def test_the_native_part_of_a_build_is_put_aside_whole(tmp_path: Path) -> None:
     kept = {path.name for path in (tmp_path / "native-1").rglob("*") if path.is_file()}
     assert kept == {"_core.so", "METADATA"}
     assert {path.name for path in tmp_path.iterdir()} == {"site", "native-1"}
+
+
+@pytest.mark.parametrize("what", PLANTS, ids=lambda what: what.stage)
+def test_every_plant_has_one_place_in_the_sources(what: Plant, tmp_path: Path) -> None:
+    path = tmp_path / what.file
+    path.parent.mkdir(parents=True)
+    shutil.copy(ROOT / what.file, path)
+    before = path.read_text(encoding="utf-8")
+    plant(tmp_path, what)
+    assert path.read_text(encoding="utf-8") != before
 
 
 def test_the_line_of_a_log_that_says_most_is_told(tmp_path: Path) -> None:
