@@ -115,7 +115,7 @@ def test_the_repositorys_floors_can_be_read() -> None:
         ("[[floor]]\nstage = 'resolve'\nlimit = 'fetch'\nshare = 0.1\nmargin = 2\n", "unknown field `margin`"),
         ("[[floor]]\nstage = 'resolv'\nlimit = 'fetch'\nshare = 0.1\n", "stage: expected one of resolve, "),
         ("[[floor]]\nstage = 'resolve'\nlimit = 'light'\nshare = 0.1\n", "limit: expected one of fetch, "),
-        ("[[floor]]\nstage = 'resolve'\nlimit = 'fetch'\nshare = 1.5\n", "<= 1"),
+        ("[[floor]]\nstage = 'resolve'\nlimit = 'fetch'\nshare = 15\n", "<= 10"),
         ("[[floor]]\nstage = 'resolve'\nlimit = 'fetch'\nshare = 0.1\n" * 2, "got two of resolve"),
         ("[[floor]\n", "floors.toml: "),
     ],
