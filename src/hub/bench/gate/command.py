@@ -172,16 +172,17 @@ def measure(outcome: Outcome, folder: Path, given: argparse.Namespace, progress:
     # Who goes first must not depend on the seed of the data.
     random = np.random.default_rng([given.seed, int.from_bytes(os.urandom(4), "big")])
     lacking = counts.why_not() if not given.quick else "a quick run does not count them"
-    begin, longest, number = time.monotonic(), 0.0, 0
+    begin, each, number = time.monotonic(), 0.0, 0
     ends = begin + given.seconds - (0 if lacking else min(COUNT_SECONDS, given.seconds / 3))
-    while number < BLOCKS_MAX and time.monotonic() + longest < ends:
+    while number < BLOCKS_MAX:
         open_stages = [stage for stage in outcome.stages if not stage.done]
-        if not open_stages:
+        # Starting both sides takes about as long as a stage.
+        if not open_stages or time.monotonic() + each * (1 + len(open_stages)) > ends:
             break
         block = run_block(plan, number, [stage.name for stage in open_stages], random, progress.step)
         for stage in open_stages:
             stage.add(block)
-        longest, number = block.seconds, number + 1
+        each, number = block.seconds / (1 + len(open_stages)), number + 1
     if lacking:
         outcome.notes.append(f"instructions are not counted: {lacking}")
     else:
