@@ -7,6 +7,7 @@ its floor, or answers wrongly; 2 usage, or a side that does not build; 130 inter
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import shutil
 import signal
@@ -130,7 +131,9 @@ def run(given: argparse.Namespace, repository: Path, cache: Path, floors: dict[s
     progress = Progress()
     progress.step("building base and head")
     begin = time.monotonic()
-    sides = build_both(repository, given.base, cache)
+    base, head = build_both(repository, given.base, cache)
+    # Blocks copy from copies: another gate may put ours out of the cache meanwhile.
+    sides = pin(base, folder), pin(head, folder)
     progress.clear()
     outcome = Outcome(
         sides, [Stage(name, floors.get(name)) for name in STAGES if name in given.stages], machine,
@@ -155,6 +158,11 @@ def run(given: argparse.Namespace, repository: Path, cache: Path, floors: dict[s
     if disturbed:
         outcome.notes.append(disturbed)
     return tell(outcome, given)
+
+
+def pin(built: Built, folder: Path) -> Built:
+    """The same build, in the folder of this run."""
+    return dataclasses.replace(built, site=Path(shutil.copytree(built.site, folder / f"{built.name}-built")))
 
 
 def describe(sides: tuple[Built, Built], seconds: float) -> str:
