@@ -198,6 +198,15 @@ def test_a_correction_is_asked_for_without_scripts_and_with_the_keyboard_alone(c
         assert "この照会の理由を教えてください" in citizen.text()
 
 
+def test_on_paper_there_is_no_menu_and_it_says_where_one_that_can_be_checked_is(chromium: Any, address: str) -> None:
+    with Citizen(chromium, address, "番号 花子", viewport=DESKTOP) as citizen:
+        menu, said = citizen.page.locator("nav.main"), citizen.page.locator(".printed")
+        assert (menu.is_visible(), said.is_visible()) == (True, False)
+        citizen.page.emulate_media(media="print")
+        assert (menu.is_visible(), said.is_visible()) == (False, True)
+        assert "「証明と保存」のPDF" in said.inner_text()
+
+
 def test_nothing_moves_while_a_page_loads(chromium: Any, address: str) -> None:
     with Citizen(chromium, address, "番号 花子", viewport=PHONE) as citizen:
         citizen.page.reload()
