@@ -48,6 +48,9 @@ def test_many_people_at_once_read_their_own_records_and_no_other(crowd: PortalWo
 
     with ThreadPoolExecutor(AT_ONCE) as threads:
         list(threads.map(read, range(PEOPLE)))
+    # However many came at once, the provider was asked where it is, and for its keys, by one of them.
+    asked = crowd.provider.asked
+    assert [asked.count(path) for path in ("/.well-known/openid-configuration", "/jwks")] == [1, 1]
     assert len(crowd.portal.sessions) == PEOPLE
     # One more than there may be: whoever was away for longest signs in again.
     with crowd.signed_in(0) as browser:
