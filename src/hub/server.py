@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import importlib
 import importlib.util
 import logging
@@ -29,7 +28,7 @@ from hub.wire.config import Config
 from hub.wire.connection import Connection
 from hub.wire.ledger import Ledger
 from hub.wire.logs import close_log, open_log
-from hub.wire.memory import return_memory
+from hub.wire.memory import calm_collector, return_memory
 from hub.wire.metrics import Endpoint, load_prometheus
 from hub.wire.quotas import Quotas, check_quotas
 from hub.wire.tls import TlsBuffer, TlsConnection
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from hub.http.listen import HttpListener
 
 BACKLOG = 4_096
-COLLECT_FROM = 50_000
 FILES_BESIDE = 200
 """Files that are open beside connections: the map, logs, segments."""
 
@@ -235,7 +233,7 @@ def serve(config: Config, *, ready: Callable[[Server], None] | None = None) -> N
     try:
         _raise_file_limit(config.limits.connections)
         with open(config.folder, head=config.head, answers_every_s=config.answers_every_s) as h:
-            _calm_collector()
+            calm_collector()
             h.stand_back(BULK_BEHIND)
             h.warm()
             run_in_loop(run_server(h, config, ready=ready))
@@ -253,17 +251,6 @@ def _raise_file_limit(connections: int) -> None:
     allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if allowed != resource.RLIM_INFINITY and allowed < connections + FILES_BESIDE:
         logger.warning("serve: %d files may be open, fewer than %d connections need", allowed, connections)
-
-
-def _calm_collector() -> None:
-    """Let the garbage collector look less often, and never at what is there for good.
-
-    A few hundred calls at a time come and go together; with Python's own threshold of 700 objects each such wave is
-    looked through several times, for nothing: 10 of the loop's 25 microseconds a call.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(COLLECT_FROM, 20, 20)
 
 
 def has_uvloop() -> bool:

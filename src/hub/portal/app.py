@@ -36,6 +36,7 @@ from hub.portal.signin import ProviderAwayError
 from hub.portal.site import FormError, NotFoundError, SignedOutError, Site
 from hub.portal.web import PLAIN, ElsewhereError, Portal, go
 from hub.portal.zipping import Zipped
+from hub.wire.memory import calm_collector
 
 FORM_BYTES_MAX = 1 << 16
 DRAIN_S = 10
@@ -148,6 +149,7 @@ def serve_site(make: Callable[[], uvicorn.Server], ready: Callable[[], None] | N
     server = make()
     if ready is not None:
         ready()
+    calm_collector()
     run_server(server)
 
 

@@ -3,14 +3,20 @@
 By itself glibc keeps what was freed between what is still in use: behind a flood of uploads a server holds three times
 what it needs, for as long as it runs. Larger buffers with pages of their own (``M_MMAP_THRESHOLD``) would not stay
 either, but cost bulk inquiries a third of their speed in page faults.
+
+And Python's garbage collector: it looks less often, and never at what is there for good.
 """
 
 from __future__ import annotations
 
 import ctypes
+import gc
 
 FREE_BYTES_MAX = 1 << 28
 """So much that is free may stay; to give back 1 GiB takes 0.1 s."""
+
+COLLECT_FROM = 50_000
+"""Objects more than before, from which on the collector looks at the young ones."""
 
 
 class _Info(ctypes.Structure):
@@ -37,3 +43,14 @@ def return_memory(free_max: int = FREE_BYTES_MAX) -> bool:
         return False
     info.restype = _Info
     return int(info().fordblks) > free_max and bool(trim(0))
+
+
+def calm_collector() -> None:
+    """Let the garbage collector look less often, and never at what is there for good; for a server that begins now.
+
+    A few hundred calls at a time come and go together; with Python's own threshold of 700 objects each such wave is
+    looked through several times, for nothing: 10 of the loop's 25 microseconds a call.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_FROM, 20, 20)
