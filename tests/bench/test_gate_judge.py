@@ -12,12 +12,10 @@ import pytest
 from hub.bench.gate.builds import Built
 from hub.bench.gate.floors import Floor, read_floors
 from hub.bench.gate.judge import (
-    CHANCE_SLOWER,
     Verdict,
     estimate,
     evidence,
     evidence_of_signs,
-    fast_part,
     flip_chance,
     interval,
     judge,
@@ -54,9 +52,7 @@ def test_looking_after_each_block_gives_no_more_false_alarms_than_promised() -> 
     for _ in range(times):
         # Exactly as slow as is tolerated, with noise as large: the worst case for which the promise is made.
         x = math.log(1.05) + 0.1 * random.standard_normal(30)
-        logs = [math.log(2) * (n + 1) for n in range(30)]
-        assert max(logs) > math.log(1 / CHANCE_SLOWER)
-        alarms += any(judge(x[: n + 1]) is Verdict.SLOWER for n in range(11, 30, 3))
+        alarms += any(judge(x[: n + 1]) is Verdict.SLOWER for n in range(13, 30, 3))
     assert alarms <= 2
 
 
@@ -78,7 +74,7 @@ def test_a_machine_that_is_too_noisy_makes_the_gate_say_so() -> None:
 
 
 def test_few_blocks_never_make_it_slower_however_slow() -> None:
-    assert judge([2.0] * 11) is not Verdict.SLOWER
+    assert judge([2.0] * 13) is not Verdict.SLOWER
     assert judge([2.0] * 14) is Verdict.SLOWER
 
 
@@ -103,10 +99,6 @@ def test_the_permutation_test_agrees_with_the_evidence() -> None:
     assert flip_chance([0.02, -0.02] * 8, 0.05) > 0.9
 
 
-def test_the_faster_quarter_ignores_what_others_did() -> None:
-    assert fast_part([1.0, 1.2, 9.0, 8.0, 7.0, 9.0, 9.0, 9.0]) == pytest.approx(1.1)
-
-
 def test_a_floor_is_judged_by_signs() -> None:
     assert judge_floor([0.5, 0.6, 0.4] * 3, 0.2) is Verdict.PASS
     assert judge_floor([0.1] * 14, 0.2) is Verdict.SLOWER
@@ -123,7 +115,7 @@ def test_the_repositorys_floors_can_be_read() -> None:
         ("[[floor]]\nstage = 'resolve'\nlimit = 'fetch'\nshare = 0.1\nmargin = 2\n", "unknown field `margin`"),
         ("[[floor]]\nstage = 'resolv'\nlimit = 'fetch'\nshare = 0.1\n", "stage: expected one of resolve, "),
         ("[[floor]]\nstage = 'resolve'\nlimit = 'light'\nshare = 0.1\n", "limit: expected one of fetch, "),
-        ("[[floor]]\nstage = 'resolve'\nlimit = 'fetch'\nshare = 1.5\n", "<= 1"),
+        ("[[floor]]\nstage = 'resolve'\nlimit = 'fetch'\nshare = 15\n", "<= 10"),
         ("[[floor]]\nstage = 'resolve'\nlimit = 'fetch'\nshare = 0.1\n" * 2, "got two of resolve"),
         ("[[floor]\n", "floors.toml: "),
     ],

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
 from hub.bench.gate import counts
-from hub.bench.gate.builds import cause_of, digest_of, forget_old
+from hub.bench.gate.builds import cause_of, digest_of, forget_old, keep_native, native_digest_of
 from hub.bench.gate.worker import LIMITS, STAGES
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tools"))
+
+from gate_trials import PLANTS, Plant, plant  # noqa: E402
 
 
 def test_the_instructions_of_a_dump_are_its_totals(tmp_path: Path) -> None:
@@ -44,6 +48,39 @@ def test_a_build_is_known_by_what_a_worker_imports(tmp_path: Path) -> None:
     (package / "hub.py").write_text("a = 2\n")
     assert digest_of(tmp_path) != first
     assert digest_of(tmp_path, apart=True) != digest_of(tmp_path)
+
+
+def test_what_a_compiler_made_serves_sources_that_differ_in_python_only(tmp_path: Path) -> None:
+    package = tmp_path / "src" / "hub"
+    package.mkdir(parents=True)
+    for name in ("hub.py", "_core.pyx", "_core.pxd"):
+        (package / name).write_text("a = 1\n")
+    first, whole = native_digest_of(tmp_path), digest_of(tmp_path)
+    (package / "hub.py").write_text("a = 2\n")
+    assert (native_digest_of(tmp_path) == first, digest_of(tmp_path) == whole) == (True, False)
+    (package / "_core.pxd").write_text("a = 2\n")
+    assert native_digest_of(tmp_path) != first
+
+
+def test_the_native_part_of_a_build_is_put_aside_whole(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    for name in ("hub/_core.so", "hub/hub.py", "hub-1.dist-info/METADATA"):
+        (site / name).parent.mkdir(parents=True, exist_ok=True)
+        (site / name).write_text(name)
+    keep_native(site, tmp_path / "native-1")
+    kept = {path.name for path in (tmp_path / "native-1").rglob("*") if path.is_file()}
+    assert kept == {"_core.so", "METADATA"}
+    assert {path.name for path in tmp_path.iterdir()} == {"site", "native-1"}
+
+
+@pytest.mark.parametrize("what", PLANTS, ids=lambda what: what.stage)
+def test_every_plant_has_one_place_in_the_sources(what: Plant, tmp_path: Path) -> None:
+    path = tmp_path / what.file
+    path.parent.mkdir(parents=True)
+    shutil.copy(ROOT / what.file, path)
+    before = path.read_text(encoding="utf-8")
+    plant(tmp_path, what)
+    assert path.read_text(encoding="utf-8") != before
 
 
 def test_the_line_of_a_log_that_says_most_is_told(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """Both sides, built apart: the base from its commit, the head from the working tree as it is.
 
-A build is a folder with the package alone (``pip install --target``), kept under its sources' hash. The packages that
-it needs come from the environment that runs the gate, if both sides ask for the same; if not, the base has a virtual
-environment of its own.
+A build is a folder with the package alone (``pip install --target``), kept under its sources' hash. What the compiler
+made is kept under the hash of the native sources: a side that differs from an earlier one in Python only takes it, and
+seconds. The packages that a side needs come from the environment that runs the gate, if both sides ask for the same; if
+not, the base has a virtual environment of its own.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ KEPT = 6
 BUILD_SECONDS_MAX = 1_800
 SOURCES, ASIDE = ("setup.py", "pyproject.toml", "src"), Path("src/hub/bench")
 """What a build is made of, and what of it no worker imports: the gate runs its own."""
+
+NATIVE = ("setup.py", "pyproject.toml", "src/**/*.pyx", "src/**/*.pxd", "src/**/*.c", "src/**/*.h")
+"""What the compiler's part of a build is made of."""
 
 
 class BuildError(Exception):
@@ -115,7 +119,8 @@ def build_both(repository: Path, revision: str, cache: Path) -> tuple[Built, Bui
         lay_out_commit(repository, commit, folders["base"])
         dirty = lay_out_head(repository, folders["head"])
         apart = needs_of(folders["base"], "base") != needs_of(folders["head"], "head")
-        same = digest_of(folders["base"], apart=apart) == digest_of(folders["head"])
+        # What the compiler makes of one will do for the other.
+        same = native_digest_of(folders["base"], apart=apart) == native_digest_of(folders["head"])
         builders = Builders()
         with ThreadPoolExecutor(2) as pool:
             try:
@@ -143,12 +148,20 @@ def needs_of(folder: Path, side: str) -> set[str]:
 
 def digest_of(folder: Path, *, apart: bool = False) -> str:
     """Of everything that a build depends on."""
+    files = {path for part in SOURCES for path in [folder / part, *(folder / part).rglob("*")]}
+    return _digest(folder, {path for path in files if not path.is_relative_to(folder / ASIDE)}, apart)
+
+
+def native_digest_of(folder: Path, *, apart: bool = False) -> str:
+    """Of everything that the compiler's part of a build depends on."""
+    return _digest(folder, {path for pattern in NATIVE for path in folder.glob(pattern)}, apart)
+
+
+def _digest(folder: Path, files: set[Path], apart: bool) -> str:
     found = hashlib.sha256(
         repr((sys.version, np.__version__, platform.machine(), sorted(flags_of_build().items()), apart)).encode()
     )
-    for path in sorted(path for part in SOURCES for path in [folder / part, *(folder / part).rglob("*")]):
-        if not path.is_file() or path.is_relative_to(folder / ASIDE):
-            continue
+    for path in sorted(path for path in files if path.is_file()):
         content = path.read_bytes()
         found.update(f"{path.relative_to(folder)}\0{len(content)}\0".encode())
         found.update(content)
@@ -202,9 +215,16 @@ class Builders:
             python = str(making / "venv" / "bin" / "python")
             self._run(name, [sys.executable, "-m", "venv", str(making / "venv")], source, log, output)
             self._run(name, [python, *pip, *sorted(needs_of(source, name))], source, log, output)
-        target = str(making / "site")
-        own = ["--no-deps", "--no-build-isolation", "--target", target, "."]
+        site, native = making / "site", making.parent / f"native-{native_digest_of(source, apart=apart)}"
+        if native.is_dir():
+            shutil.copytree(source / "src", site)
+            shutil.copytree(native, site, dirs_exist_ok=True)
+            self._run(name, [python, "-m", "compileall", "-q", str(site)], source, log, output)
+            os.utime(native)
+            return
+        own = ["--no-deps", "--no-build-isolation", "--target", str(site), "."]
         self._run(name, [python, *pip, *own], source, log, output)
+        keep_native(site, native)
 
     def _run(self, name: str, command: list[str], source: Path, log: Path, output: int) -> None:
         if self._stopped:
@@ -230,6 +250,21 @@ class Builders:
             raise BuildError(f"{name} does not build: {cause_of(log)}; see {log}")
 
 
+def keep_native(site: Path, native: Path) -> None:
+    """Put aside what only a compiler can make of a build, and its metadata."""
+    making = Path(tempfile.mkdtemp(prefix="making-", dir=native.parent))
+    try:
+        for path in [*site.glob("*.dist-info/*"), *site.rglob("*.so")]:
+            if path.is_file():
+                target = making / path.relative_to(site)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(path, target)
+        with contextlib.suppress(OSError):
+            making.rename(native)
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
+
+
 def cause_of(log: Path) -> str:
     """The line of a build's log that says most."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
@@ -246,9 +281,9 @@ def last_line(text: str) -> str:
 
 
 def forget_old(cache: Path, used: set[Path]) -> None:
-    """Remove all builds but the newest and those in use."""
-    builds = [path for path in cache.iterdir() if (path / "site").is_dir()]
-    builds.sort(key=lambda path: -path.stat().st_mtime)
-    for path in builds[KEPT:]:
-        if path not in used:
-            shutil.rmtree(path, ignore_errors=True)
+    """Remove all builds, and all parts of compilers, but the newest and those in use."""
+    for kind in ([path for path in cache.iterdir() if (path / "site").is_dir()], list(cache.glob("native-*"))):
+        kind.sort(key=lambda path: -path.stat().st_mtime)
+        for path in kind[KEPT:]:
+            if path not in used:
+                shutil.rmtree(path, ignore_errors=True)

@@ -38,7 +38,7 @@ TOWNS = 20
 """Municipalities that the inquiries go to. The decisions cover all that the catalog knows."""
 
 RECORDS_EACH, FREQUENT, LIMIT = 120, 100, 100
-CITIZENS = 6
+CITIZENS = 12
 """Records of each frequent citizen, how many of them, and records of a page. Of CITIZENS a burst reads."""
 
 CHUNK = 65_536
