@@ -10,6 +10,7 @@ is named where it is not the first file's. What no file has is left out.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -126,10 +127,12 @@ def introduction(run: dict[str, Any]) -> str:
     machine = run["machine"]
     seconds = sum((run.get("stage_seconds") or {}).values())
     took = f" ({seconds:.0f} s)" if seconds else ""
+    # Where the files went is nobody's business.
+    command = re.sub(r" --(json|html|folder)[ =]\S+", "", run.get("command") or "python -m hub.bench")
     warned = "".join(f" Warned of: {warning}." for warning in machine.get("warnings") or ())
     return (
-        f"`{run.get('command') or 'python -m hub.bench'}`{took} at commit {short(run)}, {machine['cpu']}, "
-        f"{machine['cores']} cores, {machine['memory_bytes'] / (1 << 30):.0f} GiB, {machine['filesystem']};\n"
+        f"`{command}`{took} at commit {short(run)}, {machine['cpu']}, {machine['cores']} cores, "
+        f"{machine['memory_bytes'] / (1 << 30):.0f} GiB, {machine['filesystem']};\n"
         f"the whole run is in `bench/results/`. "
         f"Medians; every answer checked against a model. Peers in the same run, at the same size.{warned}"
     )

@@ -11,6 +11,8 @@ from hub.tlog.verify import verify_checkpoint, verify_consistency, verify_proof
 
 LIMIT = 100
 CHECKED = 5
+WARM_UP = 200
+"""Citizens whose pages are read first and not counted."""
 CONSISTENCIES = 200
 
 
@@ -22,7 +24,7 @@ def run(bench: Run) -> None:
     singles: list[float] = []
     for warm in (False, True):
         bench.progress.step(f"prove: {size} records")
-        for who, alias in enumerate(aliases):
+        for who, alias in enumerate(aliases if warm else aliases[:WARM_UP]):
             begin = time.perf_counter()
             history = hub.history(alias, limit=LIMIT)
             proof = history.proof(0)
