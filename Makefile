@@ -88,7 +88,7 @@ variant-venv:
 .PHONY: install-variant
 install-variant:
 	@$(BUILD_REQUIRES) | xargs -d '\n' $(PIP) install
-	@$(PIP) install --no-build-isolation ".[test,files,bench,serve,portal]"
+	@$(PIP) install --no-build-isolation ".[test,files,bench,peers,serve,portal]"
 	@$(PIP) install --no-build-isolation --no-deps --force-reinstall .
 
 wheel: build ## a wheel for any x86-64-v2 in dist/ (HUB_PORTABLE=1 make wheel: for any x86-64)
@@ -112,7 +112,7 @@ $(VENV)/.built: $(NATIVE) | $(PY)
 	@touch $@
 
 # The test tools include what the tests of files and bench use.
-$(VENV)/.extra-test: EXTRAS = test,files,bench,serve,portal
+$(VENV)/.extra-test: EXTRAS = test,files,bench,peers,serve,portal
 $(VENV)/.extra-lint: EXTRAS = lint
 $(VENV)/.extra-bench: EXTRAS = bench
 $(VENV)/.extra-peers: EXTRAS = bench,peers

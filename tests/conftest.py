@@ -16,9 +16,9 @@ settings.register_profile("hub", deadline=None, print_blob=True)
 settings.load_profile("hub")
 
 LONG = (
-    "test_unlinkability.py", "test_sync.py", "test_flips.py", "test_runs.py", "test_portal_browser.py",
-    "test_portal_mine_browser.py", "test_desk_browser.py", "test_portal_betrays.py", "test_portal_signin.py",
-    "test_http_schema.py", "test_lives.py", "test_lives_model.py",
+    "test_unlinkability.py", "test_sync.py", "test_flips.py", "test_runs.py", "test_portal_axe.py",
+    "test_portal_browser.py", "test_portal_mine_browser.py", "test_desk_browser.py", "test_portal_betrays.py",
+    "test_portal_signin.py", "test_http_schema.py", "test_lives.py", "test_lives_model.py",
 )  # fmt: skip
 
 

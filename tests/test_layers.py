@@ -53,7 +53,7 @@ LAYERS = [
      "mislinkcheck", "lifecheck"},
     {"verify", "retain"},
     STAGES | {"locate"},
-    {"gatherparts"},
+    {"gatherparts", "ahead"},
     {"gatherrows"},
     {"gather", "acts", "alerting", "filing", "keeping", "showing", "flagging", "lives", "locating", "payloadkeys",
      "releasing", "consenting", "identifying", "linking", "proxying", "countering"},

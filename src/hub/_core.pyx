@@ -1383,6 +1383,60 @@ def order_by_key(const uint64_t[::1] keys):
     return out
 
 
+def place_records(const uint32_t[::1] persons, const uint32_t[::1] providers, const uint16_t[::1] decision,
+                  const uint8_t[::1] status, const int64_t[::1] place, int kind, int no_record,
+                  uint8_t[:, ::1] table):
+    """Lay rows of a chunk out as records, in the order in which those stand, and the state of their request.
+
+    Args:
+        persons, providers, decision, status: of N rows. place: int64[K], the row of each record, no row twice.
+        kind: of all records. no_record: the bit of a status that says that the row has none.
+        table: uint8[K, 16], written, see ``bodies.ROW``; no record follows another.
+
+    Returns:
+        uint8[5 N]: N statuses, N x u16 decision, N x u16 position of the row's record, see ``requests.py``.
+
+    Raises:
+        IndexError: a place is no row.
+    """
+    cdef int64_t n = persons.shape[0], records = place.shape[0], i, row
+    cdef uint16_t small
+    cdef uint8_t* out
+    cdef uint8_t* cell
+    cdef bint bad = False
+    if providers.shape[0] != n or decision.shape[0] != n or status.shape[0] != n or n > 65536 \
+            or table.shape[0] != records or table.shape[1] != 16:
+        raise ValueError("columns: expected one length")
+    state = np.zeros(5 * n, dtype=np.uint8)
+    cdef uint8_t[::1] view = state
+    if n == 0:
+        return state
+    out = &view[0]
+    with nogil:
+        memcpy(out + n, &decision[0], 2 * n)
+        for i in range(n):
+            out[i] = status[i] | <uint8_t>no_record
+        for i in range(records):
+            row = place[i]
+            if row < 0 or row >= n:
+                bad = True
+                break
+            out[row] = status[row]
+            small = <uint16_t>i
+            memcpy(out + 3 * n + 2 * row, &small, 2)
+            cell = &table[i, 0]
+            memset(cell, 0, 16)
+            memcpy(cell, &persons[row], 4)
+            small = <uint16_t>providers[row]
+            memcpy(cell + 4, &small, 2)
+            memcpy(cell + 6, &decision[row], 2)
+            cell[8] = status[row]
+            cell[9] = <uint8_t>kind
+    if bad:
+        raise IndexError("place: expected rows of the chunk, got another")
+    return state
+
+
 # ---------------------------------------------------------------------------------------------------- text
 
 cdef uint8_t HEX_VALUE[256]

@@ -197,7 +197,10 @@ def hash_records(const uint8_t[:, ::1] salts, const uint8_t[:, ::1] disclosure, 
     """
     cdef int64_t n = stored.shape[0], i, decisions = shared_hashes.shape[0], bad = -1
     entries = np.empty((n, HASH_BYTES), dtype=np.uint8)
-    rows = np.empty((n, ROW_BYTES), dtype=np.uint8) if committed is None else committed
+    # Where nobody wants the committed rows they are written over each other: 3 MB a chunk that nothing reads.
+    cdef bint over = committed is None and block_function != NULL
+    cdef int64_t apart = 0 if over else ROW_BYTES
+    rows = np.empty((1 if over else n, ROW_BYTES), dtype=np.uint8) if committed is None else committed
     out_leaves = np.empty((n, HASH_BYTES), dtype=np.uint8) if leaves is None else leaves
     cdef uint8_t[:, ::1] entry_view = entries
     cdef uint8_t[:, ::1] row_view = rows
@@ -207,11 +210,12 @@ def hash_records(const uint8_t[:, ::1] salts, const uint8_t[:, ::1] disclosure, 
     cdef uint8_t leaf_blocks[LANES * 64]
     cdef uint8_t digests[LANES * HASH_BYTES]
     cdef const Stored* row
+    cdef uint8_t* row_at
     cdef bint with_leaves = leaves is not None
     cdef int lane
     if salts.shape[0] != n or salts.shape[1] != SALT_BYTES or disclosure.shape[0] != n or disclosure.shape[1] != 16 \
             or stored.shape[1] != STORED_BYTES or times.shape[0] != decisions or times.shape[1] != 2 \
-            or (decisions and shared_hashes.shape[1] != HASH_BYTES) or row_view.shape[0] != n \
+            or (decisions and shared_hashes.shape[1] != HASH_BYTES) or row_view.shape[0] != (1 if over else n) \
             or row_view.shape[1] != ROW_BYTES or leaf_view.shape[0] != n or leaf_view.shape[1] != HASH_BYTES:
         raise ValueError("columns: expected one length")
     if n == 0:
@@ -235,9 +239,9 @@ def hash_records(const uint8_t[:, ::1] salts, const uint8_t[:, ::1] disclosure, 
             hash_lanes(tags, 64, 1, digests)
             for lane in range(LANES):
                 row = <const Stored*>&stored[i + lane, 0]
-                commit_row(row, &times[row.decision, 0], digests + HASH_BYTES * lane, &row_view[i + lane, 0])
-                fill_entry(&salts[i + lane, 0], &shared_hashes[row.decision, 0], &row_view[i + lane, 0],
-                           blocks + 128 * lane)
+                row_at = &row_view[0, 0] + apart * (i + lane)
+                commit_row(row, &times[row.decision, 0], digests + HASH_BYTES * lane, row_at)
+                fill_entry(&salts[i + lane, 0], &shared_hashes[row.decision, 0], row_at, blocks + 128 * lane)
             hash_lanes(blocks, 128, 2, &entry_view[i, 0])
             if with_leaves:
                 for lane in range(LANES):
@@ -250,7 +254,7 @@ def hash_records(const uint8_t[:, ::1] salts, const uint8_t[:, ::1] disclosure, 
                 bad = i
                 break
             hash_row(&salts[i, 0], &disclosure[i, 0], &shared_hashes[row.decision, 0], row, &times[row.decision, 0],
-                     &row_view[i, 0], &entry_view[i, 0], tags, blocks)
+                     &row_view[0, 0] + apart * i, &entry_view[i, 0], tags, blocks)
             if with_leaves:
                 hash_leaf(&entry_view[i, 0], &leaf_view[i, 0], leaf_blocks)
             i += 1

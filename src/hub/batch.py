@@ -127,6 +127,12 @@ class Resolution:
     def __repr__(self) -> str:
         return f"Resolution(rows={len(self)})"
 
+    def part(self, rows: slice) -> Resolution:
+        """Some of its rows, as views."""
+        some = Resolution(0, self.tables_commit)
+        some.persons, some.aliases, some.status = self.persons[rows], self.aliases[rows], self.status[rows]
+        return some
+
 
 class Destinations:
     """Where the rows of a chunk with classes go; never leaves the hub.

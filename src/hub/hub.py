@@ -24,6 +24,7 @@ from hub import limits
 from hub.acquire import acquire
 from hub.acts import Acts
 from hub.additions import complete_pending
+from hub.ahead import Ahead, look_ahead
 from hub.alerting import Alerting
 from hub.aliases import (
     RESIDENT_CODES,
@@ -574,6 +575,7 @@ class Hub(
         ahead: deque[Future[Prepared]] = deque()
         waiting = iter(missing)
         growing = self._workers.pool(1, "hub-tree")
+        resolving = look_ahead(self._store, self._workers, batch, decided, request, len(missing))
         grown: Future[Grown] | None = None
 
         def grow(size: int, peaks: list[bytes], chunk: Future[Prepared]) -> Grown:
@@ -586,7 +588,9 @@ class Hub(
         try:
             for chunk in missing:
                 while len(ahead) < CHUNKS_AHEAD and (following := next(waiting, None)) is not None:
-                    ahead.append(self._workers.submit(self._prepare, batch, request, decided, following))
+                    if resolving is not None:
+                        resolving.begin(following)
+                    ahead.append(self._workers.submit(self._prepare, batch, request, decided, following, resolving))
                 prepared = ahead.popleft().result()
                 tree = grown.result() if grown is not None else None
                 self._write(batch, request, decided, prepared, name, key, tree, begin_next)
@@ -598,9 +602,13 @@ class Hub(
                 if not future.cancel():
                     # What it counts as asked must be there when its caller gives it up.
                     future.exception()
+            if resolving is not None:
+                resolving.give_up()
             growing.shutdown(wait=False, cancel_futures=True)
 
-    def _prepare(self, batch: Batch, request: Request, decided: Decided, chunk: int) -> Prepared:
+    def _prepare(
+        self, batch: Batch, request: Request, decided: Decided, chunk: int, resolving: Ahead | None = None
+    ) -> Prepared:
         rows = rows_of(request, chunk)
         providers, decision, going = batch.providers[rows], decided.decision[rows], None
         with self._store.snapshot() as snapshot:
@@ -614,9 +622,11 @@ class Hub(
             wanted = (decided.table.status == Status.OK).astype(np.uint8).take(decision)
             if going is not None:
                 wanted[providers == 0] = 0
-            resolution = resolve_aliases(
-                snapshot, batch.requester, providers, batch.aliases[rows], _ALONE, wanted=wanted
-            )
+            resolution = None if resolving is None else resolving.part(chunk, snapshot)
+            if resolution is None:
+                resolution = resolve_aliases(
+                    snapshot, batch.requester, providers, batch.aliases[rows], _ALONE, wanted=wanted
+                )
         key = self._periods.make(period_of(self._now()))
         return prepare_chunk(
             batch, request, decided, resolution, screen, chunk, self._store.keys, key, self._code_of(request), going

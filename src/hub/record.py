@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from hub import _core
 from hub.aliases import NOBODY
 from hub.append import Grown, Laid, append_records, lay_records, make_fields, order_by_person
 from hub.batch import Batch, Decided, Destinations, Resolution
@@ -87,17 +88,12 @@ def prepare_chunk(
     person_keys = key.person_keys(resolution.persons[known])
     order = order_by_person(person_keys)
     place = known[order]
-    stored = status | NO_RECORD_BIT
-    stored[known] = status[known]
-    position = np.zeros(len(status), dtype=np.uint16)
-    position[place] = np.arange(len(place), dtype=np.uint16)
-    state = b"".join((stored.tobytes(), decision.tobytes(), position.tobytes()))
-    table = np.zeros(len(place), dtype=ROW)
-    table["person"] = resolution.persons[place]
-    table["provider"] = providers[place]
-    table["decision"] = decision[place]
-    table["outcome"] = status[place]
-    table["kind"] = Kind.INQUIRY
+    table = np.empty(len(place), dtype=ROW)
+    stored = table.view(np.uint8).reshape(-1, ROW.itemsize)
+    state = _core.place_records(
+        resolution.persons, providers, decision, status, place, Kind.INQUIRY, NO_RECORD_BIT, stored
+    )
+    position = state[3 * len(status) :].view(np.uint16)
     cases = None if batch.cases is None else [batch.cases[rows.start + row] for row in place.tolist()]
     fields = _fields(batch, request, decided.table, cases)
     laid = lay_records(fields, table, person_keys[order], keys, key)
@@ -105,7 +101,7 @@ def prepare_chunk(
     marks += screen.marks(
         key, request.received_at, table, batch.requester, code_of, besides={mark.position for mark in marks}
     )
-    return Prepared(chunk, laid, state, screen.basis, marks, going)
+    return Prepared(chunk, laid, state.tobytes(), screen.basis, marks, going)
 
 
 def _explicit_marks(

@@ -27,6 +27,8 @@ from hub.snapshot import Snapshot
 from hub.successions import Successions, successions_of
 from hub.workers import Workers
 
+_SIXTEEN_BYTES = np.complex128
+
 ROUNDS_MAX = 5
 """Requester's blocks, providers' directories, providers' blocks, the answer; and one more."""
 
@@ -57,6 +59,32 @@ def resolve_aliases(
     found = successions_of(snapshot)
     if found.sum:
         _look_before(snapshot, found, requester, providers, aliases, workers, wanted, result)
+    return result
+
+
+def resolve_by_provider(
+    snapshot: Snapshot,
+    requester: int,
+    providers: npt.NDArray[np.uint32],
+    aliases: Aliases,
+    workers: Workers,
+    *,
+    wanted: npt.NDArray[np.uint8],
+) -> Resolution:
+    """:func:`resolve_aliases`, but the rows are taken in the order of their providers; answered in their own.
+
+    At 62.5 M persons of 1,741 providers half a million random rows take three quarters of the time, that of ordering
+    them included; at a few million it is not worth it.
+    """
+    # Of 16 bits, as institutions' numbers are, they are sorted several times as fast as of 32.
+    small = int(providers.max(initial=0)) < 1 << 16
+    order = np.argsort(providers.astype(np.uint16) if small else providers, kind="stable")
+    # As numbers of 16 bytes: numpy moves those as a whole, rows of 16 single bytes it moves several times as slowly.
+    in_order = aliases.view(_SIXTEEN_BYTES).reshape(-1).take(order).view(np.uint8).reshape(-1, 16)
+    found = resolve_aliases(snapshot, requester, providers.take(order), in_order, workers, wanted=wanted.take(order))
+    result = Resolution(len(aliases), found.tables_commit)
+    result.persons[order], result.status[order] = found.persons, found.status
+    result.aliases.view(_SIXTEEN_BYTES).reshape(-1)[order] = found.aliases.view(_SIXTEEN_BYTES).reshape(-1)
     return result
 
 

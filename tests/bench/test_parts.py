@@ -10,7 +10,7 @@ import pytest
 
 from hub.bench import machine
 from hub.bench.measure import CASE_SECONDS, Timing, percentiles_us, repeat
-from hub.bench.report import WIDTH, Progress, micros_text, number_text, rate_text, table
+from hub.bench.report import WIDTH, Progress, limit_letter, limits_text, micros_text, number_text, rate_text, table
 from hub.bench.results import Results, size_name, spread
 from hub.bench.towns import TOWNS, invented_csv, towns_of, with_towns
 from hub.bench.truth import Truth
@@ -62,6 +62,33 @@ def test_a_ratio_needs_a_peer_and_a_limit_of_the_case() -> None:
     assert results.find("resolve: 1M hits", "share_of_limit") is None
     results.compare("resolve: 9M hits", peers=["resolve: 1M hits peer:a"])
     assert results.find("resolve: 9M hits", "ratio_to_best_peer") is None
+
+
+def test_of_several_limits_the_lowest_binds_and_is_named() -> None:
+    results = Results()
+    results.add_timing("inquiry: whole", Timing(100, (1.0,)))
+    results.add("inquiry: whole limit write", "rows_per_s", 400)
+    results.add("record: limit hashing", "rows_per_s", 200)
+    results.compare("inquiry: whole", limits=["inquiry: whole limit write", None, "record: limit hashing", "none"])
+    (share,) = (result for result in results.rows if result.metric == "share_of_limit")
+    assert (share.value, share.of, limit_letter(share.of)) == (0.5, "record: limit hashing", "h")
+    assert "50% h" in table(results)
+    assert [line.split()[:3] for line in limits_text(results)] == [["limit", "h", "hashing:"]]
+
+
+def test_a_latency_is_held_against_the_limits_median() -> None:
+    results = Results()
+    results.add_latency("acquire: 1M single", [4e-3, 4e-3])
+    results.add_latency("limits: durable commit", [1e-3, 1e-3])
+    results.compare("acquire: 1M single", limit="limits: durable commit")
+    assert results.find("acquire: 1M single", "share_of_limit") == pytest.approx(0.25)
+
+
+def test_cases_of_a_stage_stand_together_whenever_they_were_measured() -> None:
+    results = Results()
+    for case in ("acquire: a", "limits: b", "acquire: c"):
+        results.add(case, "rows_per_s", 1)
+    assert [case for case, _ in results.cases_by_stage()] == ["acquire: a", "acquire: c", "limits: b"]
 
 
 def test_spread_is_half_the_distance_of_the_extremes() -> None:
@@ -149,6 +176,8 @@ def test_the_machine_block_names_the_build(tmp_path: Path) -> None:
     block = machine.describe(tmp_path)
     assert block["flags"]
     assert block["fsync_us"] > 0
+    assert block["compiler"].startswith(("GCC: ", "clang"))
+    assert block["cython"][0].isdigit()
     assert list(tmp_path.iterdir()) == []
 
 

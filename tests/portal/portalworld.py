@@ -46,6 +46,7 @@ class StrictProvider:
         self._challenges: dict[str, str] = {}
         self._seen: set[str] = set()
         self.refused: list[str] = []
+        self.asked: list[str] = []
         self._server = werkzeug.serving.make_server("127.0.0.1", 0, self, threaded=True)
         self.issuer = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
@@ -58,6 +59,7 @@ class StrictProvider:
 
     def __call__(self, environ: dict[str, Any], start: wsgiref.types.StartResponse) -> Any:
         path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
+        self.asked.append(path)
         if path == "/oauth2/authorize":
             asked = {name: values[0] for name, values in parse_qs(environ["QUERY_STRING"]).items()}
             if asked.get("code_challenge_method") != "S256" or ACR not in asked.get("acr_values", "").split():
@@ -156,6 +158,8 @@ class PortalWorld:
                 links.put(who_of(self.provider.issuer, f"sub-{n}"), parties.portal[n].tobytes())
             links.close()
         self.thread = PortalThread(self.config, self.sock, parties.clock)
+        # The provider of tests is as slow as the machine is busy.
+        self.thread.portal.provider._http.timeout = httpx.Timeout(120)
 
     @property
     def portal(self) -> Portal:

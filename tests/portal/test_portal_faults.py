@@ -14,6 +14,7 @@ import pytest
 from portalworld import PortalWorld, fill
 from served import Network, Served
 from test_portal_history import records_of, shown_on
+from test_portal_prove import pdf_text
 
 from hub.portal.config import Limits
 from hub.portal.reading import address_of
@@ -47,6 +48,9 @@ def test_many_people_at_once_read_their_own_records_and_no_other(crowd: PortalWo
 
     with ThreadPoolExecutor(AT_ONCE) as threads:
         list(threads.map(read, range(PEOPLE)))
+    # However many came at once, the provider was asked where it is, and for its keys, by one of them.
+    asked = crowd.provider.asked
+    assert [asked.count(path) for path in ("/.well-known/openid-configuration", "/jwks")] == [1, 1]
     assert len(crowd.portal.sessions) == PEOPLE
     # One more than there may be: whoever was away for longest signs in again.
     with crowd.signed_in(0) as browser:
@@ -57,7 +61,8 @@ def test_many_people_at_once_read_their_own_records_and_no_other(crowd: PortalWo
 def test_a_withheld_record_is_on_no_page_in_no_file_and_has_no_proof(tmp_path: Path, network: Network) -> None:
     with Parties(tmp_path / "hub") as parties:
         fill(parties, 0)
-        before = records_of_parties(parties)
+        page = parties.h.history(parties.portal[0], limit=100)
+        before, leaves = page.records, [page.proof(at).leaf.hex() for at in range(len(page.records))]
         hidden = before[-1]
         for handle, record in parties.h.handles(parties.town, parties.known[0]):
             if record.requested_at == hidden.requested_at:
@@ -72,7 +77,12 @@ def test_a_withheld_record_is_on_no_page_in_no_file_and_has_no_proof(tmp_path: P
                     assert browser.get(f"/record/{address_of(hidden)}{path}").status_code == 404
                 found = json.loads(browser.get("/save/history.json").content)["records"]
                 assert [one["index"] for one in found] == [record.index for record in shown]
+                table, paper = browser.get("/save/history.csv").text, browser.get("/save/history.pdf").content
                 year = browser.get("/year").text
+            left = [leaf for leaf, record in zip(leaves, before, strict=True) if record in shown]
+            for text in (table, pdf_text(paper)):
+                assert [text.count(leaf) for leaf in left] == [1] * len(shown)
+                assert leaves[-1] not in text
             assert f"{sum(record.kind.name == 'INQUIRY' for record in shown)}件の照会" in year
         finally:
             world.stop()

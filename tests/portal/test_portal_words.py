@@ -16,6 +16,7 @@ import hub
 import hub.portal
 from hub.catalog import Catalog
 from hub.messages import History, Kind, Record, Status
+from hub.portal.cards import WARNS, Cards
 from hub.portal.hubside import ALLOWED
 from hub.portal.sentences import OUTCOMES, SENTENCES, Teller
 from hub.portal.stories import Outcome, fold_records, group_by_day
@@ -130,6 +131,19 @@ def test_a_year_counts_questions_only_and_names_the_first_five() -> None:
     own = [make_record(requester="portal", procedure="self/1/1") for _ in range(20)]
     assert (count_year(own, today).total, count_year(own, today).crowded) == (0, [])
     assert count_year([again, new, old], today).firsts == [("new", dt.date(2026, 10, 27))]
+
+
+@pytest.mark.parametrize("kind", [Kind.MISLINK, Kind.LINK_REPLACED])
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_wrong_link_is_pointed_out_on_the_day_on_which_it_was_told(language: Language, kind: Kind) -> None:
+    told = make_record(kind=kind, provider="", procedure="", items=(), role="")
+    cards = Cards(Teller(Catalog.japan(), language), language)
+    warned, plain = (
+        str(cards.days(group_by_day(fold_records([one])), "")) for one in (told, make_record(kind=Kind.NOTICE))
+    )
+    for text, many in ((warned, 1), (plain, 0)):
+        assert text.count(f'<span class="badge warning">{WARNS.say(language)}</span>') == many
+        assert text.count('id="d2026-11-25"') == 1
 
 
 class Older:

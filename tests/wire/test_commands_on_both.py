@@ -14,6 +14,7 @@ from served import Network
 
 from hub.attributes import Attributes
 from hub.cli import main, make_parser
+from hub.desk.book import REQUEST_ID, Book, Line, State
 from townsfolk import make_people, spelled_otherwise
 
 CLERKS = ["--clerk", "sato", "--second-clerk", "suzuki", "--reason", "as the register says"]
@@ -259,6 +260,22 @@ def play_an_agency(desk: Desk) -> None:
     desk.run("agency", "answer", "town", "HUB")
     desk.run("agency", "answer", "town", "HUB", "--limit", "0")
     desk.run("answers", "HUB", "nenkin", "tax", "--out", "data.csv")
+    # Two questions by hand, of which the book of a clerks' desk tells.
+    book = Book(desk.folder / "town.sqlite", 30)
+    detail = {"provider": CITY, "procedure": QUESTION[1], "items": ["市町村民税"], "role": "納付義務者", "case": ""}
+    for person in (3, 4):
+        line, alias = f"{person:032}", bytes.fromhex(desk.w.nenkin[person])
+        ask(desk, range(person, person + 1), REQUEST_ID.format(line))
+        clerk = ("sato", "佐藤", "年金課")
+        made = Line(line, "ask", 1, *clerk, "own", alias, State.SENDING, False, None, None, None, None, detail)
+        assert book.add(made)
+        assert book.took(made, 0, 0, 1)
+    book.close()
+    desk.run("agency", "init", "town-asks", "nenkin")
+    for _ in range(2):
+        desk.run("agency", "adopt", "town-asks", "HUB", "--book", "town.sqlite")
+    desk.run("agency", "adopt", "town-asks", "HUB", "--book", "nowhere")
+    desk.run("agency", "records", "town-asks", "--role", "requester", "--out", "asked.csv")
 
 
 PLAYS = {name.removeprefix("play_"): play for name, play in list(globals().items()) if name.startswith("play_")}

@@ -380,7 +380,8 @@ OPERATORS = {
     "acquire", "catalog_of", "check_blocks", "check_handle", "close", "disk_free", "events", "export_tiles",
     "extend_hold", "held", "hold", "holds", "identified", "inquire_async", "inquire_rows", "inquire_soon",
     "inquire_together", "lapse", "leaves_at", "load_catalog", "mark_served", "page_of", "release_hold", "requesters_of",
-    "resolve", "retain", "retention", "served_at", "stats", "succeed", "verify", "vitals", "waiting_calls",
+    "resolve", "retain", "retention", "served_at", "stand_back", "stats", "succeed", "verify", "vitals", "waiting_calls",
+    "warm",
 }  # fmt: skip
 """Methods of whoever runs the folder, or that are of one process: why, stands in docs/wire.md."""
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hub import _hash, append, deliver, merger, record
+from hub import _hash, ahead, append, deliver, merger, record
 from hub import hub as whole
 from hub.log import Log
 from hub.store import Store
@@ -24,6 +24,7 @@ SPANS: tuple[tuple[Any, str, str], ...] = (
     (whole, "decode_inquiry", "check"),
     (whole, "_decide", "authorise"),
     (whole, "resolve_aliases", "resolve"),
+    (ahead, "resolve_by_provider", "resolve"),
     (whole, "prepare_chunk", "record"),
     (record, "lay_records", "encrypt"),
     (_hash, "hash_records", "hash"),

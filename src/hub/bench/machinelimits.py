@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -35,7 +36,7 @@ HASHED_ROWS = 65_536
 
 COPY, SHA, WRITE, COMMIT = "limits: memory copy", "limits: SHA-256", "limits: write and sync", "limits: durable commit"
 HASHING = "record: limit hashing"
-PROVING = "prove: limit hashing"
+PROVING = "limits: hashing of a page of proofs"
 
 RECORD_BYTES = 6 * 64
 """SHA-256 takes 64 bytes at a time: two for an entry, one for its subject's tag, one for the leaf, two for its node."""
@@ -77,7 +78,10 @@ class MachineLimits:
 
     def _write(self, case: str) -> float:
         quick = self._bench.options.quick
-        size, part = WRITE_BYTES_QUICK if quick else WRITE_BYTES, os.urandom(WRITE_PART)
+        part = os.urandom(WRITE_PART)
+        # On a small disk less is written: the run needs the rest.
+        room = shutil.disk_usage(self._bench.folder).free // 8
+        size = max(1, min(WRITE_BYTES_QUICK if quick else WRITE_BYTES, room) // WRITE_PART) * WRITE_PART
         path = self._bench.folder / "write.limit"
         seconds = []
         for _ in range(1 if quick else 3):
@@ -119,9 +123,9 @@ class MachineLimits:
                 seconds.append(time.perf_counter() - begin)
         timing = Timing(HASHED_ROWS * chunks, tuple(seconds))
         bench.results.add_timing(case, timing)
-        # What OpenSSL would need for as many bytes in one piece.
-        bench.results.add(f"{HASHING} in one piece", "rows_per_s", bench.options.threads * self.sha256() / RECORD_BYTES)
-        bench.results.compare(case, limit=f"{HASHING} in one piece")
+        # As many bytes in one message: what one stream of OpenSSL reaches; lanes beside each other may exceed it.
+        stream = bench.options.threads * self.sha256() / RECORD_BYTES
+        bench.results.add("record: hashing in one piece", "rows_per_s", stream)
         return timing.rates()[0]
 
     def prove(self, proofs: int, tree_size: int) -> float:
@@ -161,6 +165,12 @@ class MachineLimits:
         """Enter how many rows of so many records could be hashed; the case's name."""
         name = f"{case} limit hashing"
         self._bench.results.add(name, "rows_per_s", self.hashing() / records_per_row)
+        return name
+
+    def of_syncs(self, case: str, rows_per_commit: float) -> str:
+        """Enter how many rows could be durable with so many in each commit; the case's name."""
+        name = f"{case} limit syncs"
+        self._bench.results.add(name, "rows_per_s", rows_per_commit / self.commit())
         return name
 
     def of_commits(self, case: str, callers: int) -> str:

@@ -139,6 +139,7 @@ def open_world(run: NationRun, kept: Path | None, temporary: Path, *, build_only
     folder = temporary / "world" if kept is None else kept
     run.world = NationWorld(folder, sizes.persons, seed=sizes.seed, threads=sizes.threads)
     run.world.build(run.progress)
+    run.built_s = run.world.state.seconds
     if kept is not None and not build_only:
         begin = time.monotonic()
         run.world = run.world.copy(temporary / "world", run.progress)

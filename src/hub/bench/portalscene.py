@@ -164,8 +164,10 @@ class Scene:
         np.save(path, frames[whom])
         shown = [reader.shown[portal.rows] for reader in self.readers]
         path.with_suffix(".readers.json").write_bytes(msgspec.json.encode(Readers(whom.tolist(), shown)))
+        # At a low rate fewer connections: the server closes one that was silent for five seconds.
+        connections = max(1, min(CONNECTIONS, int(rate))) if rate else CONNECTIONS
         load = LoadProcess(self.folder, path.stem, Load(
-            port=portal.port, connections=CONNECTIONS, frames=str(path), seconds=seconds, rate=rate,
+            port=portal.port, connections=connections, frames=str(path), seconds=seconds, rate=rate,
             form="page", seed=self.bench.options.seed,
         ), module="hub.bench.portalask")  # fmt: skip
         sides = {"portal": portal.pid, "hub": self.server.pid}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import msgspec
 
@@ -14,16 +14,25 @@ from hub.bench.results import Result, Results, spread
 WIDTH = 100
 CASE_WIDTH = 42
 
+class LimitKind(NamedTuple):
+    """A kind of limit, and by which words the case that measured it is told."""
+
+    name: str
+    about: str
+    signs: tuple[str, ...]
+
+
 LIMITS = {
-    "f": ("two dependent random fetches a row over the same footprint, with prefetch", (" hits limit ",)),
-    "t": ("one take a row from a small table", ("authorise: ",)),
-    "h": ("hashing alone: SHA-256 of entries, leaves and nodes, by the hub's kernel", ("limit hashing",)),
-    "o": ("SHA-256 of as many bytes in one piece, by OpenSSL", ("in one piece",)),
-    "w": ("writing as many bytes in one piece, and a sync", ("limit write",)),
-    "s": ("a commit and a sync of nothing, for as many callers", ("singles limit", "durable commit")),
-    "e": ("a TLS echo", ("wire: limit",)),
-}
-"""Letter beside a share of the limit -> what the limit is, and how the case that measured it is told."""
+    "f": LimitKind("random fetches", "two dependent ones a row over the same footprint, prefetched", (" hits limit ",)),
+    "t": LimitKind("one take", "a look-up a row in a small table, nothing else", ("authorise: ",)),
+    "h": LimitKind("hashing", "SHA-256 of the entries, leaves and nodes, nothing else",
+                   ("limit hashing", "hashing of a page")),
+    "w": LimitKind("writing", "as many bytes in one piece, and a sync", ("limit write",)),
+    "s": LimitKind("syncing", "a commit and a sync of next to nothing, for as many callers",
+                   ("singles limit", "limit syncs", "durable commit")),
+    "e": LimitKind("an echo", "TLS and an event loop that answers at once", ("wire: limit",)),
+}  # fmt: skip
+"""By the letter that stands beside a share of the limit."""
 
 
 class Progress:
@@ -91,8 +100,8 @@ def _cells(metrics: dict[str, Result]) -> str:
 
 def limit_letter(case: str | None) -> str:
     """Which kind of limit this case is; nothing for one that is not known."""
-    for letter, (_, signs) in LIMITS.items():
-        if case and any(sign in case for sign in signs):
+    for letter, kind in LIMITS.items():
+        if case and any(sign in case for sign in kind.signs):
             return letter
     return ""
 
@@ -100,7 +109,7 @@ def limit_letter(case: str | None) -> str:
 def limits_text(results: Results) -> list[str]:
     """What the letters of the column ``limit`` mean, those that were used."""
     used = {limit_letter(result.of) for result in results.rows if result.metric == "share_of_limit"}
-    lines = [f"{letter} {about}" for letter, (about, _) in LIMITS.items() if letter in used]
+    lines = [f"{letter} {kind.name}: {kind.about}" for letter, kind in LIMITS.items() if letter in used]
     return [f"{'limit' if number == 0 else '':10}{line}" for number, line in enumerate(lines)]
 
 
@@ -150,7 +159,7 @@ def machine_text(machine: dict[str, Any]) -> str:
         f"{'unknown' if memory is None else f'{memory / (1 << 30):.0f} GiB'}, {machine['kernel']}, "
         f"governor {known(machine['governor'])}",
         f"software  {machine['python']}, numpy {machine['numpy']}, LMDB {machine['lmdb']}, "
-        f"core {machine['flags']} ({known(machine['compiler'])}, Cython {known(machine['cython'])}), {version}",
+        f"core {machine['flags']} ({known(machine.get('compiler'))}, Cython {known(machine.get('cython'))}), {version}",
         f"disk      {known(machine['filesystem'])}, fdatasync of 4 KiB {machine['fsync_us']:.0f} us",
     ))  # fmt: skip
 

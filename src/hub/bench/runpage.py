@@ -30,10 +30,10 @@ def page_of(content: dict[str, Any]) -> Page:
         warnings.insert(0, "This run did not end: what is missing was not measured.")
     warnings += [f"Wrong: {problem}" for problem in content["problems"]]
     sections = [
-        Section("Figures", figures(results), "Medians of the repeats; ± is half the distance between the extremes. "
-                "A case marked peer is another way to do the same rows, limit what the machine can do at best."),
         *peer_sections(results),
         limit_section(results),
+        Section("Figures", figures(results), "Medians of the repeats; ± is half the distance between the extremes. "
+                "A case marked peer is another way to do the same rows, limit what the machine can do at best."),
         *text_sections(content),
     ]  # fmt: skip
     seconds = sum((content.get("stage_seconds") or {}).values())
@@ -77,7 +77,7 @@ def cells_of(metrics: dict[str, Result]) -> Iterator[str]:
     for _, metric, show in COLUMNS:
         found = metrics.get(metric)
         if metric == "rows_per_s" and "bytes_per_s" in metrics:
-            yield bytes_text(metrics["bytes_per_s"].value)
+            yield f"{bytes_text(metrics['bytes_per_s'].value)}/s"
         else:
             yield show(found.value) if found else ""
 
@@ -108,8 +108,8 @@ def limit_section(results: Results) -> Section:
     shares = sorted((result for result in results.rows if result.metric == "share_of_limit"), key=lambda r: -r.value)
     bars = []
     for result in shares:
-        about = LIMITS[letter][0] if (letter := limit_letter(result.of)) else result.of or ""
-        bars.append(Bar(result.case, result.value, f"{result.value:.0%} of {about.partition(',')[0]}", LIMIT))
+        name = LIMITS[letter].name if (letter := limit_letter(result.of)) else result.of or ""
+        bars.append(Bar(result.case, result.value, f"{result.value:.0%} of {name}", LIMIT))
     chart = bar_chart(bars, title="shares of limits", full=1.0) if bars else ""
     return Section("Share of the limit that binds", chart, "What the machine does at best, measured in the same run.")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import mmap
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -59,7 +61,8 @@ class Curves:
         every = "1 thread" if len(self.threads) == 1 else f"{self.threads[-1]} threads"
         note = (
             "Batches of a million rows, every block in memory and checked. The limit is two dependent random fetches a "
-            "row over as many bytes, with prefetching. Bars: the extremes of the repeats."
+            "row over as many bytes, with prefetching: in pages of 4 KiB, as a file is mapped, and in huge ones, which "
+            "kernels give to memory without a file alone. Bars: the extremes of the repeats."
         )
         self.by_persons = {
             count: Curve(f"persons-{count}", f"Resolve by persons, {name}", "persons", "rows/s", note=note)
@@ -136,10 +139,12 @@ class Curves:
         if room is not None and room < self.world.pair_bytes + size * HOT_PER_PERSON + MEMORY_KEPT:
             curve.note += f" No limit at {size_name(size)}: no memory for it beside the tables."
             return
-        memory = np.ones(max(1 << 20, self.world.pair_bytes), dtype=np.uint8)
         order = self._random.integers(0, (1 << 64) - 1, rows, dtype=np.uint64, endpoint=True)
-        self.progress.step(f"limit: {size_name(size)}, {threads} threads")
-        curve.add("limit", rate_point(size, fetch_timing(memory, order, threads)))
+        for series, huge in (("limit, 4 KiB pages", False), ("limit, huge pages", True)):
+            self.progress.step(f"{series}: {size_name(size)}, {threads} threads")
+            memory = pages_of(max(1 << 20, self.world.pair_bytes), huge=huge)
+            curve.add(series, rate_point(size, fetch_timing(memory, order, threads)))
+            del memory
 
     def _measure_beside(self) -> None:
         """Threads and batch sizes, once."""
@@ -232,6 +237,18 @@ def rate_point(x: float, timing: Timing) -> Point:
     """Rows a second with their extremes."""
     middle, low, high = timing.rates()
     return Point(x, middle, low, high)
+
+
+def pages_of(size: int, *, huge: bool) -> Column:
+    """So many bytes in pages of that kind, as far as the system has them, all touched."""
+    memory = mmap.mmap(-1, size)
+    advice = getattr(mmap, "MADV_HUGEPAGE" if huge else "MADV_NOHUGEPAGE", None)
+    if advice is not None:
+        with contextlib.suppress(OSError):
+            memory.madvise(advice)
+    found = np.frombuffer(memory, np.uint8)
+    found[:: mmap.PAGESIZE] = 1
+    return found
 
 
 def fetch_timing(memory: Column, order: npt.NDArray[np.uint64], threads: int) -> Timing:

@@ -32,7 +32,7 @@ from hub.server import run_in_loop
 from hub.wire.tls import TlsBuffer, TlsConnection
 
 TICK_S = 0.001
-LATE_S = 10.0
+LATE_S = 30.0
 """How long after its end a load waits for replies at most."""
 
 TOGETHER = 32

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 import hub.agency
 from hub.agency import AskedByHand
 from hub.commands.opening import find_place, open_hub
-from hub.desk.book import REQUEST_ID, Line, read_asked
 from hub.errors import RequestError
+
+if TYPE_CHECKING:
+    from hub.desk.book import Line
 
 ADOPT_EPILOG = """\
 BOOK is the file that the clerks' desk keeps (`book` in desk.toml): it is read, and goes on meanwhile. What the
@@ -25,6 +28,9 @@ Exit status: 0 done; 2 wrong request; 3 disk.
 
 def run_adopt(arguments: argparse.Namespace) -> int:
     """Take them over."""
+    # Here and not above: no other command waits for SQLite.
+    from hub.desk.book import read_asked
+
     place = arguments.hub or find_place(arguments)
     if place is None:
         raise RequestError("arguments: expected AGENCY HUB, got no HUB (or --client, or HUB_FOLDER)")
@@ -37,6 +43,8 @@ def run_adopt(arguments: argparse.Namespace) -> int:
 
 def question_of(line: Line) -> AskedByHand:
     """A line of the book as the own copy takes it."""
+    from hub.desk.book import REQUEST_ID
+
     detail = line.detail
     return AskedByHand(
         request_id=REQUEST_ID.format(line.id), procedure=detail["procedure"], items=tuple(detail["items"]),

@@ -271,7 +271,7 @@ def spell_verified(verified: VerifiedRecord) -> str:
         lines.append(f"  outcome  {outcome}")
     if row.link:
         lines.append(f"  follows  entry {row.link - 1:,}")
-    lines += [f"  leaf     {verified.leaf.hex()}", f"  paper    {verified.paper.hex(' ', 2)}"]
+    lines += [f"  leaf     {verified.leaf.hex()}", f"  paper    {verified.paper.hex()}"]
     # The words are as signed, and whoever signed may have put control codes of a terminal into them.
     return "\n".join("".join(char if char.isprintable() else "?" for char in line) for line in lines)
 

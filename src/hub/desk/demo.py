@@ -6,9 +6,7 @@ Another town answers what it is asked within a second. All is in one folder that
 from __future__ import annotations
 
 import csv
-import logging
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,10 +21,8 @@ from hub.desk.app import make_server
 from hub.desk.config import Claims, Config
 from hub.desk.contents import write_content
 from hub.desk.web import Desk
-from hub.errors import RequestError
-from hub.portal.app import run_server
 from hub.portal.config import HubSide, SignIn
-from hub.portal.demo import ACR, CLIENT, DemoHub, make_key, serve_in_thread
+from hub.portal.demo import ACR, CLIENT, DemoHub, make_key, run_site_demo, serve_in_thread
 from hub.portal.standin import Character, StandIn
 
 ALLOWANCE = "19-8/106/108.1"
@@ -124,13 +120,9 @@ def run_demo(port: int, say: Callable[[str], None] = print) -> int:
     Raises:
         RequestError: the port is taken.
     """
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
-    with tempfile.TemporaryDirectory(prefix="hub-desk-") as folder:
-        try:
-            with demo(Path(folder), port) as (address, server, sock):
-                say(f"\n  {address}\n\nSign in as one of the clerks; residents are {', '.join(RESIDENTS)}; "
-                    "look for 児童手当 or child allowance. Ctrl-C ends it, and everything is gone.")  # fmt: skip
-                run_server(server, [sock])
-        except OSError as error:
-            raise RequestError(f"demo: port {port}: {error.strerror or error}") from None
-    return 0
+    people = f"Sign in as one of the clerks; residents are {', '.join(RESIDENTS)}"
+    return run_site_demo(
+        "desk", port, lambda folder: demo(folder, port),
+        lambda address: say(f"\n  {address}\n\n{people}; look for 児童手当 or child allowance. Ctrl-C ends it, and "
+                            "everything is gone."),
+    )  # fmt: skip

@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -250,12 +250,27 @@ def run_demo(port: int, say: Callable[[str], None] = print) -> int:
     Raises:
         RequestError: the port is taken.
     """
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     say("Inventing a year of three people who do not exist ...")
-    with tempfile.TemporaryDirectory(prefix="hub-portal-") as folder:
+    return run_site_demo(
+        "portal", port, lambda folder: demo(folder, port, say),
+        lambda address: say(f"\n  {address}\n\nSign in as one of them. Ctrl-C ends it, and everything is gone."),
+    )  # fmt: skip
+
+
+def run_site_demo(
+    name: str, port: int, begin: Callable[[Path], AbstractContextManager[tuple[str, uvicorn.Server, socket.socket]]],
+    ready: Callable[[str], None],
+) -> int:  # fmt: skip
+    """Serve a site's demo, of a folder that goes with it, until Ctrl-C or SIGTERM; ``ready`` is told its address.
+
+    Raises:
+        RequestError: the port is taken.
+    """
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+    with tempfile.TemporaryDirectory(prefix=f"hub-{name}-") as folder:
         try:
-            with demo(Path(folder), port, say) as (address, server, sock):
-                say(f"\n  {address}\n\nSign in as one of them. Ctrl-C ends it, and everything is gone.")
+            with begin(Path(folder)) as (address, server, sock):
+                ready(address)
                 run_server(server, [sock])
         except OSError as error:
             raise RequestError(f"demo: port {port}: {error.strerror or error}") from None

@@ -135,6 +135,9 @@ def make_pdf(
     def lines(style: ParagraphStyle, *texts: str) -> list[Flowable]:
         return [Paragraph("<br/>".join(map(escape, text.split("\n"))), style) for text in texts if text]
 
+    def heading(text: str) -> list[Flowable]:
+        return [HRFlowable(width="100%", thickness=0.5, color="#999999"), *lines(head, text)]
+
     story: list[Flowable] = [
         *lines(title, say("情報提供等記録（やりとり履歴）", "History of information linkage", "あなたについての履歴")),
         *lines(plain, say(f"{words.moment(at)} に作成。記録 {len(records):,} 件。",
@@ -146,20 +149,23 @@ def make_pdf(
     day = None
     for record, leaf in sorted(records, key=lambda one: moment_of(one[0]), reverse=True):
         told, this = teller.tell(record), words.day(moment_of(record))
+        # A day's heading goes to the next page with what stands under it.
+        above: list[Flowable] = []
         if this != day:
-            day = this
-            story += [HRFlowable(width="100%", thickness=0.5, color="#999999"), *lines(head, this)]
+            day, above = this, heading(this)
         basis = f"　{record.legal_basis}" if record.legal_basis else ""
         story.append(KeepTogether([
+            *above,
             *lines(plain, f"{words.time(moment_of(record))}　{told.sentence} {told.outcome}".rstrip()),
             *lines(small, f"{say('記録', 'record')} {record.index}{basis}", record.remark or ""),
             *lines(small, say("記録簿の中の値", "leaf in the log") + " " + leaf.hex(" ", 2)),
             Spacer(1, 2 * mm),
         ]))  # fmt: skip
     story += [
-        HRFlowable(width="100%", thickness=0.5, color="#999999"),
-        *lines(head, say("確かめ方", "How to check")),
-        *lines(small, *(f"{number}. {say(*text)}" for number, text in enumerate(CHECKING, 1))),
+        KeepTogether([
+            *heading(say("確かめ方", "How to check")),
+            *lines(small, *(f"{number}. {say(*text)}" for number, text in enumerate(CHECKING, 1))),
+        ]),
         *lines(small, say("検証鍵", "Verifier key") + f"\n{key}"),
         *lines(small, say("チェックポイント", "Checkpoint") + f"\n{checkpoint}"),
     ]  # fmt: skip

@@ -10,6 +10,7 @@ sent.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import secrets
@@ -119,6 +120,7 @@ class Provider:
         self._http = httpx.AsyncClient(verify=context, timeout=TIMEOUT_S, follow_redirects=False, trust_env=False)
         self._metadata: tuple[float, dict[str, Any]] | None = None
         self._keys: tuple[float, Any] | None = None
+        self._reading, self._reading_keys = asyncio.Lock(), asyncio.Lock()
 
     def __repr__(self) -> str:
         return f"Provider(pending={len(self._pending)})"
@@ -250,27 +252,30 @@ class Provider:
             return None
 
     async def _endpoint(self, name: str) -> str:
-        now = time.monotonic()
-        if self._metadata is None or now - self._metadata[0] > METADATA_S:
-            found = await self._fetch("GET", self._config.issuer.rstrip("/") + "/.well-known/openid-configuration")
-            if found.get("issuer") != self._config.issuer:
-                raise ProviderAwayError
-            self._metadata = now, found
-        url = self._metadata[1].get(name)
+        # One asks, whoever comes meanwhile takes what it got.
+        async with self._reading:
+            now = time.monotonic()
+            if self._metadata is None or now - self._metadata[0] > METADATA_S:
+                found = await self._fetch("GET", self._config.issuer.rstrip("/") + "/.well-known/openid-configuration")
+                if found.get("issuer") != self._config.issuer:
+                    raise ProviderAwayError
+                self._metadata = now, found
+            url = self._metadata[1].get(name)
         scheme = self._config.issuer.partition(":")[0]
         if not isinstance(url, str) or not url.startswith((f"{scheme}://", "https://")):
             raise ProviderAwayError
         return url
 
     async def _key_set(self, *, again: bool = False) -> Any:
-        now = time.monotonic()
-        if self._keys is None or now - self._keys[0] > (KEYS_AGAIN_S if again else METADATA_S):
-            try:
-                keys = jwk.KeySet.import_key_set(await self._fetch("GET", await self._endpoint("jwks_uri")))  # type: ignore[arg-type]
-            except (JoseError, ValueError, KeyError, TypeError):
-                raise ProviderAwayError from None
-            self._keys = now, keys
-        return self._keys[1]
+        async with self._reading_keys:
+            now = time.monotonic()
+            if self._keys is None or now - self._keys[0] > (KEYS_AGAIN_S if again else METADATA_S):
+                try:
+                    keys = jwk.KeySet.import_key_set(await self._fetch("GET", await self._endpoint("jwks_uri")))  # type: ignore[arg-type]
+                except (JoseError, ValueError, KeyError, TypeError):
+                    raise ProviderAwayError from None
+                self._keys = now, keys
+            return self._keys[1]
 
     async def _fetch(self, method: str, url: str, form: dict[str, str] | None = None) -> dict[str, Any]:
         """A JSON object of the provider's.

@@ -102,6 +102,10 @@ class StandIn:
             })  # fmt: skip
             return Redirect(f"{self.back}?{query}", status_code=303)
 
+        @get("/favicon.ico", status_code=204)
+        async def give_no_icon() -> None:
+            """Browsers ask for one."""
+
         @get("/logout")
         async def sign_out(request: Request[Any, Any, Any]) -> Response[Any]:
             if not self._ends(dict(request.query_params.items())):
@@ -116,7 +120,7 @@ class StandIn:
                 return Response({"error": "invalid_grant"}, status_code=400)
             return Response({"access_token": secrets.token_urlsafe(16), "token_type": "Bearer", "id_token": token})
 
-        handlers = [describe, give_keys, choose, go_back, sign_out, redeem]
+        handlers = [describe, give_keys, choose, go_back, give_no_icon, sign_out, redeem]
         return Headers(Litestar(route_handlers=handlers, openapi_config=None, logging_config=None), secure=False)
 
     def _takes(self, query: dict[str, str]) -> bool:

@@ -28,6 +28,7 @@ from hub.messages import (
     Answers,
     Arrivals,
     Claims,
+    CounterHistory,
     Flag,
     History,
     Holders,
@@ -364,7 +365,7 @@ class RemoteMethods:
         self, institution: str, alias: Any, *, clerk: str, second_clerk: str, checked: str, section: str,
         since: dt.datetime | dt.date | None = None, until: dt.datetime | dt.date | None = None, limit: int = ...,
         timeout: float | None = None,
-    ) -> History: ...
+    ) -> CounterHistory: ...
 
     def checkpoint(self, *, timeout: float | None = None) -> str: ...
 
@@ -692,7 +693,7 @@ class AsyncRemoteMethods:
         self, institution: str, alias: Any, *, clerk: str, second_clerk: str, checked: str, section: str,
         since: dt.datetime | dt.date | None = None, until: dt.datetime | dt.date | None = None, limit: int = ...,
         timeout: float | None = None,
-    ) -> History: ...
+    ) -> CounterHistory: ...
 
     async def checkpoint(self, *, timeout: float | None = None) -> str: ...
 

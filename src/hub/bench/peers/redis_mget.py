@@ -6,6 +6,7 @@ waits for the other. Commands of 1,000 keys: 100 and 10,000 are no faster. Nothi
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import socket
 import threading
@@ -73,8 +74,10 @@ class RedisMget(Peer):
         """Send so many commands from a thread, and return their replies."""
 
         def send() -> None:
-            for command in commands:
-                self.connection.sendall(self.hiredis.pack_command(command))
+            # A connection that ends, theirs or ours, is for the reader to tell.
+            with contextlib.suppress(OSError):
+                for command in commands:
+                    self.connection.sendall(self.hiredis.pack_command(command))
 
         sender = threading.Thread(target=send, daemon=True)
         sender.start()

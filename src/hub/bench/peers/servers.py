@@ -35,6 +35,9 @@ class Server:
         folder: short, for sockets, whose paths may have 107 bytes. log: what the process says.
     """
 
+    END = signal.SIGTERM
+    """What ends it in order."""
+
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
         self.folder = Path(tempfile.mkdtemp(prefix="hub-bench-"))
@@ -42,7 +45,9 @@ class Server:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, command: list[str], *, user: str | None = None) -> None:
-        """Start the process, as another user if one is given."""
+        """Start the process, as another user if one is given; where ``setpriv`` is there it ends when we are killed."""
+        if shutil.which("setpriv"):
+            command = ["setpriv", "--pdeathsig", self.END.name.removeprefix("SIG"), "--", *command]
         # Not of our group: Ctrl-C is ours to answer, by ending it in order.
         with open(self.log, "wb") as log:
             try:
@@ -76,10 +81,10 @@ class Server:
                 return lines[-1][:MESSAGE_CHARACTERS]
         return "it said nothing"
 
-    def close(self, number: int = signal.SIGTERM) -> None:
+    def close(self) -> None:
         """End the process, wait for it, remove the folder."""
         if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(number)
+            self.process.send_signal(self.END)
             try:
                 self.process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
@@ -117,6 +122,9 @@ class PostgresServer(Server):
     Attributes:
         data: its data folder. conninfo: what a client connects with.
     """
+
+    END = signal.SIGINT
+    """A fast shutdown: connections are cut, everything is in order."""
 
     SETTINGS: ClassVar[dict[str, str]] = {
         "listen_addresses": "", "fsync": "on", "synchronous_commit": "on", "full_page_writes": "on",
@@ -168,10 +176,6 @@ class PostgresServer(Server):
             )
         if done.returncode:
             raise PeerRefused(f"initdb ended with status {done.returncode}: {self.last_line()}")
-
-    def close(self, number: int = signal.SIGINT) -> None:
-        """SIGINT is a fast shutdown: connections are cut, everything is in order."""
-        super().close(number)
 
 
 def postgres_programs() -> Path:

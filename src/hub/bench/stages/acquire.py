@@ -39,9 +39,13 @@ def run(bench: Run) -> None:
         write = bench.limits.of_writing(f"{size} new", sent[0] if sent else None)
         known = [step for step in world.steps if step.name == "known"]
         bench.results.add_timing(f"{size} known", Timing(persons, (sum(step.seconds[0] for step in known),)))
+        bench.results.compare(f"{size} known", limit=bench.limits.of_writing(f"{size} known", bytes_per_row(known)))
         towns = next(step for step in world.steps if step.name == "towns")
         case = f"{size} known by {len(towns.seconds):,} municipalities"
         bench.results.add_timing(case, Timing(persons, (sum(towns.seconds),)))
+        limits = [bench.limits.of_writing(case, bytes_per_row([towns])),
+                  bench.limits.of_syncs(case, persons / len(towns.seconds))]  # fmt: skip
+        bench.results.compare(case, limits=limits)
         peers = measure_peers(bench, world, size) if persons == bench.options.sizes[0] else []
         bench.results.compare(f"{size} new", peers=peers, limit=write)
         if persons == bench.options.sizes[0]:
@@ -51,6 +55,12 @@ def run(bench: Run) -> None:
             measure_city(bench, world, size)
             measure_singles(bench, world, size)
             measure_opening(bench, world, size)
+
+
+def bytes_per_row(steps: list[Step]) -> float | None:
+    """Bytes that were written for a row of these steps, where the kernel counts them."""
+    written = [step.bytes_written for step in steps]
+    return None if None in written else sum(filter(None, written)) / sum(step.rows for step in steps)
 
 
 def check_steps(bench: Run, world: World, size: str) -> None:

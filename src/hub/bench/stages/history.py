@@ -6,6 +6,7 @@ import time
 from collections import Counter
 
 from hub.bench.log import Log
+from hub.bench.machinelimits import PROVING
 from hub.bench.measure import bytes_read, forget_pages
 from hub.bench.run import Run
 from hub.messages import Record
@@ -35,6 +36,9 @@ def run(bench: Run) -> None:
             found.append(len(history))
         bench.truth.check_equal(case, f"records of a page, pass {pass_number}", found, expected)
     bench.results.add_latency(case, seconds)
+    # A page comes with its proofs, all of them.
+    bench.limits.prove(LIMIT, log.records)
+    bench.results.compare(case, limit=PROVING)
     check_whole(bench, log, case)
     measure_cold(bench, log)
 
