@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import sys
@@ -81,6 +82,15 @@ def test_every_plant_has_one_place_in_the_sources(what: Plant, tmp_path: Path) -
     before = path.read_text(encoding="utf-8")
     plant(tmp_path, what)
     assert path.read_text(encoding="utf-8") != before
+
+
+def test_the_record_has_equal_code_that_never_failed_and_plants_that_were_found() -> None:
+    record = json.loads((ROOT / "bench" / "results" / "gate-trials.json").read_text(encoding="utf-8"))
+    assert [run["status"] for run in record["identical"]] == [0] * 20
+    found = {run["planted"]: run["stages"][run["planted"]]["verdict"] for run in record["planted"]}
+    assert set(found) == {what.stage for what in PLANTS}
+    assert all(words.startswith("slower by ") for words in found.values())
+    assert all(run["seconds"]["measure"] <= 720 for run in record["planted"])
 
 
 def test_the_line_of_a_log_that_says_most_is_told(tmp_path: Path) -> None:
