@@ -53,7 +53,7 @@ def test_it_rests_as_long_as_it_worked_and_more(asked: hub.Hub, rests: list[floa
 
 @pytest.mark.parametrize("why", ["little done", "nobody asks singly", "much is behind", "somebody waits"])
 def test_it_does_not_rest(asked: hub.Hub, rests: list[float], why: str) -> None:
-    asked._delivery._hasty = why == "much is behind"
+    asked._delivery._rest_of = 0.0 if why == "much is behind" else REST_OF
     asked._delivery._waiting = why == "somebody waits"
     work(asked, -3_600.0 if why == "little done" else 1.0, hurried=why != "nobody asks singly")
     assert rests == []
@@ -76,8 +76,11 @@ def test_it_rests_often_and_without_the_writers_lock(asked: hub.Hub) -> None:
     assert owned == [False] * 10
 
 
-def test_much_behind_is_found_out_at_each_step(asked: hub.Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    for bound, hasty in ((16, True), (17, False)):
+def test_the_more_is_behind_the_less_it_rests(asked: hub.Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    for bound, part in ((32, 0.5), (16, 0.0), (8, 0.0)):
         monkeypatch.setattr(delivery, "HASTE_FROM", bound)
         asked._delivery._step()
-        assert asked._delivery._hasty is hasty
+        assert asked._delivery._rest_of == part * REST_OF
+    asked._delivery.deliver()
+    asked._delivery._step()
+    assert asked._delivery._rest_of == REST_OF
