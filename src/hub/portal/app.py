@@ -36,7 +36,7 @@ from hub.portal.signin import ProviderAwayError
 from hub.portal.site import FormError, NotFoundError, SignedOutError, Site
 from hub.portal.web import PLAIN, ElsewhereError, Portal, go
 from hub.portal.zipping import Zipped
-from hub.wire.memory import calm_collector
+from hub.wire.memory import freeze_what_is_there
 
 FORM_BYTES_MAX = 1 << 16
 DRAIN_S = 10
@@ -149,7 +149,8 @@ def serve_site(make: Callable[[], uvicorn.Server], ready: Callable[[], None] | N
     server = make()
     if ready is not None:
         ready()
-    calm_collector()
+    # Not less often, as in the hub's own server: what a page leaves is large, and 110 MiB more of it would stay.
+    freeze_what_is_there()
     run_server(server)
 
 
