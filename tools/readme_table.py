@@ -22,7 +22,8 @@ from hub.errors import RequestError
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
-FILES = tuple(ROOT / "bench" / "results" / f"epyc-2-cores{name}.json" for name in ("", "-exchange"))
+RUNS = ("", "-exchange", "-nation", "-wire", "-portal")
+FILES = tuple(ROOT / "bench" / "results" / f"epyc-2-cores{name}.json" for name in RUNS)
 BEGIN, END = "<!-- figures: made by tools/readme_table.py -->\n", "<!-- figures end -->\n"
 OK, FOUND, USAGE = 0, 1, 2
 
@@ -59,6 +60,10 @@ ROWS: tuple[tuple[str, tuple[str, ...], tuple[tuple[str, str, str], ...]], ...] 
       ("pymerkle {}", "record: 262k records peer:pymerkle", "rows_per_s"))),
     ("the same with its permits delivered to 1,741 providers",
      ("inquiry: permits delivered",), ()),
+    ("the nation: 125 M rows really asked over 62.5 M persons, permits delivered, first row to last inbox",
+     ("nation: permits delivered",),
+     (("{} bytes written a row", "nation: bytes written", "bytes_per_row"),
+      ("{} of log a row", "nation: space of a record", "bytes_per_row"))),
     ("single inquiries, durable, sharing commits: 64 coroutines / 64 threads",
      ("inquiry: singles 64 coroutines", "inquiry: singles 64 threads"),
      (("p99 {}", "inquiry: singles 64 coroutines", "p99_us"), ("and {}", "inquiry: singles 64 threads", "p99_us"),
@@ -78,8 +83,20 @@ ROWS: tuple[tuple[str, tuple[str, ...], tuple[tuple[str, str, str], ...]], ...] 
       ("provide {}", "exchange: single provide", "p50_us"))),
     ("a citizen's 100 records with all their proofs",
      (),
-     (("p50 {}", "prove: 3.97M records page of 100", "p50_us"),
-      ("p99 {}", "prove: 3.97M records page of 100", "p99_us"))),
+     (("p50 {}", "prove: 4.07M records page of 100", "p50_us"),
+      ("p99 {}", "prove: 4.07M records page of 100", "p99_us"))),
+    ("bulk inquiry over TLS, client and server on the same two cores",
+     ("wire: bulk",),
+     (("Redis, two pipelined GETs a row, {}", "wire: bulk peer:redis GET x 2, 200k, no TLS", "rows_per_s"),)),
+    ("single inquiries over TLS, durable: 64 / 256 connections",
+     ("wire: single 64 connections", "wire: single 256 connections"),
+     (("p99 {}", "wire: single 64 connections", "p99_us"), ("and {}", "wire: single 256 connections", "p99_us"),
+      ("at 15,000/s {}", "wire: single 64 connections 15,000/s", "p99_us"),
+      ("a bare TLS echo {}", "wire: limit 64 connections", "rows_per_s"))),
+    ("the portal's pages of a citizen's 100 / 25 records, 99 M records in the log",
+     ("portal: pages", "portal: pages of 25"),
+     (("p99 at 200 and 500 a second {}", "portal: pages 200/s", "p99_us"),
+      ("and {}", "portal: pages of 25 500/s", "p99_us"))),
 )  # fmt: skip
 
 SHOW: dict[str, Callable[[float], str]] = {
