@@ -10,7 +10,6 @@ is named where it is not the first file's. What no file has is left out.
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -144,8 +143,7 @@ def introduction(run: dict[str, Any]) -> str:
     machine = run["machine"]
     seconds = sum((run.get("stage_seconds") or {}).values())
     took = f" ({seconds:.0f} s)" if seconds else ""
-    # Where the files went is nobody's business.
-    command = re.sub(r" --(json|html|folder)[ =]\S+", "", run.get("command") or "python -m hub.bench")
+    command = run.get("command") or "python -m hub.bench"
     warned = "".join(f" Warned of: {warning}." for warning in machine.get("warnings") or ())
     return (
         f"`{command}`{took} at commit {short(run)}, {machine['cpu']}, {machine['cores']} cores, "

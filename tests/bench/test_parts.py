@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from hub.bench import machine
+from hub.bench.__main__ import command_of
 from hub.bench.measure import CASE_SECONDS, Timing, percentiles_us, repeat
 from hub.bench.report import WIDTH, Progress, limit_letter, limits_text, micros_text, number_text, rate_text, table
 from hub.bench.results import Results, size_name, spread
@@ -214,3 +215,9 @@ def test_neighbours_are_counted_without_ourselves() -> None:
     assert cores is None or cores >= 0
     assert machine.warning_after(None) is None
     assert "busy machine" in (machine.warning_after(1e6) or "")
+
+
+def test_a_recorded_command_does_not_say_where_its_files_went() -> None:
+    given = ["--json", "a b.json", "--html=x", "wire", "--folder", "/somewhere", "--persons", "1000"]
+    assert command_of(given) == "python -m hub.bench wire --persons 1000"
+    assert command_of([]) == "python -m hub.bench"
