@@ -132,3 +132,46 @@ def test_a_large_inquiry_is_cut_shorter_while_small_ones_come(tmp_path: Path, mo
         h.inquire(tax_inquiry("alone again"), aliases, town)
         assert h.status("nenkin", "alone again").chunks == 2
         assert h.verify().ok
+
+
+@pytest.mark.parametrize(
+    ("worked", "came", "rests"), [(0.1, 0, []), (0.1, 2, [0.01]), (0.001, 1, [0.003]), (0.0, 9, [0.0])]
+)
+def test_bulk_rests_for_those_who_came_while_it_worked(
+    worked: float, came: int, rests: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, slept = Turns(), list[float]()
+    before = found.hurries
+    for _ in range(came):
+        with found.hurried():
+            pass
+    with found.ordinary():
+        pass
+    monkeypatch.setattr(turns.time, "sleep", slept.append)
+    found.give_room(worked, before)
+    assert slept == pytest.approx(rests)
+
+
+def test_a_large_inquiry_gives_room_behind_each_chunk_with_no_lock_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "ROWS_PER_CHUNK", 1_024)
+    given: list[tuple[bool, int, bool]] = []
+    with hub.open(tmp_path / "hub", create=True) as h:
+        turned = h._store.turns
+
+        def give_room(worked: float, hurries: int) -> None:
+            owned = turned.writer._is_owned()  # type: ignore[attr-defined]
+            given.append((worked > 0, turned.hurries - hurries, owned))
+            # Somebody comes while the next chunk is made: it is that one's rest.
+            with turned.hurried():
+                pass
+
+        monkeypatch.setattr(turned, "give_room", give_room)
+        town = h.catalog.institutions("市町村長")[0].code
+        aliases = np.resize(h.acquire("nenkin", np.arange(100) + 99_000_000_000).aliases, (4_096, 16))
+        h.inquire(tax_inquiry("large"), aliases, town)
+        assert given == [(True, 0, False)] * 4
+        # One chunk alone is over before anybody could use the room.
+        h.inquire(tax_inquiry("small"), aliases[:1_000], town)
+        assert len(given) == 4

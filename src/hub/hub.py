@@ -586,7 +586,9 @@ class Hub(
             grown = growing.submit(grow, state.records, state.peaks, ahead[0]) if ahead else None
 
         try:
+            turns = self._store.turns
             for chunk in missing:
+                began, hurries = time.perf_counter(), turns.hurries
                 while len(ahead) < CHUNKS_AHEAD and (following := next(waiting, None)) is not None:
                     if resolving is not None:
                         resolving.begin(following)
@@ -597,6 +599,7 @@ class Hub(
                 recorded += _rows_in(request, chunk)
                 if progress is not None:
                     progress(recorded)
+                turns.give_room(time.perf_counter() - began, hurries)
         finally:
             for future in ahead:
                 if not future.cancel():

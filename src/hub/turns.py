@@ -20,12 +20,17 @@ PASS_S = 1.0
 
 LATELY_S = 5.0
 
+REST_OF = 3.0
+REST_EACH_S = 0.005
+"""Behind a chunk of bulk its thread rests 5 ms for each small commit that came meanwhile, at most three times as long
+as the chunk took: what is asked singly needs the processors more, and bulk always gets on."""
+
 
 class Turns:
     """The writer's lock, and the order of those who wait for it. Used by any thread.
 
     Attributes:
-        writer: the lock itself; may be taken directly too, then in no order.
+        writer: the lock itself; may be taken directly too, then in no order. hurries: how many small ones came so far.
     """
 
     def __init__(self) -> None:
@@ -36,6 +41,7 @@ class Turns:
         """Whether a small one waits; set by that thread, read by the one that holds ``_others``."""
         self._passed = threading.Event()
         self._hurried_at = -LATELY_S
+        self.hurries = 0
 
     def __repr__(self) -> str:
         return f"Turns(hurrying={self._hurrying})"
@@ -44,12 +50,23 @@ class Turns:
         """Whether somebody hurried in the last seconds, and may come again."""
         return time.monotonic() - self._hurried_at < LATELY_S
 
+    def give_room(self, worked: float, hurries: int) -> None:
+        """Rest behind a chunk of bulk; to be called with no lock held.
+
+        Args:
+            worked: seconds that the chunk took. hurries: of before the chunk.
+        """
+        came = self.hurries - hurries
+        if came > 0:
+            time.sleep(min(REST_OF * worked, REST_EACH_S * came))
+
     @contextlib.contextmanager
     def hurried(self) -> Iterator[None]:
         """Hold the writer's lock, before all others; by one thread at a time."""
         self._passed.clear()
         self._hurrying = True
         self._hurried_at = time.monotonic()
+        self.hurries += 1
         try:
             with self.writer:
                 self._pass()

@@ -135,7 +135,7 @@ def test_a_stage_that_the_base_lacks_is_named_and_does_not_fail(tree: Tree) -> N
     assert done.returncode == 0, done.stderr
     words = {stage["stage"]: stage["words"] for stage in content["stages"]}
     assert words["authorise"].startswith("cannot tell: base lacks this stage (ImportError: ")
-    assert content["stages"][1]["blocks"] == 1
+    assert content["stages"][1]["blocks"] >= 1
 
 
 def test_a_worker_that_dies_is_told_and_nothing_is_left(tree: Tree) -> None:

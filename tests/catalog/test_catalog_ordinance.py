@@ -316,7 +316,7 @@ def test_a_catalog_that_an_older_hub_stored_is_read_and_keeps_its_digest():
     lines = [line.split() for line in store.read_text(encoding="ascii").splitlines()]
     catalogs = [Catalog.load(bytes.fromhex(value)[8:]) for _, value in lines]
     assert [one.digest for one in catalogs] == [key for key, _ in lines]
-    # Two of them were made with terms, one of these with a rule of the operator's own.
-    assert [(one.tables.copies, one.tables.limits) for one in catalogs] == [((), ())] * 3
-    assert sorted(len(one.tables.terms) for one in catalogs) == [0, 1, 1]
-    assert sorted(rule.basis for one in catalogs for rule in one.tables.rules) == ["19-8"] * 3 + ["own"]
+    # Three of them were made with terms, two of these with a rule of the operator's own.
+    assert [(one.tables.copies, one.tables.limits) for one in catalogs] == [((), ())] * 4
+    assert sorted(len(one.tables.terms) for one in catalogs) == [0, 1, 1, 1]
+    assert sorted(rule.basis for one in catalogs for rule in one.tables.rules) == ["19-8"] * 4 + ["19-9", "own", "own"]
