@@ -50,6 +50,7 @@ import hub.retain
 import hub.rundue
 import hub.runmerge
 import hub.runs
+import hub.turns
 from hub.aliases import find_aliases
 from hub.catalog import Catalog
 from hub.catalog.classes import ClassLine
@@ -103,6 +104,8 @@ SMALL: dict[Any, dict[str, object]] = {
         "STRETCH_RECORDS_MAX": 256, "STEP_BYTES": 1,
     },
     # A value a transaction, however slow the machine is.
+    # However long the machine takes between two inquiries.
+    hub.turns: {"LATELY_S": 86_400.0},
     hub.retain: {"STEP_VALUES": 8, "STEP_S": -1.0, "PAUSE_S": 0.0},
 }
 """Sizes that are stored with what they shape, or shape nothing stored: small, so that few records show all forms."""
