@@ -44,3 +44,16 @@ def test_threads_stand_back_by_as_much_as_they_are_told(behind: int) -> None:
     finally:
         further.shutdown()
         workers.close()
+
+
+def test_where_priorities_are_forbidden_the_work_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbid(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "setpriority", forbid)
+    workers = Workers(1)
+    workers.behind = 5
+    try:
+        assert workers.submit(int, "7").result() == 7
+    finally:
+        workers.close()
