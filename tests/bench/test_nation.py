@@ -17,7 +17,8 @@ import pytest
 
 import hub
 from hub.bench.clocks import ABOUT
-from hub.bench.nation import FOUND, INTERRUPTED, OK, USAGE, main
+from hub.bench.ending import FOUND, INTERRUPTED, OK, USAGE
+from hub.bench.nation import main
 from hub.bench.nationask import DENIED, NOT_HELD, UNKNOWN, expected_status, parts_of
 from hub.bench.nationrun import Needs, Sizes, needs_of
 from hub.bench.nationworld import NationWorld, is_built, world_folder

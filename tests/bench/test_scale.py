@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 
 import hub
+from hub.bench.ending import INTERRUPTED, OK, USAGE
 from hub.bench.plots import Curve, Point, Scale, draw, short_number
 from hub.bench.report import Progress
-from hub.bench.scale import INTERRUPTED, OK, USAGE, main
+from hub.bench.scale import main
 from hub.bench.scalecurves import sizes_up_to
 from hub.bench.scalelog import record_sizes
 from hub.bench.scaleworld import GrowingWorld

@@ -23,14 +23,12 @@ from typing import Any
 from hub.bench import html
 from hub.bench import machine as machines
 from hub.bench.arguments import USAGE, Files, read_arguments
+from hub.bench.ending import FOUND, INTERRUPTED, OK, run_to_end
 from hub.bench.report import Progress, document, limits_text, machine_text, table, write_json
 from hub.bench.run import MEMORY_BYTES_PER_PERSON, Options, Run
 from hub.bench.runpage import page_of
 from hub.bench.stages import ABOUT, STAGES
 from hub.bench.subcommands import SUBCOMMANDS, dispatch, is_subcommand
-from hub.errors import HubError
-
-OK, FOUND, INTERRUPTED = 0, 1, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -112,23 +110,17 @@ def measure(options: Options, folder: Path, files: Files, command: str) -> int:
 
 def run_stages(bench: Run) -> int:
     """Run what was asked for; the exit status, with one line on stderr where it could not end well."""
-    try:
+
+    def work() -> None:
         for name in bench.options.stages:
             begin = time.monotonic()
             STAGES[name](bench)
             bench.stage_seconds[name] = time.monotonic() - begin
-    except KeyboardInterrupt:
-        bench.progress.clear()
-        print("bench: interrupted: these are the cases that were done", file=sys.stderr)
-        return INTERRUPTED
-    except (HubError, OSError, MemoryError) as error:
-        bench.progress.clear()
-        cause = error if isinstance(error, HubError) else getattr(error, "strerror", None) or "out of memory"
-        print(f"bench: stopped: {cause}; these are the cases that were done", file=sys.stderr)
-        return FOUND
+
+    try:
+        return run_to_end("bench", "cases", bench.progress, work)
     finally:
         bench.close()
-    return OK
 
 
 def show(bench: Run, *, complete: bool) -> None:

@@ -26,13 +26,11 @@ from typing import Any
 import numpy as np
 
 from hub.bench import machine as machines
+from hub.bench.ending import FOUND, OK, USAGE, run_to_end
 from hub.bench.nationrun import NationRun, Sizes, needs_of
 from hub.bench.nationtext import document_of, text_of
 from hub.bench.nationworld import NationWorld, is_built, world_folder
 from hub.bench.report import Progress, machine_text, write_json
-from hub.errors import HubError
-
-OK, FOUND, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 PERSONS = 62_500_000
 INQUIRIES = 125_000_000
@@ -110,21 +108,15 @@ def measure(
     print(machine_text(machine))
     neighbours = machines.Neighbours()
     run = NationRun(sizes, progress)
-    status = OK
-    try:
+
+    def work() -> None:
         open_world(run, kept, temporary, build_only=build_only)
         if not build_only:
             run.ask()
             run.check(np.random.default_rng([sizes.seed, 1]))
-    except KeyboardInterrupt:
-        status = INTERRUPTED
-        progress.clear()
-        print("nation: interrupted: these are the inquiries that were done", file=sys.stderr)
-    except (HubError, OSError, MemoryError) as error:
-        status = FOUND
-        progress.clear()
-        cause = error if isinstance(error, HubError) else getattr(error, "strerror", None) or "out of memory"
-        print(f"nation: stopped: {cause}; these are the inquiries that were done", file=sys.stderr)
+
+    try:
+        status = run_to_end("nation", "inquiries", progress, work)
     finally:
         run.close()
     progress.clear()

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from hub.bench import machine as machines
+from hub.bench.ending import FOUND, OK, USAGE, run_to_end
 from hub.bench.html import Page, Section, lacks, write_page
 from hub.bench.plots import Curve, draw, short_number
 from hub.bench.report import Progress, machine_text, write_json
@@ -28,9 +29,6 @@ from hub.bench.scalecurves import Curves
 from hub.bench.scalelog import CITIZENS, HistoryCurves, record_sizes
 from hub.bench.scaleworld import GrowingWorld
 from hub.bench.truth import Truth
-from hub.errors import HubError
-
-OK, FOUND, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 PERSONS_MAX, PERSONS_QUICK, PERSONS_MOST = 125_000_000, 200_000, 1_000_000_000
 RECORDS_MAX, RECORDS_QUICK, RECORDS_MOST = 500_000_000, 200_000, 10_000_000_000
@@ -102,21 +100,14 @@ def measure(given: argparse.Namespace, folder: Path) -> int:
     neighbours, begin = machines.Neighbours(), time.monotonic()
     truth, progress = Truth(), Progress()
     curves: list[Curve] = []
-    status = OK
-    try:
+
+    def work() -> None:
         if given.persons_max:
             measure_persons(given, folder / "persons", curves, truth, progress)
         if given.records_max:
             measure_records(given, folder / "records", curves, truth, progress)
-    except KeyboardInterrupt:
-        status = INTERRUPTED
-        progress.clear()
-        print("scale: interrupted: these are the points that were done", file=sys.stderr)
-    except (HubError, OSError, MemoryError) as error:
-        status = FOUND
-        progress.clear()
-        cause = error if isinstance(error, HubError) else getattr(error, "strerror", None) or "out of memory"
-        print(f"scale: stopped: {cause}; these are the points that were done", file=sys.stderr)
+
+    status = run_to_end("scale", "points", progress, work)
     progress.clear()
     disturbed = machines.warning_after(neighbours.cores())
     machine["warnings"] = [disturbed] if disturbed else []

@@ -1,0 +1,32 @@
+"""How a run of the bench ends: well, interrupted, or because it could not go on; what was measured is shown anyway."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from hub.bench.report import Progress
+from hub.errors import HubError
+
+OK, FOUND, USAGE, INTERRUPTED = 0, 1, 2, 130
+"""Exit statuses: 1 where an answer was wrong or the run could not go on."""
+
+
+def run_to_end(tool: str, done: str, progress: Progress, work: Callable[[], object]) -> int:
+    """Do what is to be measured; the exit status so far.
+
+    Args:
+        tool, done: of the one line on stderr where it does not end well: ``nation``, ``inquiries``.
+    """
+    try:
+        work()
+    except KeyboardInterrupt:
+        status, how = INTERRUPTED, "interrupted"
+    except (HubError, OSError, MemoryError) as error:
+        cause = error if isinstance(error, HubError) else getattr(error, "strerror", None) or "out of memory"
+        status, how = FOUND, f"stopped: {cause}"
+    else:
+        return OK
+    progress.clear()
+    print(f"{tool}: {how}{':' if status == INTERRUPTED else ';'} these are the {done} that were done", file=sys.stderr)
+    return status
