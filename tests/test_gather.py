@@ -324,6 +324,43 @@ def test_an_interrupt_while_waiting_loses_nothing(opened: hub.Hub, town: str, al
     assert opened.stats()["records"] == 1
 
 
+@pytest.mark.parametrize("where", ["before", "behind"])
+def test_an_interrupt_while_the_thread_is_woken_loses_nothing(
+    where: str, tmp_path: Path, codes: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with hub.open(tmp_path / "hub", create=True) as h:
+        mine, town = h.acquire("nenkin", codes).aliases, h.catalog.institutions("市町村長")[0].code
+        h.acquire(town, codes)
+        h.inquire(tax_inquiry("first"), mine[:1], town)
+        gatherer = h._gatherer
+        assert gatherer is not None
+        woken = gatherer._woken
+
+        class Interrupted:
+            def put(self, item: None) -> None:
+                if where == "behind":
+                    woken.put(item)
+                monkeypatch.setattr(gatherer, "_woken", woken)
+                raise KeyboardInterrupt
+
+            get = staticmethod(woken.get)
+
+        while not gatherer._sleeping:
+            time.sleep(0.001)
+        monkeypatch.setattr(gatherer, "_woken", Interrupted())
+        with pytest.raises(KeyboardInterrupt):
+            h.inquire(tax_inquiry("interrupted"), mine[:1], town)
+        answers: list[Answer] = []
+        names = "next", "interrupted"
+        asking = threading.Thread(
+            target=lambda: answers.extend(h.inquire(tax_inquiry(name), mine[:1], town) for name in names), daemon=True
+        )
+        asking.start()
+        asking.join(30)
+        assert [answer.status.tolist() for answer in answers] == [[Status.OK]] * 2
+        assert h.stats()["records"] == 3
+
+
 def test_closing_answers_what_is_written_and_refuses_what_waits(tmp_path: Path, codes: np.ndarray) -> None:
     h = hub.open(tmp_path / "hub", create=True)
     aliases = h.acquire("nenkin", codes).aliases

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import queue
 import threading
 import time
 from collections import deque
@@ -91,7 +92,9 @@ class Gatherer:
         self._sleeping = False
         self._aside = False
         """Whether a caller does a group of rows itself: nothing is taken meanwhile."""
-        self._woken = threading.Semaphore(0)
+        self._woken: queue.SimpleQueue[None] = queue.SimpleQueue()
+        """One entry wakes the thread that sleeps. In C: an interrupt in a caller falls before or behind its ``put``. In a
+        ``threading.Semaphore`` it could leave a waiter that is gone, to be woken at the end instead of the thread."""
         self._forming = threading.Lock()
         """Held by the thread that waits for calls and forms a group of them; taken before ``_writing``."""
         self._own = threading.Lock()
@@ -256,7 +259,7 @@ class Gatherer:
             refused = self._lane.clear(RequestError(_CLOSED))
             threads = list(self._threads)
         for _ in threads:
-            self._woken.release()
+            self._woken.put(None)
         for call in waiting:
             call.error = RequestError(_CLOSED)
         self._deliver(waiting)
@@ -277,8 +280,9 @@ class Gatherer:
         if not self._threads:
             self._start()
         if self._sleeping:
+            # In this order: where an interrupt falls between, the thread is woken once more than it need be.
+            self._woken.put(None)
             self._sleeping = False
-            self._woken.release()
 
     # -- the threads
 
@@ -371,7 +375,7 @@ class Gatherer:
                         self._rows -= len(calls[-1].batch)
                     return calls
                 self._sleeping = True
-            self._woken.acquire()
+            self._woken.get()
 
     def _form(self, calls: list[Call]) -> Formed:
         """Find, decide, resolve and lay out some calls; who cannot be decided gets its own error."""
