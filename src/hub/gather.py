@@ -93,8 +93,8 @@ class Gatherer:
         self._aside = False
         """Whether a caller does a group of rows itself: nothing is taken meanwhile."""
         self._woken: queue.SimpleQueue[None] = queue.SimpleQueue()
-        """One entry wakes the thread that sleeps. In C: an interrupt in a caller falls before or behind its ``put``. In a
-        ``threading.Semaphore`` it could leave a waiter that is gone, to be woken at the end instead of the thread."""
+        """One entry wakes the thread that sleeps. In C: an interrupt in a caller falls before or behind its ``put``. A
+        ``threading.Semaphore`` could keep a waiter that is gone, to be woken at the end instead of the thread."""
         self._forming = threading.Lock()
         """Held by the thread that waits for calls and forms a group of them; taken before ``_writing``."""
         self._own = threading.Lock()
