@@ -292,7 +292,7 @@ class Calls:
 
     def _submit(self, task: Task, pool: Pool, do: Callable[[], Any] | None) -> None:
         """Let a thread do a call; without ``do`` it decodes the arguments first."""
-        work, give_way = task.work, self._hub.give_way
+        method, give_way = task.work.method, self._hub.give_way
 
         def run() -> None:
             body: bytes | memoryview | None = None
@@ -302,7 +302,7 @@ class Calls:
             try:
                 found = (self._read(task) if do is None else do)()
                 outcomes, leaves_at = outcomes_of(found, give_way), getattr(found, "leaves_at", 0.0)
-                packed = work.method.result.pack(found)
+                packed = method.result.pack(found)
                 del found
                 rows = rows_of_reply(packed)
                 body = encode_body(packed, give_way)
@@ -316,7 +316,7 @@ class Calls:
         def refuse(error: BusyError) -> None:
             self._loop.call_soon_threadsafe(self._finish, task, None, error, None, 0)
 
-        pool.submit(work.call.institution, run, refuse)
+        pool.submit(task.work.call.institution, run, refuse)
 
     def _finish_at(self, leaves_at: float, finish: Callable[[], None]) -> None:
         """Finish a call, but not before a moment: a whole millisecond, as loops count them, or their rounding would
@@ -332,6 +332,8 @@ class Calls:
         work = task.work
         given = self._decode(work)
         task.rows = rows_of_call(work.call.method, given)
+        # What was decoded holds the bytes; they leave with it in this thread, not in the loop's.
+        task.work = work._replace(body=memoryview(b""))
         self._loop.call_soon_threadsafe(task.account.charge, task.rows)
         return self._doer(work, self._bind(work, given))
 
