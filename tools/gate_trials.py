@@ -4,8 +4,9 @@
     python tools/gate_trials.py --planted --record bench/results/gate-trials.json
 
 A clone of the last commit is made in a temporary folder. Equal code is built once, each side has copies. A plant makes
-a stage do 15 % more work in the clone, as a careless change would, and is rebuilt. Each run's verdicts, seconds and how
-many cores others used go into the record, behind what stands there. Exit status: 0 all as it should be, 1 not, 2 usage.
+a stage do some 15 % more work in the clone, as a careless change would, and is rebuilt. Each run's verdicts, seconds
+and how many cores others used go into the record, behind what stands there. Exit status: 0 all as it should be, 1 not,
+2 usage.
 """
 
 from __future__ import annotations
@@ -60,6 +61,14 @@ PLANTS = (
         "                hash_lanes(leaf_blocks, 64, 1, &leaf_view[i, 0])\n"
         "                if i // LANES % 10:\n"
         "                    hash_lanes(leaf_blocks, 64, 1, &leaf_view[i, 0])\n            i += LANES\n",
+    ),
+    # What arrived of every single call is spelled for a trace that nobody keeps.
+    Plant(
+        "wire-single", "src/hub/wire/tls.py",
+        "        if pieces and not self._closing:\n            self._inner.data_received(",
+        "        if pieces and not self._closing:\n"
+        "            \" \".join(f\"{byte:02x}\" for byte in pieces[0][:110])\n"
+        "            self._inner.data_received(",
     ),
 )  # fmt: skip
 
@@ -172,7 +181,8 @@ def try_planted(
 def main() -> int:
     parser = argparse.ArgumentParser(description="try the speed gate on equal code and on planted slowdowns")
     parser.add_argument("--identical", type=int, default=0, metavar="N", help="equal code, so many runs")
-    parser.add_argument("--planted", nargs="*", metavar="STAGE", help="of resolve, authorise, record; default all")
+    planted = f"of {', '.join(what.stage for what in PLANTS)}; default all"
+    parser.add_argument("--planted", nargs="*", metavar="STAGE", help=planted)
     parser.add_argument("--record", type=Path, metavar="FILE", help="add each run to this JSON")
     parser.add_argument("--cache", type=Path, metavar="FOLDER", help="of builds (default: a temporary one)")
     parser.add_argument("--quick", action="store_true")

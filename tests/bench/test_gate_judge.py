@@ -24,6 +24,7 @@ from hub.bench.gate.judge import (
 )
 from hub.bench.gate.outcome import Outcome, Stage
 from hub.bench.gate.pair import Block, WorkerError
+from hub.bench.gate.stages import STAGES
 from hub.errors import RequestError
 
 FLOORS = Path(__file__).parents[2] / "bench" / "floors.toml"
@@ -106,7 +107,19 @@ def test_a_floor_is_judged_by_signs() -> None:
 
 
 def test_the_repositorys_floors_can_be_read() -> None:
-    assert set(read_floors(FLOORS)) >= {"resolve", "authorise", "record"}
+    assert set(read_floors(FLOORS)) == set(STAGES)
+
+
+def test_a_floor_is_that_of_the_processor() -> None:
+    wide = {"avx512f", "avx512bw", "sha_ni", "ssse3", "sse4_1"}
+    shares = [read_floors(FLOORS, has)["record"].share for has in (wide, wide - {"avx512bw"}, {"avx2"}, set())]
+    assert shares == [1.0, 0.8, 0.4, 0.4]
+
+
+def test_a_floor_for_one_kind_of_processor_is_none_for_another(tmp_path: Path) -> None:
+    path = tmp_path / "floors.toml"
+    path.write_text("[[floor]]\nstage = 'record'\nlimit = 'hash'\nshare = 1\nprocessor = ['sha_ni']\n")
+    assert (set(read_floors(path, {"sha_ni"})), read_floors(path, {"avx2"})) == ({"record"}, {})
 
 
 @pytest.mark.parametrize(
@@ -116,7 +129,7 @@ def test_the_repositorys_floors_can_be_read() -> None:
         ("[[floor]]\nstage = 'resolv'\nlimit = 'fetch'\nshare = 0.1\n", "stage: expected one of resolve, "),
         ("[[floor]]\nstage = 'resolve'\nlimit = 'light'\nshare = 0.1\n", "limit: expected one of fetch, "),
         ("[[floor]]\nstage = 'resolve'\nlimit = 'fetch'\nshare = 15\n", "<= 10"),
-        ("[[floor]]\nstage = 'resolve'\nlimit = 'fetch'\nshare = 0.1\n" * 2, "got two of resolve"),
+        ("[[floor]]\nstage = 'resolve'\nlimit = 'fetch'\nshare = 0.1\n" * 2, "got another behind that of resolve"),
         ("[[floor]\n", "floors.toml: "),
     ],
     ids=["unknown key", "unknown stage", "unknown limit", "share", "twice", "no toml"],

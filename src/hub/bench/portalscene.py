@@ -22,8 +22,9 @@ import uvicorn
 import hub
 from hub.bench.portalask import Readers, digest_of
 from hub.bench.run import Run
+from hub.bench.served import Credentials, ServerProcess
 from hub.bench.wireask import Load, use_of
-from hub.bench.wireload import Credentials, LoadProcess, Outcome, ServerProcess
+from hub.bench.wireload import LoadProcess, Outcome
 from hub.errors import StorageError
 from hub.portal.demo import make_key, serve_in_thread
 from hub.portal.links import Links, who_of

@@ -28,7 +28,7 @@ from hub.bench.gate.floors import Floor, read_floors
 from hub.bench.gate.judge import CHANCE_SLOWER, HARM, TOLERANCE
 from hub.bench.gate.outcome import Outcome, Stage, json_text, write_file
 from hub.bench.gate.pair import Plan, run_block
-from hub.bench.gate.worker import STAGES
+from hub.bench.gate.stages import STAGES
 from hub.bench.report import Progress
 from hub.errors import RequestError
 

@@ -15,8 +15,9 @@ import numpy as np
 
 from hub.bench.log import Log, pension_inquiry
 from hub.bench.run import Run
+from hub.bench.served import Credentials, ServerProcess
 from hub.bench.stages.history import millions
-from hub.bench.wireload import Credentials, ServerProcess, memory_of
+from hub.bench.wireload import memory_of
 from hub.bench.world import REQUESTER, World
 from hub.tlog.verify import verify_proof
 
