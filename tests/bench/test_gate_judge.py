@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from hub.bench.gate.builds import Built
+from hub.bench.gate.command import choose
 from hub.bench.gate.floors import Floor, read_floors
 from hub.bench.gate.judge import (
     Verdict,
@@ -197,3 +198,17 @@ def test_junit_and_markdown_say_the_same() -> None:
     assert [case.get("name") for case in suite if case.find("failure") is not None] == ["record"]
     assert "| record | 1 M |" in outcome.markdown()
     assert outcome.content()["stages"][1]["verdict"] == "slower"
+
+
+def test_late_what_leans_to_slower_is_measured_alone() -> None:
+    slow, even, low = Stage("resolve"), Stage("record"), Stage("verify", Floor("verify", "hash", 0.5))
+    for stage, x, share in ((slow, 0.14, 1.0), (even, 0.0, 1.0), (low, 0.0, 0.3)):
+        for _ in range(3):
+            stage.add(Block({stage.name: {"wall": x, "cpu": x}}, {stage.name: share}, {stage.name: (1.0, 1.0)}))
+    stages = [slow, even, low]
+    assert choose(stages, late=False) == stages
+    assert choose(stages, late=True) == [slow, low]
+    assert choose([even], late=True) == [even]
+    for _ in range(20):
+        slow.add(Block({"resolve": {"wall": 0.14, "cpu": 0.14}}, {}, {"resolve": (1.0, 1.0)}))
+    assert (str(slow.verdict), choose([slow, even], late=True)) == ("slower", [even])
