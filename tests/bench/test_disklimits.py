@@ -15,7 +15,7 @@ def test_reading_and_touching_leave_the_file_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(bytes(range(256)) * PAGE)
     assert len(cold_reads(path, np.random.default_rng(1), 7)) == 7
-    assert len(touches(path, 3)) == 3
+    assert len(touches(path, 100, 3)) == 3
     assert path.read_bytes() == bytes(range(256)) * PAGE
 
 
@@ -23,6 +23,12 @@ def test_a_file_of_less_than_a_page_can_be_read(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"short")
     assert min(cold_reads(path, np.random.default_rng(1), 2)) > 0
+
+
+def test_more_pages_than_there_are_are_all_of_them(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(5 * PAGE))
+    assert len(touches(path, 1_000, 1)) == len(touches(path, 0, 1)) == 1
 
 
 def test_replacing_leaves_nothing(tmp_path: Path) -> None:

@@ -36,18 +36,19 @@ def cold_reads(path: Path, random: np.random.Generator, repeats: int) -> list[fl
     return seconds
 
 
-def touches(path: Path, repeats: int) -> list[float]:
-    """Map a file anew and read a byte of each of its pages."""
+def touches(path: Path, pages: int, repeats: int) -> list[float]:
+    """Map a file anew and read a byte of so many of its pages, evenly spread; once more first, which is not counted."""
+    apart = max(1, path.stat().st_size // PAGE // max(1, pages)) * PAGE
     seconds = []
-    for _ in range(repeats):
+    for _ in range(repeats + 1):
         with path.open("rb") as file:
             begin = time.perf_counter()
             with mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as data:
                 whole = np.frombuffer(data, dtype=np.uint8)
-                int(whole[::PAGE].sum())
+                int(whole[::apart].sum())
                 del whole
             seconds.append(time.perf_counter() - begin)
-    return seconds
+    return seconds[1:]
 
 
 def replacements(folder: Path, size: int, repeats: int) -> list[float]:

@@ -33,7 +33,7 @@ LIMITS = {
                    ("singles limit", "limit syncs", "durable commit")),
     "d": LimitKind("reading", "as many pages as were waited for, one by one, from a disk",
                    ("limit reads",)),
-    "p": LimitKind("touching", "a byte of each page of the file, mapped anew", ("limit pages",)),
+    "p": LimitKind("touching", "a byte of as many pages of the file, mapped anew", ("limit touches",)),
     "o": LimitKind("making objects", "as many payloads cut out of one piece, in Python", ("limit objects",)),
     "b": LimitKind("a bare server", "the same HTTP server with such a page ready", ("portal: limit",)),
     "e": LimitKind("an echo", "TLS and an event loop that answers at once", ("wire: limit",)),
