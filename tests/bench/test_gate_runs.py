@@ -149,6 +149,25 @@ def test_a_worker_that_dies_is_told_and_nothing_is_left(tree: Tree) -> None:
     assert tree.left() == []
 
 
+def test_a_worker_that_dies_leaves_no_server(tree: Tree) -> None:
+    tree.put_build("base")
+    connecting = "    return Remote(make_options(address,"
+    tree.put_build("head", edit("client.py", connecting, f"    __import__('os')._exit(7)\n{connecting}"))
+    done, _ = tree.run("--stages", "wire-bulk", "--quick", *SMALL)
+    assert told(done) == ["gate: wire-bulk: wrong: head: its process ended with status 7"]
+    assert tree.left() == []
+    assert not [line for line in running() if str(tree.cache) in line]
+
+
+def test_a_head_that_does_not_serve_is_refused(tree: Tree) -> None:
+    tree.put_build("base")
+    tree.put_build("head", lambda package: (package / "server.py").write_text("raise SystemExit('no server')\n"))
+    done, _ = tree.run("--stages", "wire-single", "--quick", *SMALL)
+    assert done.returncode == 1
+    assert told(done) == ["gate: wire-single: wrong: head: hub serve: expected an address, got none"]
+    assert tree.left() == []
+
+
 def test_a_base_that_does_not_build_is_one_line_and_status_2(tree: Tree) -> None:
     tree.put_build("head")
     done, content = tree.run("--quick", *SMALL)
