@@ -62,12 +62,13 @@ PLANTS = (
         "                if i // LANES % 10:\n"
         "                    hash_lanes(leaf_blocks, 64, 1, &leaf_view[i, 0])\n            i += LANES\n",
     ),
-    # What arrived of every single call is spelled for a trace that nobody keeps.
+    # A sum over three quarters of what arrives, which nobody compares with anything.
     Plant(
-        "wire-single", "src/hub/wire/tls.py",
+        "wire-bulk", "src/hub/wire/tls.py",
         "        if pieces and not self._closing:\n            self._inner.data_received(",
         "        if pieces and not self._closing:\n"
-        "            \" \".join(f\"{byte:02x}\" for byte in pieces[0][:110])\n"
+        "            data = b\"\".join(pieces)\n"
+        "            sum(data[: len(data) * 3 // 4])\n"
         "            self._inner.data_received(",
     ),
 )  # fmt: skip

@@ -115,7 +115,7 @@ def nodes(world: World) -> tuple[float, int]:
 def echo(world: World) -> tuple[float, int]:
     """The same single calls by the same client of a server that answers at once."""
     served = wire.serve(world)
-    frames = wire.frames_of(world, served, wire.CONNECTIONS * wire.ROUNDS)
+    frames = wire.frames_of(world, served, wire.CONNECTIONS * wire.EACH)
     with wire.echo(served.credentials) as (links, pid):
         return least(lambda: wire.ask_all(links, frames), beside=pid), len(frames)
 
