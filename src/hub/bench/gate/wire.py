@@ -136,7 +136,8 @@ def ask_all(links: Sequence[ssl.SSLSocket], frames: Sequence[bytes]) -> list[byt
 
 def receive(link: ssl.SSLSocket, count: int) -> list[bytes]:
     """The next frames; nothing may follow them, since nothing else was asked."""
-    data, found = b"", []
+    data = b""
+    found: list[bytes] = []
     while len(found) < count:
         piece = link.recv(RECEIVED_BYTES)
         if not piece:
