@@ -55,7 +55,7 @@ from hub.periods import PeriodKey, PeriodKeys, period_of
 from hub.sealed import unseal
 from hub.snapshot import Commit, Snapshot
 from hub.store import Store
-from hub.tail import ENDING, LEAVING, Rows, ends_of, part_of, read_chunks
+from hub.tail import ENDING, LEAVING, Rows, ends_of, parts_of, read_chunks
 
 DELIVER_FROM = 1 << 22
 """Records behind the inboxes from which on they are sorted in: a provider of 1,741 gets 2,400 of them, in one value."""
@@ -75,6 +75,9 @@ SMALL_SEGMENT = 2_048
 
 TINY_SEGMENTS, SMALL_SEGMENTS = 7, 14
 """So many of an eighth of that, or of all small ones, are joined: a permit is written some three times in all."""
+
+FEW_PARTS = 16
+"""Decisions of a chunk up to which equal ones are looked for among all chunks: of bulk, whose chunks have the same."""
 
 STEP_BYTES = 1 << 21
 """Written by one transaction, about: 5 ms."""
@@ -283,17 +286,27 @@ class Deliverer:
         np.cumsum(counts, out=starts[1:])
         places = starts[:-1].astype(np.uint32)
         offsets, persons, which = (np.empty(int(starts[-1]), np.uint32) for _ in range(3))
+        parts: list[Part] = []
         numbers: dict[Part, int] = {}
         base = chunks[0][0] if chunks else 0
         for first, fields, table in chunks:
-            of_decision = [numbers.setdefault(part_of(fields, one), len(numbers)) for one in range(len(fields.shared))]
+            own = parts_of(fields)
+            if len(own) > FEW_PARTS:
+                # Of single inquiries, no two alike; each inbox looks at its own.
+                shared = np.arange(len(parts), len(parts) + len(own), dtype=np.uint32)
+                parts += own
+            else:
+                for one in own:
+                    if one not in numbers:
+                        numbers[one] = len(parts)
+                        parts.append(one)
+                shared = np.array([numbers[one] for one in own], np.uint32)
             try:
-                shared = np.array(of_decision, np.uint32)
                 place_permits(_plain(table), LEAVING, first - base, shared, places, offsets, persons, which)
             except IndexError:
                 raise StorageError(f"records from {first}: expected decisions of the chunk, got another") from None
             self.rest()
-        return PermitRows(offsets + np.uint64(base), persons, which, list(numbers)), starts
+        return PermitRows(offsets + np.uint64(base), persons, which, parts), starts
 
     def _prepare(self, later: Later, mark: Mark, key: PeriodKey, now: int) -> int | None:
         """Sort in some providers from the mark's on; the next one, or None where that was the last."""
@@ -355,9 +368,9 @@ class Deliverer:
         made = []
         for start in range(0, len(joined.indexes), PERMITS_PER_SEGMENT):
             rows = slice(start, start + PERMITS_PER_SEGMENT)
-            segment = compact(
-                PermitRows(joined.indexes[rows], joined.persons[rows], joined.which[rows], joined.parts)
-            )
+            segment = PermitRows(joined.indexes[rows], joined.persons[rows], joined.which[rows], joined.parts)
+            if len(segment.indexes) < len(joined.indexes):
+                segment = compact(segment)
             outcomes = Outcomes(state.words[rows], state.released[rows])
             put_segment(later, key, number, segment)
             written += 12 * len(segment.indexes) + 400

@@ -27,7 +27,7 @@ from hub.wire.config import Limits
 from hub.wire.disk import Disk
 from hub.wire.fair import RETRY_AFTER_S, Pool
 from hub.wire.faults import AccessError
-from hub.wire.ledger import OK, OTHER, SMALL, Ledger, Outcomes, code_of, outcomes_of
+from hub.wire.ledger import OTHER, SMALL, Ledger, Outcomes, outcomes_of
 from hub.wire.methods import METHODS, REQUEST_DECODERS, Method
 from hub.wire.quotas import Account, Quotas
 from hub.wire.results import ANSWER
@@ -213,7 +213,7 @@ class Calls:
             in_thread = self._begin(work, account, began)
         except BaseException as error:
             translated = self.disk.translate(error)
-            self._end(work, account, code_of(translated), began, 0, SMALL)
+            self._end(work, account, translated, began, 0, SMALL)
             self._uncount(work)
             raise translated from error
         # A thread counts them off when it is done, whether or not its caller is still there.
@@ -224,9 +224,11 @@ class Calls:
         if work.counted:
             self.count(-work.counted, work.call.institution)
 
-    def _end(self, work: Work, account: Account, code: str, began: float, rows: int, kind: str) -> None:
+    def _end(
+        self, work: Work, account: Account, error: BaseException | None, began: float, rows: int, kind: str
+    ) -> None:
         self.open -= 1
-        self.ledger.end(account, work.call.method, code, began, rows, kind)
+        self.ledger.end(account, work.call.method, error, began, rows, kind)
 
     def _begin(self, work: Work, account: Account, began: float) -> bool:
         """Begin a call; whether a thread does it."""
@@ -266,12 +268,12 @@ class Calls:
             error = future.exception()
         if error is not None:
             error = self.disk.translate(error)
-            self._end(work, account, code_of(error), began, rows, SMALL)
+            self._end(work, account, error, began, rows, SMALL)
             caller.fail(number, "inquire", error)
             return
         answer = future.result()
         self.ledger.add_answer(answer)
-        self._end(work, account, OK, began, rows, SMALL)
+        self._end(work, account, None, began, rows, SMALL)
         caller.answer(number, _ENCODER.encode(ANSWER.pack(answer)))
 
     def _doer(self, work: Work, arguments: dict[str, Any]) -> Callable[[], Any]:
@@ -347,10 +349,10 @@ class Calls:
         rows = max(rows, task.rows)
         if error is not None or body is None:
             error = self.disk.translate(error or HubError(f"{name}: expected a reply, got none"))
-            self._end(work, account, code_of(error), task.began, rows, task.kind)
+            self._end(work, account, error, task.began, rows, task.kind)
             work.caller.fail(number, name, error)
             return
-        self._end(work, account, OK, task.began, rows, task.kind)
+        self._end(work, account, None, task.began, rows, task.kind)
         work.caller.answer(number, body)
 
     def _decode(self, work: Work) -> msgspec.Struct:

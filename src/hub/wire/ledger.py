@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hub.errors import HubError, StorageError
+from hub.errors import HubError, StorageError, TamperError
 from hub.messages import Answer, Reason, Sent, Status
 from hub.times import Times
 from hub.wire.methods import METHODS
@@ -76,8 +76,11 @@ class Ledger:
         """A call was refused before anything of it was kept."""
         self.count(name if name in METHODS else OTHER, error.code)
 
-    def end(self, account: Account, name: str, code: str, began: float, rows: int, kind: str) -> None:
-        """A call that was begun at ``began`` (``time.perf_counter``) is answered, or has failed."""
+    def end(
+        self, account: Account, name: str, error: BaseException | None, began: float, rows: int, kind: str
+    ) -> None:
+        """A call that was begun at ``began`` (``time.perf_counter``) is answered, or has failed with an error."""
+        code = OK if error is None else code_of(error)
         seconds = time.perf_counter() - began
         self.count(name, code)
         self.times[kind].add(seconds)
@@ -86,7 +89,7 @@ class Ledger:
             self.rows[name] = self.rows.get(name, 0) + rows
             if seconds < (self._slow_bulk_s if kind == BULK else self.slow_s):
                 return
-        self.tell(account, name, code, seconds, rows)
+        self.tell(account, name, code, seconds, rows, error)
 
     def end_many(self, name: str, codes: dict[str, int], seconds: float) -> None:
         """Small calls of one row each that were done together are answered; so many with each code."""
@@ -97,7 +100,9 @@ class Ledger:
         self.rows[name] = self.rows.get(name, 0) + codes.get(OK, 0)
         self.times[SMALL].add(seconds, sum(codes.values()))
 
-    def tell(self, account: Account, name: str, code: str, seconds: float, rows: int) -> None:
+    def tell(
+        self, account: Account, name: str, code: str, seconds: float, rows: int, error: BaseException | None = None
+    ) -> None:
         """Write a line about a call that failed or was slow; of a flood of them only a few."""
         second = int(time.monotonic())
         if account.told_at != second:
@@ -107,10 +112,14 @@ class Ledger:
         account.told += 1
         if account.told > TOLD_PER_S:
             return
-        level = logging.ERROR if code in ("storage", "tamper") else logging.WARNING if code == OK else logging.INFO
+        own = code in (StorageError.code, TamperError.code)
+        level = logging.ERROR if own else logging.WARNING if code == OK else logging.INFO
         fields: dict[str, Any] = {
             "code": code, "method": name, "institution": account.code, "ms": round(1000 * seconds, 1), "rows": rows,
         }  # fmt: skip
+        if own and error is not None:
+            # Its caller may have gone: then nobody else ever reads why.
+            fields["cause"] = str(error) if isinstance(error, HubError) else type(error).__name__
         if left_out:
             fields["left_out"] = left_out
         logger.log(level, "slow call" if code == OK else "failed call", extra={"fields": fields})
