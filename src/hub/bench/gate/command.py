@@ -198,7 +198,7 @@ def measure(outcome: Outcome, folder: Path, given: argparse.Namespace, progress:
         outcome.notes.append(f"instructions are not counted: {lacking}")
     else:
         progress.step("counting instructions")
-        count_instructions(outcome, folder, given.seed)
+        count_instructions(outcome, folder, given.seed, begin + given.seconds)
 
 
 def choose(stages: list[Stage], *, late: bool) -> list[Stage]:
@@ -211,15 +211,22 @@ def choose(stages: list[Stage], *, late: bool) -> list[Stage]:
     return [stage for stage in left if stage.leans] or left if late else left
 
 
-def count_instructions(outcome: Outcome, folder: Path, seed: int) -> None:
-    """Instructions a row of both sides, where both can be counted."""
+def count_instructions(outcome: Outcome, folder: Path, seed: int, ends: float) -> None:
+    """Instructions a row of both sides, where both can be counted in time."""
     names = [stage.name for stage in outcome.stages if stage.name in counts.COUNTED and stage.failed is None]
     try:
         shim = counts.build_shim(folder)
     except (OSError, subprocess.SubprocessError):
         outcome.notes.append("instructions are not counted: the shim for valgrind does not build")
         return
-    base, head = (counts.count_side(built, folder, shim, names, seed) for built in outcome.sides)
+    begin, found = time.monotonic(), []
+    for built, share in zip(outcome.sides, (0.5, 1.0), strict=True):
+        until = begin + share * (ends - begin)
+        found.append(counts.count_side(built, folder, shim, names, seed, ends=until))
+    base, head = found
+    if len(head) < len(names):
+        cause = "the time was over, or valgrind could not go on"
+        outcome.notes.append(f"instructions are counted of {len(head)} of {len(names)} stages: {cause}")
     for stage in outcome.stages:
         if stage.name in base and stage.name in head:
             stage.instructions = base[stage.name], head[stage.name]
