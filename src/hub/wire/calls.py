@@ -29,6 +29,7 @@ from hub.wire.fair import RETRY_AFTER_S, Pool
 from hub.wire.faults import AccessError
 from hub.wire.ledger import OTHER, SMALL, Ledger, Outcomes, outcomes_of
 from hub.wire.methods import METHODS, REQUEST_DECODERS, Method
+from hub.wire.packing import encode_body
 from hub.wire.quotas import Account, Quotas
 from hub.wire.results import ANSWER
 from hub.wire.rows import is_bounded, rows_of_call, rows_of_reply
@@ -40,13 +41,12 @@ LOOP_BYTES_MAX = 1 << 15
 
 CLERKS = ("clerk", "second_clerk")
 
-_ENCODER = msgspec.msgpack.Encoder()
 
 
 class Caller(Protocol):
     """Who waits for a call: a connection. Called in the loop's thread."""
 
-    def answer(self, number: int, body: bytes) -> None:
+    def answer(self, number: int, body: bytes | memoryview) -> None:
         """The call is done."""
 
     def fail(self, number: int, method: str, error: BaseException) -> None:
@@ -274,7 +274,7 @@ class Calls:
         answer = future.result()
         self.ledger.add_answer(answer)
         self._end(work, account, None, began, rows, SMALL)
-        caller.answer(number, _ENCODER.encode(ANSWER.pack(answer)))
+        caller.answer(number, encode_body(ANSWER.pack(answer)))
 
     def _doer(self, work: Work, arguments: dict[str, Any]) -> Callable[[], Any]:
         method = work.method
@@ -292,20 +292,20 @@ class Calls:
 
     def _submit(self, task: Task, pool: Pool, do: Callable[[], Any] | None) -> None:
         """Let a thread do a call; without ``do`` it decodes the arguments first."""
-        work = task.work
+        work, give_way = task.work, self._hub.give_way
 
         def run() -> None:
-            body: bytes | None = None
+            body: bytes | memoryview | None = None
             error: BaseException | None = None
             outcomes: Outcomes = None
             rows, leaves_at = 0, 0.0
             try:
                 found = (self._read(task) if do is None else do)()
-                outcomes, leaves_at = outcomes_of(found), getattr(found, "leaves_at", 0.0)
+                outcomes, leaves_at = outcomes_of(found, give_way), getattr(found, "leaves_at", 0.0)
                 packed = work.method.result.pack(found)
                 del found
                 rows = rows_of_reply(packed)
-                body = _ENCODER.encode(packed)
+                body = encode_body(packed, give_way)
             except BaseException as caught:
                 error = caught
             with contextlib.suppress(RuntimeError):
@@ -336,7 +336,7 @@ class Calls:
         return self._doer(work, self._bind(work, given))
 
     def _finish(
-        self, task: Task, body: bytes | None, error: BaseException | None, outcomes: Outcomes, rows: int
+        self, task: Task, body: bytes | memoryview | None, error: BaseException | None, outcomes: Outcomes, rows: int
     ) -> None:
         """A thread has done a call, or could not."""
         work, account = task.work, task.account

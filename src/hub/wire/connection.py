@@ -272,7 +272,7 @@ class Connection(Wired, asyncio.Protocol):
 
     # -- of who does the calls
 
-    def answer(self, number: int, body: bytes) -> None:
+    def answer(self, number: int, body: bytes | memoryview) -> None:
         """Send a call's reply."""
         institution = self._open.get(number)
         if institution is None:

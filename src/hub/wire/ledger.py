@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from hub.errors import HubError, StorageError, TamperError
 from hub.messages import Answer, Reason, Sent, Status
 from hub.times import Times
+from hub.turns import no_rest
 from hub.wire.methods import METHODS
 from hub.wire.quotas import Account, Quotas
 
@@ -27,6 +29,7 @@ OTHER = "other"
 TOLD_PER_S = 10
 """Lines a second about one institution's failed and slow calls; the rest is counted in the next one."""
 
+COUNTED_ROWS = 1 << 16
 STATUSES, REASONS = max(Status) + 1, max(Reason) + 1
 
 Outcomes = tuple[list[int], list[int]] | None
@@ -145,14 +148,24 @@ class Ledger:
             self.reasons[number] += 1
 
 
-def outcomes_of(found: Any) -> Outcomes:
+def outcomes_of(found: Any, rest: Callable[[], None] = no_rest) -> Outcomes:
     """How many rows of an answer have each status and each reason; None of what is no answer."""
-    return count_outcomes(found.status, found.reason) if isinstance(found, Answer | Sent) else None
+    return count_outcomes(found.status, found.reason, rest) if isinstance(found, Answer | Sent) else None
 
 
-def count_outcomes(status: npt.NDArray[np.uint8], reason: npt.NDArray[np.uint8]) -> tuple[list[int], list[int]]:
+def count_outcomes(
+    status: npt.NDArray[np.uint8], reason: npt.NDArray[np.uint8], rest: Callable[[], None] = no_rest
+) -> tuple[list[int], list[int]]:
     """How many rows have each status, and each reason."""
-    return np.bincount(status, minlength=STATUSES).tolist(), np.bincount(reason, minlength=REASONS).tolist()
+    statuses, reasons = np.zeros(STATUSES, np.int64), np.zeros(REASONS, np.int64)
+    # In pieces: over ten million rows at once the loop would wait for the interpreter.
+    for first in range(0, len(status), COUNTED_ROWS):
+        rows = slice(first, first + COUNTED_ROWS)
+        statuses += np.bincount(status[rows], minlength=STATUSES)
+        reasons += np.bincount(reason[rows], minlength=REASONS)
+        if len(status) > COUNTED_ROWS:
+            rest()
+    return statuses.tolist(), reasons.tolist()
 
 
 def code_of(error: BaseException) -> str:
