@@ -21,6 +21,10 @@ OWN = (b"transfer-encoding", b"content-length", b"date", b"server", b"connection
 """Headers that the server makes itself, or that hold for another form of the same body."""
 
 
+IDLE_SECONDS_MAX = 60
+"""On a busy machine a load may begin late: its connections are kept so long."""
+
+
 class BareServer:
     """It, in a process of its own.
 
@@ -81,7 +85,10 @@ def main(file: Path) -> None:
     """Listen on any port until ended."""
     sock = socket.create_server(("127.0.0.1", 0), backlog=1_024)
     print(sock.getsockname()[1], flush=True)
-    config = uvicorn.Config(app_of(file.read_bytes()), access_log=False, log_config=None, ws="none", lifespan="off")
+    config = uvicorn.Config(
+        app_of(file.read_bytes()), access_log=False, log_config=None, ws="none", lifespan="off",
+        timeout_keep_alive=IDLE_SECONDS_MAX,
+    )  # fmt: skip
     uvicorn.Server(config).run(sockets=[sock])
 
 

@@ -23,7 +23,7 @@ class LimitKind(NamedTuple):
 
 
 LIMITS = {
-    "f": LimitKind("random fetches", "two dependent ones a row (a miss: one) over the same footprint, prefetched",
+    "f": LimitKind("random fetches", "two dependent ones a row (a miss: one) over as many bytes, prefetched",
                    (" hits limit ", " misses limit ")),
     "t": LimitKind("one take", "a look-up a row in a small table, nothing else", ("authorise: ",)),
     "h": LimitKind("hashing", "SHA-256 of the entries, leaves and nodes, nothing else",
