@@ -81,7 +81,8 @@ class PortalProcess:
         config = folder / "portal.toml"
         config.write_text(
             f'listen = "127.0.0.1:{self.port}"\naddress = "{self.address}"\nlinks = "portal.sqlite"\n'
-            f'[hub]\naddress = "{server.address}"\ncertificate = {pem}\nkey = {pem}\n'
+            # Longer than in life: on a busy machine a page is late, not away.
+            f'[hub]\naddress = "{server.address}"\ncertificate = {pem}\nkey = {pem}\ntimeout_s = 30\n'
             f"ca = {msgspec.json.encode(str(credentials.ca.resolve())).decode()}\n"
             f'[signin]\nissuer = "{self.issuer}"\nclient_id = "{CLIENT}"\nkey = "signin.key"\nacr = ["{ACR}"]\n'
             f"[limits]\npage_rows = {rows}\n",
