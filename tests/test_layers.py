@@ -46,7 +46,7 @@ LAYERS = [
     {"screen"},
     {"group", "rowgroup"},
     {"withholding", "proxystate"},
-    {"corrections", "releases", "proxies", "consents", "relink", "counter", "liferecords", "flagput", "blast",
+    {"lately", "corrections", "releases", "proxies", "consents", "relink", "counter", "liferecords", "flagput", "blast",
      "mislinkstate"},
     {"merging", "dying", "succeeding", "breach"},
     {"markcheck", "flagcheck", "linkcheck", "inboxcheck", "identifiercheck", "proxycheck", "noticecheck",
