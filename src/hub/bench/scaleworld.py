@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -59,6 +60,8 @@ class GrowingWorld:
         while self.persons < persons:
             start, end = self.persons, min(persons, self.persons + ROWS_PER_ACQUIRE_CHUNK)
             progress.step(f"grow: {start:,} of {persons:,} persons")
+            for column in (self.requester, self.everybody):
+                _reserve(Path(str(column.filename)), 16 * start, 16 * (end - start))
             codes = FIRST_CODE + np.arange(start, end, dtype=np.int64)
             self.requester[start:end] = self.hub.acquire(REQUESTER, codes).aliases
             before = int(self.hub.stats()["tables_bytes"])
@@ -86,3 +89,13 @@ class GrowingWorld:
     def close(self) -> None:
         """Let go of the hub."""
         self.hub.close()
+
+
+def _reserve(path: Path, begin: int, size: int) -> None:
+    """Room on the disk for a part of a mapped file: a page that finds none when it is written to ends the process.
+
+    Raises:
+        OSError: there is no space.
+    """
+    with path.open("r+b") as file:
+        os.posix_fallocate(file.fileno(), begin, size)
