@@ -20,7 +20,7 @@ LAYERS = [
      "keys", "workers"},
     {"variants"},
     {"folding"},
-    {"sealed", "periods", "payloads", "permits", "pseudonyms"},
+    {"sealed", "periods", "payloads", "permits", "pseudonyms", "several"},
     {"attributes", "mislinks"},
     {"snapshot"},
     {"store", "runs"},
