@@ -32,7 +32,7 @@ LAYERS = [
     {"aliases", "catalog", "tlog", "flags"},
     {"persons", "successions", "additions", "batch", "small", "kept", "holders", "wanted", "inbox", "payloadstore",
      "notices"},
-    {"deaths", "tableedits"},
+    {"deaths", "tableedits", "hugepages"},
     {"acquire", "reissue", "linkedits", "requests", "requestgroups", "bodies", "log", "erasures"},
     {"append", "identifiers", "uses", "history", "confidential", "holds", "held", "tail", "asked", "askedrows"},
     {"claims"},

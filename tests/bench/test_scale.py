@@ -48,7 +48,10 @@ def test_all_curves_are_measured_and_every_answer_is_the_models(whole: Any) -> N
     assert {"persons-1", "threads", "batch", "cold", "inquiry", "history", "space"} <= names
     by_name = {curve["name"]: curve for curve in content["curves"]}
     persons = by_name["persons-1"]["series"]
-    assert set(persons) == {"random hits", "sorted hits", "random misses", "limit, 4 KiB pages", "limit, huge pages"}
+    # Huge pages under a file are the system's to give.
+    assert set(persons) - {"random hits, huge pages"} == {
+        "random hits", "sorted hits", "random misses", "limit, 4 KiB pages", "limit, huge pages"
+    }  # fmt: skip
     assert [point["x"] for point in persons["random hits"]] == [10_000, 20_000]
     assert [point["x"] for point in by_name["history"]["series"]["warm p50"]] == [10_000, 20_000]
     assert set(by_name["history"]["series"]) == {"warm p50", "warm p99", "cold p50", "cold p99"}

@@ -135,6 +135,9 @@ class Curves:
             [(nothing, nobody)] * 2, Status.UNKNOWN_ALIAS,
         )  # fmt: skip
         self._measure_limit(curve, size, threads, rows)
+        self.progress.step(f"huge pages: {size_name(size)}")
+        if self.world.map_hugely() > size * HOT_PER_PERSON // 2:
+            self._measure_hits(curve, "random hits, huge pages", size, threads, hits)
 
     def _draw(self, size: int, rows: int) -> npt.NDArray[np.int64]:
         """int64[rows]: persons under ``size``, in random order, duplicates allowed."""
