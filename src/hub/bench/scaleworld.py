@@ -14,7 +14,7 @@ from hub.bench import machine as machines
 from hub.bench.measure import forget_pages
 from hub.bench.report import Progress
 from hub.bench.world import EVERYBODY, FIRST_CODE, REQUESTER
-from hub.hugepages import huge_bytes, map_hugely
+from hub.hugepages import huge_bytes
 from hub.limits import ROWS_PER_ACQUIRE_CHUNK
 
 DISK_PER_PERSON = 270
@@ -83,11 +83,8 @@ class GrowingWorld:
 
     def map_hugely(self) -> int:
         """Have the tables that are looked up in mapped in huge pages; bytes of the file that are."""
-        number, data = self.hub.catalog.institution, self.folder / "hub" / "env" / "data.mdb"
-        pairs = ((REQUESTER, BY_ALIAS), (EVERYBODY, BY_PERSON))
-        with self.hub._store.snapshot() as snapshot:
-            map_hugely(snapshot, [table_number(number(code).number, kind) for code, kind in pairs], data)
-        return huge_bytes(data)
+        self.hub.warm_tables([REQUESTER], [EVERYBODY])
+        return huge_bytes(self.folder / "hub" / "env" / "data.mdb")
 
     def forget(self, threads: int) -> None:
         """Put the hub's file out of memory, as far as a process without privileges can, and open it again."""
