@@ -211,6 +211,12 @@ def test_a_scale_places_its_values_and_ticks_inside(log: bool, values: list[floa
     assert all(9.9 <= scale.place(tick) <= 110.1 for tick in scale.ticks())
 
 
+@pytest.mark.parametrize(("end", "told"), [(64e6, True), (55e6, False), (50e6, True)])
+def test_the_axis_says_where_a_curve_ends(end: float, told: bool) -> None:
+    found = str(draw(Curve("a", "t", "persons", "y", series={"one": [Point(1e6, 2), Point(end, 4)]})))
+    assert (f'text-anchor="middle">{short_number(end)}<' in found) is told
+
+
 def test_names_are_escaped_and_numbers_short() -> None:
     curve = Curve("a", "<b>", "x", "y", series={"<i>&": [Point(1, 2, 1, 3), Point(10, 4)], "none": []})
     found = str(draw(curve))

@@ -105,7 +105,7 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def measure(given: argparse.Namespace, folder: Path) -> int:
     """All curves; print and write what was found, complete or not."""
-    machine = machines.describe(folder)
+    machine = machines.describe(folder) | {"warnings": []}
     print(machine_text(machine))
     neighbours, begin = machines.Neighbours(), time.monotonic()
     truth, progress = Truth(), Progress()

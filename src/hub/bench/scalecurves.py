@@ -72,8 +72,9 @@ class Curves:
         every = "1 thread" if len(self.threads) == 1 else f"{self.threads[-1]} threads"
         note = (
             "Batches of a million rows, every block in memory and checked. The limit is two dependent random fetches a "
-            "row over as many bytes, with prefetching: in pages of 4 KiB, as a file is mapped, and in huge ones, which "
-            "kernels give to memory without a file alone. Bars: the extremes of the repeats."
+            "row over as many bytes, with prefetching: in pages of 4 KiB, as a file is mapped, and in huge ones. Where "
+            "the kernel has these for files, the tables were read into them once more (Hub.warm_tables). Bars: the "
+            "extremes of the repeats."
         )
         self.by_persons = {
             count: Curve(f"persons-{count}", f"Resolve by persons, {name}", "persons", "rows/s", note=note)
