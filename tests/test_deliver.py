@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hub._deliver import count_permits, place_permits
+from hub import inbox
+from hub._deliver import count_permits, number_parts, place_permits, unsupervised
 from hub.bodies import ROW, ROW_BYTES
+from hub.inbox import Part, PermitRows, compact
 from hub.tail import LEAVING
+from hub.tlog.entry import Shared, encode_shared, unsupervise
 
 BOXES = 1 << 17
 
@@ -81,3 +84,35 @@ def test_columns_of_another_size_are_refused(wrong: str) -> None:
     columns = [np.zeros(3, np.uint32), np.zeros(3, np.uint32), np.zeros(2 + (wrong != "columns"), np.uint32)]
     with pytest.raises(ValueError, match="expected"):
         place_permits(rows, leaving, 0, np.zeros(1, np.uint32), counts, *columns)
+
+
+def shared(inquiry: int, supervised: bytes, remark: str | None) -> bytes:
+    return encode_shared(
+        Shared(
+            inquiry=inquiry.to_bytes(8, "big"), requester="nenkin", on_behalf_of=None, procedure="19-8/73/75.3",
+            items=("a",), role=None, section="b", reference_date=None, catalog="c", rule=1, reason=0, legal_basis="d",
+            supervised=supervised, remark=remark,
+        )
+    )  # fmt: skip
+
+
+def test_commitments_become_zeros_as_the_plain_way_does_it() -> None:
+    given = [shared(1, b"\xff" * 32, None), shared(2, b"\xc0" * 32, None), shared(3, bytes(32), "remark")]
+    assert unsupervised(given) == [unsupervise(given[0]), unsupervise(given[1]), None]
+    assert unsupervised([]) == []
+    assert unsupervised([b"", b"\xc4\x20" + bytes(31) + b"\xc0", b"\xc4\x20" + bytes(32) + b"\xc1"]) == [None] * 3
+    assert unsupervised([b"\xc4\x20" + b"x" * 32 + b"\xc0"]) == [b"\xc4\x20" + bytes(32) + b"\xc0"]
+
+
+@pytest.mark.parametrize("few", [0, 6, 7, 1_024])
+def test_permits_keep_the_parts_that_they_have_each_once(monkeypatch: pytest.MonkeyPatch, few: int) -> None:
+    monkeypatch.setattr(inbox, "FEW", few)
+    # Of seven parts two are alike, and one is nobody's.
+    parts = [Part(bytes([value]), 0, 0) for value in (9, 8, 7, 8, 6, 5, 4)]
+    which = np.array([3, 1, 1, 5, 0, 3, 4], dtype=np.uint32)
+    rows = PermitRows(np.arange(7, dtype=np.uint64), np.arange(7, dtype=np.uint32), which, parts)
+    found = compact(rows)
+    assert [found.parts[place] for place in found.which] == [parts[place] for place in which]
+    assert len(set(found.parts)) == len(found.parts) == 4
+    with pytest.raises(IndexError):
+        number_parts(np.array([7], np.uint32), parts)

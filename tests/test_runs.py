@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hub.errors import StorageError
-from hub.merger import Merger
+from hub.merger import DELAY_S, REST_MAX_S, Merger
 from hub.runcheck import check_blocks, check_runs, walk_run
 from hub.rundue import due_runs, new_merge, size_class
 from hub.runmerge import drop_period, merge_once
@@ -489,6 +489,29 @@ def test_the_merger_works_beside_commits_and_readers(index: Index) -> None:
     assert len(index.runs(8104)) < 90
     assert index.find({8104: HOT}) == index.expected({8104: HOT})
     assert index.check(8104) == sum(len(keys) for _, _, keys, _ in index.chunks)
+
+
+@pytest.mark.parametrize("hurried", [False, True])
+def test_the_merger_rests_beside_small_inquiries(
+    index: Index, hurried: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(17)
+    merger, rests = Merger(index.store), list[float]()
+    wait_for(merger)
+    monkeypatch.setattr(merger._closing, "wait", lambda seconds: rests.append(seconds))
+    for _ in range(64):
+        index.add(8104, draw(rng, 10))
+    if hurried:
+        with index.store.turns.hurried():
+            pass
+    merger.wake()
+    wait_for(merger)
+    merger.close()
+    # The others are for commits to come together.
+    steps = [rest for rest in rests if rest != DELAY_S]
+    assert bool(steps) == hurried
+    assert all(0 <= rest <= REST_MAX_S for rest in steps)
+    assert not hurried or any(steps)
 
 
 def test_the_merger_stops_with_a_store_that_may_not_write(index: Index) -> None:

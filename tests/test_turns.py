@@ -175,3 +175,16 @@ def test_a_large_inquiry_gives_room_behind_each_chunk_with_no_lock_held(
         # One chunk alone is over before anybody could use the room.
         h.inquire(tax_inquiry("small"), aliases[:1_000], town)
         assert len(given) == 4
+
+
+def test_long_work_gives_way_only_where_small_ones_came_lately(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, slept = Turns(), list[float]()
+    monkeypatch.setattr(turns.time, "sleep", slept.append)
+    with found.ordinary():
+        pass
+    found.give_way()
+    assert slept == []
+    with found.hurried():
+        pass
+    found.give_way()
+    assert slept == [turns.PIECE_REST_S]

@@ -49,7 +49,9 @@ class Errors(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         cause = record.exc_info[1] if record.exc_info else None
-        self._findings.add(f"logged: {record.getMessage()}: {cause!r}")
+        fields: dict[str, object] = getattr(record, "fields", {})
+        told = "".join(f", {name} {fields[name]}" for name in ("method", "code", "cause") if name in fields)
+        self._findings.add(f"logged: {record.getMessage()}{told}: {cause!r}")
 
 
 class Reader:

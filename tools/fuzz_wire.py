@@ -69,6 +69,8 @@ def fuzz_inside(given: argparse.Namespace, random: Random, findings: Findings) -
     logging.getLogger("hub.security").addHandler(logging.NullHandler())
     # The threads of the calls get their turn beside a loop that always has something to do.
     sys.setswitchinterval(0.0005)
+    if given.folder is not None:
+        given.folder.mkdir(parents=True, exist_ok=True)
     scripts = None
     if given.replay is not None:
         scripts = [load_script(given.replay)]

@@ -6,11 +6,19 @@ inbox of arrivals, whose number is 65,536 more. Nothing of it is trusted: a prov
 places, and a decision beyond the chunk's is refused.
 """
 
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.dict cimport PyDict_GetItem
+from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
+from libc.string cimport memcpy, memset
+
+import numpy as np
 
 cdef enum:
     ROW_BYTES = 16
     BOXES = 131072
+    HASH_BYTES = 32
+    END_BYTES = 35              # of encoded shared fields: c4 20, the commitment, c0
 
 
 cdef inline uint32_t box_of(const uint8_t* row, uint8_t kind) noexcept nogil:
@@ -79,3 +87,61 @@ def place_permits(
             which[at] = part[decision]
     if wrong:
         raise IndexError("permits: expected decisions of the chunk and places in the columns")
+
+
+def unsupervised(list shared not None):
+    """Encoded shared fields (list of bytes) with zeros for their commitment, as ``tlog.entry.unsupervise`` makes them.
+
+    None stands for those that do not end as most do: with a commitment and without a remark.
+    """
+    cdef list found = []
+    cdef bytes raw, own
+    cdef const uint8_t* end
+    cdef Py_ssize_t size
+    for raw in shared:
+        size = PyBytes_GET_SIZE(raw)
+        end = <const uint8_t*>PyBytes_AS_STRING(raw) + size - END_BYTES
+        if size < END_BYTES or end[0] != 0xC4 or end[1] != HASH_BYTES or end[END_BYTES - 1] != 0xC0:
+            found.append(None)
+            continue
+        own = PyBytes_FromStringAndSize(NULL, size)
+        memcpy(PyBytes_AS_STRING(own), PyBytes_AS_STRING(raw), size)
+        memset(PyBytes_AS_STRING(own) + size - HASH_BYTES - 1, 0, HASH_BYTES)
+        found.append(own)
+    return found
+
+
+def number_parts(const uint32_t[::1] which, parts not None):
+    """Number equal parts alike, in the order in which they come.
+
+    Args:
+        which: uint32[N], places in ``parts``, a sequence of what can be looked up in a dict.
+
+    Returns:
+        uint32[N], places in a list of those parts, each once; and that list.
+
+    Raises:
+        IndexError: there is no such part.
+    """
+    cdef int64_t i, n = which.shape[0], size = len(parts)
+    cdef uint32_t last = 0, number = 0
+    cdef dict numbers = {}
+    cdef list used = []
+    cdef PyObject* found
+    places = np.empty(n, np.uint32)
+    cdef uint32_t[::1] out = places
+    for i in range(n):
+        if i == 0 or which[i] != last:
+            last = which[i]
+            if last >= size:
+                raise IndexError("permits: expected parts of theirs, got another")
+            part = parts[last]
+            found = PyDict_GetItem(numbers, part)
+            if found is NULL:
+                number = <uint32_t>len(used)
+                numbers[part] = number
+                used.append(part)
+            else:
+                number = <object>found
+        out[i] = number
+    return places, used

@@ -55,7 +55,7 @@ from hub.periods import PeriodKey, PeriodKeys, period_of
 from hub.sealed import unseal
 from hub.snapshot import Commit, Snapshot
 from hub.store import Store
-from hub.tail import ENDING, LEAVING, Rows, ends_of, part_of, read_chunks
+from hub.tail import ENDING, LEAVING, Rows, ends_of, parts_of, read_chunks
 
 DELIVER_FROM = 1 << 22
 """Records behind the inboxes from which on they are sorted in: a provider of 1,741 gets 2,400 of them, in one value."""
@@ -76,6 +76,9 @@ SMALL_SEGMENT = 2_048
 TINY_SEGMENTS, SMALL_SEGMENTS = 7, 14
 """So many of an eighth of that, or of all small ones, are joined: a permit is written some three times in all."""
 
+FEW_PARTS = 16
+"""Decisions of a chunk up to which equal ones are looked for among all chunks: of bulk, whose chunks have the same."""
+
 STEP_BYTES = 1 << 21
 """Written by one transaction, about: 5 ms."""
 
@@ -91,15 +94,23 @@ DROP_AFTER_S = (INQUIRY_OPEN_DAYS_MAX + 1) * _DAY_S
 """A segment whose permits have all ended is dropped so long after the last one was requested: nobody names it."""
 
 
+Column = npt.NDArray[np.uint32]
+
+
 class Stretch(NamedTuple):
     """What a stretch of the log does to the inboxes, sorted by provider.
 
     Attributes:
-        left: permits. starts: int64[131073], where those of each inbox begin. links, ends: as of ``tail.Changes``.
+        base: index of its first record. offsets: uint32[N] of its permits behind that; persons, which, parts: as of
+            ``PermitRows``. starts: int64[131073], where those of each inbox begin. links, ends: as of ``tail.Changes``.
         ended_of: uint32[M], the inboxes of those, ascending. boxes: all inboxes, those that get nothing too, ascending.
     """
 
-    left: PermitRows
+    base: int
+    offsets: Column
+    persons: Column
+    which: Column
+    parts: list[Part]
     starts: npt.NDArray[np.int64]
     links: Indexes
     ends: Outcomes
@@ -107,7 +118,14 @@ class Stretch(NamedTuple):
     boxes: list[int]
 
     def __repr__(self) -> str:
-        return f"Stretch(left={len(self.left.persons)}, ended={len(self.ended_of)})"
+        return f"Stretch(left={len(self.persons)}, ended={len(self.ended_of)})"
+
+    def permits(self, inbox: int) -> PermitRows:
+        """The permits of an inbox, in the order of the log."""
+        rows = slice(*self.starts[inbox : inbox + 2].tolist())
+        # Indexes are made of an inbox at a time: of all eight million, others would wait 30 ms for the interpreter.
+        indexes = self.offsets[rows] + np.uint64(self.base)
+        return PermitRows(indexes, self.persons[rows], self.which[rows], self.parts)
 
 
 class Mark(NamedTuple):
@@ -240,7 +258,7 @@ class Deliverer:
                 chunks.append((chunk.first, chunk.fields, table))
                 count_permits(_plain(table), LEAVING, counts)
             at = chunk.first + chunk.rows
-        left, starts = self._place(chunks, counts)
+        placed = self._place(chunks, counts)
         several = [self._join_ends(chunks, arrivals=arrivals) for arrivals in (False, True)]
         links = np.concatenate([one[0] for one in several])
         words = np.concatenate([one[1] for one in several])
@@ -249,7 +267,7 @@ class Deliverer:
         with self._store.snapshot() as snapshot:
             stored = [int.from_bytes(name, "big") for name, _ in snapshot.items(INBOXES, b"")]
         boxes = sorted({*stored, *np.flatnonzero(counts).tolist(), *np.unique(ended_of).tolist()})
-        return Stretch(left, starts, links, Outcomes(words, released), ended_of, boxes)
+        return Stretch(*placed, links, Outcomes(words, released), ended_of, boxes)
 
     def _some(self, chunks: Iterator[tuple[Chunk, Rows]]) -> Iterator[tuple[Chunk, Rows]]:
         """The first few, with a rest behind each."""
@@ -277,23 +295,33 @@ class Deliverer:
 
     def _place(
         self, chunks: list[tuple[int, Fields, Rows]], counts: npt.NDArray[np.uint32]
-    ) -> tuple[PermitRows, npt.NDArray[np.int64]]:
-        """The permits of some chunks by provider, in the order of the log; and where those of each provider begin."""
+    ) -> tuple[int, Column, Column, Column, list[Part], npt.NDArray[np.int64]]:
+        """The permits of some chunks by inbox, in the order of the log: the first fields of :class:`Stretch`."""
         starts = np.zeros(BOXES + 1, dtype=np.int64)
         np.cumsum(counts, out=starts[1:])
         places = starts[:-1].astype(np.uint32)
         offsets, persons, which = (np.empty(int(starts[-1]), np.uint32) for _ in range(3))
+        parts: list[Part] = []
         numbers: dict[Part, int] = {}
         base = chunks[0][0] if chunks else 0
         for first, fields, table in chunks:
-            of_decision = [numbers.setdefault(part_of(fields, one), len(numbers)) for one in range(len(fields.shared))]
+            own = parts_of(fields)
+            if len(own) > FEW_PARTS:
+                # Of single inquiries, no two alike; each inbox looks at its own.
+                shared = np.arange(len(parts), len(parts) + len(own), dtype=np.uint32)
+                parts += own
+            else:
+                for one in own:
+                    if one not in numbers:
+                        numbers[one] = len(parts)
+                        parts.append(one)
+                shared = np.array([numbers[one] for one in own], np.uint32)
             try:
-                shared = np.array(of_decision, np.uint32)
                 place_permits(_plain(table), LEAVING, first - base, shared, places, offsets, persons, which)
             except IndexError:
                 raise StorageError(f"records from {first}: expected decisions of the chunk, got another") from None
             self.rest()
-        return PermitRows(offsets + np.uint64(base), persons, which, list(numbers)), starts
+        return base, offsets, persons, which, parts, starts
 
     def _prepare(self, later: Later, mark: Mark, key: PeriodKey, now: int) -> int | None:
         """Sort in some providers from the mark's on; the next one, or None where that was the last."""
@@ -317,10 +345,7 @@ class Deliverer:
         inbox = read_inbox(snapshot, number)
         if inbox.base >= mark.end:
             return 0
-        begin, end = found.starts[number : number + 2].tolist()
-        permits = PermitRows(
-            found.left.indexes[begin:end], found.left.persons[begin:end], found.left.which[begin:end], found.left.parts
-        )
+        permits = found.permits(number)
         begin, end = stretch(found.ended_of, number, number + 1)
         links = found.links[begin:end]
         order = np.argsort(links, kind="stable")
@@ -355,9 +380,9 @@ class Deliverer:
         made = []
         for start in range(0, len(joined.indexes), PERMITS_PER_SEGMENT):
             rows = slice(start, start + PERMITS_PER_SEGMENT)
-            segment = compact(
-                PermitRows(joined.indexes[rows], joined.persons[rows], joined.which[rows], joined.parts)
-            )
+            segment = PermitRows(joined.indexes[rows], joined.persons[rows], joined.which[rows], joined.parts)
+            if len(segment.indexes) < len(joined.indexes):
+                segment = compact(segment)
             outcomes = Outcomes(state.words[rows], state.released[rows])
             put_segment(later, key, number, segment)
             written += 12 * len(segment.indexes) + 400

@@ -549,7 +549,8 @@ class Hub(
         self._published().publish()
         with self._store.snapshot() as snapshot:
             codes = {body.number: body.code for body in catalog.institutions()} if batch.by_class else None
-            return respond(snapshot, name, key, request, batch.inquiry.request_id, small, codes=codes)
+            rest = self._store.turns.give_way
+            return respond(snapshot, name, key, request, batch.inquiry.request_id, small, codes=codes, rest=rest)
 
     def _record_chunks(
         self,

@@ -5,7 +5,7 @@ An answer is always put together from what is stored, also the first time's: who
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from hub.messages import Answer, Receipt, Status
 from hub.requests import NO_RECORD_BIT, Request, chunk_state, read_lists
 from hub.several import codes_of
 from hub.snapshot import Snapshot
+from hub.turns import no_rest
 
 
 def respond(
@@ -25,18 +26,21 @@ def respond(
     small: bytes | None = None,
     *,
     codes: Mapping[int, str] | None = None,
+    rest: Callable[[], None] = no_rest,
 ) -> Answer:
     """Put together the answer of a request whose chunks are all durable.
 
     Args:
         small: of a small request the state of its only chunk, as it was found.
-        codes: institution number -> code, where rows may name classes.
+        codes: institution number -> code, where rows may name classes. rest: called behind each chunk of several.
 
     Raises:
         StorageError: a chunk is missing or damaged; nothing is answered.
     """
-    status = np.empty(request.rows, dtype=np.uint8)
-    decision = np.empty(request.rows, dtype=np.uint16)
+    # Chunk by chunk: over ten million rows at once others would wait for the interpreter.
+    rules, reasons = np.array(request.rule, dtype=np.uint32), np.array(request.reason, dtype=np.uint8)
+    status, reason = (np.empty(request.rows, dtype=np.uint8) for _ in range(2))
+    rule = np.empty(request.rows, dtype=np.uint32)
     holders: dict[int, tuple[str, ...]] = {}
     for chunk in range(request.chunks):
         state = chunk_state(snapshot, name, key, request, chunk) if small is None else small
@@ -44,19 +48,23 @@ def respond(
             raise StorageError(f"request: expected {request.chunks} chunks, chunk {chunk} is missing", retry_safe=True)
         start, rows = chunk * request.chunk_rows, (len(state) - 8) // 5
         status[start : start + rows] = np.frombuffer(state, np.uint8, rows, 8) & (0xFF ^ NO_RECORD_BIT)
-        decision[start : start + rows] = np.frombuffer(state, np.uint16, rows, 8 + rows)
+        decision = np.frombuffer(state, np.uint16, rows, 8 + rows)
+        if rows and int(decision.max()) >= len(rules):
+            raise StorageError("request: expected decisions of its table, got others")
+        rule[start : start + rows] = rules.take(decision)
+        reason[start : start + rows] = reasons.take(decision)
         if codes is not None:
             several = np.flatnonzero(status[start : start + rows] == Status.MULTIPLE).tolist()
             lists = read_lists(snapshot, name, key, chunk)
             if [one.row for one in lists] != several:
                 raise StorageError(f"request: expected the holders of each such row of chunk {chunk}, got others")
             holders |= codes_of(lists, start, codes.__getitem__)
-    if len(decision) and int(decision.max()) >= len(request.rule):
-        raise StorageError("request: expected decisions of its table, got others")
+        if request.chunks > 1:
+            rest()
     return Answer(
         status=status,
-        rule=np.array(request.rule, dtype=np.uint32).take(decision),
-        reason=np.array(request.reason, dtype=np.uint8).take(decision),
+        rule=rule,
+        reason=reason,
         receipt=Receipt(request_id=request_id, rows=request.rows, received_at=request.received_at),
         holders=holders,
     )

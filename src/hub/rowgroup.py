@@ -213,7 +213,10 @@ class RowLayer:
     ) -> Joined:
         questions = decided.rows.questions
         which = decided.rows.which[known]
-        pairs, middle_of = np.unique(which << np.uint32(16) | decided.decision[known], return_inverse=True)
+        pair_of = which << np.uint32(16) | decided.decision[known]
+        pairs, middle_of = pair_of[:1], np.zeros(len(pair_of), np.uint32)
+        if (pair_of != pair_of[:1]).any():
+            pairs, middle_of = np.unique(pair_of, return_inverse=True)
         middles = [
             self._middle(questions[pair >> 16], decided.table(pair >> 16), pair & 0xFFFF, digest)
             for pair in pairs.tolist()

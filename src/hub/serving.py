@@ -79,6 +79,10 @@ class Serving(ABC):
     def _now(self) -> int:
         """The hub's clock, never before the last record."""
 
+    def give_way(self) -> None:
+        """Rest 0.3 ms where small inquiries came lately: for whoever does long work in pieces beside them."""
+        self._store.turns.give_way()
+
     def stand_back(self, behind: int) -> None:
         """Let the threads of bulk work stand behind the process's others, see :class:`hub.workers.Workers`; to be
         called before there is any."""

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from hub._deliver import unsupervised
 from hub.bodies import ROW, Bodies, Chunk, Fields, KeyGoneError
 from hub.inbox import ARRIVALS, Indexes, Outcomes, Part, PermitRows, join, stretch, word
 from hub.messages import Kind, Status
@@ -127,6 +128,16 @@ def part_of(fields: Fields, decision: int) -> Part:
     """What permits of this decision of a chunk have in common."""
     deadline = fields.moments[decision] if fields.moments else 0
     return Part(unsupervise(fields.shared[decision]), fields.times[decision][0], deadline)
+
+
+def parts_of(fields: Fields) -> list[Part]:
+    """What permits have in common, of each decision of a chunk; in small chunks each permit has its own."""
+    shared = [
+        unsupervise(raw) if plain is None else plain
+        for raw, plain in zip(fields.shared, unsupervised(fields.shared), strict=True)
+    ]
+    requested = [requested_at for requested_at, _ in fields.times]
+    return list(map(Part, shared, requested, fields.moments or [0] * len(shared)))
 
 
 def _by_inbox(

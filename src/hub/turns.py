@@ -25,6 +25,14 @@ REST_EACH_S = 0.005
 """Behind a chunk of bulk its thread rests 5 ms for each small commit that came meanwhile, at most three times as long
 as the chunk took: what is asked singly needs the processors more, and bulk always gets on."""
 
+PIECE_REST_S = 0.0003
+"""Behind a piece of long work, some 0.1 ms: a thread that holds the interpreter's lock lets others have it after 0.2 ms
+each time they ask, and whoever answers small inquiries asks for it several times a row."""
+
+
+def no_rest() -> None:
+    """Where nobody is to be given way to."""
+
 
 class Turns:
     """The writer's lock, and the order of those who wait for it. Used by any thread.
@@ -59,6 +67,11 @@ class Turns:
         came = self.hurries - hurries
         if came > 0:
             time.sleep(min(REST_OF * worked, REST_EACH_S * came))
+
+    def give_way(self) -> None:
+        """Rest behind a piece of long work where small ones came lately; to be called with no lock held."""
+        if self.hurried_lately():
+            time.sleep(PIECE_REST_S)
 
     @contextlib.contextmanager
     def hurried(self) -> Iterator[None]:

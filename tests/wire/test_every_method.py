@@ -378,7 +378,7 @@ def test_here_and_over_the_wire_are_equal(both: Both, play: Callable[[Both], Pai
 
 OPERATORS = {
     "acquire", "catalog_of", "check_blocks", "check_handle", "close", "disk_free", "events", "export_tiles",
-    "extend_hold", "held", "hold", "holds", "identified", "inquire_async", "inquire_rows", "inquire_soon",
+    "extend_hold", "give_way", "held", "hold", "holds", "identified", "inquire_async", "inquire_rows", "inquire_soon",
     "inquire_together", "lapse", "leaves_at", "load_catalog", "mark_served", "page_of", "release_hold", "requesters_of",
     "resolve", "retain", "retention", "served_at", "stand_back", "stats", "succeed", "verify", "vitals",
     "waiting_calls", "warm",

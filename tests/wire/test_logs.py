@@ -21,9 +21,10 @@ import hub
 from hub.errors import RequestError, StorageError
 from hub.messages import Reason, Status
 from hub.wire.config import Log
-from hub.wire.ledger import TOLD_PER_S
+from hub.wire.ledger import SMALL, TOLD_PER_S, Ledger
 from hub.wire.logs import close_log, open_log
 from hub.wire.methods import METHODS
+from hub.wire.quotas import Quotas
 from inquiries import tax_inquiry
 from parties import Parties
 
@@ -240,3 +241,40 @@ def test_single_inquiries_that_are_taken_together_leave_a_line_for_all_of_them(
     assert ("failed call", "request", "nenkin", 1) in [
         (line["what"], line["code"], line["institution"], line["rows"]) for line in told
     ]
+
+
+def test_a_failure_of_the_hubs_own_says_why_though_its_caller_has_gone(lines: Any) -> None:
+    ledger = Ledger(Quotas({}, 1 << 20, lambda: 0.0))
+    for code, error in {
+        "one": StorageError("records: expected whole ones, got half"), "two": ValueError("words of a stranger"),
+        "three": RequestError("status: expected one that is known, got another"), "four": None,
+    }.items():  # fmt: skip
+        account = ledger.quotas.account(code)
+        account.begin()
+        ledger.end(account, "status", error, 0.0, 1, SMALL)
+    told = {line["institution"]: line for line in of_calls(lines())}
+    assert {code: (line["level"], line.get("cause")) for code, line in told.items()} == {
+        "one": ("error", "records: expected whole ones, got half"),
+        "two": ("error", "ValueError"),
+        "three": ("info", None),
+        "four": ("warning", None),
+    }
+
+
+def test_single_inquiries_that_fail_together_say_why(
+    parties: Parties, lines: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise StorageError("records: expected room, got none")
+
+    served = Served(parties.h, plain_config(["nenkin", parties.town]))
+    try:
+        with hub.connect(served.address, institution="nenkin", timeout=20) as h:
+            h.inquire(tax_inquiry("a"), parties.nenkin[:1], parties.town)
+            monkeypatch.setattr(parties.h, "inquire_rows", fail)
+            with pytest.raises(StorageError, match="expected room"):
+                h.inquire(tax_inquiry("b"), parties.nenkin[:1], parties.town)
+    finally:
+        served.stop()
+    (failed,) = [line for line in of_calls(lines()) if line["what"] == "failed call"]
+    assert (failed["code"], failed["rows"], failed["cause"]) == ("storage", 1, "records: expected room, got none")

@@ -73,12 +73,12 @@ class Waiting:
     """Who waits for a call: one request. What it came to is an outcome, so that nobody need be there for it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.outcome: asyncio.Future[bytes | BaseException] = loop.create_future()
+        self.outcome: asyncio.Future[bytes | memoryview | BaseException] = loop.create_future()
 
     def __repr__(self) -> str:
         return f"Waiting(done={self.outcome.done()})"
 
-    def answer(self, number: int, body: bytes) -> None:
+    def answer(self, number: int, body: bytes | memoryview) -> None:
         """The call is done."""
         if not self.outcome.done():
             self.outcome.set_result(body)
@@ -145,14 +145,14 @@ class Callings:
         if isinstance(outcome, BaseException):
             raise outcome
         if asked.accepted == MSGPACK:
-            return MSGPACK, outcome
+            return MSGPACK, bytes(outcome)
         if len(outcome) > HTTP_JSON_BYTES_MAX:
             raise HttpError(406, f"{name}: expected a reply of at most {HTTP_JSON_BYTES_MAX} bytes as JSON, got more")
         size = len(outcome) if len(outcome) > WIRE_PART_BYTES else 0
         # It waits for its turn: so it counts, as it does when it leaves.
         calls.count(size, institution)
         try:
-            return JSON, await self._write(len(outcome), lambda: to_json(name, outcome))
+            return JSON, await self._write(len(outcome), lambda: to_json(name, bytes(outcome)))
         finally:
             calls.count(-size, institution)
 

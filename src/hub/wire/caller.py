@@ -28,6 +28,7 @@ from hub.wire.faults import LateError, WireError
 from hub.wire.frames import FrameError
 from hub.wire.link import Link, Told
 from hub.wire.methods import METHODS, REPLY_DECODERS, REQUESTS
+from hub.wire.packing import encode_body
 from hub.wire.results import HistoryBody, NoticesBody, make_proofs
 from hub.wire.tlsfiles import ClientFiles, Place, tls_error
 
@@ -44,7 +45,6 @@ POOL = 2
 
 logger = logging.getLogger("hub")
 
-_ENCODER = msgspec.msgpack.Encoder()
 
 
 class Options(NamedTuple):
@@ -289,7 +289,7 @@ class WireCaller:
 
     async def _body(self, wanted: Wanted, deadline: float) -> Any:
         try:
-            arguments = _ENCODER.encode(wanted.request)
+            arguments = encode_body(wanted.request)
         except (TypeError, OverflowError, UnicodeEncodeError):
             raise RequestError(f"{wanted.name}: expected arguments of the method's types, got others") from None
         loop, delay = asyncio.get_running_loop(), DELAY_S
@@ -318,7 +318,7 @@ class WireCaller:
                 raise failure
             await asyncio.sleep(wait)
 
-    async def _once(self, wanted: Wanted, arguments: bytes) -> memoryview:
+    async def _once(self, wanted: Wanted, arguments: bytes | memoryview) -> memoryview:
         link = await self._link()
         institution = wanted.institution or self._options.institution
         if institution is None:

@@ -27,8 +27,9 @@ from hub.wire.config import Limits
 from hub.wire.disk import Disk
 from hub.wire.fair import RETRY_AFTER_S, Pool
 from hub.wire.faults import AccessError
-from hub.wire.ledger import OK, OTHER, SMALL, Ledger, Outcomes, code_of, outcomes_of
+from hub.wire.ledger import OTHER, SMALL, Ledger, Outcomes, outcomes_of
 from hub.wire.methods import METHODS, REQUEST_DECODERS, Method
+from hub.wire.packing import encode_body
 from hub.wire.quotas import Account, Quotas
 from hub.wire.results import ANSWER
 from hub.wire.rows import is_bounded, rows_of_call, rows_of_reply
@@ -40,13 +41,12 @@ LOOP_BYTES_MAX = 1 << 15
 
 CLERKS = ("clerk", "second_clerk")
 
-_ENCODER = msgspec.msgpack.Encoder()
 
 
 class Caller(Protocol):
     """Who waits for a call: a connection. Called in the loop's thread."""
 
-    def answer(self, number: int, body: bytes) -> None:
+    def answer(self, number: int, body: bytes | memoryview) -> None:
         """The call is done."""
 
     def fail(self, number: int, method: str, error: BaseException) -> None:
@@ -213,7 +213,7 @@ class Calls:
             in_thread = self._begin(work, account, began)
         except BaseException as error:
             translated = self.disk.translate(error)
-            self._end(work, account, code_of(translated), began, 0, SMALL)
+            self._end(work, account, translated, began, 0, SMALL)
             self._uncount(work)
             raise translated from error
         # A thread counts them off when it is done, whether or not its caller is still there.
@@ -224,9 +224,11 @@ class Calls:
         if work.counted:
             self.count(-work.counted, work.call.institution)
 
-    def _end(self, work: Work, account: Account, code: str, began: float, rows: int, kind: str) -> None:
+    def _end(
+        self, work: Work, account: Account, error: BaseException | None, began: float, rows: int, kind: str
+    ) -> None:
         self.open -= 1
-        self.ledger.end(account, work.call.method, code, began, rows, kind)
+        self.ledger.end(account, work.call.method, error, began, rows, kind)
 
     def _begin(self, work: Work, account: Account, began: float) -> bool:
         """Begin a call; whether a thread does it."""
@@ -266,13 +268,13 @@ class Calls:
             error = future.exception()
         if error is not None:
             error = self.disk.translate(error)
-            self._end(work, account, code_of(error), began, rows, SMALL)
+            self._end(work, account, error, began, rows, SMALL)
             caller.fail(number, "inquire", error)
             return
         answer = future.result()
         self.ledger.add_answer(answer)
-        self._end(work, account, OK, began, rows, SMALL)
-        caller.answer(number, _ENCODER.encode(ANSWER.pack(answer)))
+        self._end(work, account, None, began, rows, SMALL)
+        caller.answer(number, encode_body(ANSWER.pack(answer)))
 
     def _doer(self, work: Work, arguments: dict[str, Any]) -> Callable[[], Any]:
         method = work.method
@@ -290,20 +292,20 @@ class Calls:
 
     def _submit(self, task: Task, pool: Pool, do: Callable[[], Any] | None) -> None:
         """Let a thread do a call; without ``do`` it decodes the arguments first."""
-        work = task.work
+        method, give_way = task.work.method, self._hub.give_way
 
         def run() -> None:
-            body: bytes | None = None
+            body: bytes | memoryview | None = None
             error: BaseException | None = None
             outcomes: Outcomes = None
             rows, leaves_at = 0, 0.0
             try:
                 found = (self._read(task) if do is None else do)()
-                outcomes, leaves_at = outcomes_of(found), getattr(found, "leaves_at", 0.0)
-                packed = work.method.result.pack(found)
+                outcomes, leaves_at = outcomes_of(found, give_way), getattr(found, "leaves_at", 0.0)
+                packed = method.result.pack(found)
                 del found
                 rows = rows_of_reply(packed)
-                body = _ENCODER.encode(packed)
+                body = encode_body(packed, give_way)
             except BaseException as caught:
                 error = caught
             with contextlib.suppress(RuntimeError):
@@ -314,7 +316,7 @@ class Calls:
         def refuse(error: BusyError) -> None:
             self._loop.call_soon_threadsafe(self._finish, task, None, error, None, 0)
 
-        pool.submit(work.call.institution, run, refuse)
+        pool.submit(task.work.call.institution, run, refuse)
 
     def _finish_at(self, leaves_at: float, finish: Callable[[], None]) -> None:
         """Finish a call, but not before a moment: a whole millisecond, as loops count them, or their rounding would
@@ -330,11 +332,13 @@ class Calls:
         work = task.work
         given = self._decode(work)
         task.rows = rows_of_call(work.call.method, given)
+        # What was decoded holds the bytes; they leave with it in this thread, not in the loop's.
+        task.work = work._replace(body=memoryview(b""))
         self._loop.call_soon_threadsafe(task.account.charge, task.rows)
         return self._doer(work, self._bind(work, given))
 
     def _finish(
-        self, task: Task, body: bytes | None, error: BaseException | None, outcomes: Outcomes, rows: int
+        self, task: Task, body: bytes | memoryview | None, error: BaseException | None, outcomes: Outcomes, rows: int
     ) -> None:
         """A thread has done a call, or could not."""
         work, account = task.work, task.account
@@ -347,10 +351,10 @@ class Calls:
         rows = max(rows, task.rows)
         if error is not None or body is None:
             error = self.disk.translate(error or HubError(f"{name}: expected a reply, got none"))
-            self._end(work, account, code_of(error), task.began, rows, task.kind)
+            self._end(work, account, error, task.began, rows, task.kind)
             work.caller.fail(number, name, error)
             return
-        self._end(work, account, OK, task.began, rows, task.kind)
+        self._end(work, account, None, task.began, rows, task.kind)
         work.caller.answer(number, body)
 
     def _decode(self, work: Work) -> msgspec.Struct:

@@ -9,6 +9,8 @@ at once; long ones a part at a time, in turns, whenever there is room.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import mmap
 from typing import Any, Protocol, cast
 
 from hub._wire import Wired
@@ -24,6 +26,11 @@ from hub.wire.words import Call, Closing, Hello, Part, Progress, Reply, Welcome,
 
 WRITE_BUFFER_BYTES = 1 << 20
 UPLOADS_MAX = 16
+
+MAPPED_BYTES = 1 << 25
+"""Arguments from so many bytes on have pages of their own, as the C library would give them: those leave without the
+interpreter's lock, the 200 MB of ten million rows otherwise hold it for 15 ms."""
+
 DROPPED_MAX = 256
 BUSY_MAX, REST_S = 64, 0.25
 """A connection that was told BUSY so often within a second is not read for so long: to refuse a call costs as much as
@@ -46,17 +53,31 @@ class Upload:
     """A call whose arguments have not all come yet.
 
     Attributes:
-        at: when its newest part came. since, had: a moment before that, and how many bytes there were then.
+        size: bytes that are there. at: when its newest part came. since, had: a moment before that, and how many bytes
+            there were then.
     """
 
-    __slots__ = ("at", "buffer", "call", "had", "method", "since")
+    __slots__ = ("_buffer", "at", "call", "had", "method", "since", "size")
 
     def __init__(self, call: Call, method: Method, at: float) -> None:
         self.call, self.method = call, method
         self.at = self.since = at
-        self.had = len(call.body)
-        # It grows with what comes, never with what was announced.
-        self.buffer = bytearray(call.body)
+        self.size = self.had = 0
+        self._buffer = _make_room(call.size)
+        self.add(call.body)
+        self.had = self.size
+
+    def add(self, piece: memoryview) -> None:
+        """Take the next bytes; no more than were announced."""
+        if isinstance(self._buffer, bytearray):
+            self._buffer += piece
+        else:
+            self._buffer[self.size : self.size + len(piece)] = piece
+        self.size += len(piece)
+
+    def whole(self) -> memoryview:
+        """All bytes, when they are there."""
+        return memoryview(self._buffer)
 
     def is_late(self, now: float, within: float) -> bool:
         """Whether no part came for so long, or too little of them."""
@@ -65,9 +86,18 @@ class Upload:
         passed = now - self.since
         if passed <= within:
             return False
-        slow = len(self.buffer) - self.had < passed * WIRE_UPLOAD_BYTES_PER_S_MIN
-        self.since, self.had = now, len(self.buffer)
+        slow = self.size - self.had < passed * WIRE_UPLOAD_BYTES_PER_S_MIN
+        self.since, self.had = now, self.size
         return slow
+
+
+def _make_room(size: int) -> bytearray | mmap.mmap:
+    """For the arguments of a call: it takes memory as they come, never as they were announced."""
+    if size >= MAPPED_BYTES:
+        # The system refuses what it could never give.
+        with contextlib.suppress(OSError, ValueError, OverflowError):
+            return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return bytearray()
 
 
 class Connection(Wired, asyncio.Protocol):
@@ -252,13 +282,13 @@ class Connection(Wired, asyncio.Protocol):
             if not left:
                 del self._dropped[number]
             return
-        if not size or len(upload.buffer) + size > upload.call.size:
+        if not size or upload.size + size > upload.call.size:
             raise FrameError("part: expected bytes that the call announced, got none or more")
-        upload.buffer += part.body
+        upload.add(part.body)
         upload.at = self._called_at = self._place.now()
-        if len(upload.buffer) == upload.call.size:
+        if upload.size == upload.call.size:
             del self._uploads[number]
-            self._begin(upload.call, upload.method, memoryview(upload.buffer), upload.call.size)
+            self._begin(upload.call, upload.method, upload.whole(), upload.call.size)
 
     def _begin(self, call: Call, method: Method, body: memoryview, counted: int) -> None:
         self._open[call.number] = call.institution
@@ -272,7 +302,7 @@ class Connection(Wired, asyncio.Protocol):
 
     # -- of who does the calls
 
-    def answer(self, number: int, body: bytes) -> None:
+    def answer(self, number: int, body: bytes | memoryview) -> None:
         """Send a call's reply."""
         institution = self._open.get(number)
         if institution is None:
@@ -359,7 +389,7 @@ class Connection(Wired, asyncio.Protocol):
             self._frame_at = now = self._place.now()
             for upload in self._uploads.values():
                 upload.at = upload.since = now
-                upload.had = len(upload.buffer)
+                upload.had = upload.size
             asyncio.get_running_loop().call_soon(self._read)
 
     # -- the end

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from hub.errors import HubError, StorageError
+from hub.errors import HubError, StorageError, TamperError
 from hub.messages import Answer, Reason, Sent, Status
 from hub.times import Times
+from hub.turns import no_rest
 from hub.wire.methods import METHODS
 from hub.wire.quotas import Account, Quotas
 
@@ -27,6 +29,7 @@ OTHER = "other"
 TOLD_PER_S = 10
 """Lines a second about one institution's failed and slow calls; the rest is counted in the next one."""
 
+COUNTED_ROWS = 1 << 16
 STATUSES, REASONS = max(Status) + 1, max(Reason) + 1
 
 Outcomes = tuple[list[int], list[int]] | None
@@ -76,8 +79,11 @@ class Ledger:
         """A call was refused before anything of it was kept."""
         self.count(name if name in METHODS else OTHER, error.code)
 
-    def end(self, account: Account, name: str, code: str, began: float, rows: int, kind: str) -> None:
-        """A call that was begun at ``began`` (``time.perf_counter``) is answered, or has failed."""
+    def end(
+        self, account: Account, name: str, error: BaseException | None, began: float, rows: int, kind: str
+    ) -> None:
+        """A call that was begun at ``began`` (``time.perf_counter``) is answered, or has failed with an error."""
+        code = OK if error is None else code_of(error)
         seconds = time.perf_counter() - began
         self.count(name, code)
         self.times[kind].add(seconds)
@@ -86,7 +92,7 @@ class Ledger:
             self.rows[name] = self.rows.get(name, 0) + rows
             if seconds < (self._slow_bulk_s if kind == BULK else self.slow_s):
                 return
-        self.tell(account, name, code, seconds, rows)
+        self.tell(account, name, code, seconds, rows, error)
 
     def end_many(self, name: str, codes: dict[str, int], seconds: float) -> None:
         """Small calls of one row each that were done together are answered; so many with each code."""
@@ -97,7 +103,9 @@ class Ledger:
         self.rows[name] = self.rows.get(name, 0) + codes.get(OK, 0)
         self.times[SMALL].add(seconds, sum(codes.values()))
 
-    def tell(self, account: Account, name: str, code: str, seconds: float, rows: int) -> None:
+    def tell(
+        self, account: Account, name: str, code: str, seconds: float, rows: int, error: BaseException | None = None
+    ) -> None:
         """Write a line about a call that failed or was slow; of a flood of them only a few."""
         second = int(time.monotonic())
         if account.told_at != second:
@@ -107,10 +115,14 @@ class Ledger:
         account.told += 1
         if account.told > TOLD_PER_S:
             return
-        level = logging.ERROR if code in ("storage", "tamper") else logging.WARNING if code == OK else logging.INFO
+        own = code in (StorageError.code, TamperError.code)
+        level = logging.ERROR if own else logging.WARNING if code == OK else logging.INFO
         fields: dict[str, Any] = {
             "code": code, "method": name, "institution": account.code, "ms": round(1000 * seconds, 1), "rows": rows,
         }  # fmt: skip
+        if own and error is not None:
+            # Its caller may have gone: then nobody else ever reads why.
+            fields["cause"] = str(error) if isinstance(error, HubError) else type(error).__name__
         if left_out:
             fields["left_out"] = left_out
         logger.log(level, "slow call" if code == OK else "failed call", extra={"fields": fields})
@@ -136,14 +148,24 @@ class Ledger:
             self.reasons[number] += 1
 
 
-def outcomes_of(found: Any) -> Outcomes:
+def outcomes_of(found: Any, rest: Callable[[], None] = no_rest) -> Outcomes:
     """How many rows of an answer have each status and each reason; None of what is no answer."""
-    return count_outcomes(found.status, found.reason) if isinstance(found, Answer | Sent) else None
+    return count_outcomes(found.status, found.reason, rest) if isinstance(found, Answer | Sent) else None
 
 
-def count_outcomes(status: npt.NDArray[np.uint8], reason: npt.NDArray[np.uint8]) -> tuple[list[int], list[int]]:
+def count_outcomes(
+    status: npt.NDArray[np.uint8], reason: npt.NDArray[np.uint8], rest: Callable[[], None] = no_rest
+) -> tuple[list[int], list[int]]:
     """How many rows have each status, and each reason."""
-    return np.bincount(status, minlength=STATUSES).tolist(), np.bincount(reason, minlength=REASONS).tolist()
+    statuses, reasons = np.zeros(STATUSES, np.int64), np.zeros(REASONS, np.int64)
+    # In pieces: over ten million rows at once the loop would wait for the interpreter.
+    for first in range(0, len(status), COUNTED_ROWS):
+        rows = slice(first, first + COUNTED_ROWS)
+        statuses += np.bincount(status[rows], minlength=STATUSES)
+        reasons += np.bincount(reason[rows], minlength=REASONS)
+        if len(status) > COUNTED_ROWS:
+            rest()
+    return statuses.tolist(), reasons.tolist()
 
 
 def code_of(error: BaseException) -> str:

@@ -87,7 +87,7 @@ class Link(asyncio.Protocol):
         return len(self._waiting)
 
     def call(
-        self, institution: str, method: str, arguments: bytes, progress: Told | None = None
+        self, institution: str, method: str, arguments: bytes | memoryview, progress: Told | None = None
     ) -> asyncio.Future[memoryview]:
         """Call; a future of the reply's body. Cancelled, the call is done all the same.
 

@@ -40,6 +40,10 @@ QUIET_S = 0.00006
 """Nobody is waited for when nobody came for so long: a client on this machine asks again in 10 to 20 us."""
 
 
+Failed = dict[tuple[str, str], tuple[int, BaseException]]
+"""Of each institution and code: how many calls failed so, and the last of their errors."""
+
+
 class Charged:
     """What is counted of a turn until it is answered.
 
@@ -164,7 +168,8 @@ class Singles:
             self._at_hub -= 1
             translated = self._calls.disk.translate(error)
             code = code_of(translated)
-            self._settle(charged, {code: len(turn)}, {(one.code, code): n for one, n in charged.accounts.items()})
+            failed: Failed = {(one.code, code): (n, translated) for one, n in charged.accounts.items()}
+            self._settle(charged, {code: len(turn)}, failed)
             for connection, number in turn.calls():
                 connection.fail(number, "inquire", translated)
             return
@@ -172,7 +177,7 @@ class Singles:
         if here:
             self._deliver(turn, charged, self._encode(turn, here[0]))
 
-    def _settle(self, charged: Charged, codes: dict[str, int], failed: dict[tuple[str, str], int]) -> None:
+    def _settle(self, charged: Charged, codes: dict[str, int], failed: Failed) -> None:
         """A turn's calls are answered; so many with each code, and of each institution with each that is an error."""
         ledger, seconds = self._calls.ledger, time.perf_counter() - charged.began
         for account, count in charged.accounts.items():
@@ -180,8 +185,8 @@ class Singles:
             self._calls.open -= count
             if seconds >= ledger.slow_s:
                 ledger.tell(account, "inquire", OK, seconds, count)
-        for (institution, code), count in failed.items():
-            ledger.tell(ledger.quotas.account(institution), "inquire", code, seconds, count)
+        for (institution, code), (count, error) in failed.items():
+            ledger.tell(ledger.quotas.account(institution), "inquire", code, seconds, count, error)
         ledger.end_many("inquire", codes, seconds)
 
     # -- answers
@@ -209,7 +214,7 @@ class Singles:
             self._loop.call_soon(self.end)
         failed = turn.deliver()
         codes = {OK: len(turn) - len(failed)}
-        told: dict[tuple[str, str], int] = {}
+        told: Failed = {}
         for row, connection, number in failed:
             error: BaseException | None = turn.errors.get(row)
             if error is None:
@@ -218,7 +223,7 @@ class Singles:
             code = code_of(error)
             codes[code] = codes.get(code, 0) + 1
             whose = turn.account(row).code, code
-            told[whose] = told.get(whose, 0) + 1
+            told[whose] = told.get(whose, (0, error))[0] + 1, error
             connection.fail(number, "inquire", error)
         if outcomes is not None:
             # Rows with an error have zeros in their columns: no status of theirs.

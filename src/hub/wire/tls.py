@@ -15,7 +15,7 @@ import contextlib
 import ssl
 from typing import Any, Protocol, cast
 
-BUFFER_BYTES = 1 << 18
+BUFFER_BYTES = 1 << 16
 RECORD_BYTES = 1 << 14
 """OpenSSL gives one record a call, so long at most; a read takes as much memory first as it asks for."""
 
