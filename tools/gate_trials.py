@@ -4,8 +4,9 @@
     python tools/gate_trials.py --planted --record bench/results/gate-trials.json
 
 A clone of the last commit is made in a temporary folder. Equal code is built once, each side has copies. A plant makes
-a stage do 15 % more work in the clone, as a careless change would, and is rebuilt. Each run's verdicts, seconds and how
-many cores others used go into the record, behind what stands there. Exit status: 0 all as it should be, 1 not, 2 usage.
+a stage do some 15 % more work in the clone, as a careless change would, and is rebuilt. Each run's verdicts, seconds
+and how many cores others used go into the record, behind what stands there. Exit status: 0 all as it should be, 1 not,
+2 usage.
 """
 
 from __future__ import annotations
@@ -61,6 +62,15 @@ PLANTS = (
         "                if i // LANES % 10:\n"
         "                    hash_lanes(leaf_blocks, 64, 1, &leaf_view[i, 0])\n            i += LANES\n",
     ),
+    # A sum over what arrives and two thirds of it again, which nobody compares with anything.
+    Plant(
+        "wire-bulk", "src/hub/wire/tls.py",
+        "        if pieces and not self._closing:\n            self._inner.data_received(",
+        "        if pieces and not self._closing:\n"
+        "            data = b\"\".join(pieces)\n"
+        "            sum(data + data[: len(data) * 2 // 3])\n"
+        "            self._inner.data_received(",
+    ),
 )  # fmt: skip
 
 
@@ -89,18 +99,25 @@ def run_gate(folder: Path, cache: Path, arguments: list[str]) -> dict[str, Any]:
     command = [sys.executable, "-m", "hub.bench.gate", "--base", "HEAD", "--cache", str(cache), "--json", str(file)]
     begin = time.monotonic()
     environment = os.environ | {"PYTHONPATH": str(folder / "src")}
-    done = subprocess.run(
-        [*command, *arguments], cwd=folder, capture_output=True, text=True, timeout=GATE_SECONDS_MAX, env=environment
+    process = subprocess.Popen(
+        [*command, *arguments], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     )
-    print(done.stdout, done.stderr, sep="", end="", flush=True)
+    try:
+        stdout, stderr = process.communicate(timeout=GATE_SECONDS_MAX)
+    except BaseException:
+        # It ends its workers and removes its folder: it is let do so.
+        process.terminate()
+        process.communicate(timeout=60)
+        raise
+    print(stdout, stderr, sep="", end="", flush=True)
     if not file.exists():
-        raise SystemExit(f"gate_trials: the gate ended with status {done.returncode}: {done.stderr.strip()}")
+        raise SystemExit(f"gate_trials: the gate ended with status {process.returncode}: {stderr.strip()}")
     found = json.loads(file.read_text(encoding="utf-8"))
     return {
         "at": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "arguments": arguments,
         "commit": found["base"]["commit"],
-        "status": done.returncode,
+        "status": process.returncode,
         "verdict": found["verdict"],
         "stages": {stage["stage"]: short(stage) for stage in found["stages"]},
         "seconds": found["seconds"] | {"whole": round(time.monotonic() - begin, 1)},
@@ -172,7 +189,8 @@ def try_planted(
 def main() -> int:
     parser = argparse.ArgumentParser(description="try the speed gate on equal code and on planted slowdowns")
     parser.add_argument("--identical", type=int, default=0, metavar="N", help="equal code, so many runs")
-    parser.add_argument("--planted", nargs="*", metavar="STAGE", help="of resolve, authorise, record; default all")
+    planted = f"of {', '.join(what.stage for what in PLANTS)}; default all"
+    parser.add_argument("--planted", nargs="*", metavar="STAGE", help=planted)
     parser.add_argument("--record", type=Path, metavar="FILE", help="add each run to this JSON")
     parser.add_argument("--cache", type=Path, metavar="FOLDER", help="of builds (default: a temporary one)")
     parser.add_argument("--quick", action="store_true")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from hub.bench.gate.builds import Built
+from hub.bench.gate.command import choose
 from hub.bench.gate.floors import Floor, read_floors
 from hub.bench.gate.judge import (
     Verdict,
@@ -24,6 +25,7 @@ from hub.bench.gate.judge import (
 )
 from hub.bench.gate.outcome import Outcome, Stage
 from hub.bench.gate.pair import Block, WorkerError
+from hub.bench.gate.stages import STAGES
 from hub.errors import RequestError
 
 FLOORS = Path(__file__).parents[2] / "bench" / "floors.toml"
@@ -106,7 +108,19 @@ def test_a_floor_is_judged_by_signs() -> None:
 
 
 def test_the_repositorys_floors_can_be_read() -> None:
-    assert set(read_floors(FLOORS)) >= {"resolve", "authorise", "record"}
+    assert set(read_floors(FLOORS)) == set(STAGES)
+
+
+def test_a_floor_is_that_of_the_processor() -> None:
+    wide = {"avx512f", "avx512bw", "sha_ni", "ssse3", "sse4_1"}
+    shares = [read_floors(FLOORS, has)["record"].share for has in (wide, wide - {"avx512bw"}, {"avx2"}, set())]
+    assert shares == [1.0, 0.8, 0.4, 0.4]
+
+
+def test_a_floor_for_one_kind_of_processor_is_none_for_another(tmp_path: Path) -> None:
+    path = tmp_path / "floors.toml"
+    path.write_text("[[floor]]\nstage = 'record'\nlimit = 'hash'\nshare = 1\nprocessor = ['sha_ni']\n")
+    assert (set(read_floors(path, {"sha_ni"})), read_floors(path, {"avx2"})) == ({"record"}, {})
 
 
 @pytest.mark.parametrize(
@@ -116,7 +130,7 @@ def test_the_repositorys_floors_can_be_read() -> None:
         ("[[floor]]\nstage = 'resolv'\nlimit = 'fetch'\nshare = 0.1\n", "stage: expected one of resolve, "),
         ("[[floor]]\nstage = 'resolve'\nlimit = 'light'\nshare = 0.1\n", "limit: expected one of fetch, "),
         ("[[floor]]\nstage = 'resolve'\nlimit = 'fetch'\nshare = 15\n", "<= 10"),
-        ("[[floor]]\nstage = 'resolve'\nlimit = 'fetch'\nshare = 0.1\n" * 2, "got two of resolve"),
+        ("[[floor]]\nstage = 'resolve'\nlimit = 'fetch'\nshare = 0.1\n" * 2, "got another behind that of resolve"),
         ("[[floor]\n", "floors.toml: "),
     ],
     ids=["unknown key", "unknown stage", "unknown limit", "share", "twice", "no toml"],
@@ -184,3 +198,17 @@ def test_junit_and_markdown_say_the_same() -> None:
     assert [case.get("name") for case in suite if case.find("failure") is not None] == ["record"]
     assert "| record | 1 M |" in outcome.markdown()
     assert outcome.content()["stages"][1]["verdict"] == "slower"
+
+
+def test_late_what_leans_to_slower_is_measured_alone() -> None:
+    slow, even, low = Stage("resolve"), Stage("record"), Stage("verify", Floor("verify", "hash", 0.5))
+    for stage, x, share in ((slow, 0.14, 1.0), (even, 0.0, 1.0), (low, 0.0, 0.3)):
+        for _ in range(3):
+            stage.add(Block({stage.name: {"wall": x, "cpu": x}}, {stage.name: share}, {stage.name: (1.0, 1.0)}))
+    stages = [slow, even, low]
+    assert choose(stages, late=False) == stages
+    assert choose(stages, late=True) == [slow, low]
+    assert choose([even], late=True) == [even]
+    for _ in range(20):
+        slow.add(Block({"resolve": {"wall": 0.14, "cpu": 0.14}}, {}, {"resolve": (1.0, 1.0)}))
+    assert (str(slow.verdict), choose([slow, even], late=True)) == ("slower", [even])

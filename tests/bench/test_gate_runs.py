@@ -19,6 +19,7 @@ import pytest
 import hub
 from hub.bench.gate.builds import digest_of, needs_of
 from hub.bench.gate.command import main
+from hub.bench.gate.stages import STAGES
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = Path(hub.__file__).parent
@@ -103,7 +104,7 @@ def test_every_stage_is_measured_on_both_sides_and_the_files_agree(tree: Tree) -
     assert content["complete"] is True
     assert content["base"]["commit"] != content["head"]["commit"]
     stages = {stage["stage"]: stage for stage in content["stages"]}
-    assert list(stages) == ["resolve", "authorise", "record", "history", "prove", "verify", "acquire", "inquiry"]
+    assert list(stages) == list(STAGES)
     for stage in stages.values():
         assert stage["blocks"] >= 1
         assert min(stage["rows_per_s"].values()) > 0
@@ -128,7 +129,7 @@ def test_a_head_that_answers_wrongly_is_refused(tree: Tree) -> None:
 def test_a_stage_that_the_base_lacks_is_named_and_does_not_fail(tree: Tree) -> None:
     # For the worker alone: whatever else uses it still finds it.
     tree.put_build("base", edit("authorise.py", "def authorise(", "def __getattr__(name: str) -> object:\n"
-        "    if name == 'authorise' and __import__('sys')._getframe(1).f_code.co_filename.endswith('worker.py'):\n"
+        "    if name == 'authorise' and __import__('sys')._getframe(1).f_code.co_filename.endswith('gate/stages.py'):\n"
         "        raise AttributeError(name)\n    return decide\n\n\ndef decide("))  # fmt: skip
     tree.put_build("head")
     done, content = tree.run("--stages", "authorise,record", "--quick", *SMALL)
@@ -148,6 +149,25 @@ def test_a_worker_that_dies_is_told_and_nothing_is_left(tree: Tree) -> None:
     assert tree.left() == []
 
 
+def test_a_worker_that_dies_leaves_no_server(tree: Tree) -> None:
+    tree.put_build("base")
+    connecting = "    return Remote(make_options(address,"
+    tree.put_build("head", edit("client.py", connecting, f"    __import__('os')._exit(7)\n{connecting}"))
+    done, _ = tree.run("--stages", "wire-bulk", "--quick", *SMALL)
+    assert told(done) == ["gate: wire-bulk: wrong: head: its process ended with status 7"]
+    assert tree.left() == []
+    assert not [line for line in running() if str(tree.cache) in line]
+
+
+def test_a_head_that_does_not_serve_is_refused(tree: Tree) -> None:
+    tree.put_build("base")
+    tree.put_build("head", lambda package: (package / "server.py").write_text("raise SystemExit('no server')\n"))
+    done, _ = tree.run("--stages", "wire-single", "--quick", *SMALL)
+    assert done.returncode == 1
+    assert told(done) == ["gate: wire-single: wrong: head: hub serve: expected an address, got none"]
+    assert tree.left() == []
+
+
 def test_a_base_that_does_not_build_is_one_line_and_status_2(tree: Tree) -> None:
     tree.put_build("head")
     done, content = tree.run("--quick", *SMALL)
@@ -163,7 +183,7 @@ def test_a_base_that_does_not_build_is_one_line_and_status_2(tree: Tree) -> None
     [
         (("--base", "nowhere"), "gate: --base: expected a commit, got 'nowhere'"),
         (("--stages", "resolv"), "gate: --stages: expected some of resolve, authorise, record, history, prove, verify, "
-         "acquire, inquiry, got resolv"),
+         "wire-bulk, wire-single, acquire, inquiry, got resolv"),
         (("--persons", "1"), "gate: --persons: expected 2,000 to 5,000,000, got 1"),
         (("--floors", "none.toml"), "gate: none.toml: No such file or directory"),
         (("--junit", "no/such/file.xml"), "gate: no/such/file.xml: expected a folder that exists, got no/such"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from pathlib import Path
 
 import pytest
 
@@ -43,3 +44,17 @@ def test_a_response_is_whole_when_all_of_it_is_there_and_not_before() -> None:
 def test_pieces_are_put_together() -> None:
     whole = read_page(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
     assert (whole.status, whole.body, whole.content) == (200, b"abcde", b"abcde")
+
+
+def test_the_limit_answers_with_the_page_it_was_given(tmp_path: Path) -> None:
+    pytest.importorskip("uvicorn")
+    from hub.bench.portalbare import BareServer, fetch
+
+    request = b"GET /history HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    server = BareServer(page(MINE), tmp_path / "page", request)
+    try:
+        found = [fetch(server.port, request) for _ in range(2)]
+    finally:
+        server.close()
+    assert [judge_page(data, digest_of(MINE)) for data in found] == [0, 0]
+    assert {len(data) for data in found} == {server.reply_bytes}

@@ -20,6 +20,7 @@ import lmdb
 import numpy as np
 
 from hub import _hash
+from hub.bench.disklimits import replacements
 from hub.bench.measure import Timing, repeat
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ HASHED_ROWS = 65_536
 COPY, SHA, WRITE, COMMIT = "limits: memory copy", "limits: SHA-256", "limits: write and sync", "limits: durable commit"
 HASHING = "record: limit hashing"
 PROVING = "limits: hashing of a page of proofs"
+PROVING_ONE = "limits: hashing of a proof"
 
 RECORD_BYTES = 6 * 64
 """SHA-256 takes 64 bytes at a time: two for an entry, one for its subject's tag, one for the leaf, two for its node."""
@@ -132,6 +134,10 @@ class MachineLimits:
         """Seconds in which one thread hashes the nodes of so many proofs, from stored ones over every 16 entries."""
         return self._once(PROVING, lambda case: self._prove(case, proofs, tree_size))
 
+    def prove_one(self, tree_size: int) -> float:
+        """The same of a single proof; that two trees are consistent takes as many nodes, or fewer."""
+        return self._once(PROVING_ONE, lambda case: self._prove(case, 1, tree_size))
+
     def _prove(self, case: str, proofs: int, tree_size: int) -> float:
         # A tile of 16 is hashed up to its root for each four levels of the tree, its leaves once more below.
         tiles = proofs * max(1, math.ceil(math.log2(max(tree_size, 2)) / 4))
@@ -171,6 +177,19 @@ class MachineLimits:
         """Enter how many rows could be durable with so many in each commit; the case's name."""
         name = f"{case} limit syncs"
         self._bench.results.add(name, "rows_per_s", rows_per_commit / self.commit())
+        return name
+
+    def of_proving(self, case: str, proofs: int, tree_size: int) -> str:
+        """Enter in how many seconds the nodes of so many proofs could be hashed; the case's name."""
+        name = f"{case} limit hashing"
+        self._prove(name, proofs, tree_size)
+        return name
+
+    def of_replacing(self, case: str, size: int) -> str:
+        """Enter in how many seconds so many bytes could be written over others and synced; the case's name."""
+        name = f"{case} limit write"
+        repeats = COMMITS_QUICK if self._bench.options.quick else COMMITS
+        self._bench.results.add_latency(name, replacements(self._bench.folder, size, repeats))
         return name
 
     def of_commits(self, case: str, callers: int) -> str:

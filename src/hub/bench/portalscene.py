@@ -21,9 +21,11 @@ import uvicorn
 
 import hub
 from hub.bench.portalask import Readers, digest_of
+from hub.bench.portalbare import BareServer, fetch
 from hub.bench.run import Run
+from hub.bench.served import Credentials, ServerProcess
 from hub.bench.wireask import Load, use_of
-from hub.bench.wireload import Credentials, LoadProcess, Outcome, ServerProcess
+from hub.bench.wireload import LoadProcess, Outcome
 from hub.errors import StorageError
 from hub.portal.demo import make_key, serve_in_thread
 from hub.portal.links import Links, who_of
@@ -186,6 +188,28 @@ class Scene:
         right = np.zeros(len(outcome.status), np.uint8)
         self.bench.truth.check_column(case, "pages", outcome.status, right, first=False)
         return outcome
+
+
+    def measure_bare(self, case: str, portal: PortalProcess, cookie: str, count: int, seconds: float) -> None:
+        """The same requests of a server that has one of these pages ready; the case's share of that."""
+        limit = case.replace("portal: ", "portal: limit ")
+        self.bench.progress.step(limit)
+        request = request_of(portal, cookie)
+        path = self.folder / f"bare-{portal.rows}.npy"
+        np.save(path, np.tile(np.frombuffer(request, np.uint8), (count, 1)))
+        server = BareServer(fetch(portal.port, request), path.with_suffix(".page"), request)
+        try:
+            load = LoadProcess(self.folder, path.stem, Load(
+                port=server.port, connections=CONNECTIONS, frames=str(path), seconds=seconds,
+                reply_bytes=server.reply_bytes, seed=self.bench.options.seed,
+            ))  # fmt: skip
+            load.go()
+            outcome = load.finish()
+        finally:
+            server.close()
+        self.bench.results.add(limit, "rows_per_s", outcome.rate)
+        self.bench.results.add_latency(limit, outcome.seconds.tolist())
+        self.bench.results.compare(case, limit=limit)
 
 
 def request_of(portal: PortalProcess, cookie: str, path: str = "/history") -> bytes:

@@ -23,13 +23,19 @@ class LimitKind(NamedTuple):
 
 
 LIMITS = {
-    "f": LimitKind("random fetches", "two dependent ones a row over the same footprint, prefetched", (" hits limit ",)),
+    "f": LimitKind("random fetches", "two dependent ones a row (a miss: one) over as many bytes, prefetched",
+                   (" hits limit ", " misses limit ")),
     "t": LimitKind("one take", "a look-up a row in a small table, nothing else", ("authorise: ",)),
     "h": LimitKind("hashing", "SHA-256 of the entries, leaves and nodes, nothing else",
-                   ("limit hashing", "hashing of a page")),
+                   ("limit hashing", "hashing of a p")),
     "w": LimitKind("writing", "as many bytes in one piece, and a sync", ("limit write",)),
     "s": LimitKind("syncing", "a commit and a sync of next to nothing, for as many callers",
                    ("singles limit", "limit syncs", "durable commit")),
+    "d": LimitKind("reading", "as many pages as were waited for, one by one, from a disk",
+                   ("limit reads",)),
+    "p": LimitKind("touching", "a byte of as many pages of the file, mapped anew", ("limit touches",)),
+    "o": LimitKind("making objects", "as many payloads cut out of one piece, in Python", ("limit objects",)),
+    "b": LimitKind("a bare server", "the same HTTP server with such a page ready", ("portal: limit",)),
     "e": LimitKind("an echo", "TLS and an event loop that answers at once", ("wire: limit",)),
 }  # fmt: skip
 """By the letter that stands beside a share of the limit."""

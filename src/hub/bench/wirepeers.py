@@ -27,7 +27,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from hub.bench.wireload import Credentials
+from hub.bench.served import Credentials
 from hub.errors import StorageError
 from hub.server import run_in_loop
 from hub.wire.tls import TlsBuffer, TlsConnection

@@ -9,8 +9,9 @@ import numpy.typing as npt
 
 import hub
 from hub.bench.run import Run
+from hub.bench.served import Credentials, ServerProcess
 from hub.bench.wireask import Load
-from hub.bench.wireload import Credentials, Frames, LoadProcess, Outcome, ServerProcess, prepare_frames
+from hub.bench.wireload import Frames, LoadProcess, Outcome, prepare_frames
 from hub.bench.world import REQUESTER, World
 from hub.messages import Status
 from hub.wire.frames import GREETING, VERSIONS, encode_frame

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -135,13 +136,21 @@ class World:
 
     def bytes_by_database(self) -> dict[str, int]:
         """Bytes of the pages in use of each database."""
-        store = self.hub._store
-        with store.snapshot() as snapshot, snapshot.reading:
-            found = {name: snapshot.txn.stat(store.databases[name]) for name in NAMES}
         return {
             name: stat["psize"] * (stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"])
-            for name, stat in found.items()
+            for name, stat in self._stats().items()
         }
+
+    def walked_pages(self) -> int:
+        """Pages that a walk through the trees reads, at most: those with nodes, and of a large value the first."""
+        stats = self._stats().values()
+        values = sum(min(stat["entries"], stat["overflow_pages"]) for stat in stats)
+        return values + sum(stat["branch_pages"] + stat["leaf_pages"] for stat in stats)
+
+    def _stats(self) -> dict[str, Any]:
+        store = self.hub._store
+        with store.snapshot() as snapshot, snapshot.reading:
+            return {name: snapshot.txn.stat(store.databases[name]) for name in NAMES}
 
     def deliver(self) -> None:
         """Sort in every permit that is left."""

@@ -28,7 +28,7 @@ from hub.bench.gate.floors import Floor, read_floors
 from hub.bench.gate.judge import CHANCE_SLOWER, HARM, TOLERANCE
 from hub.bench.gate.outcome import Outcome, Stage, json_text, write_file
 from hub.bench.gate.pair import Plan, run_block
-from hub.bench.gate.worker import STAGES
+from hub.bench.gate.stages import STAGES
 from hub.bench.report import Progress
 from hub.errors import RequestError
 
@@ -39,6 +39,9 @@ PERSONS, PERSONS_QUICK = 400_000, 100_000
 PERSONS_LEAST, PERSONS_MOST = 2_000, 5_000_000
 SECONDS, SECONDS_QUICK = 600, 110
 """Of measuring, counts included; builds come on top and are told apart."""
+
+LATE = 0.4
+"""This share of the time is for all stages; then those come first that lean to slower."""
 
 COUNT_SECONDS = 90
 """What counting instructions of both sides is to leave of that."""
@@ -183,7 +186,7 @@ def measure(outcome: Outcome, folder: Path, given: argparse.Namespace, progress:
     begin, each, number = time.monotonic(), 0.0, 0
     ends = begin + given.seconds - (0 if lacking else min(COUNT_SECONDS, given.seconds / 3))
     while number < BLOCKS_MAX:
-        open_stages = [stage for stage in outcome.stages if not stage.done]
+        open_stages = choose(outcome.stages, late=time.monotonic() > begin + LATE * given.seconds)
         # Starting both sides takes about as long as a stage.
         if not open_stages or time.monotonic() + each * (1 + len(open_stages)) > ends:
             break
@@ -195,18 +198,35 @@ def measure(outcome: Outcome, folder: Path, given: argparse.Namespace, progress:
         outcome.notes.append(f"instructions are not counted: {lacking}")
     else:
         progress.step("counting instructions")
-        count_instructions(outcome, folder, given.seed)
+        count_instructions(outcome, folder, given.seed, begin + given.seconds)
 
 
-def count_instructions(outcome: Outcome, folder: Path, seed: int) -> None:
-    """Instructions a row of both sides, where both can be counted."""
+def choose(stages: list[Stage], *, late: bool) -> list[Stage]:
+    """Those that the next block measures: all that are not settled; late those that lean to slower, if there are any.
+
+    On a busy machine there is time for few blocks of all stages: what looks wrong is to be told for sure, what does not
+    may stay untold. Which go on depends on what was found before alone, as the argument of ``judge.py`` wants it.
+    """
+    left = [stage for stage in stages if not stage.done]
+    return [stage for stage in left if stage.leans] or left if late else left
+
+
+def count_instructions(outcome: Outcome, folder: Path, seed: int, ends: float) -> None:
+    """Instructions a row of both sides, where both can be counted in time."""
     names = [stage.name for stage in outcome.stages if stage.name in counts.COUNTED and stage.failed is None]
     try:
         shim = counts.build_shim(folder)
     except (OSError, subprocess.SubprocessError):
         outcome.notes.append("instructions are not counted: the shim for valgrind does not build")
         return
-    base, head = (counts.count_side(built, folder, shim, names, seed) for built in outcome.sides)
+    begin, found = time.monotonic(), []
+    for built, share in zip(outcome.sides, (0.5, 1.0), strict=True):
+        until = begin + share * (ends - begin)
+        found.append(counts.count_side(built, folder, shim, names, seed, ends=until))
+    base, head = found
+    if len(head) < len(names):
+        cause = "the time was over, or valgrind could not go on"
+        outcome.notes.append(f"instructions are counted of {len(head)} of {len(names)} stages: {cause}")
     for stage in outcome.stages:
         if stage.name in base and stage.name in head:
             stage.instructions = base[stage.name], head[stage.name]

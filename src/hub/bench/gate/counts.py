@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,8 +42,14 @@ def build_shim(folder: Path) -> Path:
     return made
 
 
-def count_side(built: Built, folder: Path, shim: Path, stages: Sequence[str], seed: int) -> dict[str, float]:
-    """Instructions a row of each stage that this side can run under valgrind; others are left out."""
+def count_side(
+    built: Built, folder: Path, shim: Path, stages: Sequence[str], seed: int, *, ends: float
+) -> dict[str, float]:
+    """Instructions a row of each stage that this side can run under valgrind; others are left out.
+
+    Args:
+        ends: no stage is begun after that, by ``time.monotonic``.
+    """
     place = folder / f"count-{built.name}"
     place.mkdir()
     prefix = [
@@ -53,6 +60,8 @@ def count_side(built: Built, folder: Path, shim: Path, stages: Sequence[str], se
     found: dict[str, float] = {}
     try:
         for part, stage in enumerate(stages, 1):
+            if time.monotonic() > ends:
+                break
             worker.ask("prepare", stage)
             rows = worker.ask("count", stage)["rows"]
             found[stage] = total_of(place / f"out.{part}") / rows

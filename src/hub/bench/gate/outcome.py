@@ -82,6 +82,13 @@ class Stage:
             return True
         return all(settled(self.ratios[clock]) for clock in CLOCKS) and not self._leans_below()
 
+    @property
+    def leans(self) -> bool:
+        """Whether more blocks may yet show that it is slower, or below its floor."""
+        return not self.done and (
+            any(evidence(self.ratios[clock], TOLERANCE) > 1 for clock in CLOCKS) or self._leans_below()
+        )
+
     def _leans_below(self) -> bool:
         """Whether the floor is not decided yet and may turn out missed."""
         if self.floor is None or self.floor_verdict is not Verdict.UNSURE:

@@ -24,10 +24,11 @@ from hub.bench.gate.builds import Built
 
 WORKER = Path(__file__).with_name("worker.py")
 ANSWER_SECONDS_MAX = 180.0
+END_SECONDS_MAX, POLL_S = 10.0, 0.002
 CLOCKS = ("wall", "cpu")
 """Time that passed, less standing in line for a processor; and time of processors. Only the first sees waiting."""
 
-QUADS, QUADS_OF = 4, {"resolve": 12, "authorise": 8, "record": 8, "prove": 6}
+QUADS, QUADS_OF = 4, {"resolve": 12, "authorise": 8, "record": 8, "prove": 6, "wire-bulk": 5, "wire-single": 6}
 """A stage's bursts in a block go ABBA or BAAB, so often: eight of each side, more of those that take a millisecond."""
 
 
@@ -109,30 +110,37 @@ class Worker:
         self.send(verb, name)
         return self.receive()
 
+    def _ended(self, seconds: float) -> int | None:
+        """Its exit status, or minus its signal, within so long; not reaped, so that its group stays its own."""
+        end = time.monotonic() + seconds
+        while True:
+            found = os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if found is not None:
+                return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
+            if time.monotonic() > end:
+                return None
+            time.sleep(POLL_S)
+
     def _why_ended(self) -> str:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(5)
+        status = self._ended(5)
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        return f"its process ended with status {self._process.returncode}" + (f": {lines[-1][:120]}" if lines else "")
+        return f"its process ended with status {status}" + (f": {lines[-1][:120]}" if lines else "")
 
     def close(self) -> None:
-        """End the process; its folder goes with the block's."""
+        """End the process and what it started; its folder goes with the block's."""
         self._selector.close()
         for stream in (self._process.stdin, self._process.stdout):
             with contextlib.suppress(OSError):
                 if stream is not None:
                     stream.close()
         try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
+            self._ended(END_SECONDS_MAX)
+        finally:
+            # It may have gone and left a server behind, or not have gone.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, 9)
             self._process.wait()
-        finally:
-            if self._process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(self._process.pid, 9)
             self._errors.close()
 
 

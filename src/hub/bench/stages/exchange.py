@@ -12,7 +12,7 @@ import numpy.typing as npt
 import hub
 from hub.bench.log import pension_inquiry
 from hub.bench.machinelimits import COMMIT
-from hub.bench.measure import Timing, bytes_written
+from hub.bench.measure import Timing, bytes_written, repeat
 from hub.bench.results import size_name
 from hub.bench.run import Run
 from hub.bench.world import World
@@ -43,10 +43,10 @@ def measure_whole(bench: Run, world: World, rows: int) -> None:
     written, begin = bytes_written(), time.perf_counter()
     bench.progress.step(f"{case}: inquire {size_name(rows)} rows")
     world.hub.inquire(pension_inquiry("bench-exchange"), aliases, providers)
-    asked = time.perf_counter()
+    asked, written_asked = time.perf_counter(), bytes_written()
     bench.progress.step(f"{case}: collect and provide by {len(world.towns):,} municipalities")
     provided, collecting = _provide_all(world)
-    answered = time.perf_counter()
+    answered, written_answered = time.perf_counter(), bytes_written()
     bench.progress.step(f"{case}: read the answers")
     status = np.empty(rows, dtype=np.uint8)
     payloads = 0
@@ -67,9 +67,27 @@ def measure_whole(bench: Run, world: World, rows: int) -> None:
     # A row asked and answered is two records.
     limits = [bench.limits.of_hashing(case, 2), bench.limits.of_writing(case, per_row)]
     bench.results.compare(case, limits=limits)
+    compare_part(bench, "exchange: inquire", rows, written, written_asked)
+    compare_part(bench, "exchange: collect and provide", rows, written_asked, written_answered)
+    bench.results.add_timing("exchange: answers limit objects", cut_payloads(rows))
+    bench.results.compare("exchange: answers", limit="exchange: answers limit objects")
     bench.truth.check_column(case, "status", status, np.full(rows, Status.PROVIDED, dtype=np.uint8))
     bench.truth.check_equal(case, "rows provided", provided, rows)
     bench.truth.check_equal(case, "payloads fetched", payloads, rows)
+
+
+def compare_part(bench: Run, case: str, rows: int, before: int | None, after: int | None) -> None:
+    """Hold a part that leaves a record a row against hashing them, and against writing what it wrote."""
+    per_row = (after - before) / rows if before is not None and after is not None else None
+    limits = [bench.limits.of_hashing(case, 1), bench.limits.of_writing(case, per_row)]
+    bench.results.compare(case, limits=limits)
+
+
+def cut_payloads(rows: int) -> Timing:
+    """Cut as many payloads out of one piece: what a list of them takes in Python at least."""
+    each, count = len(PAYLOAD), min(rows, ROWS_PER_READ)
+    piece = PAYLOAD * count
+    return repeat(count, lambda _: [piece[at : at + each] for at in range(0, len(piece), each)], lambda *_: None)
 
 
 def _provide_all(world: World) -> tuple[int, float]:
@@ -143,9 +161,10 @@ def measure_single(bench: Run, world: World) -> None:
         seconds.append(times[-1] - times[0])
         parts.append(np.diff(times))
     bench.results.add_latency(case, seconds)
+    bench.results.add(f"{case} limit syncs", "p50_us", 2e6 * bench.limits.commit())
+    bench.results.compare(case, limit=f"{case} limit syncs")
     for number, name in enumerate(("inquire", "collect", "provide", "answers")):
         bench.results.add_latency(f"{case} {name}", [float(part[number]) for part in parts])
-    bench.limits.commit()
     for name in ("inquire", "provide"):
         bench.results.compare(f"{case} {name}", limit=COMMIT)
     bench.truth.check_column(case, "status", status, np.full(count, Status.PROVIDED, dtype=np.uint8))

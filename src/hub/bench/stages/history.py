@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from collections import Counter
 
+import numpy as np
+
+from hub.bench.disklimits import cold_reads
 from hub.bench.log import Log
 from hub.bench.machinelimits import PROVING
-from hub.bench.measure import bytes_read, forget_pages
+from hub.bench.measure import bytes_read
 from hub.bench.run import Run
 from hub.messages import Record
 
 LIMIT = 100
 COLD = 300
+COLD_READS = 200
 CITIZENS_CHECKED = 50
 
 
@@ -47,25 +52,35 @@ def measure_cold(bench: Run, log: Log) -> None:
     """The same with nothing of the file in memory, as far as a process without privileges can put it out.
 
     Each history finds what those before it read: the upper pages, and of a small log soon everything. So the pages
-    read for one are noted beside its time.
+    read for one are noted beside its time. The limit is as many single reads of the same file as the process waited
+    for pages: what of a history's own look-ups is not there is asked of the disk, page by page.
     """
     world, path = log.world, log.world.folder / "env" / "data.mdb"
     case = f"history: {millions(log.records)}M records cold"
     bench.progress.step(case)
     world.hub.close()
-    forget_pages(path)
+    read = float(np.median(cold_reads(path, bench.generator("cold reads"), COLD_READS)))
     world.reopen(bench.options.threads)
-    seconds, before = [], bytes_read()
+    seconds, waits, before = [], [], bytes_read()
     for alias in world.everybody[log.frequent[:COLD]]:
-        begin = time.perf_counter()
+        begin, faults = time.perf_counter(), faults_that_waited()
         history = world.hub.history(alias, limit=LIMIT)
         if len(history):
             history.proof(0)
         seconds.append(time.perf_counter() - begin)
+        waits.append(faults_that_waited() - faults)
     bench.results.add_latency(case, seconds)
+    if any(waits):
+        bench.results.add_latency(f"{case} limit reads", [read * count for count in waits])
+        bench.results.compare(case, limit=f"{case} limit reads")
     after = bytes_read()
     if before is not None and after is not None and after > before:
         bench.results.add(f"{case} read from disk", "bytes_per_row", (after - before) / len(seconds))
+
+
+def faults_that_waited() -> int:
+    """Pages that this process has waited for so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_majflt
 
 
 def check_whole(bench: Run, log: Log, case: str) -> None:

@@ -15,8 +15,9 @@ import numpy as np
 
 from hub.bench.log import Log, pension_inquiry
 from hub.bench.run import Run
+from hub.bench.served import Credentials, ServerProcess
 from hub.bench.stages.history import millions
-from hub.bench.wireload import Credentials, ServerProcess, memory_of
+from hub.bench.wireload import memory_of
 from hub.bench.world import REQUESTER, World
 from hub.tlog.verify import verify_proof
 
@@ -34,8 +35,8 @@ PAGES = {"portal: pages": 100, "portal: pages of 25": 25}
 FLOOR = {100: 400, 25: 1_000}
 PEOPLE, PEOPLE_QUICK = 200, 20
 SECONDS, SECONDS_QUICK = 5.0, 0.4
-RATE_MAX = 4_000
-"""So many pages a second are prepared."""
+RATE_MAX, BARE_RATE_MAX = 4_000, 20_000
+"""So many pages a second are prepared, of the portal and of its limit."""
 SAVED, SAVED_QUICK, SAVED_INQUIRIES = 10_000, 120, 40
 PROOFS_CHECKED = 50
 
@@ -75,7 +76,7 @@ def run(bench: Run) -> None:
                     measure_pages(scene, case, portal, cookies[:-1])
                     if on_page == PAGES["portal: pages of 25"]:
                         measure_first(scene, portal, cookies[0])
-                        measure_saving(scene, portal, cookies[-1], key)
+                        measure_saving(scene, portal, cookies[-1], key, checkpoint)
                         measure_memory(scene, portal)
         finally:
             server.close()
@@ -108,6 +109,7 @@ def measure_pages(scene: Scene, case: str, portal: PortalProcess, cookies: list[
     count = int(seconds * RATE_MAX)
     scene.load(f"{case} first", portal, cookies, count, seconds / 5)
     rate = scene.load(case, portal, cookies, count, seconds).rate
+    scene.measure_bare(case, portal, cookies[0], int(seconds * BARE_RATE_MAX), seconds)
     half = {f"{case} half load": rate / 2}
     if not scene.bench.options.quick:
         half[f"{case} {FLOOR[portal.rows] // 2}/s"] = FLOOR[portal.rows] / 2
@@ -161,7 +163,7 @@ def measure_first(scene: Scene, portal: PortalProcess, cookie: str) -> None:
     bench.results.add(case, "bytes", total)
 
 
-def measure_saving(scene: Scene, portal: PortalProcess, cookie: str, key: str) -> None:
+def measure_saving(scene: Scene, portal: PortalProcess, cookie: str, key: str, tree_size: int) -> None:
     """A whole history as JSON with every proof, of somebody who was asked about very often."""
     quick = scene.bench.options.quick
     case = f"portal: save {SAVED_QUICK if quick else SAVED:,} records with proofs"
@@ -176,6 +178,8 @@ def measure_saving(scene: Scene, portal: PortalProcess, cookie: str, key: str) -
             seconds.append(time.perf_counter() - begin)
         own = bytes.fromhex(browser.get("/save/disclosure.key").text.strip())
     scene.bench.results.add_latency(case, seconds[1:])
+    bare = scene.bench.limits.of_proving(case, SAVED_QUICK if quick else SAVED, tree_size)
+    scene.bench.results.compare(case, limit=bare)
     found = msgspec.json.decode(content)["records"]
     truth = scene.bench.truth
     least = SAVED_QUICK if quick else SAVED

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from hub.bench.machinelimits import PROVING
+from hub.bench.machinelimits import PROVING, PROVING_ONE
 from hub.bench.results import size_name
 from hub.bench.run import Run
 from hub.tlog.verify import verify_checkpoint, verify_consistency, verify_proof
@@ -39,6 +39,8 @@ def run(bench: Run) -> None:
     bench.results.add_latency(f"prove: {size} records single", singles)
     bench.limits.prove(LIMIT, log.records)
     bench.results.compare(f"prove: {size} records page of {LIMIT}", limit=PROVING)
+    bench.limits.prove_one(log.records)
+    bench.results.compare(f"prove: {size} records single", limit=PROVING_ONE)
     measure_consistency(bench, f"prove: {size} records consistency")
 
 
@@ -52,4 +54,5 @@ def measure_consistency(bench: Run, case: str) -> None:
         hub.consistency(old, head.size)
         seconds.append(time.perf_counter() - begin)
     bench.results.add_latency(case, seconds)
+    bench.results.compare(case, limit=PROVING_ONE)
     verify_consistency(head.size, head.root, head.size, head.root, hub.consistency(head.size, head.size))

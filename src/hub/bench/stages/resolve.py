@@ -57,8 +57,9 @@ def run(bench: Run) -> None:
             case, limit = f"{size} hits {label}", f"{size} hits limit {label}"
             bench.results.compare(case, peers=peers, limit=limit)
             # Peers are measured on random rows alone; the other cases are only held against the limit.
-            for variant in ("hits sorted", towns_variant(world)):
+            for variant in ("hits sorted", towns_variant(world), "not held"):
                 bench.results.compare(f"{size} {variant} {label}", limit=limit)
+            bench.results.compare(f"{size} misses {label}", limit=f"{size} misses limit {label}")
 
 
 def threads_name(threads: int) -> str:
@@ -108,22 +109,31 @@ def measure(bench: Run, world: World, case: str, batches: list[Batch], status: S
 
 
 def measure_limit(bench: Run, world: World, size: str) -> None:
-    """Two dependent random fetches a row over as many bytes as the two tables of a hit take."""
+    """Two dependent random fetches a row over as many bytes as a hit's two tables; of a miss one, over one table."""
     pair_bytes = max(1 << 20, round(world.space[-1][1]))
     memory = np.ones(pair_bytes, dtype=np.uint8)
     rows = bench.options.batch_rows
     order = bench.generator("limit").integers(0, (1 << 64) - 1, rows, dtype=np.uint64, endpoint=True)
     for threads in bench.options.thread_counts:
-        case = f"{size} hits limit {threads_name(threads)}"
-        bench.progress.step(case)
-        parts = np.array_split(order, threads)
-        with ThreadPoolExecutor(threads) as pool:
+        measure_fetches(bench, f"{size} hits limit {threads_name(threads)}", memory, order, threads, rows)
+        # The kernel makes them in pairs: half as many pairs are as many fetches as there are misses.
+        few, first = order[: max(1, rows // 2)], memory[: pair_bytes // 2]
+        measure_fetches(bench, f"{size} misses limit {threads_name(threads)}", first, few, threads, 2 * len(few))
 
-            def call(_: int, parts: list[npt.NDArray[np.uint64]] = parts, pool: ThreadPoolExecutor = pool) -> int:
-                lines = repeat_value(LINES_FIRST), repeat_value(LINES_SECOND)
-                return sum(pool.map(_core.fetch_limit, repeat_value(memory), parts, *lines))
 
-            bench.results.add_timing(case, repeat(rows, call, lambda *_: None))
+def measure_fetches(
+    bench: Run, case: str, memory: Column, order: npt.NDArray[np.uint64], threads: int, rows: int
+) -> None:
+    """Pairs of fetches on so many threads, entered as so many rows."""
+    bench.progress.step(case)
+    parts = np.array_split(order, threads)
+    with ThreadPoolExecutor(threads) as pool:
+
+        def call(_: int) -> int:
+            lines = repeat_value(LINES_FIRST), repeat_value(LINES_SECOND)
+            return sum(pool.map(_core.fetch_limit, repeat_value(memory), parts, *lines))
+
+        bench.results.add_timing(case, repeat(rows, call, lambda *_: None))
 
 
 def measure_peers(bench: Run, world: World, size: str, hits: list[Batch]) -> list[str]:

@@ -13,6 +13,7 @@ import numpy as np
 
 import hub
 from hub.bench.log import REQUESTER, pension_inquiry
+from hub.bench.machinelimits import COMMIT
 from hub.bench.measure import bytes_on_disk
 from hub.bench.results import size_name
 from hub.bench.run import Run
@@ -81,9 +82,10 @@ def measure_delay(bench: Run) -> None:
         bench.progress.step(f"{case}, singles alone and beside")
         alone = [ask() for _ in range(4 * bench.options.singles)]
         beside: list[float] = []
+        steps: list[int] = []
         with ThreadPoolExecutor(1, "hub-retain") as threads:
             begin = time.perf_counter()
-            erased = threads.submit(h.retain, confirm=True)
+            erased = threads.submit(h.retain, confirm=True, progress=steps.append)
             while not erased.done():
                 beside.append(ask())
             seconds = time.perf_counter() - begin
@@ -92,6 +94,12 @@ def measure_delay(bench: Run) -> None:
     add_latency(bench, f"{case} singles alone", alone)
     add_latency(bench, f"{case} singles beside", beside)
     bench.results.add(f"{case} erased beside", "rows_per_s", (bulk + small) / seconds)
+    bench.limits.commit()
+    for which in ("alone", "beside"):
+        bench.results.compare(f"{case} singles {which}", limit=COMMIT)
+    # Every step of an erasure is durable before the next.
+    limit = bench.limits.of_syncs(f"{case} erased beside", (bulk + small) / max(1, len(steps)))
+    bench.results.compare(f"{case} erased beside", limit=limit)
 
 
 def add_latency(bench: Run, case: str, seconds: list[float]) -> None:
@@ -279,15 +287,18 @@ def measure_years(bench: Run) -> None:
                 continue
             after = f"after {(period - 1) / 4:g} years"
             bench.progress.step(f"retention: {after}")
+            limit = bench.limits.of_replacing(f"retention: {after}", 2 * BLOCK_BYTES)
             measured = [[years.rewrite() for years in both] for _ in range(size.rewrites)]
             for years, times in zip(both, zip(*measured, strict=True), strict=True):
                 case = f"retention: {years.name} {after}"
                 add_latency(bench, f"{case}, acquire", [seconds for seconds, _ in times])
+                bench.results.compare(f"{case}, acquire", limit=limit)
                 add_latency(bench, f"{case}, 32 KiB put", [put for _, puts in times for put in puts])
                 bench.results.add(f"{case}, in use", "bytes", years.bytes_in_use())
                 bench.results.add(f"{case}, file", "bytes", bytes_on_disk(years.store.folder / "env"))
         for years in both:
             add_latency(bench, f"retention: {years.name}, append of {GROUP}", years.appends)
+            bench.results.compare(f"retention: {years.name}, append of {GROUP}", limit=COMMIT)
     finally:
         for years in both:
             years.store.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from hub.bench.disklimits import touches
 from hub.bench.machinelimits import HASHING
 from hub.bench.measure import Timing
 from hub.bench.results import size_name
@@ -25,6 +26,9 @@ def run(bench: Run) -> None:
         walks.append(time.perf_counter() - begin)
         bench.truth.check_equal(case, "problems of the pages", problems, [])
     bench.results.add_timing(f"{case} pages", Timing(records, tuple(walks)))
+    least = touches(world.folder / "env" / "data.mdb", world.walked_pages(), WALKS)
+    bench.results.add_timing(f"{case} limit touches", Timing(records, tuple(least)))
+    bench.results.compare(f"{case} pages", limit=f"{case} limit touches")
     begin = time.perf_counter()
     report = world.hub.verify()
     bench.results.add_timing(f"{case} whole", Timing(records, (time.perf_counter() - begin,)))

@@ -10,8 +10,10 @@ import hub
 from hub.bench.log import pension_inquiry
 from hub.bench.measure import Timing
 from hub.bench.run import Run
+from hub.bench.served import Credentials, ServerProcess
 from hub.bench.wireaside import measure_idle, measure_limit, measure_peers
-from hub.bench.wireload import Credentials, Outcome, ServerProcess
+from hub.bench.wireask import use_of
+from hub.bench.wireload import Outcome
 from hub.bench.wirescene import CONNECTIONS, HALF_FLOOR, Scene, check_log
 from hub.bench.world import REQUESTER
 from hub.messages import Status
@@ -69,7 +71,7 @@ def measure_bulk(scene: Scene) -> None:
     case, bench, world = "wire: bulk", scene.bench, scene.world
     random = bench.generator("wire bulk")
     rows, seconds = bench.options.batch_rows, []
-    before = scene.server.use()
+    before = use_of([scene.server.pid])
     client = 0.0
     with scene.connect() as remote:
         for number in range(1 + bench.options.batches):
@@ -87,7 +89,7 @@ def measure_bulk(scene: Scene) -> None:
         calls, frames = sum(link.calls for link in links), sum(link.frames for link in links)
     # The first one compiles the decisions and checks blocks.
     bench.results.add_timing(case, Timing(rows, tuple(seconds[1:])))
-    server = scene.server.use().seconds - before.seconds
+    server = use_of([scene.server.pid]).seconds - before.seconds
     scene.add_use(case, total, client, server)
     bench.results.add(case, "calls_per_million_rows", calls * 1e6 / total)
     bench.results.add(case, "frames_per_million_rows", frames * 1e6 / total)
