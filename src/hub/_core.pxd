@@ -16,8 +16,8 @@ cdef enum:
     HEAD_BYTES = 48             # block head; with LMDB's it fills the page's first line
     PAGES_MAX = 8
     DEPTH_MAX = 28
-    GROUP_ROWS = 32             # rows that enter a look-up together
-    QUEUE_ROWS = 128            # rows between two steps of a look-up
+    GROUP_ROWS = 64             # rows that enter a look-up together: 32 wait longer for a fetch, 16 far longer
+    QUEUE_ROWS = 256            # rows between two steps of a look-up
     BY_ALIAS = 0
     BY_PERSON = 1
 

@@ -22,6 +22,7 @@ from hub.errors import RequestError, RowsError
 from hub.exchange import Exchange, State
 from hub.handles import make_handle
 from hub.inbox import ARRIVALS, PermitRows, status_of
+from hub.lately import Lately
 from hub.limits import ARRIVED_ROWS_MAX, ROWS_PER_BATCH_MAX, ROWS_PER_CHUNK
 from hub.messages import Arrivals, Arrived, Kind, Receipt, Status
 from hub.payloadstore import PayloadReader, forget_payloads
@@ -64,6 +65,7 @@ class Receiver(Collector):
         provider: int,
         some: tuple[PermitRows, npt.NDArray[np.uint64], npt.NDArray[np.uint8], npt.NDArray[np.bool_]],
         cursor: str,
+        lately: Lately,
     ) -> list[Any]:
         """The arrivals by what they have in common; no order but that of their numbers."""
         rows, numbers, aliases, _ = some

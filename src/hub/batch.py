@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from hub.catalog import Consents, DecisionTable
 from hub.messages import Aliases, Inquiry, Status, Withhold, count_names
+from hub.several import Several
 
 
 class Batch(msgspec.Struct, frozen=True):
@@ -141,24 +142,24 @@ class Destinations:
         providers: uint32[N] institution numbers, 0 where the row goes nowhere.
         decision: uint16[N], entries of the batch's table.
         outcome: uint8[N], of a row that goes nowhere its status unless the law or the alias decides; else 0.
-        lists: (row, institution numbers) of the rows with several holders.
+        several: the rows with several holders.
         sum: of all facts in the snapshot that this is true of.
     """
 
-    __slots__ = ("decision", "lists", "outcome", "providers", "sum")
+    __slots__ = ("decision", "outcome", "providers", "several", "sum")
 
     def __init__(
         self,
         providers: npt.NDArray[np.uint32],
         decision: npt.NDArray[np.uint16],
         outcome: npt.NDArray[np.uint8],
-        lists: list[tuple[int, list[int]]],
+        several: Several,
         sum: int,
     ) -> None:
         self.providers = providers
         self.decision = decision
         self.outcome = outcome
-        self.lists = lists
+        self.several = several
         self.sum = sum
 
     def __len__(self) -> int:

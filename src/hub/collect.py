@@ -25,8 +25,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hub import _core
 from hub.errors import RequestError
 from hub.exchange import Exchange, Open, State
-from hub.handles import QUESTIONS
 from hub.inbox import ARRIVALS, Part, PermitRows, stretch
+from hub.lately import Lately
 from hub.limits import COLLECT_ROWS_MAX
 from hub.messages import PermitInquiry, Permits
 from hub.permits import PermitNumbers
@@ -37,11 +37,7 @@ from hub.tlog.entry import decode_shared
 from hub.withholding import Office
 from hub.workers import Workers
 
-ASKED_DAYS = 31
-"""Days for which the deciding clerk sees how many bodies were asked about a person."""
-
 _CURSOR = struct.Struct("<QQQ")
-_DAY_S = 86_400
 _ALONE = Workers(1)
 
 
@@ -107,12 +103,13 @@ class Collector:
         taken: list[Any] = []
         rows = 0
         with self._exchange.state() as state:
+            lately = Lately(self._office, state.snapshot)
             while rows < limit:
                 begin = self._cursor(provider, place)
                 some = self._next(state, provider, place, limit - rows, manual)
                 if some is None:
                     break
-                made = self.hand_out(state, provider, some, begin)
+                made = self.hand_out(state, provider, some, begin, lately)
                 rows += sum(map(len, made))
                 if made:
                     # Who has worked through all of a list goes on behind it; who stops in between sees the rest again.
@@ -202,6 +199,7 @@ class Collector:
         provider: int,
         some: tuple[PermitRows, npt.NDArray[np.uint64], npt.NDArray[np.uint8], npt.NDArray[np.bool_]],
         cursor: str,
+        lately: Lately,
     ) -> list[Any]:
         """The permits by inquiry and deadline; no order but that of their numbers."""
         rows, numbers, aliases, by_clerk = some
@@ -211,9 +209,13 @@ class Collector:
         names = [known.setdefault(part, len(known)) for part in rows.parts]
         asked = np.zeros(len(numbers), dtype=np.uint16)
         if by_clerk.any():
+            requesters: dict[int, str] = {}
+            lives = lives_of(state.snapshot)
             for at in np.flatnonzero(by_clerk).tolist():
-                requester = decode_shared(rows.parts[int(rows.which[at])].shared).requester
-                asked[at] = self._asked(state, int(rows.persons[at]), requester)
+                which = int(rows.which[at])
+                if which not in requesters:
+                    requesters[which] = decode_shared(rows.parts[which].shared).requester
+                asked[at] = lately.bodies(lives.now(int(rows.persons[at])), requesters[which])
         of_row = np.array(names, dtype=np.uint32)[rows.which] if len(names) else rows.which
         made = []
         # By the lowest number in each, so that the order of the inquiries is none of the log's either.
@@ -245,14 +247,6 @@ class Collector:
             reference_date=None if shared.reference_date is None else dt.date.fromisoformat(shared.reference_date),
             legal_basis=shared.legal_basis,
         )
-
-    def _asked(self, state: State, person: int, requester: str) -> int:
-        """How many bodies a requester has asked about a person lately."""
-        since = self._office.now() - ASKED_DAYS * _DAY_S
-        person = lives_of(state.snapshot).now(person)
-        records = self._office.records_of(state.snapshot, person, since, None)
-        asked = (one for one in records if one.kind in QUESTIONS and one.shared.requester == requester)
-        return min(len({one.provider for one in asked}), 0xFFFF)
 
     # -- cursors
 

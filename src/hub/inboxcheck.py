@@ -9,6 +9,7 @@ the oldest segment is not read again: what was asked there is over, and its segm
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -96,15 +97,18 @@ class _Inboxes(NamedTuple):
         return at, (at >= 0) & (self.keys[at] >> _INDEX_BITS == providers) & (indexes <= self.last[at])
 
 
-def check_inboxes(store: Store, periods: PeriodKeys) -> None:
+def check_inboxes(store: Store, periods: PeriodKeys, stopped: Callable[[], bool] = bool) -> None:
     """Check that the inboxes are what follows from the log, and that each permit ended once at most.
+
+    Args:
+        stopped: whether nobody waits for it any more: it ends soon, with nothing found.
 
     Raises:
         StorageError: the first that does not fit is named.
     """
     with store.snapshot() as snapshot:
         erased = _erased(snapshot)
-    inboxes = _read_inboxes(store, periods, erased)
+    inboxes = _read_inboxes(store, periods, erased, stopped)
     with store.snapshot() as snapshot:
         records = snapshot.state.records
         manual = _read_manual(snapshot)
@@ -112,6 +116,8 @@ def check_inboxes(store: Store, periods: PeriodKeys) -> None:
     found = _Log(inboxes, manual, erased)
     heads = Heads()
     while begin < records:
+        if stopped():
+            return
         # A snapshot each: a long one would keep every page that is rewritten meanwhile.
         with store.snapshot() as snapshot:
             changes = next(read_changes(snapshot, Bodies(snapshot, periods, heads), begin, records), None)
@@ -154,7 +160,7 @@ def _begin(snapshot: Snapshot, inboxes: _Inboxes, manual: Sums, erased: int) -> 
 # -- what the inboxes say
 
 
-def _read_inboxes(store: Store, periods: PeriodKeys, erased: int) -> _Inboxes:
+def _read_inboxes(store: Store, periods: PeriodKeys, erased: int, stopped: Callable[[], bool]) -> _Inboxes:
     with store.snapshot() as snapshot:
         delivered = read_delivered(snapshot)
         providers = [int.from_bytes(key, "big") for key, _ in snapshot.items(INBOXES, b"")]
@@ -165,6 +171,8 @@ def _read_inboxes(store: Store, periods: PeriodKeys, erased: int) -> _Inboxes:
     last: list[int] = []
     sums: list[tuple[int, int, int, int]] = []
     for provider in providers:
+        if stopped():
+            break
         with store.snapshot() as snapshot:
             inbox = read_inbox(snapshot, provider)
             _check_base(snapshot, inbox)
@@ -265,7 +273,8 @@ class _Log:
     def _take_permits(self, changes: Changes) -> None:
         left, inboxes = changes.left, self._inboxes
         providers = np.repeat(np.array(changes.numbers, dtype=np.uint64), np.diff(changes.starts))
-        self._known |= np.isin(self._manual, _key(providers, left.indexes))
+        place, manual = self._among_manual(_key(providers, left.indexes))
+        self._known[place[manual]] = True
         at = np.flatnonzero((left.indexes < inboxes.bases[providers]) & (left.indexes >= self._erased))
         segment, inside = inboxes.segment_of(providers[at], left.indexes[at])
         requested = np.array([part.requested_at for part in left.parts] or [0], dtype=np.int64)
@@ -279,11 +288,18 @@ class _Log:
         np.add.at(self._side.permits, segment, np.uint64(1))
         np.add.at(self._side.permit_sums, segment, _mix_permits(left)[at])
 
+    def _among_manual(self, keys: Sums) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
+        """Where each of some permits would stand among those that wait for a clerk, and whether it does."""
+        if not len(self._manual):
+            return np.zeros(len(keys), np.intp), np.zeros(len(keys), np.bool_)
+        at = np.minimum(np.searchsorted(self._manual, keys), len(self._manual) - 1)
+        return at, self._manual[at] == keys
+
     def _take_ends(self, changes: Changes) -> None:
         links, ends, inboxes = changes.links, changes.ends, self._inboxes
         providers = np.repeat(np.array(changes.ended_numbers, dtype=np.uint64), np.diff(changes.ended_starts))
         keys = _key(providers, links)
-        waiting = np.isin(keys, self._manual)
+        _, waiting = self._among_manual(keys)
         if waiting.any():
             index = int(links[np.argmax(waiting)])
             raise StorageError(f"{MANUAL}: expected permits that are open, got that of record {index}, which has ended")

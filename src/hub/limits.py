@@ -236,6 +236,12 @@ Beyond it the tables that were not used for longest leave, and are read from the
 ASKED_LISTS_MAX = 256
 """Lists of items of one requester in a day that have a table: each is compared with those that share an item."""
 
+LATELY_DAYS = 31
+"""Days for which the deciding clerk sees how many bodies were asked about a person."""
+
+LATELY_RECORDS_MAX = 2_048
+"""Records about one person that are read for it, about 20 us each; who has more of them in those days gets MANY."""
+
 HISTORY_LIMIT_MAX = 1_000
 HISTORY_LIMIT = 100
 

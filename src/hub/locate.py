@@ -20,6 +20,7 @@ from hub.flags import Flagged
 from hub.holders import NAME, find_holders, list_holders
 from hub.limits import CLASSES_FROM
 from hub.messages import Status
+from hub.several import NONE, Several, join_several
 from hub.snapshot import Snapshot
 from hub.workers import Workers
 
@@ -66,7 +67,7 @@ def locate_rows(
     """
     providers, decision = batch.providers[rows].copy(), decided.decision[rows].copy()
     outcome = np.zeros(len(providers), np.uint8)
-    lists: list[tuple[int, list[int]]] = []
+    lists: list[Several] = []
     persons, _, status = find_persons(snapshot, batch.requester, batch.aliases[rows], _ALONE)
     for number in np.unique(providers[providers >= CLASSES_FROM]).tolist():
         asked = np.flatnonzero(providers == number)
@@ -77,10 +78,10 @@ def locate_rows(
         found = _Search(snapshot, decided.table, number - CLASSES_FROM, day, consents)
         found.run(persons[asked], flagged)
         providers[asked], outcome[asked] = found.providers, found.outcome
-        lists += [(int(asked[row]), numbers) for row, numbers in found.lists]
+        lists.append(found.several._replace(rows=asked[found.several.rows]))
         at = np.flatnonzero(found.providers)
         decision[asked[at]] = decided.table.look_up(found.providers[at], _consents_of(consents, slice(None), at))
-    return Destinations(providers, decision, outcome, lists, holders_sum(snapshot))
+    return Destinations(providers, decision, outcome, join_several(lists), holders_sum(snapshot))
 
 
 def holders_sum(snapshot: Snapshot) -> int:
@@ -94,10 +95,10 @@ class _Search:
     def __init__(self, snapshot: Snapshot, table: DecisionTable, number: int, day: int, consents: Consents) -> None:
         self._snapshot, self._table, self._number, self._day = snapshot, table, number, day
         self._consents = consents
-        self.lists: list[tuple[int, list[int]]] = []
+        self.several = NONE
 
     def run(self, persons: npt.NDArray[np.uint32], flagged: Flagged) -> None:
-        """Fill in ``providers``, ``outcome`` and ``lists``."""
+        """Fill in ``providers``, ``outcome`` and ``several``."""
         count, latest = find_holders(self._snapshot, persons, self._number, self._day)
         # A catalog that is older than a fact does not know its institution: nobody there can be asked.
         latest[latest >= len(self._table.of_institution)] = 0
@@ -124,10 +125,7 @@ class _Search:
         self.providers[rows[one]] = numbers[first[one]]
         self.providers[rows[more]] = 0
         self.outcome[rows[more]] = Status.MULTIPLE
-        listed, starts, ends = numbers.tolist(), first[more].tolist(), (first + count)[more].tolist()
-        self.lists = [
-            (row, listed[start:end]) for row, start, end in zip(rows[more].tolist(), starts, ends, strict=True)
-        ]
+        self.several = Several(rows[more], count[more], numbers[(count > 1)[which]])
 
 
 def _consents_of(consents: Consents, rows: slice, some: npt.NDArray[np.intp]) -> Consents:

@@ -502,6 +502,10 @@ class PermitInquiry(msgspec.Struct, frozen=True, kw_only=True):
     legal_basis: str
 
 
+MANY = 0xFFFF
+"""``Permits.asked`` where it cannot be told: to be taken as a great many."""
+
+
 class Permits:
     """Permits of one inquiry that wait for a provider's answer, in an order of the provider's own.
 
@@ -509,7 +513,8 @@ class Permits:
         inquiry: :class:`PermitInquiry`.
         aliases: uint8[N, 16], the provider's own. permit: uint64[N], by which it answers.
         manual: bool[N], a clerk must decide (自動応答不可, or answered MANUAL before); asked: uint16[N], of such a row
-            how many bodies this requester has asked about the person lately; 0 of the others.
+            how many bodies this requester has asked about the person lately; MANY where the person has too many records
+            to tell; 0 of the others.
         valid_until: seconds since 1970 at which they lapse.
         cursor: hand the last one's to the next call as ``after`` to go on.
     """

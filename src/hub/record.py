@@ -179,7 +179,7 @@ def write_chunk(
         commit.put_sealed(name, key + bytes(4), msgspec.msgpack.encode(request))
     commit.put_sealed(name, part, commit.state.records.to_bytes(8, "little") + chunk.state)
     if chunk.going is not None:
-        put_lists(commit, name, key, chunk.number, chunk.going.lists)
+        put_lists(commit, name, key, chunk.number, chunk.going.several)
     first = append_records(commit, chunk.laid, now, grown)
     put_new_marks(commit, chunk.marks, chunk.laid.period, first)
     return first

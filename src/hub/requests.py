@@ -23,6 +23,7 @@ from hub.catalog import DecisionTable
 from hub.errors import RequestError, StorageError
 from hub.limits import REQUEST_DAYS, ROWS_PER_CHUNK, ROWS_PER_CHUNK_BESIDE
 from hub.sealed import unseal
+from hub.several import Entry, Several, decode_several, encode_several
 from hub.snapshot import Commit, Snapshot
 from hub.store import Store
 
@@ -153,14 +154,14 @@ def chunk_state(snapshot: Snapshot, name: str, key: bytes, request: Request, chu
     return body
 
 
-def put_lists(commit: Commit, name: str, key: bytes, chunk: int, lists: list[tuple[int, list[int]]]) -> None:
+def put_lists(commit: Commit, name: str, key: bytes, chunk: int, several: Several) -> None:
     """Write the holders of the rows of a chunk that have several, as institution numbers."""
-    if lists:
-        commit.put_sealed(name, _lists_part(key, chunk), msgspec.msgpack.encode(sorted(lists)))
+    if len(several.rows):
+        commit.put_sealed(name, _lists_part(key, chunk), encode_several(several))
 
 
-def read_lists(snapshot: Snapshot, name: str, key: bytes, chunk: int) -> list[tuple[int, list[int]]]:
-    """The (row, holders) of a chunk, in the order of its rows.
+def read_lists(snapshot: Snapshot, name: str, key: bytes, chunk: int) -> list[Entry]:
+    """The rows of a chunk that have several holders, in their order.
 
     Raises:
         StorageError: they are damaged.
@@ -170,7 +171,7 @@ def read_lists(snapshot: Snapshot, name: str, key: bytes, chunk: int) -> list[tu
     if value is None:
         return []
     try:
-        return msgspec.msgpack.decode(unseal(name, part, value), type=list[tuple[int, list[int]]])
+        return decode_several(unseal(name, part, value))
     except msgspec.DecodeError:
         raise StorageError(f"request: expected the holders of chunk {chunk}, got something else") from None
 

@@ -12,6 +12,7 @@ import numpy as np
 from hub.errors import StorageError
 from hub.messages import Answer, Receipt, Status
 from hub.requests import NO_RECORD_BIT, Request, chunk_state, read_lists
+from hub.several import codes_of
 from hub.snapshot import Snapshot
 from hub.turns import no_rest
 
@@ -55,9 +56,9 @@ def respond(
         if codes is not None:
             several = np.flatnonzero(status[start : start + rows] == Status.MULTIPLE).tolist()
             lists = read_lists(snapshot, name, key, chunk)
-            if [row for row, _ in lists] != several:
+            if [one.row for one in lists] != several:
                 raise StorageError(f"request: expected the holders of each such row of chunk {chunk}, got others")
-            holders.update((start + row, tuple(codes[number] for number in numbers)) for row, numbers in lists)
+            holders |= codes_of(lists, start, codes.__getitem__)
         if request.chunks > 1:
             rest()
     return Answer(

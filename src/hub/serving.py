@@ -9,8 +9,10 @@ from __future__ import annotations
 import contextlib
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from hub.aliases import BY_ALIAS, BY_PERSON, check_table, table_number
 from hub.asked import Asked
 from hub.catalog import Catalog
 from hub.deliver import all_inboxes
@@ -18,6 +20,7 @@ from hub.delivery import Delivery
 from hub.errors import RequestError, StorageError
 from hub.gather import Gatherer
 from hub.handles import read_handle
+from hub.hugepages import map_hugely
 from hub.inbox import ARRIVALS, read_delivered
 from hub.log import Log
 from hub.merger import Merger
@@ -91,6 +94,31 @@ class Serving(ABC):
         if not self._store.readonly:
             with contextlib.suppress(StorageError):
                 self._asked.begin(self._now())
+
+    def warm_tables(self, requesters: Sequence[str], providers: Sequence[str]) -> int:
+        """Read and check the tables that rows of bulk inquiries are looked up in, so that none has to wait for it.
+
+        As far as the system has them for files, they stand in pages of 2 MiB then (``hugepages.py``).
+
+        Args:
+            requesters, providers: codes of the institutions that will ask, and of those that will be asked.
+
+        Returns:
+            Bytes of the file in parts for which such pages were asked.
+
+        Raises:
+            RequestError: there is no such institution.
+            StorageError: a table is damaged.
+        """
+        institution = self.catalog.institution
+        tables = [table_number(institution(code).number, BY_ALIAS) for code in requesters]
+        tables += [table_number(institution(code).number, BY_PERSON) for code in providers]
+        with self._store.snapshot() as snapshot:
+            asked = map_hugely(snapshot, tables, self._store.folder / "env" / "data.mdb")
+        for table in tables:
+            with self._store.snapshot() as snapshot:
+                check_table(snapshot, table)
+        return asked
 
     def mark_served(self, address: str) -> None:
         """Mark the folder as served, for ever; whoever opens it for writing meanwhile reads where.

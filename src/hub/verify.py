@@ -10,11 +10,13 @@ against their events and records, and the inboxes and texts of notices against t
 from __future__ import annotations
 
 import mmap
+import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -51,6 +53,8 @@ from hub.store import Store
 from hub.tlog.entry import HASH_BYTES
 from hub.withholding import Office
 from hub.workers import Workers
+
+T = TypeVar("T")
 
 PROBLEMS_MAX = 100
 SEALED_AT_A_TIME = 1_000
@@ -118,6 +122,12 @@ def check_pages(folder: Path) -> list[str]:
     raise StorageError("pages: expected an environment that nobody writes to, got a new transaction each time")
 
 
+class _Found(threading.local):
+    """Of each thread the problems of what it does now."""
+
+    problems: list[str]
+
+
 class Verifier:
     """One verification of an open store."""
 
@@ -126,7 +136,9 @@ class Verifier:
     ) -> None:
         self._store, self._log, self._periods, self._workers = store, log, periods, workers
         self._hold_keys, self._office = hold_keys, office
-        self._problems: list[str] = []
+        self._found = _Found()
+        self._stopped = threading.Event()
+        """Set when the caller is gone (an interrupt): what is done beside ends at the next step."""
         self._heads = Heads()
         self._records = self._blocks = 0
 
@@ -134,33 +146,46 @@ class Verifier:
         """Check everything; ``progress`` is called with the records done."""
         with self._store.snapshot() as snapshot:
             size, peaks = snapshot.state.records, list(snapshot.state.peaks)
-        self._try(self._check_sealed)
-        self._try(self._check_tables)
-        self._try(self._check_counts)
-        self._try(self._check_tickets)
-        self._try(lambda: self._check_log(size, peaks, progress))
-        self._try(self._log.check_against_head)
-        self._try(self._log.check_kept)
-        for period in sorted(set(self._periods.periods())):
-            self._try(lambda period=period: self._check_index(period))  # type: ignore[misc]
-        self._try(self._check_run_blocks)
-        self._try(self._check_marks)
-        self._try(self._check_flags)
-        self._try(self._check_identifiers)
-        self._try(self._check_mislinks)
-        self._try(self._check_lives)
-        self._try(lambda: check_inboxes(self._store, self._periods))
-        self._try(lambda: check_payload_values(self._store, self._periods))
-        self._try(lambda: check_notices(self._store, self._periods))
-        self._try(self._check_erasures)
-        self._try(lambda: check_held(self._store, self._hold_keys))
-        return Report(problems=tuple(self._problems[:PROBLEMS_MAX]), records=self._records, blocks=self._blocks)
+        log = [lambda: self._check_log(size, peaks, progress), self._log.check_against_head, self._log.check_kept]
+        index = [partial(self._check_index, period) for period in sorted(set(self._periods.periods()))]
+        stored = [self._check_sealed, self._check_tables, self._check_counts, self._check_tickets]
+        others = [
+            self._check_run_blocks, self._check_marks, self._check_flags, self._check_identifiers, self._check_mislinks,
+            self._check_lives,
+        ]  # fmt: skip
+        inboxes = [
+            lambda: check_inboxes(self._store, self._periods, self._stopped.is_set),
+            lambda: check_payload_values(self._store, self._periods),
+            lambda: check_notices(self._store, self._periods),
+        ]
+        ends = [self._check_erasures, lambda: check_held(self._store, self._hold_keys)]
+        # The log is derived on the workers, everything else by one thread: what reads neither head nor index goes
+        # beside it. Problems are told in the order in which all of it is listed above.
+        with self._workers.pool(1, "hub-verify") as pool:
+            submit = pool.submit if self._workers.threads > 1 else _done
+            try:
+                tables = submit(self._problems_of, stored)
+                boxes = submit(self._problems_of, inboxes)
+                middle = self._problems_of([*log, *index, *others])
+                found = [*tables.result(), *middle, *boxes.result(), *self._problems_of(ends)]
+            finally:
+                self._stopped.set()
+        return Report(problems=tuple(found[:PROBLEMS_MAX]), records=self._records, blocks=self._blocks)
+
+    def _problems_of(self, checks: Sequence[Callable[[], object]]) -> list[str]:
+        """Do some checks on this thread, one behind the other."""
+        self._found.problems = []
+        for check in checks:
+            self._try(check)
+        return self._found.problems
 
     def _try(self, check: Callable[[], object]) -> None:
+        if self._stopped.is_set():
+            return
         try:
             check()
         except (StorageError, TamperError) as error:
-            self._problems.append(str(error))
+            self._found.problems.append(str(error))
 
     def _check_sealed(self) -> None:
         """The checksums of all small values."""
@@ -414,6 +439,13 @@ class Verifier:
 
     def _bodies(self, snapshot: Snapshot) -> Bodies:
         return Bodies(snapshot, self._periods, self._heads)
+
+
+def _done(call: Callable[[Sequence[Callable[[], object]]], T], checks: Sequence[Callable[[], object]]) -> Future[T]:
+    """Call now."""
+    future: Future[T] = Future()
+    future.set_result(call(checks))
+    return future
 
 
 def _stored_entries(snapshot: Snapshot, first: int) -> npt.NDArray[np.uint8]:

@@ -23,10 +23,14 @@ def run_to_end(tool: str, done: str, progress: Progress, work: Callable[[], obje
     except KeyboardInterrupt:
         status, how = INTERRUPTED, "interrupted"
     except (HubError, OSError, MemoryError) as error:
-        cause = error if isinstance(error, HubError) else getattr(error, "strerror", None) or "out of memory"
-        status, how = FOUND, f"stopped: {cause}"
+        status, how = FOUND, f"stopped: {cause_of(error)}"
     else:
         return OK
     progress.clear()
     print(f"{tool}: {how}{':' if status == INTERRUPTED else ';'} these are the {done} that were done", file=sys.stderr)
     return status
+
+
+def cause_of(error: Exception) -> str:
+    """Why something could not go on, for people."""
+    return str(error) if isinstance(error, HubError) else getattr(error, "strerror", None) or "out of memory"

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from hub.aliases import BY_ALIAS, BY_PERSON, check_table, table_number
 from hub.bench import machine as machines
 from hub.bench.clocks import Clocks, MemoryWatch, Spent
 from hub.bench.measure import bytes_on_disk, bytes_read, bytes_written
@@ -177,14 +176,8 @@ class NationRun:
         world = self.world
         assert world is not None
         begin = time.monotonic()
-        hub = world.hub
-        tables = [table_number(hub.catalog.institution(REQUESTER).number, BY_ALIAS)]
-        tables += [table_number(number, BY_PERSON) for number in world.towns.tolist()]
-        for done, table in enumerate(tables):
-            if done % 64 == 0:
-                self.progress.step(f"warm: {done:,} of {len(tables):,} tables")
-            with hub._store.snapshot() as snapshot:
-                check_table(snapshot, table)
+        self.progress.step(f"warm: {1 + len(world.towns):,} tables")
+        world.hub.warm_tables([REQUESTER], world.town_codes)
         self.warm_s = time.monotonic() - begin
         return world
 

@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 WIDTH, HEIGHT = 760, 380
 LEFT, RIGHT, TOP, BOTTOM = 70, 190, 14, 46
+LAST_APART = 1.2
 
 
 class Point(msgspec.Struct, omit_defaults=True):
@@ -128,7 +129,12 @@ def _axes(curve: Curve, x: Scale, y: Scale) -> list[Markup]:
                 LEFT - 8, at + 4, short_number(tick)
             )
         )
-    for tick in x.ticks():
+    ticks = x.ticks()
+    last = max((point.x for series in curve.series.values() for point in series), default=0.0)
+    # Where the curve ends has its number, unless another one stands there.
+    if ticks and last > LAST_APART * ticks[-1]:
+        ticks.append(last)
+    for tick in ticks:
         at = x.place(tick)
         parts.append(Markup('<path class="axis" d="M{:.1f} {}v5"/>').format(at, bottom))
         parts.append(

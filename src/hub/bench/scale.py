@@ -16,9 +16,12 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from markupsafe import Markup
 
 from hub.bench import machine as machines
 from hub.bench.ending import FOUND, OK, USAGE, run_to_end
@@ -27,11 +30,15 @@ from hub.bench.plots import Curve, draw, short_number
 from hub.bench.report import Progress, machine_text, write_json
 from hub.bench.scalecurves import Curves
 from hub.bench.scalelog import CITIZENS, HistoryCurves, record_sizes
+from hub.bench.scalepace import MINUTES_MOST, Pace
 from hub.bench.scaleworld import GrowingWorld
 from hub.bench.truth import Truth
 
 PERSONS_MAX, PERSONS_QUICK, PERSONS_MOST = 125_000_000, 200_000, 1_000_000_000
 RECORDS_MAX, RECORDS_QUICK, RECORDS_MOST = 500_000_000, 200_000, 10_000_000_000
+PERSONS_SHARE = 0.4
+"""Of the minutes of a run with a bound, for the look-up; the log has what is left."""
+
 LOG_PERSONS = 1_000_000
 """Whom the log is about: fewer where it is small."""
 
@@ -70,6 +77,8 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     quick = f"to {PERSONS_QUICK:,} persons and {RECORDS_QUICK:,} records"
     parser.add_argument("--quick", action="store_true", help=quick)
+    bound = "stop growing where the next size would not be done within these (default: no bound)"
+    parser.add_argument("--minutes", type=int, metavar="M", help=bound)
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of persons and rows (default 0)")
     parser.add_argument("--threads", type=int, metavar="T", help="the most (default: cores)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write machine and curves there")
@@ -85,6 +94,7 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         ("persons-max", given.persons_max, 10_000, PERSONS_MOST),
         ("records-max", given.records_max, 10_000, RECORDS_MOST),
         ("threads", given.threads, 1, 1_024),
+        ("minutes", 1 if given.minutes is None else given.minutes, 1, MINUTES_MOST),
         ("seed", given.seed, 0, (1 << 31) - 1),
     )
     for name, value, low, high in bounds:
@@ -95,19 +105,33 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def measure(given: argparse.Namespace, folder: Path) -> int:
     """All curves; print and write what was found, complete or not."""
-    machine = machines.describe(folder)
+    machine = machines.describe(folder) | {"warnings": []}
     print(machine_text(machine))
     neighbours, begin = machines.Neighbours(), time.monotonic()
     truth, progress = Truth(), Progress()
     curves: list[Curve] = []
 
-    def work() -> None:
-        if given.persons_max:
-            measure_persons(given, folder / "persons", curves, truth, progress)
-        if given.records_max:
-            measure_records(given, folder / "records", curves, truth, progress)
+    def save() -> None:
+        # An end that nothing can be written behind (out of memory, a kill) leaves what was done before it.
+        if given.json is not None:
+            write_json(given.json, document(given, machine, curves, truth, complete=False))
 
-    status = run_to_end("scale", "points", progress, work)
+    def pace(share: float) -> Pace:
+        left = None if given.minutes is None else share * (60 * given.minutes - (time.monotonic() - begin))
+        return Pace(left)
+
+    status = OK
+    for half, most, name, share in (
+        (measure_persons, given.persons_max, "persons", PERSONS_SHARE),
+        (measure_records, given.records_max, "records", 1.0),
+    ):
+        # Where one half finds no space the other one has that of its folder.
+        if most and status in (OK, FOUND):
+            work = partial(half, given, folder / name, curves, truth, progress, pace=pace(share), save=save)
+            status = run_to_end("scale", "points", progress, work) or status
+    if status == OK and any(curve.stopped and not curve.series for curve in curves):
+        # Not one point: what was asked for could not be measured.
+        status = FOUND
     progress.clear()
     disturbed = machines.warning_after(neighbours.cores())
     machine["warnings"] = [disturbed] if disturbed else []
@@ -125,14 +149,16 @@ def measure(given: argparse.Namespace, folder: Path) -> int:
 
 
 def measure_persons(
-    given: argparse.Namespace, folder: Path, curves: list[Curve], truth: Truth, progress: Progress
-) -> None:
+    given: argparse.Namespace, folder: Path, curves: list[Curve], truth: Truth, progress: Progress, *, pace: Pace,
+    save: Callable[[], None],
+) -> None:  # fmt: skip
     """The curves of the look-up; their folder is gone when this returns."""
     threads = [count for count in sorted({1, *(1 << i for i in range(11)), given.threads}) if count <= given.threads]
     world = GrowingWorld(folder, given.persons_max, threads=given.threads)
     try:
         measuring = Curves(
-            world, truth, progress, threads=threads, persons_max=given.persons_max, seed=given.seed
+            world, truth, progress, threads=threads, persons_max=given.persons_max, seed=given.seed,
+            pace=pace, save=save,
         )  # fmt: skip
         curves += measuring.curves()
         measuring.measure()
@@ -142,13 +168,15 @@ def measure_persons(
 
 
 def measure_records(
-    given: argparse.Namespace, folder: Path, curves: list[Curve], truth: Truth, progress: Progress
-) -> None:
+    given: argparse.Namespace, folder: Path, curves: list[Curve], truth: Truth, progress: Progress, *, pace: Pace,
+    save: Callable[[], None],
+) -> None:  # fmt: skip
     """The curves of the log; their folder is gone when this returns."""
     persons = max(CITIZENS * len(record_sizes(given.records_max)), min(LOG_PERSONS, given.records_max))
     measuring = HistoryCurves(
-        folder, truth, progress, persons=persons, records_max=given.records_max, threads=given.threads, seed=given.seed
-    )
+        folder, truth, progress, persons=persons, records_max=given.records_max, threads=given.threads, seed=given.seed,
+        pace=pace, save=save,
+    )  # fmt: skip
     try:
         curves += measuring.curves()
         measuring.measure()
@@ -169,7 +197,7 @@ def document(
         "rows_checked": truth.rows,
         "complete": complete,
         "problems": truth.problems,
-        "curves": [curve for curve in curves if curve.series],
+        "curves": [curve for curve in curves if curve.series or curve.stopped],
     }
 
 
@@ -178,11 +206,7 @@ def page_of(content: dict[str, Any], curves: list[Curve]) -> Page:
     warnings = list(content["machine"]["warnings"])
     warnings += [] if content["complete"] else ["interrupted: these are the points that were done"]
     warnings += [f"wrong: {problem}" for problem in content["problems"]]
-    sections = [
-        Section(curve.title, draw(curve), " ".join(text for text in (curve.note, curve.stopped) if text))
-        for curve in curves
-        if curve.series
-    ]
+    sections = [Section(curve.title, body_of(curve), curve.note) for curve in curves if curve.series or curve.stopped]
     facts = {
         "answers": f"{content['answers']}, {content['rows_checked']:,} rows compared with the model",
         "seed": str(content["seed"]),
@@ -190,11 +214,17 @@ def page_of(content: dict[str, Any], curves: list[Curve]) -> Page:
     return Page("The hub by size", content["machine"], sections, facts, warnings)
 
 
+def body_of(curve: Curve) -> str:
+    """The plot, and why it goes no further."""
+    stopped = Markup('<p class="stopped">{}</p>').format(curve.stopped) if curve.stopped else Markup()
+    return stopped + draw(curve) if curve.series else stopped
+
+
 def show(content: dict[str, Any], curves: list[Curve], seconds: float) -> None:
     """The curves as text: a line a series, from its first to its last point."""
     for warning in content["machine"]["warnings"]:
         print(f"WARNING   {warning}")
-    for curve in (curve for curve in curves if curve.series):
+    for curve in (curve for curve in curves if curve.series or curve.stopped):
         print(f"{curve.title} ({curve.y})")
         for name, points in curve.series.items():
             text = "  ".join(f"{short_number(point.x)}: {short_number(point.y)}" for point in points)

@@ -14,13 +14,16 @@ import numpy.typing as npt
 
 from hub import _core
 from hub.bench import machine as machines
+from hub.bench.ending import cause_of
 from hub.bench.measure import Timing, bytes_read, repeat
 from hub.bench.plots import Curve, Point
 from hub.bench.report import Progress
 from hub.bench.results import size_name
+from hub.bench.scalepace import Pace, reach
 from hub.bench.scaleworld import HOT_PER_PERSON, MEMORY_KEPT, GrowingWorld
 from hub.bench.truth import Truth
 from hub.bench.world import EVERYBODY, REQUESTER, random_aliases
+from hub.errors import HubError
 from hub.messages import Resolved, Status
 
 BATCH_ROWS = 1_000_000
@@ -35,6 +38,11 @@ COLD_SECONDS = 20.0
 IDLE_POINTS = 4
 """Points without a byte from the disk, after which everything is there."""
 
+RUN_ROWS = 256
+"""Persons of a batch are drawn in runs of so many, a page of each of the model's columns, and shuffled: one by one a
+million of them would read the columns whole, from the disk where memory is full of tables. Tables know nothing of it:
+aliases are random, and persons are mixed."""
+
 Column = npt.NDArray[np.uint8]
 
 
@@ -46,8 +54,11 @@ class Curves:
     """
 
     def __init__(
-        self, world: GrowingWorld, truth: Truth, progress: Progress, *, threads: list[int], persons_max: int, seed: int
-    ) -> None:
+        self, world: GrowingWorld, truth: Truth, progress: Progress, *, threads: list[int], persons_max: int, seed: int,
+        pace: Pace, save: Callable[[], None],
+    ) -> None:  # fmt: skip
+        self.pace = pace
+        self.save = save
         self.world = world
         self.truth = truth
         self.progress = progress
@@ -61,8 +72,9 @@ class Curves:
         every = "1 thread" if len(self.threads) == 1 else f"{self.threads[-1]} threads"
         note = (
             "Batches of a million rows, every block in memory and checked. The limit is two dependent random fetches a "
-            "row over as many bytes, with prefetching: in pages of 4 KiB, as a file is mapped, and in huge ones, which "
-            "kernels give to memory without a file alone. Bars: the extremes of the repeats."
+            "row over as many bytes, with prefetching: in pages of 4 KiB, as a file is mapped, and in huge ones. Where "
+            "the kernel has these for files, the tables were read into them once more (Hub.warm_tables). Bars: the "
+            "extremes of the repeats."
         )
         self.by_persons = {
             count: Curve(f"persons-{count}", f"Resolve by persons, {name}", "persons", "rows/s", note=note)
@@ -74,25 +86,46 @@ class Curves:
         return [*self.by_persons.values(), self.by_threads, self.by_batch, self.cold]
 
     def measure(self) -> None:
-        """Everything, in the order of growing."""
-        for size in sizes_up_to(self.persons_max):
-            lack = self.world.lacks(size)
-            if lack is not None:
-                for curve in self.by_persons.values():
-                    curve.stopped = f"stopped before {size_name(size)} persons: {lack}"
+        """Everything, in the order of growing; what is measured is saved behind each size.
+
+        Raises:
+            HubError, OSError, MemoryError: the world could not grow on; the curves say so.
+        """
+        for wanted in sizes_up_to(self.persons_max):
+            size, lack = reach(self.world.persons, wanted, self._lacks)
+            if lack:
+                self._stop(f"stopped before {size_name(wanted)} persons: {lack}")
+            if not size:
                 break
-            self.world.grow(size, self.progress)
-            for count, curve in self.by_persons.items():
-                self._measure_size(curve, size, count)
+            try:
+                self.pace.growing(size - self.world.persons)
+                self.world.grow(size, self.progress)
+                self.pace.grown()
+                for count, curve in self.by_persons.items():
+                    self._measure_size(curve, size, count)
+            except (HubError, OSError, MemoryError) as error:
+                self._stop(f"stopped on the way to {size_name(size)} persons: {cause_of(error)}")
+                raise
             if size >= THREADS_AT:
                 self._measure_beside()
+            self.pace.measured()
+            self.save()
+            if lack:
+                break
         self._measure_beside()
         self._measure_cold()
+
+    def _lacks(self, size: int) -> str | None:
+        return self.world.lacks(size) or self.pace.lacks(size - self.world.persons)
+
+    def _stop(self, why: str) -> None:
+        for curve in self.by_persons.values():
+            curve.stopped = why
 
     def _measure_size(self, curve: Curve, size: int, threads: int) -> None:
         self.world.reopen(threads)
         rows = min(BATCH_ROWS, size)
-        hits = [self._random.integers(0, size, rows) for _ in range(2)]
+        hits = [self._draw(size, rows) for _ in range(2)]
         for name, sort in (("random hits", False), ("sorted hits", True)):
             self._measure_hits(curve, name, size, threads, hits, sort=sort)
         misses = [random_aliases(self._random, rows) for _ in range(2)]
@@ -103,6 +136,15 @@ class Curves:
             [(nothing, nobody)] * 2, Status.UNKNOWN_ALIAS,
         )  # fmt: skip
         self._measure_limit(curve, size, threads, rows)
+        self.progress.step(f"huge pages: {size_name(size)}")
+        if self.world.map_hugely() > size * HOT_PER_PERSON // 2:
+            self._measure_hits(curve, "random hits, huge pages", size, threads, hits)
+
+    def _draw(self, size: int, rows: int) -> npt.NDArray[np.int64]:
+        """int64[rows]: persons under ``size``, in random order, duplicates allowed."""
+        begins = self._random.integers(0, max(1, size // RUN_ROWS), -(-rows // RUN_ROWS)) * RUN_ROWS
+        persons = (begins[:, None] + np.arange(RUN_ROWS)).reshape(-1)[:rows]
+        return self._random.permutation(persons)
 
     def _measure_hits(
         self, curve: Curve, name: str, x: int, threads: int, persons: list[npt.NDArray[np.int64]], *, sort: bool = False
@@ -155,7 +197,7 @@ class Curves:
         self.by_threads.title = f"Resolve by threads, {size_name(size)} persons"
         self.by_batch.title = f"Resolve by batch size, {size_name(size)} persons, random hits"
         for threads in self.threads:
-            persons = [self._random.integers(0, size, min(BATCH_ROWS, size)) for _ in range(2)]
+            persons = [self._draw(size, min(BATCH_ROWS, size)) for _ in range(2)]
             self.world.reopen(threads)
             self._measure_hits(self.by_threads, "random hits", threads, threads, persons)
         for threads in sorted({self.threads[0], self.threads[-1]}):
@@ -167,7 +209,7 @@ class Curves:
     def _measure_batch(self, size: int, rows: int, threads: int) -> None:
         # Of small batches many different ones, or all their rows would be in the cache.
         count = 2 if rows >= BATCH_ROWS else BATCH_CALLS
-        batches = [self._random.integers(0, size, rows) for _ in range(count)]
+        batches = [self._draw(size, rows) for _ in range(count)]
         columns = [np.asarray(self.world.requester[some]) for some in batches]
         series = "1 thread" if threads == 1 else f"{threads} threads"
         self.progress.step(f"batch: {rows:,} rows, {series}")
@@ -206,7 +248,7 @@ class Curves:
             window: list[float] = []
             idle, seen = 0, before
             while time.perf_counter() - begin < COLD_SECONDS:
-                persons = self._random.integers(0, size, COLD_ROWS)
+                persons = self._draw(size, COLD_ROWS)
                 aliases = np.asarray(self.world.requester[persons])
                 start = time.perf_counter()
                 got = self.world.hub.resolve(REQUESTER, EVERYBODY, aliases)

@@ -9,20 +9,24 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from hub.bench import machine as machines
+from hub.bench.ending import cause_of
 from hub.bench.log import pension_inquiry
 from hub.bench.measure import bytes_read, forget_pages, percentiles_us
 from hub.bench.plots import Curve, Point
 from hub.bench.report import Progress
 from hub.bench.results import size_name
 from hub.bench.run import DISK_BYTES_PER_RECORD
+from hub.bench.scalepace import Pace, reach
 from hub.bench.truth import Truth
 from hub.bench.world import World
+from hub.errors import HubError
 from hub.messages import Status
 
 PAGE = 100
@@ -39,19 +43,26 @@ class HistoryCurves:
     """A small population that is asked about again and again."""
 
     def __init__(
-        self, folder: Path, truth: Truth, progress: Progress, *, persons: int, records_max: int, threads: int, seed: int
-    ) -> None:
+        self, folder: Path, truth: Truth, progress: Progress, *, persons: int, records_max: int, threads: int,
+        seed: int, pace: Pace, save: Callable[[], None],
+    ) -> None:  # fmt: skip
+        self.pace = pace
+        self.save = save
         self.truth = truth
         self.progress = progress
         self.records_max = records_max
         self.records = 0
-        self.calls = self._before = 0
+        self.calls = 0
         self.threads = threads
         self.world = World(folder, persons, seed=seed, threads=threads, weigh=False)
         self._random = np.random.default_rng([seed, 6])
         self.points = record_sizes(records_max)
         chosen = self._random.choice(persons, CITIZENS * len(self.points), replace=False)
         self.citizens = dict(zip(self.points, chosen.reshape(-1, CITIZENS), strict=True))
+        self._spread = dict.fromkeys(self.points, 0.0)
+        """How many records the citizens of each size have so far, of RECORDS_EACH."""
+        # Nobody asks about them besides: with a hundred records more, the newest hundred would all stand near the end.
+        self._others = np.setdiff1d(np.arange(persons), chosen)
         self._counts = np.zeros(persons, np.uint32)
 
     def curves(self) -> list[Curve]:
@@ -61,6 +72,7 @@ class HistoryCurves:
             note=f"A page of {PAGE} records with all their proofs, the hundred spread evenly over the whole log. Cold: "
             "the file was put out of memory before (posix_fadvise); each finds the upper pages that others read.",
         )  # fmt: skip
+        self.reading = Curve("history-read", "What a cold history reads from the disk", "records", "KiB")
         self.by_rows = Curve(
             "inquiry", "Inquiries by the rows of a call", "rows of a call", "rows/s", log_y=True,
             note="One caller, one call behind the other; each is durable before the next.",
@@ -69,24 +81,47 @@ class HistoryCurves:
             "space", "Inquiries as the log grows", "records", "rows/s",
             note="Between two sizes, calls of a million rows; permits are sorted in and the index merged beside them.",
         )
-        return [self.by_rows, self.by_records, self.space]
+        return [self.by_rows, self.by_records, self.reading, self.space]
 
     def measure(self) -> None:
-        """Fill the log, and look at histories at every size."""
+        """Fill the log, and look at histories at every size; what is measured is saved behind each.
+
+        Raises:
+            HubError, OSError, MemoryError: the log could not grow on; the curve says so.
+        """
         self.world.build(self.progress)
         self._measure_calls()
-        # Few, and about anybody: the citizens' records are spread over what follows.
-        self._before = self.records
-        for point in self.points:
-            needed = (point - self.records) * DISK_BYTES_PER_RECORD + DISK_KEPT
-            free = shutil.disk_usage(self.world.folder).free
-            if free < needed:
-                lack = f"{machines.gib(needed)} of disk, {machines.gib(free)} are free"
-                self.by_records.stopped = f"stopped before {size_name(point)} records: they need {lack}"
+        for wanted in self.points:
+            point, lack = reach(self.records, wanted, self._lacks)
+            if lack:
+                self._stop(f"stopped before {size_name(wanted)} records: {lack}")
+            if not point:
                 return
-            self._fill(point)
-            self._settle()
-            self._measure_histories(point)
+            # Whose records are spread up to the next size are spread over what of it could be filled.
+            self.citizens.setdefault(point, self.citizens[wanted])
+            try:
+                self.pace.growing(point - self.records)
+                self._fill(point, wanted)
+                self._settle(point)
+                self.pace.grown()
+                self._measure_histories(point)
+                self.pace.measured()
+            except (HubError, OSError, MemoryError) as error:
+                self._stop(f"stopped on the way to {size_name(point)} records: {cause_of(error)}")
+                raise
+            self.save()
+            if lack:
+                return
+
+    def _stop(self, why: str) -> None:
+        self.by_records.stopped = self.space.stopped = why
+
+    def _lacks(self, point: int) -> str | None:
+        needed = (point - self.records) * DISK_BYTES_PER_RECORD + DISK_KEPT
+        free = shutil.disk_usage(self.world.folder).free
+        if free < needed:
+            return f"{machines.gib(needed)} of disk are needed, {machines.gib(free)} are free"
+        return self.pace.lacks(point - self.records)
 
     def _measure_calls(self) -> None:
         for rows in INQUIRY_SIZES:
@@ -96,10 +131,13 @@ class HistoryCurves:
             seconds: list[float] = []
             begin = time.perf_counter()
             while time.perf_counter() - begin < INQUIRY_SECONDS and self.records + rows <= self.points[0] // 2:
-                seconds.append(self._ask(self._random.integers(0, self.world.persons, rows)))
+                seconds.append(self._ask(self._draw(rows)))
             if seconds:
                 low, middle, high = np.percentile(rows / np.array(seconds), [5, 50, 95]).tolist()
                 self.by_rows.add("one caller", Point(rows, middle, low, high))
+
+    def _draw(self, rows: int) -> npt.NDArray[np.int64]:
+        return self._others[self._random.integers(0, len(self._others), rows)]
 
     def _ask(self, persons: npt.NDArray[np.int64]) -> float:
         world = self.world
@@ -115,16 +153,18 @@ class HistoryCurves:
         self.records += len(persons)
         return seconds
 
-    def _fill(self, point: int) -> None:
+    def _fill(self, point: int, wanted: int) -> None:
         rows, seconds = 0, 0.0
         while self.records < point:
             count = min(BATCH_ROWS, point - self.records)
             self.progress.step(f"fill: {self.records:,} of {point:,} records")
-            persons = self._random.integers(0, self.world.persons, count)
+            persons = self._draw(count)
             # Of each size still ahead its citizens, as often as keeps their records evenly spread up to it.
             often = []
-            for size in (one for one in self.points if one >= point):
-                share = RECORDS_EACH * count / (size - self._before)
+            for size in (one for one in self.points if one >= wanted):
+                end = point if size == wanted else size
+                share = (RECORDS_EACH - self._spread[size]) * count / (end - self.records)
+                self._spread[size] += share
                 times = int(share) + (self._random.random(CITIZENS) < share % 1).astype(int)
                 often.append(np.repeat(self.citizens[size], times))
             chosen = np.concatenate(often)[:count]
@@ -134,13 +174,15 @@ class HistoryCurves:
         if rows:
             self.space.add("one caller", Point(point, rows / seconds))
 
-    def _settle(self) -> None:
+    def _settle(self, point: int) -> None:
         """Wait until permits and index are as they are in a hub at rest."""
         self.world.deliver()
         begin = time.monotonic()
         while not self.world.merging_done() and time.monotonic() - begin < MERGE_WAIT_S:
             self.progress.step(f"fill: {self.records:,} records, index merging")
             time.sleep(0.05)
+        if not self.world.merging_done():
+            self.by_records.note += f" {size_name(point)}: the index was not all merged {MERGE_WAIT_S:.0f} s later."
 
     def _measure_histories(self, point: int) -> None:
         people = self.citizens[point]
@@ -154,7 +196,7 @@ class HistoryCurves:
         cold = [self._read(alias) for alias in aliases]
         read = (bytes_read() or 0) - before
         if read:
-            self.by_records.note += f" {size_name(point)}: {read / len(people) / 1024:,.0f} KiB read for a cold one."
+            self.reading.add("cold", Point(point, read / len(people) / 1024))
         self.progress.step(f"{name} warm")
         warm = [self._read(alias) for _ in range(4) for alias in aliases]
         for series, seconds in (("cold", cold), ("warm", warm)):

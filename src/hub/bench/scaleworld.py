@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hub.bench import machine as machines
 from hub.bench.measure import forget_pages
 from hub.bench.report import Progress
 from hub.bench.world import EVERYBODY, FIRST_CODE, REQUESTER
+from hub.hugepages import huge_bytes
 from hub.limits import ROWS_PER_ACQUIRE_CHUNK
 
 DISK_PER_PERSON = 270
@@ -59,6 +61,8 @@ class GrowingWorld:
         while self.persons < persons:
             start, end = self.persons, min(persons, self.persons + ROWS_PER_ACQUIRE_CHUNK)
             progress.step(f"grow: {start:,} of {persons:,} persons")
+            for column in (self.requester, self.everybody):
+                _reserve(Path(str(column.filename)), 16 * start, 16 * (end - start))
             codes = FIRST_CODE + np.arange(start, end, dtype=np.int64)
             self.requester[start:end] = self.hub.acquire(REQUESTER, codes).aliases
             before = int(self.hub.stats()["tables_bytes"])
@@ -77,6 +81,11 @@ class GrowingWorld:
                 with self.hub._store.snapshot() as snapshot:
                     check_table(snapshot, table_number(number(code).number, kind))
 
+    def map_hugely(self) -> int:
+        """Have the tables that are looked up in mapped in huge pages; bytes of the file that are."""
+        self.hub.warm_tables([REQUESTER], [EVERYBODY])
+        return huge_bytes(self.folder / "hub" / "env" / "data.mdb")
+
     def forget(self, threads: int) -> None:
         """Put the hub's file out of memory, as far as a process without privileges can, and open it again."""
         self.hub.close()
@@ -86,3 +95,13 @@ class GrowingWorld:
     def close(self) -> None:
         """Let go of the hub."""
         self.hub.close()
+
+
+def _reserve(path: Path, begin: int, size: int) -> None:
+    """Room on the disk for a part of a mapped file: a page that finds none when it is written to ends the process.
+
+    Raises:
+        OSError: there is no space.
+    """
+    with path.open("r+b") as file:
+        os.posix_fallocate(file.fileno(), begin, size)
