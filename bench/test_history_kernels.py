@@ -14,7 +14,7 @@ import pytest
 
 import hub
 from hub import _proofs, _runs, _small, _walk
-from hub.runs import TIER0_BLOCK_ROWS, key_bytes_for
+from hub.runs.index import TIER0_BLOCK_ROWS, key_bytes_for
 from kernels import ROWS, pedantic, random_bytes, with_records
 
 FIRST_CODE = 99_000_000_000

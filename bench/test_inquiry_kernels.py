@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from hub import _asked, _deliver, _hash, _small, _wire
-from hub.bodies import ROW, ROW_BYTES
 from hub.catalog import Catalog
-from hub.inbox import BOXES
 from hub.messages import Kind
-from hub.tail import LEAVING
+from hub.provision.inbox import BOXES
+from hub.provision.tail import LEAVING
+from hub.records.bodies import ROW, ROW_BYTES
 from kernels import ROWS, pedantic, random_bytes
 
 WAITING = min(ROWS, 4_096)

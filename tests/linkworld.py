@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 import hub
-from hub.attributes import Attributes, People
-from hub.register import Compared, compare_claims
+from hub.mislinks.attributes import Attributes, People
+from hub.mislinks.register import Compared, compare_claims
 from parties import Clock
 from townsfolk import make_people, spelled_otherwise
 

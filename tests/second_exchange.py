@@ -1,8 +1,8 @@
 """The second reader's part for the exchange: inboxes, payloads, and what the hub tells of them.
 
-Written from the byte tables of ``inbox.py``, ``tail.py``, ``deliver.py``, ``payloadstore.py``, ``permits.py``,
-``collect.py`` and ``releases.py`` alone; what is sent unasked waits in the same inboxes. Everything is compared with
-the records, from which all of it follows.
+Written from the byte tables of ``provision/inbox.py``, ``provision/tail.py``, ``provision/deliver.py``,
+``provision/payloadstore.py``, ``records/permits.py``, ``provision/collect.py`` and ``protection/releases.py`` alone;
+what is sent unasked waits in the same inboxes. Everything is compared with the records, from which all of it follows.
 """
 
 from __future__ import annotations

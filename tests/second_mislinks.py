@@ -1,4 +1,4 @@
-"""The second reader's part for reports of wrong links; from the byte table of ``mislinkstate.py`` alone."""
+"""The second reader's part for reports of wrong links; from the byte table of ``mislinks/state.py`` alone."""
 
 from __future__ import annotations
 

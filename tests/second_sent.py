@@ -1,4 +1,4 @@
-"""The second reader's part for what is sent unasked; from the byte tables of ``notices.py`` and ``send.py`` alone."""
+"""The second reader: what is sent unasked, from the byte tables of ``sending/notices.py`` and ``sending/send.py``."""
 
 from __future__ import annotations
 

@@ -10,8 +10,8 @@ import numpy as np
 
 import hub
 from hub.decode import decode_inquiry
-from hub.requests import request_key
-from hub.small import Question, SmallAnswers, SmallRows
+from hub.requests.state import request_key
+from hub.singles.small import Question, SmallAnswers, SmallRows
 
 Asked = tuple[hub.Inquiry, Any, Any] | tuple[hub.Inquiry, Any, Any, bool]
 """An inquiry, an alias (uint8[16]), a provider's code or number, and whether the person consented."""

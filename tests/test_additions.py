@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import hub
-from hub import additions
+from hub.acquisition import additions
 from hub.errors import StorageError
 from hub.messages import Acquisition, Status
-from hub.snapshot import Commit
+from hub.storage.snapshot import Commit
 
 N = 30_000
 

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 import hub
-from hub import ahead, limits, requests
+from hub import limits
 from hub.aliases import BY_PERSON, table_number
 from hub.messages import Inquiry, Status
+from hub.requests import ahead
+from hub.requests import state as requests
 from hub.resolve import resolve_aliases, resolve_by_provider
-from hub.workers import Workers
+from hub.storage.workers import Workers
 
 ROWS = 3_000
 CHUNK_ROWS = 200

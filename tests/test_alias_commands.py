@@ -163,7 +163,8 @@ def test_revoke_ends_aliases_and_says_how_many(desk: Desk, monkeypatch: pytest.M
     with hub.open(desk.hub, readonly=True) as h:
         assert h.stats()["aliases"] == {"nenkin": 30}
         (alias,) = h.catalog.institutions("市町村長")[:1]
-        found = h.resolve("nenkin", alias.code, hub.files.decode_aliases(hub.columns.cells_of_texts(desk.mine))[0])
+        own = hub.files.inquiries.decode_aliases(hub.files.columns.cells_of_texts(desk.mine))[0]
+        found = h.resolve("nenkin", alias.code, own)
     assert found.status.tolist() == [Status.REVOKED] * 20 + [Status.NO_ALIAS_AT_PROVIDER] * 30
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.append import order_by_chance, order_by_person
+from hub.records.append import order_by_chance, order_by_person
 
 SEVERAL = 256
 

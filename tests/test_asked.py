@@ -11,12 +11,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-import hub.asked
+import hub.protection.asked
 from hub._asked import MOST, Table
-from hub.asked import Asked, day_of, day_start
-from hub.askedrows import People, Question, Rows, count_together
 from hub.errors import StorageError
 from hub.messages import Status
+from hub.protection.asked import Asked, day_of, day_start
+from hub.protection.askedrows import People, Question, Rows, count_together
 
 NOON = day_start(20_000) + 43_200
 DAY_S = 86_400
@@ -164,7 +164,7 @@ class Desk:
         columns = column(*persons), column(*providers)
         judged = Rows(question, columns[0][status == 0], columns[1][status == 0])
         before = self.judged.get((owner, part))
-        if before is None or not hub.asked._same(before, judged):
+        if before is None or not hub.protection.asked._same(before, judged):
             # The same rows again stay where they are: what was allowed stays allowed.
             self.flying.pop((owner, part), None)
         self.judged[owner, part] = judged
@@ -346,7 +346,7 @@ def test_the_records_are_not_read_while_a_table_is_sure() -> None:
 
 
 def test_a_requester_of_too_many_lists_is_judged_by_the_records(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub.asked, "ASKED_LISTS_MAX", 2)
+    monkeypatch.setattr(hub.protection.asked, "ASKED_LISTS_MAX", 2)
     for restarted in (False, True):
         desk = Desk()
         desk.ask("a", [1, 1, 1], [10, 11, 12])
@@ -368,8 +368,8 @@ def test_random_batches_are_judged_as_by_a_dict_of_sets(seeds: list[int], tight:
     with pytest.MonkeyPatch.context() as patch:
         if tight:
             # Tables leave and come back all the time; a requester has too many lists soon.
-            patch.setattr(hub.asked, "ASKED_BYTES_MAX", 9_000)
-            patch.setattr(hub.asked, "ASKED_LISTS_MAX", 3)
+            patch.setattr(hub.protection.asked, "ASKED_BYTES_MAX", 9_000)
+            patch.setattr(hub.protection.asked, "ASKED_LISTS_MAX", 3)
         desk = Desk()
         for number, seed in enumerate(seeds):
             take_step(desk, random.Random(seed), str(number))

@@ -8,7 +8,10 @@ import msgspec
 import pytest
 
 import hub
-from hub.attributes import (
+from hub.errors import RequestError
+from hub.limits import CLAIM_BYTES_MAX
+from hub.messages import Differs
+from hub.mislinks.attributes import (
     PADDED_TO,
     TEXT_CHARS_MAX,
     Attributes,
@@ -18,9 +21,6 @@ from hub.attributes import (
     pack_attributes,
     unpack_attributes,
 )
-from hub.errors import RequestError
-from hub.limits import CLAIM_BYTES_MAX
-from hub.messages import Differs
 from townsfolk import make_people, spelled_otherwise
 
 ONE = Attributes(

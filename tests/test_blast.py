@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 import hub
-from hub.blast import blast_rows
-from hub.bodies import ROW, Bodies, link_of
 from hub.errors import RequestError
 from hub.messages import Reason, Status
+from hub.mislinks.blast import blast_rows
+from hub.records.bodies import ROW, Bodies, link_of
 from hub.tlog.entry import Shared
 from inquiries import tax_inquiry
 from parties import DAY_S, NOON, Parties

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 import hub
-from hub import claiming, limits, ticketdelivery, tickets
-from hub.claims import CLAIMS, LINKED
+from hub import limits
+from hub.acquisition import claiming, ticketdelivery, tickets
+from hub.acquisition.claims import CLAIMS, LINKED
 from hub.errors import RequestError, StorageError
-from hub.events import EventKind
 from hub.messages import Acquisition, Differs, Kind, Status
-from hub.payloads import EMPTY_BYTES
-from hub.snapshot import Commit
+from hub.provision.payloads import EMPTY_BYTES
+from hub.records.events import EventKind
+from hub.storage.snapshot import Commit
 from linkworld import LinkWorld
 from parties import DAY_S, Clock
 

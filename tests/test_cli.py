@@ -19,10 +19,10 @@ import pytest
 
 import hub
 from hub.cli import main
-from hub.columns import Choices
 from hub.commands.inquire import ID_CHARS_MAX
+from hub.files.columns import Choices
+from hub.files.tables import TableWriter
 from hub.limits import ROWS_PER_CHUNK
-from hub.tables import TableWriter
 
 CITY, OTHER_CITY, PREFECTURE = "131016", "131024", "130001"
 QUESTION = [

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.columns import (
+from hub.files.columns import (
     Choices,
     CodeTable,
     Digits,

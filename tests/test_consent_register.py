@@ -121,7 +121,7 @@ def test_what_needs_no_consent_or_is_unknown_changes_nothing(town: Town) -> None
 
 
 def test_so_many_of_one_person_and_not_one_more(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hub.consents.CONSENTS_PER_PERSON_MAX", 2)
+    monkeypatch.setattr("hub.citizens.consents.CONSENTS_PER_PERSON_MAX", 2)
     town.h.withdraw_consent(town.portal[0], ASKS, PROCEDURE)
     town.h.withdraw_consent(town.portal[0], ASKED, PROCEDURE)
     with pytest.raises(RequestError, match="consents: expected at most 2"):

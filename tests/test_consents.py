@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 
 import hub
-from hub import limits, requests
+from hub import limits
 from hub.catalog import Catalog
 from hub.cli import main
 from hub.decode import decode_inquiry
 from hub.errors import RequestError
-from hub.files import CAUSES, read_inquiry
+from hub.files.inquiries import CAUSES, read_inquiry
 from hub.messages import Answer, Inquiry, Reason, Status
+from hub.requests import state as requests
 from inquiries import tax_inquiry
 
 HEADER = "basis,row,article,number,requester,procedure,provider,kind,detail,roles,copies\n"

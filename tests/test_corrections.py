@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 
 import hub
-from hub.corrections import APPEAL
+from hub.citizens.corrections import APPEAL
 from hub.errors import RequestError, StorageError
-from hub.events import EventKind
 from hub.messages import Kind, Status
+from hub.records.events import EventKind
 from inquiries import tax_inquiry
 from parties import DAY_S, NOON, REVIEW, Clock, Parties, shown_in
 from test_marks import change

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 import hub
-from hub import dying
-from hub.deaths import ALIVE, all_deaths, dead, is_closed, read_deaths
 from hub.errors import RequestError, RowsError, StorageError
-from hub.events import EventKind
 from hub.limits import DEATHS_PER_CALL_MAX
 from hub.messages import Acquisition, Kind, Status
+from hub.persons import dying
+from hub.persons.deaths import ALIVE, all_deaths, dead, is_closed, read_deaths
+from hub.records.events import EventKind
 from inquiries import tax_inquiry
 from parties import Parties
 

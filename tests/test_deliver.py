@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hub import inbox
 from hub._deliver import count_permits, number_parts, place_permits, unsupervised
-from hub.bodies import ROW, ROW_BYTES
-from hub.inbox import Part, PermitRows, compact
-from hub.tail import LEAVING
+from hub.provision import inbox
+from hub.provision.inbox import Part, PermitRows, compact
+from hub.provision.tail import LEAVING
+from hub.records.bodies import ROW, ROW_BYTES
 from hub.tlog.entry import Shared, encode_shared, unsupervise
 
 BOXES = 1 << 17

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import hub
-from hub import delivery
-from hub.delivery import REST_OF, WORK_S
+from hub.provision import delivery
+from hub.provision.delivery import REST_OF, WORK_S
 from inquiries import tax_inquiry
 
 CODES = [f"{number:011}" for number in range(1, 9)]

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 
 import hub
-import hub.deliver
-import hub.delivery
+import hub.provision.deliver
+import hub.provision.delivery
 from hub.errors import RequestError
-from hub.events import EventKind
-from hub.handles import make_handle
-from hub.inbox import read_inbox
 from hub.limits import COLLECT_ROWS_MAX, PAYLOAD_BYTES_MAX, PAYLOAD_DAYS, PERMIT_DAYS, PROMPT_S
 from hub.messages import REFUSALS, Kind, Reason, Status
-from hub.permits import lapse_time
+from hub.provision.inbox import read_inbox
+from hub.records.events import EventKind
+from hub.records.handles import make_handle
+from hub.records.permits import lapse_time
 from inquiries import tax_inquiry
 from parties import DAY_S, NOON, REVIEW, Clock, Parties
 
@@ -37,10 +37,10 @@ ANSWERS = {
 @pytest.fixture(autouse=True)
 def still(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing in the background, and inboxes of a few permits in a segment."""
-    monkeypatch.setattr(hub.delivery, "DELAY_S", 3_600.0)
-    monkeypatch.setattr(hub.deliver, "PERMITS_PER_SEGMENT", 4)
-    monkeypatch.setattr(hub.deliver, "SMALL_SEGMENT", 2)
-    monkeypatch.setattr(hub.deliver, "SMALL_SEGMENTS", 1)
+    monkeypatch.setattr(hub.provision.delivery, "DELAY_S", 3_600.0)
+    monkeypatch.setattr(hub.provision.deliver, "PERMITS_PER_SEGMENT", 4)
+    monkeypatch.setattr(hub.provision.deliver, "SMALL_SEGMENT", 2)
+    monkeypatch.setattr(hub.provision.deliver, "SMALL_SEGMENTS", 1)
 
 
 @pytest.fixture
@@ -866,10 +866,10 @@ def test_an_answer_to_some_of_many_small_inquiries_is_each_ones_own(parties: Par
 
 
 def test_many_small_segments_are_joined_to_a_few(parties: Parties, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub.deliver, "PERMITS_PER_SEGMENT", 64)
-    monkeypatch.setattr(hub.deliver, "SMALL_SEGMENT", 16)
-    monkeypatch.setattr(hub.deliver, "TINY_SEGMENTS", 3)
-    monkeypatch.setattr(hub.deliver, "SMALL_SEGMENTS", 5)
+    monkeypatch.setattr(hub.provision.deliver, "PERMITS_PER_SEGMENT", 64)
+    monkeypatch.setattr(hub.provision.deliver, "SMALL_SEGMENT", 16)
+    monkeypatch.setattr(hub.provision.deliver, "TINY_SEGMENTS", 3)
+    monkeypatch.setattr(hub.provision.deliver, "SMALL_SEGMENTS", 5)
     number = parties.h.catalog.institution(parties.town).number
     sizes = []
     for turn in range(40):
@@ -891,7 +891,7 @@ def test_many_small_segments_are_joined_to_a_few(parties: Parties, monkeypatch: 
 def test_what_permits_do_not_share_is_sorted_in_before_it_is_much(
     parties: Parties, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub.deliver, "FIELDS_FROM", 700)
+    monkeypatch.setattr(hub.provision.deliver, "FIELDS_FROM", 700)
     deliverer = parties.h._delivery._deliverer
     parties.ask("r0", [0])
     assert not deliverer.is_due()
@@ -905,7 +905,7 @@ def test_what_permits_do_not_share_is_sorted_in_before_it_is_much(
 
 
 def test_many_chunks_are_sorted_in(parties: Parties, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub.deliver, "CHUNKS_FROM", 3)
+    monkeypatch.setattr(hub.provision.deliver, "CHUNKS_FROM", 3)
     deliverer = parties.h._delivery._deliverer
     due = []
     for turn in range(4):
@@ -917,7 +917,7 @@ def test_many_chunks_are_sorted_in(parties: Parties, monkeypatch: pytest.MonkeyP
 
 
 def test_a_step_sorts_into_few_inboxes(parties: Parties, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub.deliver, "STEP_INBOXES", 2)
+    monkeypatch.setattr(hub.provision.deliver, "STEP_INBOXES", 2)
     towns = [body.code for body in parties.h.catalog.institutions("市町村長") if body.code != parties.town][:5]
     for number, town in enumerate(towns):
         parties.h.acquire(town, parties.codes)

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 import hub
-from hub import tables
-from hub.columns import decode_permits, find_lines, permit_column
 from hub.commands import exchange
 from hub.commands.progress import Stopping
-from hub.files import read_answers
+from hub.files import tables
+from hub.files.columns import decode_permits, find_lines, permit_column
+from hub.files.inquiries import read_answers
+from hub.files.tables import TableWriter
 from hub.limits import PAYLOAD_BYTES_MAX
-from hub.tables import TableWriter
 from test_cli import CITY, CODES, OTHER_CITY, Desk, Run, read
 
 COLUMNS = [
@@ -320,7 +320,7 @@ def test_files_of_other_kinds_hold_the_same(desk: Exchange, suffix: str) -> None
 
 
 def test_quoted_files_are_cut_in_pieces_too(desk: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hub.tables.BLOCK_BYTES", 64)
+    monkeypatch.setattr("hub.files.tables.BLOCK_BYTES", 64)
     permits = [row["permit"] for row in desk.collect()]
     path = desk.answer_file([f'"{permit}",PROVIDED,,{text(b"x" * 40)}' for permit in permits])
     blocks = list(read_answers(path)._table.blocks())
@@ -407,7 +407,7 @@ def test_nothing_is_forgotten_where_the_result_could_not_be_written(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as full:
-        full.setattr("hub.tables.os.fsync", fail)
+        full.setattr("hub.files.tables.os.fsync", fail)
         assert desk.run("answers", desk.hub, "nenkin", "tax", "--out", desk.folder / "data.csv", "--fetched")[0] == 3
     assert not (desk.folder / "data.csv").exists()
     assert [row["payload"] for row in desk.answers()[1]].count(text(b"x")) == ASKED
@@ -502,7 +502,7 @@ def test_a_permit_number_is_sixteen_digits_there_and_back() -> None:
 
 
 def test_long_texts_take_no_more_room_than_they_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hub.tables.CELLS_BYTES_MAX", 1_000)
+    monkeypatch.setattr("hub.files.tables.CELLS_BYTES_MAX", 1_000)
     sizes: list[int] = []
     encode: Callable[..., bytes] = tables.encode_csv
 
@@ -510,7 +510,7 @@ def test_long_texts_take_no_more_room_than_they_need(tmp_path: Path, monkeypatch
         sizes.append(len(columns[0]) * max(map(len, columns[1])))
         return encode(columns, encoding)
 
-    monkeypatch.setattr("hub.tables.encode_csv", note)
+    monkeypatch.setattr("hub.files.tables.encode_csv", note)
     texts = ["x" * (900 if row == 70 else 10) for row in range(200)]
     with TableWriter(tmp_path / "o.csv", ("row", "text")) as writer:
         writer.write([np.arange(200), texts])

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 import hub
-import hub.deliver
-import hub.delivery
+import hub.provision.deliver
+import hub.provision.delivery
 from hub.errors import RequestError
 from hub.messages import Status
-from hub.snapshot import Snapshot
+from hub.storage.snapshot import Snapshot
 from inquiries import tax_inquiry
 from parties import Clock
 
@@ -32,11 +32,11 @@ WAIT_S = 120.0
 @pytest.fixture(autouse=True)
 def busy(monkeypatch: pytest.MonkeyPatch) -> None:
     """The log is sorted in all the while."""
-    monkeypatch.setattr(hub.delivery, "DELAY_S", 0.001)
-    monkeypatch.setattr(hub.deliver, "DELIVER_FROM", 64)
-    monkeypatch.setattr(hub.deliver, "PERMITS_PER_SEGMENT", 100)
-    monkeypatch.setattr(hub.deliver, "SMALL_SEGMENT", 30)
-    monkeypatch.setattr(hub.deliver, "STEP_BYTES", 1)
+    monkeypatch.setattr(hub.provision.delivery, "DELAY_S", 0.001)
+    monkeypatch.setattr(hub.provision.deliver, "DELIVER_FROM", 64)
+    monkeypatch.setattr(hub.provision.deliver, "PERMITS_PER_SEGMENT", 100)
+    monkeypatch.setattr(hub.provision.deliver, "SMALL_SEGMENT", 30)
+    monkeypatch.setattr(hub.provision.deliver, "STEP_BYTES", 1)
 
 
 @pytest.fixture

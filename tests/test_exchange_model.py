@@ -28,21 +28,21 @@ from hypothesis.stateful import (
 )
 
 import hub
-import hub.answers
-import hub.deliver
-import hub.delivery
 import hub.exchange
-import hub.provide
-import hub.requests
-import hub.tail
-from hub.answers import _read_rows
-from hub.bodies import ROW, Bodies, links_of
+import hub.provision.answers
+import hub.provision.deliver
+import hub.provision.delivery
+import hub.provision.provide
+import hub.provision.tail
+import hub.requests.state
 from hub.errors import RequestError
 from hub.limits import PERMIT_DAYS
 from hub.messages import REFUSALS, Kind, Status
-from hub.permits import lapse_time
-from hub.releases import find_releases
-from hub.requests import request_key
+from hub.protection.releases import find_releases
+from hub.provision.answers import _read_rows
+from hub.records.bodies import ROW, Bodies, links_of
+from hub.records.permits import lapse_time
+from hub.requests.state import request_key
 from inquiries import tax_inquiry
 from parties import DAY_S, Clock
 from reader import Reader
@@ -57,11 +57,14 @@ STRANGER = PERSONS
 """A row whose alias nobody knows."""
 
 SMALL = {
-    (hub.deliver, "PERMITS_PER_SEGMENT"): 3, (hub.deliver, "SMALL_SEGMENT"): 3, (hub.deliver, "SMALL_SEGMENTS"): 2,
-    (hub.deliver, "STRETCH_RECORDS_MAX"): 5,
-    (hub.deliver, "STEP_BYTES"): 1, (hub.deliver, "DELIVER_FROM"): 8, (hub.tail, "SMALL_ROWS"): 2,
-    (hub.tail, "BULK_ENDS_MAX"): 1, (hub.answers, "FEW_ROWS"): 3, (hub.provide, "ROWS_PER_CHUNK"): 4,
-    (hub.requests, "ROWS_PER_CHUNK"): 4, (hub.delivery, "DELAY_S"): 3_600.0,
+    (hub.provision.deliver, "PERMITS_PER_SEGMENT"): 3, (hub.provision.deliver, "SMALL_SEGMENT"): 3,
+    (hub.provision.deliver, "SMALL_SEGMENTS"): 2,
+    (hub.provision.deliver, "STRETCH_RECORDS_MAX"): 5,
+    (hub.provision.deliver, "STEP_BYTES"): 1, (hub.provision.deliver, "DELIVER_FROM"): 8,
+    (hub.provision.tail, "SMALL_ROWS"): 2,
+    (hub.provision.tail, "BULK_ENDS_MAX"): 1, (hub.provision.answers, "FEW_ROWS"): 3,
+    (hub.provision.provide, "ROWS_PER_CHUNK"): 4,
+    (hub.requests.state, "ROWS_PER_CHUNK"): 4, (hub.provision.delivery, "DELAY_S"): 3_600.0,
     (hub.exchange, "SPAN_PER_ROW"): 1, (hub.exchange, "SPAN_MIN"): 2,
 }  # fmt: skip
 """So small that a few rows meet every form: several segments, stretches, steps, chunks, arrays."""

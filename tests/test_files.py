@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hub.errors import RequestError
-from hub.files import (
+from hub.files.inquiries import (
     CAUSES,
     InquiryFile,
     InquiryPart,
@@ -21,7 +21,7 @@ from hub.files import (
     read_delivery,
     read_inquiry,
 )
-from hub.tables import CsvTable
+from hub.files.tables import CsvTable
 
 NUMBERS = {"131016": 7, "nenkin": 9}
 ALIAS = "00112233445566778899aabbccddeeff"
@@ -162,7 +162,7 @@ def test_parts_hold_exactly_their_rows(tmp_path: Path) -> None:
 def test_parts_hold_exactly_their_rows_whatever_the_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path, "code\n" + "".join(f"{i:011d}\n" for i in range(20)))
     for block_bytes in (1, 12, 24, 25, 100, 1000):
-        monkeypatch.setattr("hub.tables.BLOCK_BYTES", block_bytes)
+        monkeypatch.setattr("hub.files.tables.BLOCK_BYTES", block_bytes)
         parts = list(read_codes(path, rows=6))
         assert [part.codes.tolist() for part in parts] == [[*range(6)], [*range(6, 12)], [*range(12, 18)], [18, 19]]
 
@@ -201,7 +201,7 @@ def test_a_run_without_rejected_lines_leaves_no_old_list_of_them(tmp_path: Path)
 
 
 def test_more_parts_than_a_request_id_can_number_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hub.files.PARTS_MAX", 2)
+    monkeypatch.setattr("hub.files.inquiries.PARTS_MAX", 2)
     path = write(tmp_path, f"alias,provider\n{ALIAS},131016\n{ALIAS},131016\n")
     assert len(list(read_inquiry(path, NUMBERS, rows=1))) == 2
     path = write(tmp_path, f"alias,provider\n{ALIAS},131016\n{ALIAS},131016\n{ALIAS},131016\n")

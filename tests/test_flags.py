@@ -22,18 +22,18 @@ import numpy as np
 import pytest
 
 import hub
-from hub import gather
 from hub.aliases import find_persons
 from hub.errors import RequestError, StorageError
-from hub.events import EventKind
-from hub.flags import NOBODY_FLAGGED, Flagged, join_keys, person_key, put_person, read_flagged, read_person
-from hub.handles import PROVIDER
 from hub.limits import FLAGS_PER_CALL_MAX, PERMIT_DAYS
-from hub.marks import read_state
 from hub.messages import Status
-from hub.periods import period_of
-from hub.screen import DEFAULT_GROUND, default_marks
-from hub.workers import Workers
+from hub.protection.flags import NOBODY_FLAGGED, Flagged, join_keys, person_key, put_person, read_flagged, read_person
+from hub.protection.marks import read_state
+from hub.protection.screen import DEFAULT_GROUND, default_marks
+from hub.records.events import EventKind
+from hub.records.handles import PROVIDER
+from hub.singles import gather
+from hub.storage.periods import period_of
+from hub.storage.workers import Workers
 from inquiries import tax_inquiry
 from parties import DAY_S, NOON, Clock, Parties
 from test_marks import change

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from hub.folding import fold_address, fold_birth, fold_kana, fold_name, fold_sex, same_address
-from hub.variants import NAMES, OLD, VARIANTS
+from hub.mislinks.folding import fold_address, fold_birth, fold_kana, fold_name, fold_sex, same_address
+from hub.mislinks.variants import NAMES, OLD, VARIANTS
 
 
 @pytest.mark.parametrize(

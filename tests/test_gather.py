@@ -20,11 +20,13 @@ import numpy as np
 import pytest
 
 import hub
-from hub import gather, limits, requestgroups
-from hub.bodies import ROW, Bodies, supervise
+from hub import limits
 from hub.errors import BusyError, RequestError, StorageError
 from hub.messages import Answer, Status
-from hub.requests import request_key
+from hub.records.bodies import ROW, Bodies, supervise
+from hub.requests import groups as requestgroups
+from hub.requests.state import request_key
+from hub.singles import gather
 from inquiries import tax_inquiry
 from model import Model
 

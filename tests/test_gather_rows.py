@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 
 import hub
-from hub import gather, gatherrows, requestgroups, rowgroup
 from hub._small import Filter, Keys, join_fields, probe, seal_entries
-from hub.bodies import Bodies, Fields, supervise
 from hub.errors import BusyError, RequestError, StorageError
 from hub.messages import Answer, Status
-from hub.sealed import seal, value_sum
-from hub.small import SmallAnswers
+from hub.records.bodies import Bodies, Fields, supervise
+from hub.requests import groups as requestgroups
+from hub.singles import gather, gatherrows, rowgroup
+from hub.singles.small import SmallAnswers
+from hub.storage.sealed import seal, value_sum
 from hub.tlog.entry import hash_shared, join_shared
 from inquiries import tax_inquiry
 from model import Model
@@ -563,8 +564,8 @@ def test_rows_are_found_after_reopening_and_as_their_keys_enter_the_index(
 def test_ids_of_days_that_are_over_are_found_through_filters(
     tmp_path: Path, codes: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hub.dayfilters.FILTER_FROM", 10)
-    monkeypatch.setattr("hub.dayfilters.FILTER_STEP", 7)
+    monkeypatch.setattr("hub.requests.dayfilters.FILTER_FROM", 10)
+    monkeypatch.setattr("hub.requests.dayfilters.FILTER_STEP", 7)
     now = [1_798_761_600.0]
     with hub.open(tmp_path / "hub", create=True, clock=lambda: now[0]) as h:
         aliases = h.acquire("nenkin", codes).aliases

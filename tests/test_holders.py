@@ -18,12 +18,13 @@ import numpy as np
 import pytest
 
 import hub
-from hub import holders, limits
-from hub.bodies import Supervised
+from hub import limits
 from hub.errors import RequestError, StorageError
-from hub.events import EventKind
-from hub.holders import find_holders, holders_of
 from hub.messages import Reason, Status
+from hub.persons import holders
+from hub.persons.holders import find_holders, holders_of
+from hub.records.bodies import Supervised
+from hub.records.events import EventKind
 from inquiries import tax_inquiry
 from parties import NOON, Clock
 from test_consents import ASKED, ASKS, RULES, aid_inquiry
@@ -494,7 +495,7 @@ def test_of_several_holders_the_only_one_that_the_law_allows_is_asked(country: C
 def test_each_row_is_located_with_its_own_consent(
     opened: hub.Hub, codes: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hub.requests.ROWS_PER_CHUNK", 7)
+    monkeypatch.setattr("hub.requests.state.ROWS_PER_CHUNK", 7)
     opened.load_catalog(opened.catalog.import_rules(RULES))
     mine = opened.acquire(ASKS, codes).aliases
     opened.acquire(ASKED, codes)
@@ -785,7 +786,7 @@ def test_other_inquiries_are_not_prepared_again_for_a_fact(country: Country, mon
 def test_an_interrupted_inquiry_by_class_goes_on_and_tells_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hub.requests.ROWS_PER_CHUNK", 100)
+    monkeypatch.setattr("hub.requests.state.ROWS_PER_CHUNK", 100)
     with Country(tmp_path / "hub", persons=450) as country:
         first, second = country.towns[:2]
         persons = list(range(450))
@@ -810,7 +811,7 @@ def test_an_interrupted_inquiry_by_class_goes_on_and_tells_the_same(
 
 KILLED = """
 import sys, datetime as dt, numpy as np, hub
-from hub import holders
+from hub.persons import holders
 holders.HOLDER_BLOCKS_PER_COMMIT = 2
 folder, town, other = sys.argv[1:]
 codes = np.arange(6_000, dtype=np.int64) + 10**9

@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 
 import hub
-from hub import limits, requests
+from hub import limits
 from hub.errors import BusyError, RequestError, StorageError
 from hub.messages import Acquisition, Status
+from hub.requests import state as requests
 from inquiries import tax_inquiry
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import hub
 from hub.aliases import BY_ALIAS, BY_PERSON, table_number
-from hub.hugepages import HUGE_BYTES, huge_bytes, map_hugely
+from hub.storage.hugepages import HUGE_BYTES, huge_bytes, map_hugely
 
 PERSONS = 250_000
 """Half a table of so many takes 8 MB."""

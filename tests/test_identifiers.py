@@ -13,14 +13,16 @@ import numpy as np
 import pytest
 
 import hub
-from hub import additions, identifiers, limits, reissue
+from hub import limits
+from hub.acquisition import additions, reissue
 from hub.catalog import Catalog
 from hub.errors import CatalogError, RequestError, StorageError
-from hub.events import EventKind
-from hub.identifiers import namespace_number
-from hub.keys import Keys
 from hub.messages import Acquisition, Identity
-from hub.pseudonyms import decode_identifiers, pseudonyms_of
+from hub.persons import identifiers
+from hub.persons.identifiers import namespace_number
+from hub.persons.pseudonyms import decode_identifiers, pseudonyms_of
+from hub.records.events import EventKind
+from hub.storage.keys import Keys
 
 NAMESPACES = """namespace,name,issuer,relying,following
 jpki-auth,利用者証明用電子証明書の発行番号,jlis,portal;市町村長,portal
@@ -311,7 +313,7 @@ def test_nothing_is_answered_that_could_not_be_counted(world: World, monkeypatch
         raise StorageError("write: no space left", retry_safe=True)
 
     with monkeypatch.context() as patch:
-        patch.setattr("hub.uses._add", fail)
+        patch.setattr("hub.persons.uses._add", fail)
         with pytest.raises(StorageError):
             world.asked(["a"])
     assert world.asked(["a"]) == [Identity.VALID]
@@ -354,7 +356,7 @@ def test_a_count_that_fails_fails_for_all_who_waited(world: World, monkeypatch: 
         except StorageError as error:
             failed.append(str(error))
 
-    monkeypatch.setattr("hub.uses._add", fail)
+    monkeypatch.setattr("hub.persons.uses._add", fail)
     asking = [threading.Thread(target=ask) for _ in range(8)]
     with world.h._store.writer:
         for thread in asking:
@@ -414,7 +416,7 @@ def test_an_interrupt_while_counting_is_one_threads_alone(world: World, monkeypa
         except (KeyboardInterrupt, StorageError) as error:
             told.append(type(error).__name__)
 
-    monkeypatch.setattr("hub.uses._add", interrupt)
+    monkeypatch.setattr("hub.persons.uses._add", interrupt)
     asking = [threading.Thread(target=ask) for _ in range(4)]
     with world.h._store.writer:
         for thread in asking:

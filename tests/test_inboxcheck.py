@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 
 import hub
-import hub.deliver
-import hub.delivery
-from hub.deliver import DROP_AFTER_S
-from hub.ends import Ends, append_ends
+import hub.provision.deliver
+import hub.provision.delivery
 from hub.errors import RequestError, StorageError
-from hub.inbox import ENTRY, ENTRY_BYTES
 from hub.messages import Kind, Status
-from hub.sealed import unseal
+from hub.provision.deliver import DROP_AFTER_S
+from hub.provision.ends import Ends, append_ends
+from hub.provision.inbox import ENTRY, ENTRY_BYTES
+from hub.storage.sealed import unseal
 from hub.tlog.entry import decode_shared
 from inquiries import tax_inquiry
 from parties import DAY_S, Clock, Parties
@@ -31,9 +31,9 @@ DATABASES = ("inbox", "inboxes", "permits", "outcomes", "manual", "payloads")
 @pytest.fixture(autouse=True)
 def still(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing in the background, and inboxes of a few permits in a segment."""
-    monkeypatch.setattr(hub.delivery, "DELAY_S", 3_600.0)
-    monkeypatch.setattr(hub.deliver, "PERMITS_PER_SEGMENT", 4)
-    monkeypatch.setattr(hub.deliver, "SMALL_SEGMENT", 2)
+    monkeypatch.setattr(hub.provision.delivery, "DELAY_S", 3_600.0)
+    monkeypatch.setattr(hub.provision.deliver, "PERMITS_PER_SEGMENT", 4)
+    monkeypatch.setattr(hub.provision.deliver, "SMALL_SEGMENT", 2)
 
 
 class Sound:
@@ -64,9 +64,9 @@ class Sound:
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Sound:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hub.delivery, "DELAY_S", 3_600.0)
-        patch.setattr(hub.deliver, "PERMITS_PER_SEGMENT", 4)
-        patch.setattr(hub.deliver, "SMALL_SEGMENT", 2)
+        patch.setattr(hub.provision.delivery, "DELAY_S", 3_600.0)
+        patch.setattr(hub.provision.deliver, "PERMITS_PER_SEGMENT", 4)
+        patch.setattr(hub.provision.deliver, "SMALL_SEGMENT", 2)
         return Sound(tmp_path_factory.mktemp("sound") / "hub")
 
 
@@ -367,8 +367,8 @@ def test_segments_that_were_dropped_are_not_missed(sound: Sound, opened: hub.Hub
 
 
 def test_a_stretch_that_is_half_sorted_in_is_whole(opened: hub.Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub.deliver, "STEP_BYTES", 1)
-    monkeypatch.setattr(hub.deliver, "STRETCH_RECORDS_MAX", 5)
+    monkeypatch.setattr(hub.provision.deliver, "STEP_BYTES", 1)
+    monkeypatch.setattr(hub.provision.deliver, "STRETCH_RECORDS_MAX", 5)
     steps = 0
     while opened._delivery._deliverer.step():
         steps += 1

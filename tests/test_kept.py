@@ -12,8 +12,8 @@ import pytest
 
 import hub
 from hub.errors import StorageError, TamperError
-from hub.kept import DAY_S, HOUR_S, MINUTE_S, YEAR_S
-from hub.sealed import seal
+from hub.records.kept import DAY_S, HOUR_S, MINUTE_S, YEAR_S
+from hub.storage.sealed import seal
 from hub.tlog.verify import read_checkpoint, verify_checkpoint
 from inquiries import tax_inquiry
 

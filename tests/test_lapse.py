@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import hub
-from hub import delivery
 from hub.exchange import Exchange
+from hub.provision import delivery
 from inquiries import tax_inquiry
 
 CODES = [f"{number:011}" for number in range(1, 4)]

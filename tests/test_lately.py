@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 import hub
-from hub.bodies import Bodies
-from hub.lately import Lately
 from hub.limits import LATELY_DAYS, LATELY_RECORDS_MAX
 from hub.messages import MANY
-from hub.rundue import FAN_OUT, SMALL_RECORDS
-from hub.runs import MERGE, RUN
+from hub.protection.lately import Lately
+from hub.records.bodies import Bodies
+from hub.runs.due import FAN_OUT, SMALL_RECORDS
+from hub.runs.index import MERGE, RUN
 from inquiries import tax_inquiry
 from parties import DAY_S, Parties
 

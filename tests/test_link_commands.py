@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import hub
-from hub.attributes import Attributes
 from hub.cli import main
+from hub.mislinks.attributes import Attributes
 from townsfolk import make_people, spelled_otherwise
 
 CITY = "131016"

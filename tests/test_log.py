@@ -15,10 +15,10 @@ import pytest
 from metamorphic_log import metamorphic_log as foreign
 
 import hub
-from hub.bodies import Bodies, supervise
 from hub.errors import ProofError, RequestError, StorageError, TamperError
-from hub.log import StoredTree, default_head
-from hub.periods import period_of
+from hub.records.bodies import Bodies, supervise
+from hub.records.log import StoredTree, default_head
+from hub.storage.periods import period_of
 from hub.tlog.check import check_tiles
 from hub.tlog.verify import verify_checkpoint, verify_consistency, verify_proof
 from inquiries import tax_inquiry
@@ -329,7 +329,7 @@ def test_a_damaged_slot_of_the_head_is_found(filled: Filled) -> None:
 
 def test_a_record_made_up_by_who_can_write_the_store_is_found(filled: Filled, tmp_path: Path) -> None:
     # Another entry under a right checksum: the tree does not have it.
-    from hub.sealed import seal
+    from hub.storage.sealed import seal
 
     env = lmdb.open(str(filled.folder / "env"), map_size=1 << 30, max_dbs=256, lib_version=0)
     with env, env.begin(write=True) as txn:
@@ -403,7 +403,7 @@ def test_an_export_holds_no_snapshot_longer_than_it_must(
     # An old snapshot keeps every page alive that is freed meanwhile, and the file grows.
     with hub.open(filled.folder) as h:
         before = h.checkpoint()
-        monkeypatch.setattr("hub.log.RENEW_S", 0.0)
+        monkeypatch.setattr("hub.records.log.RENEW_S", 0.0)
         read: list[int] = []
         honest = StoredTree._read
 

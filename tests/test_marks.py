@@ -22,11 +22,11 @@ import pytest
 
 import hub
 from hub.errors import RequestError, StorageError
-from hub.events import EventKind
-from hub.handles import HANDLE_BYTES
 from hub.limits import HISTORY_STEP_S
 from hub.messages import Status
-from hub.sealed import seal, unseal
+from hub.records.events import EventKind
+from hub.records.handles import HANDLE_BYTES
+from hub.storage.sealed import seal, unseal
 from inquiries import tax_inquiry
 from parties import DAY_S, NOON, REVIEW, Clock, Parties, shown_in
 
@@ -582,7 +582,7 @@ with hub.open(sys.argv[1]) as h:
 
 def test_a_mark_that_was_acknowledged_survives_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Thousands of histories are read here to see what is shown, not when.
-    monkeypatch.setattr("hub.showing.HISTORY_STEP_S", 1e-6)
+    monkeypatch.setattr("hub.methods.showing.HISTORY_STEP_S", 1e-6)
     print(f"seed {SEED}")
     rng = random.Random(SEED)
     rows = 300
@@ -621,7 +621,7 @@ def test_a_history_leaves_at_fixed_moments_once_anything_is_withheld(
     parties: Parties, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slept: list[float] = []
-    monkeypatch.setattr("hub.showing.time.sleep", slept.append)
+    monkeypatch.setattr("hub.methods.showing.time.sleep", slept.append)
     parties.ask("r1", [0, 1])
     parties.h.history(parties.portal[0])
     assert slept == []

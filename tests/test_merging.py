@@ -15,10 +15,10 @@ import pytest
 import hub
 from hub.aliases import RESIDENT_CODES, find_persons
 from hub.errors import RequestError, RowsError, StorageError
-from hub.events import EventKind
 from hub.messages import Acquisition, Kind, Status
-from hub.persons import Life, Lives, Merge, aliases_of, life_of, lives_of
-from hub.workers import Workers
+from hub.persons.merges import Life, Lives, Merge, aliases_of, life_of, lives_of
+from hub.records.events import EventKind
+from hub.storage.workers import Workers
 from inquiries import tax_inquiry
 from parties import DAY_S, Clock, shown_in
 
@@ -574,7 +574,7 @@ def test_a_value_that_is_lost_is_noticed(
         with env.begin(write=True, db=database) as txn:
             key, kept = next((bytes(key), bytes(one)) for key, one in txn.cursor())
             txn.delete(key)
-    monkeypatch.setattr("hub.persons._known", hub.persons._known[:0])
+    monkeypatch.setattr("hub.persons.merges._known", hub.persons.merges._known[:0])
     world.h = hub.open(path, clock=world.clock)
     with pytest.raises(StorageError, match="persons: expected the sum"):
         world.h.history(world.row("portal", A))

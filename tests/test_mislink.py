@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 import hub
-from hub.breach import find_deadlines
 from hub.errors import RequestError, StorageError
-from hub.events import EventKind
 from hub.messages import Kind, Status
+from hub.mislinks.breach import find_deadlines
+from hub.records.events import EventKind
 from parties import DAY_S, NOON, Parties
 from test_blast import answer
 from test_marks import change

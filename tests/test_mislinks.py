@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.attributes import Attributes, People
 from hub.errors import RequestError
-from hub.mislinks import Mislink, Run, find_doubles, find_mislinks, find_shifts
+from hub.mislinks.attributes import Attributes, People
+from hub.mislinks.detectors import Mislink, Run, find_doubles, find_mislinks, find_shifts
 from townsfolk import make_people, spelled_otherwise
 
 ROWS, SHIFTED = 8_279, 2_336

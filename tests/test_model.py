@@ -304,7 +304,7 @@ def read_history(h: hub.Hub, alias: bytes, limit: int, **filters: Any) -> list[h
 def test_any_order_of_calls_agrees_with_the_model(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
     print(f"HUB_MODEL_SEED={SEED}")
     # Histories are read here to see what is shown, not when.
-    monkeypatch.setattr("hub.showing.HISTORY_STEP_S", 1e-6)
+    monkeypatch.setattr("hub.methods.showing.HISTORY_STEP_S", 1e-6)
     HubMachine.reader = reader
     run_state_machine_as_test(
         seed(SEED)(HubMachine),
@@ -324,7 +324,7 @@ def test_random_flags_and_inquiries_agree_with_the_model(
     tmp_path: Path, rows_gathered: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     print(f"HUB_MODEL_SEED={SEED}")
-    monkeypatch.setattr("hub.showing.HISTORY_STEP_S", 1e-6)
+    monkeypatch.setattr("hub.methods.showing.HISTORY_STEP_S", 1e-6)
     monkeypatch.setattr("hub.limits.ROWS_GATHERED_MAX", rows_gathered)
     rng = np.random.default_rng([SEED, rows_gathered])
     clock, model = Clock(), Model(CATALOG)

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import hub
-import hub.notices
-import hub.requests
-import hub.send
+import hub.requests.state
+import hub.sending.notices
+import hub.sending.send
 from hub.errors import BusyError, RequestError, StorageError
 from hub.limits import NOTICE_BYTES_MAX, NOTICE_DAYS
 from hub.messages import Flag, Kind, Status
@@ -53,7 +53,7 @@ def test_a_notice_reaches_the_portal_of_each_and_nobody_else(parties: Parties) -
 
 
 def test_one_text_reaches_all_and_is_stored_once_a_chunk(parties: Parties, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub.notices, "NOTICE_ROWS_PER_VALUE", 2)
+    monkeypatch.setattr(hub.sending.notices, "NOTICE_ROWS_PER_VALUE", 2)
     parties.h.notify(notice(parties), parties.known, "全員へ")
     assert [texts_of(parties, person) for person in range(6)] == [["全員へ"]] * 6
     with parties.h._store.snapshot() as snapshot:
@@ -61,9 +61,9 @@ def test_one_text_reaches_all_and_is_stored_once_a_chunk(parties: Parties, monke
 
 
 def test_texts_of_their_own_are_cut_into_values(parties: Parties, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub.notices, "NOTICE_ROWS_PER_VALUE", 2)
+    monkeypatch.setattr(hub.sending.notices, "NOTICE_ROWS_PER_VALUE", 2)
     parties.h.notify(notice(parties), parties.known, [f"text {person}" for person in range(6)])
-    monkeypatch.setattr(hub.notices, "NOTICE_BYTES_PER_VALUE", 20)
+    monkeypatch.setattr(hub.sending.notices, "NOTICE_BYTES_PER_VALUE", 20)
     parties.h.notify(notice(parties, "n2"), parties.known, [f"other {person}" for person in range(6)])
     with parties.h._store.snapshot() as snapshot:
         assert len(snapshot.items("notices", b"")) == 6
@@ -121,7 +121,7 @@ def test_a_flag_that_comes_later_hides_the_text(parties: Parties) -> None:
 
 def test_a_flag_between_two_looks_counts(parties: Parties, monkeypatch: pytest.MonkeyPatch) -> None:
     """Under the writer's lock what was resolved before is done again."""
-    prepare = hub.send.Sender._prepare
+    prepare = hub.sending.send.Sender._prepare
     flagged: list[int] = []
 
     def then_flag(self: Any, *args: Any) -> Any:
@@ -131,7 +131,7 @@ def test_a_flag_between_two_looks_counts(parties: Parties, monkeypatch: pytest.M
             parties.h.flag(parties.town, parties.known[:1], Flag.NO_SELF)
         return parcel
 
-    monkeypatch.setattr(hub.send.Sender, "_prepare", then_flag)
+    monkeypatch.setattr(hub.sending.send.Sender, "_prepare", then_flag)
     sent = parties.h.notify(notice(parties), parties.known[:2], "a")
     assert sent.status.tolist() == [Status.NO_ALIAS_AT_PROVIDER, Status.OK]
     assert texts_of(parties, 0) == []
@@ -254,8 +254,8 @@ def test_a_notice_to_nobody_records_nothing(parties: Parties) -> None:
 
 
 def test_an_interrupted_notice_goes_on_at_the_missing_chunk(parties: Parties, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub.notify.Notifying, "chunk_rows", 2, raising=False)
-    monkeypatch.setattr(hub.notify, "ROWS_PER_CHUNK", 2)
+    monkeypatch.setattr(hub.sending.notify.Notifying, "chunk_rows", 2, raising=False)
+    monkeypatch.setattr(hub.sending.notify, "ROWS_PER_CHUNK", 2)
     texts = [f"text {person}" for person in range(6)]
 
     def stop(done: int) -> None:
@@ -344,7 +344,7 @@ def test_two_threads_with_one_id_record_once(parties: Parties) -> None:
 def test_nothing_shows_texts_or_aliases_in_its_repr(parties: Parties) -> None:
     sent = parties.h.notify(notice(parties), parties.known, "geheim")
     found = parties.h.notices(parties.portal[0])
-    for one in (sent, found, hub.notify.Notifying(parties.h.catalog, notice(parties), parties.known, "geheim")):
+    for one in (sent, found, hub.sending.notify.Notifying(parties.h.catalog, notice(parties), parties.known, "geheim")):
         assert "geheim" not in repr(one)
         assert parties.known[0].tobytes().hex() not in repr(one)
 

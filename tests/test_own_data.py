@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import hub
-from hub.ends import append_ends
 from hub.messages import Flag, Status
+from hub.provision.ends import append_ends
 
 TOWN, OTHER = "131016", "131024"
 CODES = [f"{number:011}" for number in range(1, 5)]
@@ -97,7 +97,7 @@ def test_a_flag_that_comes_between_an_answer_and_its_commit_counts(
             flagged.append(h.flag(TOWN, theirs[:1], Flag.MANUAL))
         append_ends(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("hub.provide.append_ends", flag_first)
+    monkeypatch.setattr("hub.provision.provide.append_ends", flag_first)
     h.provide(TOWN, permits, Status.PROVIDED, [b"income"])
     assert h.answers("portal", "own").status.tolist() == [Status.PENDING]
     assert h.collect(TOWN, manual=True)[0].permit.tolist() == permits.permit.tolist()

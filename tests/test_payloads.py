@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import hub
-from hub import payloads
 from hub.cli import main
 from hub.errors import RequestError, StorageError
 from hub.limits import PAYLOAD_BYTES_MAX
-from hub.payloads import check_payloads, check_sealed
+from hub.provision import payloads
+from hub.provision.payloads import check_payloads, check_sealed
 
 PRIVATE, PUBLIC = hub.new_payload_key()
 OTHER_PRIVATE, OTHER_PUBLIC = hub.new_payload_key()

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 import hub
-from hub import limits, proxies, proxystate
+from hub import limits
+from hub.citizens import proxies, proxystate
+from hub.citizens.proxystate import ProxyKind, ProxyState
 from hub.errors import RequestError, StorageError
-from hub.events import EventKind
 from hub.messages import Flag, Kind
-from hub.proxystate import ProxyKind, ProxyState
+from hub.records.events import EventKind
 from inquiries import tax_inquiry
 
 TOWN, OTHER_TOWN = "131016", "011002"
@@ -95,14 +96,14 @@ def test_the_record_of_a_view_is_durable_before_anything_is_read(world: World, m
         raise StorageError("read: damaged")
 
     with monkeypatch.context() as patch:
-        patch.setattr("hub.showing.disclose_history", fail)
+        patch.setattr("hub.methods.showing.disclose_history", fail)
         with pytest.raises(StorageError):
             world.read(1, handle)
     assert Kind.PROXY_VIEW in world.kinds(0)
     world.now += limits.PROXY_VIEW_S
     with monkeypatch.context() as patch:
-        patch.setattr("hub.proxies.append_records", fail)
-        patch.setattr("hub.showing.disclose_history", lambda *_, **__: pytest.fail("read without a record"))
+        patch.setattr("hub.citizens.proxies.append_records", fail)
+        patch.setattr("hub.methods.showing.disclose_history", lambda *_, **__: pytest.fail("read without a record"))
         with pytest.raises(StorageError):
             world.read(1, handle)
     assert world.kinds(0).count(Kind.PROXY_VIEW) == 1

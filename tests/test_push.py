@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 
 import hub
-import hub.arrivals
-import hub.deliver
-import hub.delivery
-import hub.push
+import hub.provision.deliver
+import hub.provision.delivery
+import hub.sending.arrivals
+import hub.sending.push
 from hub.errors import RequestError
-from hub.inbox import ARRIVALS, read_inbox
 from hub.limits import ARRIVAL_DAYS, ARRIVED_ROWS_MAX, PAYLOAD_BYTES_MAX
 from hub.messages import Flag, Kind, Reason, Status
-from hub.permits import lapse_time
+from hub.provision.inbox import ARRIVALS, read_inbox
+from hub.records.permits import lapse_time
 from parties import DAY_S, NOON, REVIEW, Clock, Parties
 
 RULES = """basis,row,article,requester,law,affair,procedure,provider,kind,detail,roles
@@ -34,9 +34,9 @@ OPEN_UNTIL = lapse_time(NOON, ARRIVAL_DAYS)
 @pytest.fixture(autouse=True)
 def still(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing in the background, and inboxes of a few permits in a segment."""
-    monkeypatch.setattr(hub.delivery, "DELAY_S", 3_600.0)
-    monkeypatch.setattr(hub.deliver, "PERMITS_PER_SEGMENT", 4)
-    monkeypatch.setattr(hub.deliver, "SMALL_SEGMENT", 2)
+    monkeypatch.setattr(hub.provision.delivery, "DELAY_S", 3_600.0)
+    monkeypatch.setattr(hub.provision.deliver, "PERMITS_PER_SEGMENT", 4)
+    monkeypatch.setattr(hub.provision.deliver, "SMALL_SEGMENT", 2)
 
 
 @functools.cache
@@ -94,7 +94,7 @@ def sound(pushers: Pushers) -> None:
 def test_a_push_arrives_with_its_data_and_is_taken_once(
     pushers: Pushers, sorted_in: bool, few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub.arrivals, "FEW", few)
+    monkeypatch.setattr(hub.sending.arrivals, "FEW", few)
     sent = pushers.push([1, 0, 3], payloads=[b"one", None, b"three"])
     assert (sent.rows, sent.status.tolist(), sent.reason.tolist()) == (3, [0, 0, 0], [0, 0, 0])
     if sorted_in:
@@ -412,7 +412,7 @@ def test_another_content_under_the_same_id_is_refused(pushers: Pushers, what: st
 
 
 def test_a_push_that_was_cut_off_goes_on(pushers: Pushers, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub.push, "ROWS_PER_CHUNK", 2)
+    monkeypatch.setattr(hub.sending.push, "ROWS_PER_CHUNK", 2)
     payloads = [bytes([person]) for person in range(6)]
 
     def stop(done: int) -> None:
@@ -434,7 +434,7 @@ def test_a_push_that_was_cut_off_goes_on(pushers: Pushers, monkeypatch: pytest.M
 
 
 def test_large_payloads_are_several_transactions(pushers: Pushers, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub.push, "PAYLOAD_BYTES_PER_COMMIT_MAX", 2 * PAYLOAD_BYTES_MAX)
+    monkeypatch.setattr(hub.sending.push, "PAYLOAD_BYTES_PER_COMMIT_MAX", 2 * PAYLOAD_BYTES_MAX)
     payloads = [bytes([person]) * PAYLOAD_BYTES_MAX for person in range(6)]
     done: list[int] = []
     pushers.h.push(push_of(pushers.town), pushers.known, "nenkin", payloads, progress=done.append)
@@ -567,7 +567,7 @@ def test_what_is_not_sealed_to_its_receiver_is_refused(pushers: Pushers) -> None
 def test_nothing_shows_data_or_aliases_in_its_repr(pushers: Pushers) -> None:
     sent = pushers.push([0], payloads=[b"geheim"])
     (arrivals,) = pushers.h.arrived("nenkin")
-    pushing = hub.push.Pushing(
+    pushing = hub.sending.push.Pushing(
         pushers.h._store, pushers.h.catalog, push_of(pushers.town), pushers.known, "nenkin", [b"geheim"] * 6
     )
     for one in (sent, arrivals, pushing, pushers.h._receiver, pushers.h._sender):

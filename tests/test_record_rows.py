@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hub import _core
-from hub.bodies import ROW
+from hub.records.bodies import ROW
 
 
 @given(st.integers(1, 200), st.integers(0, 2**32 - 1))

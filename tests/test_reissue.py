@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 import hub
-from hub import _core, additions, limits, reissue
+from hub import _core, limits
+from hub.acquisition import additions, reissue
 from hub.aliases import BY_ALIAS, find_persons
 from hub.errors import RequestError, StorageError
 from hub.messages import Acquisition, Status
-from hub.snapshot import Commit
+from hub.storage.snapshot import Commit
 from inquiries import tax_inquiry
 
 N = 100

@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 
 import hub
-import hub.asked
-import hub.askedlog
 import hub.hub
-from hub.askedrows import People
+import hub.protection.asked
+import hub.protection.askedlog
 from hub.cli import main
 from hub.errors import RequestError, StorageError
 from hub.limits import ROWS_GATHERED_MAX, ROWS_PER_CHUNK
 from hub.messages import Kind, Status
+from hub.protection.askedrows import People
 from inquiries import tax_inquiry
 from parties import DAY_S, NOON, REVIEW, Clock, shown_in
 
@@ -139,7 +139,7 @@ def people(*persons: int) -> People:
 def test_the_records_of_a_day_are_found_by_index_and_by_reading_all(
     town: Town, monkeypatch: pytest.MonkeyPatch, look_up_ns: int
 ) -> None:
-    monkeypatch.setattr(hub.askedlog, "_LOOK_UP_NS", look_up_ns)
+    monkeypatch.setattr(hub.protection.askedlog, "_LOOK_UP_NS", look_up_ns)
     town.ask("before", [0, 1], town.towns[4:6])
     town.clock.now += DAY_S
     assert town.ask("a", [0, 0, 0, 1, 0], [*town.towns[:4], "portal"]) == [OK, OK, OK, OK, int(Status.DENIED)]
@@ -147,7 +147,7 @@ def test_the_records_of_a_day_are_found_by_index_and_by_reading_all(
     town.h.release(("b", 0), "moved", clerk="suzuki", requester="nenkin")
     town.ask("c", [0], town.towns[5:6])
     town.h.correct(town.h.handles("nenkin", town.mine[0])[0][0], "own motion", "国民年金部")
-    log, day = town.h._asked._log, hub.asked.day_start(hub.asked.day_of(int(town.clock.now)))
+    log, day = town.h._asked._log, hub.protection.asked.day_start(hub.protection.asked.day_of(int(town.clock.now)))
     numbers = [town.h.catalog.institution(code).number for code in town.towns]
     question = "nenkin", ("市町村民税",)
     for persons in ([0], [0, 1, 2, 3]):

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 import hub
-from hub import claims, limits
+from hub import limits
+from hub.acquisition import claims
+from hub.acquisition.claims import LINKED
 from hub.aliases import RESIDENT_CODES, find_aliases, find_persons
-from hub.claims import LINKED
 from hub.errors import RequestError, StorageError
-from hub.events import EventKind
 from hub.messages import Acquisition, Flag, Kind, Status
-from hub.snapshot import Commit
+from hub.records.events import EventKind
+from hub.storage.snapshot import Commit
 from inquiries import tax_inquiry
 from linkworld import LinkWorld
 

@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 
 import hub
-from hub import retain
-from hub.bodies import Fields, KeyGoneError
-from hub.erasures import expires_at, years_after
 from hub.errors import BusyError, RequestError, StorageError
 from hub.limits import RETAIN_AHEAD_DAYS_MAX, RETAIN_PERIODS_MAX
-from hub.log import default_head
-from hub.periods import JAPAN_TIME, PeriodKey, period_end, period_of
-from hub.sealed import seal
+from hub.records import retain
+from hub.records.bodies import Fields, KeyGoneError
+from hub.records.erasures import expires_at, years_after
+from hub.records.log import default_head
+from hub.storage.periods import JAPAN_TIME, PeriodKey, period_end, period_of
+from hub.storage.sealed import seal
 from hub.tlog.verify import verify_checkpoint, verify_consistency, verify_proof
 from inquiries import tax_inquiry
 
@@ -68,7 +68,7 @@ class Aged:
 @pytest.fixture
 def aged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Aged:
     # Permits that nobody answers lapse by themselves, and each lapse is a record: here only those of the test count.
-    monkeypatch.setattr("hub.lapse.Lapser.lapse", lambda lapser: 0)
+    monkeypatch.setattr("hub.provision.lapse.Lapser.lapse", lambda lapser: 0)
     return Aged(tmp_path / "hub")
 
 
@@ -156,7 +156,7 @@ def test_what_was_proven_before_stays_proven(aged: Aged, tmp_path: Path) -> None
 
 
 def _root(h: hub.Hub, size: int) -> bytes:
-    from hub.log import StoredTree
+    from hub.records.log import StoredTree
     from hub.tlog.tree import root
 
     with h._store.snapshot() as snapshot:
@@ -169,7 +169,7 @@ def test_the_erasure_is_itself_a_record_and_in_nobodys_history(aged: Aged) -> No
         h.retain()
         with h._store.snapshot() as snapshot:
             erasure = retain.read_erasures(snapshot)[0]
-            bodies = hub.showing.Bodies(snapshot, h._periods, h._heads)
+            bodies = hub.methods.showing.Bodies(snapshot, h._periods, h._heads)
             (located,), (row,) = bodies.read([erasure.recorded])
         assert (erasure.first, erasure.end, erasure.recorded) == (0, 63, 88)
         assert (row["kind"], row["person"]) == (hub.Kind.ERASURE, 2**32 - 1)
@@ -262,7 +262,7 @@ def test_a_history_under_way_when_a_period_goes_skips_it(aged: Aged) -> None:
             person = h._find_citizen(snapshot, aged.portal[0])
             keys = person_keys(h._periods, person)
             h.history(aged.portal[0])
-            bodies = hub.showing.Bodies(snapshot, h._periods, h._heads)
+            bodies = hub.methods.showing.Bodies(snapshot, h._periods, h._heads)
             h._periods.shred(OLD)
             found = [one for some in find_records(snapshot, bodies, keys, person, 2**62, batch=10) for one in some]
             # Its heads were read before and are still in memory: another reader does not get one either.
@@ -272,11 +272,11 @@ def test_a_history_under_way_when_a_period_goes_skips_it(aged: Aged) -> None:
 
 def test_a_head_that_stays_in_memory_is_not_served_once_the_key_is_gone(aged: Aged) -> None:
     with aged.open() as h, h._store.snapshot() as snapshot:
-        chunk = hub.showing.Bodies(snapshot, h._periods, h._heads).locate(0).chunk
+        chunk = hub.methods.showing.Bodies(snapshot, h._periods, h._heads).locate(0).chunk
         h._periods.shred(OLD)
         assert h._heads.find(0, int.from_bytes(snapshot.get("records", bytes(8))[:8], "little")) is chunk
         with pytest.raises(KeyGoneError):
-            hub.showing.Bodies(snapshot, h._periods, h._heads).locate(0)
+            hub.methods.showing.Bodies(snapshot, h._periods, h._heads).locate(0)
 
 
 def test_a_key_that_no_record_used_goes_with_its_time_too(aged: Aged) -> None:
@@ -297,7 +297,7 @@ def test_opening_for_writing_unlinks_the_key_of_an_erasure_that_was_entered(
     aged.expire()
     with aged.open() as h:
         with monkeypatch.context() as patch:
-            patch.setattr(hub.periods.PeriodKeys, "shred", _stop)
+            patch.setattr(hub.storage.periods.PeriodKeys, "shred", _stop)
             with pytest.raises(StopError):
                 h.retain()
         assert OLD in h._periods.periods()
@@ -477,7 +477,8 @@ STEPS = ["copy_held", "append_records", "put_erasure", "drop_period", "_drop_bod
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("step", [*STEPS, "publish", "shred", "rename", "unlink"])
 def test_cut_off_at_any_step_it_goes_on(aged: Aged, monkeypatch: pytest.MonkeyPatch, step: str, after: bool) -> None:
-    place = {"publish": hub.log.Log, "shred": hub.periods.PeriodKeys, "rename": Path, "unlink": Path}.get(step, retain)
+    places = {"publish": hub.records.log.Log, "shred": hub.storage.periods.PeriodKeys, "rename": Path, "unlink": Path}
+    place = places.get(step, retain)
     call = getattr(place, step)
 
     def stop(*arguments: object, **words: object) -> None:

@@ -16,12 +16,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hub.checks.runs import check_blocks, check_runs, walk_run
 from hub.errors import StorageError
-from hub.merger import DELAY_S, REST_MAX_S, Merger
-from hub.runcheck import check_blocks, check_runs, walk_run
-from hub.rundue import due_runs, new_merge, size_class
-from hub.runmerge import drop_period, merge_once
-from hub.runs import Run, add_run, base_of, find_indexes, key_bytes_for, read_runs
+from hub.runs.due import due_runs, new_merge, size_class
+from hub.runs.index import Run, add_run, base_of, find_indexes, key_bytes_for, read_runs
+from hub.runs.merge import drop_period, merge_once
+from hub.runs.merger import DELAY_S, REST_MAX_S, Merger
 from hub.store import Store
 
 EVERYTHING = 2**64

@@ -28,16 +28,16 @@ from hypothesis.stateful import (
 )
 
 import hub
-import hub.arrivals
-import hub.deliver
-import hub.delivery
-import hub.notices
-import hub.notify
-import hub.push
-import hub.tail
+import hub.provision.deliver
+import hub.provision.delivery
+import hub.provision.tail
+import hub.sending.arrivals
+import hub.sending.notices
+import hub.sending.notify
+import hub.sending.push
 from hub.limits import ARRIVAL_DAYS, PERMIT_DAYS, REQUEST_DAYS
 from hub.messages import Flag, Kind, Status
-from hub.permits import lapse_time
+from hub.records.permits import lapse_time
 from inquiries import tax_inquiry
 from parties import DAY_S, NOON, Clock
 from test_push import catalog_with_pushes, push_of
@@ -49,11 +49,15 @@ TOWNS = [body.code for body in catalog_with_pushes().institutions("市町村長"
 BODIES = ["nenkin", "portal", *TOWNS]
 RECEIVERS = ["nenkin", *TOWNS]
 SMALL = {
-    (hub.deliver, "PERMITS_PER_SEGMENT"): 3, (hub.deliver, "SMALL_SEGMENT"): 3, (hub.deliver, "SMALL_SEGMENTS"): 2,
-    (hub.notify, "ROWS_PER_CHUNK"): 3,
-    (hub.push, "ROWS_PER_CHUNK"): 3, (hub.notices, "NOTICE_ROWS_PER_VALUE"): 2, (hub.delivery, "DELAY_S"): 3_600.0,
-    (hub.arrivals, "FEW"): 1, (hub.deliver, "STRETCH_RECORDS_MAX"): 5, (hub.deliver, "STEP_BYTES"): 1,
-    (hub.deliver, "DELIVER_FROM"): 8, (hub.tail, "SMALL_ROWS"): 2, (hub.tail, "BULK_ENDS_MAX"): 1,
+    (hub.provision.deliver, "PERMITS_PER_SEGMENT"): 3, (hub.provision.deliver, "SMALL_SEGMENT"): 3,
+    (hub.provision.deliver, "SMALL_SEGMENTS"): 2,
+    (hub.sending.notify, "ROWS_PER_CHUNK"): 3,
+    (hub.sending.push, "ROWS_PER_CHUNK"): 3, (hub.sending.notices, "NOTICE_ROWS_PER_VALUE"): 2,
+    (hub.provision.delivery, "DELAY_S"): 3_600.0,
+    (hub.sending.arrivals, "FEW"): 1, (hub.provision.deliver, "STRETCH_RECORDS_MAX"): 5,
+    (hub.provision.deliver, "STEP_BYTES"): 1,
+    (hub.provision.deliver, "DELIVER_FROM"): 8, (hub.provision.tail, "SMALL_ROWS"): 2,
+    (hub.provision.tail, "BULK_ENDS_MAX"): 1,
 }  # fmt: skip
 
 senders = st.sampled_from(TOWNS)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hub.errors import StorageError
 from hub.limits import HOLDER_FACTS_MAX
-from hub.several import NONE, Several, codes_of, decode_several, encode_several, join_several
+from hub.requests.several import NONE, Several, codes_of, decode_several, encode_several, join_several
 
 LISTS = st.dictionaries(
     st.integers(0, 65_535), st.lists(st.integers(1, 65_535), min_size=2, max_size=HOLDER_FACTS_MAX), max_size=9

@@ -11,9 +11,9 @@ import pytest
 
 import hub
 from hub.errors import RequestError, RowsError
-from hub.events import EventKind
 from hub.messages import Acquisition, Kind, Status
-from hub.successions import Successions
+from hub.persons.successions import Successions
+from hub.records.events import EventKind
 from inquiries import tax_inquiry
 from parties import DAY_S, NOON, Parties
 

@@ -14,10 +14,10 @@ import pytest
 
 import hub
 from hub.errors import RequestError
-from hub.events import EventKind
-from hub.flags import Flagged, join_keys, read_flagged
 from hub.limits import FLAGS_PER_CALL_MAX
 from hub.messages import Reason, Status
+from hub.protection.flags import Flagged, join_keys, read_flagged
+from hub.records.events import EventKind
 from inquiries import tax_inquiry
 from parties import Parties
 from test_marks import change

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hub import tables
-from hub.columns import Choices, decode_texts
 from hub.errors import RequestError
-from hub.tables import CsvTable, TableWriter, open_table
+from hub.files import tables
+from hub.files.columns import Choices, decode_texts
+from hub.files.tables import CsvTable, TableWriter, open_table
 
 
 def write(folder: Path, content: bytes | str, name: str = "in.csv") -> Path:
@@ -205,7 +205,7 @@ def test_arrow_results_read_back(tmp_path: Path, suffix: str) -> None:
     pytest.importorskip("pyarrow")
     from pyarrow import feather, parquet
 
-    from hub.columns import Digits
+    from hub.files.columns import Digits
 
     path = tmp_path / f"out.{suffix}"
     aliases = np.arange(32, dtype=np.uint8).reshape(2, 16)

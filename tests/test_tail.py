@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hub.append import make_fields
-from hub.bodies import ROW, pack_link
-from hub.inbox import Outcomes, ended_by, status_of
 from hub.messages import Kind, Status
-from hub.tail import SMALL_ROWS, Tail
+from hub.provision.inbox import Outcomes, ended_by, status_of
+from hub.provision.tail import SMALL_ROWS, Tail
+from hub.records.append import make_fields
+from hub.records.bodies import ROW, pack_link
 from hub.tlog.entry import Shared
 
 PROVIDER, PERSON = 7, 5

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 import hub
-from hub import limits, ticketdelivery, tickets
+from hub import limits
+from hub.acquisition import ticketdelivery, tickets
+from hub.acquisition.tickets import TICKETS_PER_DRAW, read_draws
 from hub.errors import RequestError, StorageError
 from hub.messages import Acquisition
-from hub.snapshot import Commit
-from hub.tickets import TICKETS_PER_DRAW, read_draws
+from hub.storage.snapshot import Commit
 from parties import DAY_S, Clock
 
 N = 100
@@ -205,7 +206,7 @@ def test_many_tickets_are_many_draws(opened: hub.Hub) -> None:
 
 
 def test_the_number_of_tickets_is_bounded_on_both_sides(opened: hub.Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub.lives, "ROWS_PER_BATCH_MAX", 7)
+    monkeypatch.setattr(hub.methods.aliases, "ROWS_PER_BATCH_MAX", 7)
     for wrong in (0, -1, 8, True, 1.0, "3", None):
         with pytest.raises(RequestError, match="n: expected"):
             opened.tickets("nenkin", wrong)  # type: ignore[arg-type]

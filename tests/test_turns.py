@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 import hub
-from hub import requests, turns
-from hub.turns import Turns
+from hub.requests import state as requests
+from hub.storage import turns
+from hub.storage.turns import Turns
 from inquiries import tax_inquiry
 
 

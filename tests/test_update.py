@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import hub
-import hub.delivery
-import hub.send
-import hub.update
+import hub.provision.delivery
+import hub.sending.send
+import hub.sending.update
 from hub.errors import RequestError, RowsError
 from hub.limits import PAYLOAD_BYTES_PER_COMMIT_MAX, UPDATE_ROWS_MAX
 from hub.messages import Flag, Kind, Status
@@ -26,7 +26,7 @@ TAX = {"procedure": "19-8/106/108.1", "items": ("地方税",)}
 
 @pytest.fixture(autouse=True)
 def still(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub.delivery, "DELAY_S", 3_600.0)
+    monkeypatch.setattr(hub.provision.delivery, "DELAY_S", 3_600.0)
 
 
 @pytest.fixture
@@ -273,18 +273,18 @@ def test_all_of_an_update_or_nothing(asked: Asked, monkeypatch: pytest.MonkeyPat
     for requester in ("nenkin", *asked.towns):
         asked.ask(requester, [0, 1, 2], "r1")
         asked.provide(requester)
-    put = hub.push.put_payloads
+    put = hub.sending.push.put_payloads
 
     def fail(*args: Any) -> None:
         raise OSError("nothing")
 
-    monkeypatch.setattr(hub.push, "put_payloads", fail)
+    monkeypatch.setattr(hub.sending.push, "put_payloads", fail)
     before = pushers.records()
     update = update_of(pushers.town, items=("地方税",))
     with pytest.raises(OSError, match="nothing"):
         pushers.h.update(update, pushers.known[:3], [b"a", b"b", b"c"])
     assert pushers.records() == before
-    monkeypatch.setattr(hub.push, "put_payloads", put)
+    monkeypatch.setattr(hub.sending.push, "put_payloads", put)
     pushers.h.update(update, pushers.known[:3], [b"a", b"b", b"c"])
     assert pushers.records() == before + 18
     for requester in ("nenkin", *asked.towns):
@@ -297,7 +297,7 @@ def test_what_is_provided_meanwhile_waits_for_the_update(asked: Asked, monkeypat
     asked.ask("nenkin", [0], "r1")
     asked.provide("nenkin")
     asked.ask(asked.towns[0], [0], "r2")
-    decide = hub.update.Updating.decide
+    decide = hub.sending.update.Updating.decide
     threads: list[threading.Thread] = []
     waited: list[bool] = []
 
@@ -309,7 +309,7 @@ def test_what_is_provided_meanwhile_waits_for_the_update(asked: Asked, monkeypat
         waited.append(threads[0].is_alive())
         return decisions
 
-    monkeypatch.setattr(hub.update.Updating, "decide", then_provide)
+    monkeypatch.setattr(hub.sending.update.Updating, "decide", then_provide)
     pushers.h.update(update_of(pushers.town, items=("地方税",)), pushers.known[:1], [b"right"])
     threads[0].join()
     assert waited == [True]
@@ -346,19 +346,19 @@ def test_an_update_has_no_mark_of_its_own(asked: Asked) -> None:
 
 
 def test_the_bounds_of_an_update(pushers: Pushers, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub.update, "UPDATE_ROWS_MAX", 2)
+    monkeypatch.setattr(hub.sending.update, "UPDATE_ROWS_MAX", 2)
     update = update_of(pushers.town, items=("出生",))
     with pytest.raises(RequestError, match="at most 2 rows, got 3"):
         pushers.h.update(update, pushers.known[:3], [None] * 3)
     pushers.push([0, 0], receivers=["nenkin", pushers.other_town])
-    monkeypatch.setattr(hub.update, "ROWS_PER_CHUNK", 1)
+    monkeypatch.setattr(hub.sending.update, "ROWS_PER_CHUNK", 1)
     with pytest.raises(RequestError, match="at most 1 receivers in all, got 2"):
         pushers.h.update(update, pushers.known[:2], [b"abc"] * 2)
-    monkeypatch.setattr(hub.update, "ROWS_PER_CHUNK", 2)
-    monkeypatch.setattr(hub.update, "PAYLOAD_BYTES_PER_COMMIT_MAX", 5)
+    monkeypatch.setattr(hub.sending.update, "ROWS_PER_CHUNK", 2)
+    monkeypatch.setattr(hub.sending.update, "PAYLOAD_BYTES_PER_COMMIT_MAX", 5)
     with pytest.raises(RequestError, match="at most 5 bytes in all"):
         pushers.h.update(update, pushers.known[:2], [b"abc"] * 2)
-    monkeypatch.setattr(hub.update, "PAYLOAD_BYTES_PER_COMMIT_MAX", 6)
+    monkeypatch.setattr(hub.sending.update, "PAYLOAD_BYTES_PER_COMMIT_MAX", 6)
     assert pushers.h.update(update, pushers.known[:2], [b"abc"] * 2).status.tolist() == [Status.OK, Status.NO_RECORD]
     assert (UPDATE_ROWS_MAX, PAYLOAD_BYTES_PER_COMMIT_MAX) == (4_096, 1 << 24)
 
@@ -404,7 +404,7 @@ def test_nothing_shows_data_or_aliases_in_its_repr(asked: Asked) -> None:
     asked.ask("nenkin", [0], "r1")
     asked.provide("nenkin")
     sent = pushers.h.update(update_of(pushers.town, items=("地方税",)), pushers.known[:1], [b"geheim"])
-    updating = hub.update.Updating(
+    updating = hub.sending.update.Updating(
         pushers.h._office, pushers.h._exchange, pushers.h._numbers, update_of(pushers.town, items=("地方税",)),
         pushers.known[:1], [b"geheim"],
     )  # fmt: skip

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 import hub
-from hub import wanted
 from hub.errors import RequestError, StorageError
-from hub.events import EventKind
 from hub.limits import WANTED_LIMIT_MAX
 from hub.messages import Status, Wanted
+from hub.persons import wanted
+from hub.records.events import EventKind
 from inquiries import tax_inquiry
 from test_holders import DAY, MAYORS, Country
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import hub
-from hub.askedlog import AskedLog
 from hub.errors import StorageError
+from hub.protection.askedlog import AskedLog
 from inquiries import tax_inquiry
 
 CODES = [f"{number:011}" for number in range(1, 9)]

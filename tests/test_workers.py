@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from hub.workers import ROWS_PER_SLICE_MIN, Workers
+from hub.storage.workers import ROWS_PER_SLICE_MIN, Workers
 
 
 def nice_of_this_thread() -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import random
 
-from hub.attributes import Attributes
+from hub.mislinks.attributes import Attributes
 
 SURNAMES = {
     "甲斐": "カイ", "黒木": "クロキ", "日高": "ヒダカ", "長友": "ナガトモ", "河野": "カワノ", "佐藤": "サトウ",

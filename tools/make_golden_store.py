@@ -40,17 +40,17 @@ import numpy as np
 from nacl.public import Box, PrivateKey, PublicKey
 
 import hub
-import hub.acquire
-import hub.additions
-import hub.deliver
-import hub.delivery
+import hub.acquisition.acquire
+import hub.acquisition.additions
 import hub.hub
-import hub.merger
-import hub.retain
-import hub.rundue
-import hub.runmerge
-import hub.runs
-import hub.turns
+import hub.provision.deliver
+import hub.provision.delivery
+import hub.records.retain
+import hub.runs.due
+import hub.runs.index
+import hub.runs.merge
+import hub.runs.merger
+import hub.storage.turns
 from hub.aliases import find_aliases
 from hub.catalog import Catalog
 from hub.catalog.classes import ClassLine
@@ -61,13 +61,13 @@ from hub.catalog.standing import Assessment, Delegation
 from hub.catalog.tables import Tables
 from hub.catalog.terms import Term
 from hub.errors import RequestError
-from hub.holds import HoldState
-from hub.keys import NAMES as KEY_NAMES
-from hub.payloads import MAGIC, key_fingerprint
-from hub.requests import request_key
-from hub.runmerge import merge_once
-from hub.small import Question, SmallAnswers, SmallRows
-from hub.snapshot import Commit
+from hub.provision.payloads import MAGIC, key_fingerprint
+from hub.records.holds import HoldState
+from hub.requests.state import request_key
+from hub.runs.merge import merge_once
+from hub.singles.small import Question, SmallAnswers, SmallRows
+from hub.storage.keys import NAMES as KEY_NAMES
+from hub.storage.snapshot import Commit
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -92,27 +92,27 @@ STEPS_MAX = 50
 WAIT_S = 30.0
 
 SMALL: dict[Any, dict[str, object]] = {
-    hub.rundue: {"BLOCK_BYTES": 1024},
-    hub.runmerge: {"BLOCK_BYTES": 1024, "INLINE_BYTES_MAX": 128},
-    hub.runs: {"INLINE_BYTES_MAX": 128, "TIER0_BLOCK_ROWS": 100},
+    hub.runs.due: {"BLOCK_BYTES": 1024},
+    hub.runs.merge: {"BLOCK_BYTES": 1024, "INLINE_BYTES_MAX": 128},
+    hub.runs.index: {"INLINE_BYTES_MAX": 128, "TIER0_BLOCK_ROWS": 100},
     # The thread that merges has its first step when this is over: here the tool does the steps, one by one.
-    hub.merger: {"DELAY_S": 86_400.0},
-    hub.delivery: {"DELAY_S": 86_400.0, "ROUND_S": 86_400.0},
+    hub.runs.merger: {"DELAY_S": 86_400.0},
+    hub.provision.delivery: {"DELAY_S": 86_400.0, "ROUND_S": 86_400.0},
     # A provider a transaction.
-    hub.deliver: {
+    hub.provision.deliver: {
         "PERMITS_PER_SEGMENT": 24, "SMALL_SEGMENT": 8, "TINY_SEGMENTS": 1, "SMALL_SEGMENTS": 1,
         "STRETCH_RECORDS_MAX": 256, "STEP_BYTES": 1,
     },
     # A value a transaction, however slow the machine is.
     # However long the machine takes between two inquiries.
-    hub.turns: {"LATELY_S": 86_400.0},
-    hub.retain: {"STEP_VALUES": 8, "STEP_S": -1.0, "PAUSE_S": 0.0},
+    hub.storage.turns: {"LATELY_S": 86_400.0},
+    hub.records.retain: {"STEP_VALUES": 8, "STEP_S": -1.0, "PAUSE_S": 0.0},
 }
 """Sizes that are stored with what they shape, or shape nothing stored: small, so that few records show all forms."""
 
 SMALL_ADDITION: dict[Any, dict[str, object]] = {
-    hub.additions: {"COMMIT_BYTES_MAX": 8_192, "ROWS_PER_PART": 16},
-    hub.acquire: {"FEW_ALIASES": 16},
+    hub.acquisition.additions: {"COMMIT_BYTES_MAX": 8_192, "ROWS_PER_PART": 16},
+    hub.acquisition.acquire: {"FEW_ALIASES": 16},
 }
 """Likewise: an acquisition of some persons takes several transactions and draws its aliases from a seed."""
 
@@ -874,15 +874,15 @@ class Golden:
         }  # fmt: skip
 
 
-def read_mark_of(h: hub.Hub) -> hub.deliver.Mark | None:
+def read_mark_of(h: hub.Hub) -> hub.provision.deliver.Mark | None:
     with h._store.snapshot() as snapshot:
-        return hub.deliver.read_mark(snapshot)
+        return hub.provision.deliver.read_mark(snapshot)
 
 
-def runs_of(h: hub.Hub, name: str) -> list[hub.runs.Run]:
+def runs_of(h: hub.Hub, name: str) -> list[hub.runs.index.Run]:
     year, quarter = name.split("Q")
     with h._store.snapshot() as snapshot:
-        return hub.runs.read_runs(snapshot, 4 * int(year) + int(quarter) - 1)
+        return hub.runs.index.read_runs(snapshot, 4 * int(year) + int(quarter) - 1)
 
 
 def tell(h: hub.Hub, told: dict[str, Any], portal: Any) -> None:

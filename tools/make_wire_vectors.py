@@ -17,8 +17,8 @@ import msgspec
 import numpy as np
 
 import hub
-from hub.copies import AnsweredCopy, AskedCopy
 from hub.messages import Answers, Kind, Status
+from hub.methods.copies import AnsweredCopy, AskedCopy
 from hub.wire import words
 from hub.wire.copying import SomeCopy
 from hub.wire.faults import AccessError, fault_of

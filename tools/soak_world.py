@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 import hub
-from hub.copies import AskedCopy
 from hub.demo import invent_country
 from hub.messages import Status
-from hub.requests import request_key
+from hub.methods.copies import AskedCopy
+from hub.requests.state import request_key
 
 UNKNOWN = 0.005
 """Share of rows whose alias is nobody's."""

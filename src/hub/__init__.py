@@ -6,18 +6,11 @@ Open a folder with :func:`open`, then see :class:`Hub`; :func:`connect` to one t
 from typing import TYPE_CHECKING, Any
 
 from hub import errors
-from hub.attributes import Attributes, compare_attributes, open_attributes
-from hub.blast import BlastRadius, Dealing
 from hub.catalog import Catalog, Decision, Institution, Procedure, Rule
-from hub.corrections import CorrectionNotice
-from hub.dying import Closed, Deaths
-from hub.events import Event, EventKind
-from hub.filing import RequestStatus
-from hub.handles import PartyRecord
-from hub.held import HeldRecord
-from hub.holds import Hold, HoldState
+from hub.citizens.corrections import CorrectionNotice
+from hub.citizens.proxies import Principal, Proxy
+from hub.citizens.proxystate import ProxyKind, ProxyState
 from hub.hub import Hub, open
-from hub.merging import Undecided
 from hub.messages import (
     REFUSALS,
     Acquired,
@@ -52,11 +45,18 @@ from hub.messages import (
     Wanted,
     Withhold,
 )
-from hub.mislink import MislinkReport
-from hub.payloads import new_payload_key, open_payload, seal_payload
-from hub.proxies import Principal, Proxy
-from hub.proxystate import ProxyKind, ProxyState
-from hub.retain import PeriodState, Retained
+from hub.methods.requests import RequestStatus
+from hub.mislinks.attributes import Attributes, compare_attributes, open_attributes
+from hub.mislinks.blast import BlastRadius, Dealing
+from hub.mislinks.report import MislinkReport
+from hub.persons.dying import Closed, Deaths
+from hub.persons.merging import Undecided
+from hub.provision.payloads import new_payload_key, open_payload, seal_payload
+from hub.records.events import Event, EventKind
+from hub.records.handles import PartyRecord
+from hub.records.held import HeldRecord
+from hub.records.holds import Hold, HoldState
+from hub.records.retain import PeriodState, Retained
 from hub.tlog.proof import Proof
 from hub.verify import Report
 

@@ -1394,7 +1394,7 @@ def place_records(const uint32_t[::1] persons, const uint32_t[::1] providers, co
         table: uint8[K, 16], written, see ``bodies.ROW``; no record follows another.
 
     Returns:
-        uint8[5 N]: N statuses, N x u16 decision, N x u16 position of the row's record, see ``requests.py``.
+        uint8[5 N]: N statuses, N x u16 decision, N x u16 position of the row's record, see ``requests/state.py``.
 
     Raises:
         IndexError: a place is no row.

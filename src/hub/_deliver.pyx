@@ -1,9 +1,9 @@
 """The permits of a stretch of the log, by inbox: counted, then each put to its place; two passes over the rows.
 
-A row is one of ``bodies.py``: u32 person, u16 provider, u16 decision, u8 outcome, u8 kind, 6 bytes of link. Where its
-kind is in ``leaving`` and its outcome is 0 it leaves something: 1 a permit in the provider's inbox, 2 an arrival in its
-inbox of arrivals, whose number is 65,536 more. Nothing of it is trusted: a provider of 16 bits has two of 131,072
-places, and a decision beyond the chunk's is refused.
+A row is one of ``records/bodies.py``: u32 person, u16 provider, u16 decision, u8 outcome, u8 kind, 6 bytes of link.
+Where its kind is in ``leaving`` and its outcome is 0 it leaves something: 1 a permit in the provider's inbox, 2 an
+arrival in its inbox of arrivals, whose number is 65,536 more. Nothing of it is trusted: a provider of 16 bits has two
+of 131,072 places, and a decision beyond the chunk's is refused.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE

@@ -1,7 +1,8 @@
 # Contents page of the kernels of the history index: what is read of a run's blocks, and how sorted pairs are merged.
 #
-# A block's value is 8 bytes of checksum, u32 records before it in its run, n remainders, n offsets (see ``runs.py``).
-# All pointers point into values of the map or into arrays of the caller, and belong to the caller of the function.
+# A block's value is 8 bytes of checksum, u32 records before it in its run, n remainders, n offsets (see
+# ``runs/index.py``). All pointers point into values of the map or into arrays of the caller, and belong to the caller
+# of the function.
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 

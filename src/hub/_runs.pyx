@@ -1,7 +1,7 @@
 """Kernels of the history index: search entries and blocks of runs, decode, merge and pack them.
 
-Formats stand in ``runs.py``. A checksum is taken before a byte behind it is believed; lengths are compared all the
-same.
+Formats stand in ``runs/index.py``. A checksum is taken before a byte behind it is believed; lengths are compared all
+the same.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
@@ -62,7 +62,7 @@ cdef str name_of(uint64_t period, uint64_t first):
 
 
 cdef bint is_sealed(bytes lead, const uint8_t* key, Py_ssize_t key_bytes, const uint8_t* value, Py_ssize_t length):
-    """Whether a value begins with the checksum of ``sealed.py``; ``lead`` is the database and the key's length."""
+    """Whether a value begins with the checksum of ``storage/sealed.py``; ``lead``: database and length of the key."""
     cdef Py_ssize_t before = len(lead)
     cdef bytes text
     cdef char* at

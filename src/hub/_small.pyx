@@ -576,7 +576,7 @@ cdef uint64_t xxh3(const uint8_t* message, uint64_t length) noexcept nogil:
 
 
 def seal_entries(bytes name not None, const uint8_t[:, ::1] keys not None, const uint64_t[::1] commits not None):
-    """Entries of the index of small requests, sealed (``sealed.py``): key and u32 0 -> u64 commit.
+    """Entries of the index of small requests, sealed (``storage/sealed.py``): key and u32 0 -> u64 commit.
 
     Args:
         name: of the day's database, at most 20 bytes. keys: uint8[N, 16]. commits: uint64[N].

@@ -569,7 +569,8 @@ cdef class Turn:
         return counts
 
     def columns(self):
-        """What of :class:`hub.small.SmallRows` there is: questions, which, aliases, providers, keys, digests, consents.
+        """What of :class:`hub.singles.small.SmallRows` there is: questions, which, aliases, providers, keys, digests,
+        consents.
         """
         cdef int64_t n = self.count, i, k = len(self.prepared)
         cdef const Stream** streams = NULL

@@ -1,10 +1,10 @@
-"""The alias tables: their blocks, checks, look-ups. Writing them is in ``additions.py``.
+"""The alias tables: their blocks, checks, look-ups. Writing them is in ``acquisition/additions.py``.
 
 Every institution, and the namespace of resident record codes, has two tables: *by alias* (alias to person) and *by
-person* (person to alias). Any other namespace of identifiers (``identifiers.py``) has the first only: a person may have
-several there. A table is an extendible hash. Its blocks are LMDB values of 1 to 8 whole pages of 4,096 bytes; a block
-grows by a page when it is filled to 200/256, and splits when eight pages are. LMDB puts a value of that size 16 bytes
-into its first page, so a block of p pages is 4096 p - 16 bytes and its first bucket starts on a cache line.
+person* (person to alias). Any other namespace of identifiers (``persons/identifiers.py``) has the first only: a person
+may have several there. A table is an extendible hash. Its blocks are LMDB values of 1 to 8 whole pages of 4,096 bytes;
+a block grows by a page when it is filled to 200/256, and splits when eight pages are. LMDB puts a value of that size 16
+bytes into its first page, so a block of p pages is 4096 p - 16 bytes and its first bucket starts on a cache line.
 
 Key in ``tables``: u32 table, u32 prefix, big endian. Table = 2 x institution number + (0 by alias, 1 by person);
 namespaces have numbers from 2**23, which is that of resident record codes. The prefix is the first ``depth`` bits of
@@ -46,8 +46,8 @@ removed gives its place to the last one of its bucket; those bits stay.
 
 Closed is an alias of the portal's whose person has died; it is at work again if that is taken back. Other flags
 are 0. A revoked alias stays in its by-alias table for good and leads to its person still, as that person was numbered
-then (``persons.py`` says who that is now); by person there is one entry for each person who has an alias, and ``count``
-in ``meta`` says how many. Where there is no table by person it counts the entries by alias, revoked or not.
+then (``persons/merges.py`` says who that is now); by person there is one entry for each person who has an alias, and
+``count`` in ``meta`` says how many. Where there is no table by person it counts the entries by alias, revoked or not.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ import xxhash
 from hub import _core
 from hub.errors import StorageError
 from hub.messages import Aliases
-from hub.sealed import unseal
-from hub.snapshot import Snapshot
-from hub.workers import Workers
+from hub.storage.sealed import unseal
+from hub.storage.snapshot import Snapshot
+from hub.storage.workers import Workers
 
 BY_ALIAS, BY_PERSON = 0, 1
 

@@ -13,10 +13,10 @@ import datetime as dt
 import numpy as np
 import numpy.typing as npt
 
-from hub.batch import Decided
 from hub.catalog import Catalog, Consents
 from hub.errors import RequestError
 from hub.messages import Inquiry
+from hub.requests.batch import Decided
 
 
 def authorise(

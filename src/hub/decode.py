@@ -16,11 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from hub import _core
-from hub.batch import Batch
 from hub.catalog import Catalog, Consents
 from hub.catalog.words import is_plain
 from hub.errors import RequestError
-from hub.holders import OPEN
 from hub.limits import (
     CASE_CHARS_MAX,
     CLASSES_FROM,
@@ -33,6 +31,8 @@ from hub.limits import (
     SECTION_CHARS_MAX,
 )
 from hub.messages import Aliases, Differs, Inquiry, Withhold
+from hub.persons.holders import OPEN
+from hub.requests.batch import Batch
 
 CODES_ABOVE = 10**11
 """A resident record code (住民票コード) has eleven digits."""

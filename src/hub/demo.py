@@ -24,7 +24,6 @@ import numpy.typing as npt
 
 import hub
 from hub.authorise import authorise
-from hub.columns import Choices, Digits, payload_column, permit_column
 from hub.commands.acquire import STATUS_NAMES as ACQUISITION_NAMES
 from hub.commands.exchange import (
     ANSWER_COLUMNS,
@@ -39,10 +38,11 @@ from hub.commands.inquire import RESULT_COLUMNS, Names, count_statuses, numbers_
 from hub.commands.inquire import answer_columns as result_columns
 from hub.commands.options import print_table
 from hub.errors import RequestError
-from hub.files import RejectedWriter, read_answers, read_codes, read_inquiry
+from hub.files.columns import Choices, Digits, payload_column, permit_column
+from hub.files.inquiries import RejectedWriter, read_answers, read_codes, read_inquiry
+from hub.files.tables import TableWriter
 from hub.limits import ALIAS_BYTES
 from hub.messages import Aliases, Inquiry, Status
-from hub.tables import TableWriter
 
 RESIDENTS = 1_000_000
 RESIDENTS_MIN = 1_000

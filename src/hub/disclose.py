@@ -10,19 +10,19 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from hub import _hash
-from hub.bodies import ROW, ROW_BYTES, Bodies, link_of
 from hub.catalog import Catalog
 from hub.catalog.moments import bound_of
 from hub.errors import RequestError
 from hub.history import Found, find_all_records
-from hub.keys import Keys
 from hub.limits import HISTORY_LIMIT_MAX
-from hub.log import Log
-from hub.marks import Visibility
 from hub.messages import History, Kind, Record, Status, parties_of
-from hub.periods import PeriodKeys
-from hub.persons import Lives
-from hub.snapshot import Snapshot
+from hub.persons.merges import Lives
+from hub.protection.marks import Visibility
+from hub.records.bodies import ROW, ROW_BYTES, Bodies, link_of
+from hub.records.log import Log
+from hub.storage.keys import Keys
+from hub.storage.periods import PeriodKeys
+from hub.storage.snapshot import Snapshot
 from hub.tlog.entry import hash_shared
 from hub.tlog.proof import Proof
 

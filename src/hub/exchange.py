@@ -4,13 +4,13 @@ A permitted row of an inquiry is a state machine, and every step of it is a reco
 
     OK (a permit waits) -> PROVIDED | EMPTY | NO_RECORD | REFUSED (a provision) | LAPSED (a lapse)
 
-What is sent unasked (``send.py``) is one as well, in inboxes of its own: OK (an arrival waits) -> TAKEN, by its
+What is sent unasked (``sending/send.py``) is one as well, in inboxes of its own: OK (an arrival waits) -> TAKEN, by its
 receiver or not in its time. Below, a "provider" is the number of an inbox (``inbox.ARRIVALS``).
 
 MANUAL (a clerk must decide) is no step: only the provider sees it, for everybody else the row stays PENDING. All of it
-is read from the log and from what was sorted out of it (``inbox.py``, ``tail.py``); permits of one provider change
-state under its lock, so that each ends once. If the process dies before a commit nothing happened; behind it the same
-answer given again is accepted and recorded no second time.
+is read from the log and from what was sorted out of it (``provision/inbox.py``, ``provision/tail.py``); permits of one
+provider change state under its lock, so that each ends once. If the process dies before a commit nothing happened;
+behind it the same answer given again is accepted and recorded no second time.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hub.bodies import Bodies, Fields, Heads, Joined
-from hub.deliver import all_inboxes
 from hub.errors import RequestError
-from hub.inbox import (
+from hub.messages import Kind
+from hub.provision.deliver import all_inboxes
+from hub.provision.inbox import (
     ENTRY,
     INBOX,
     INBOXES,
@@ -46,11 +46,11 @@ from hub.inbox import (
     segment_key,
     stretch,
 )
-from hub.messages import Kind
-from hub.periods import OpenedKeys, PeriodKeys
-from hub.snapshot import Snapshot
+from hub.provision.tail import SMALL_ROWS, Tail
+from hub.records.bodies import Bodies, Fields, Heads, Joined
+from hub.storage.periods import OpenedKeys, PeriodKeys
+from hub.storage.snapshot import Snapshot
 from hub.store import Store
-from hub.tail import SMALL_ROWS, Tail
 
 NOTED_ROWS_MAX = 1 << 14
 """Rows of small inquiries that wait in memory until somebody asks for permits, half a kilobyte each; of more, the log

@@ -1,4 +1,4 @@
-"""Which records are about whom: candidates from the index (``runs.py``), made certain by the bodies."""
+"""Which records are about whom: candidates from the index (``runs/index.py``), made certain by the bodies."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hub.bodies import Bodies, KeyGoneError, Located
-from hub.erasures import read_erasures
 from hub.errors import StorageError
-from hub.periods import PeriodKeys
-from hub.runs import find_indexes
-from hub.snapshot import Snapshot
+from hub.records.bodies import Bodies, KeyGoneError, Located
+from hub.records.erasures import read_erasures
+from hub.runs.index import find_indexes
+from hub.storage.periods import PeriodKeys
+from hub.storage.snapshot import Snapshot
 
 
 class GapError(StorageError):
@@ -108,7 +108,7 @@ def find_all_records(
     until: float | None = None,
     batch: int,
 ) -> Iterator[list[Found]]:
-    """The records about several persons, who are one now or were (``persons.py``), as :func:`find_records` of one."""
+    """As :func:`find_records`, of several persons who are one now or were (``persons/merges.py``)."""
     found = [
         find_records(
             snapshot, bodies, person_keys(periods, person), person, below, since=since, until=until, batch=batch

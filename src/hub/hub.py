@@ -21,74 +21,77 @@ from typing import Any
 import numpy as np
 
 from hub import limits
-from hub.acquire import acquire
-from hub.acts import Acts
-from hub.additions import complete_pending
-from hub.ahead import Ahead, look_ahead
-from hub.alerting import Alerting
+from hub.acquisition.acquire import acquire
+from hub.acquisition.additions import complete_pending
 from hub.aliases import (
     RESIDENT_CODES,
     check_table,
     count_aliases,
     table_numbers,
 )
-from hub.answers import Answering
-from hub.append import Grown, Laid, grow_tree
-from hub.arrivals import Receiver
-from hub.asked import Asked, Limit
-from hub.askedlog import AskedLog
 from hub.authorise import authorise
-from hub.batch import Batch, Decided
-from hub.bodies import Heads
 from hub.catalog import Catalog, Consents
-from hub.collect import Collector
-from hub.consenting import Consenting
-from hub.consents import ConsentRegister
-from hub.copies import Copies, CopyReader
-from hub.corrections import Corrections
-from hub.countering import Countering
-from hub.deaths import is_closed
+from hub.citizens.consents import ConsentRegister
+from hub.citizens.corrections import Corrections
+from hub.citizens.proxies import Proxies
 from hub.decode import CODES_ABOVE, decode_aliases, decode_codes, decode_inquiry, decode_providers
-from hub.deliver import Deliverer
-from hub.delivery import Delivery
-from hub.dying import Dying
 from hub.errors import FullError, RequestError, StorageError
 from hub.exchange import Exchange
-from hub.exchanging import Exchanging
-from hub.filing import Filing
-from hub.flagging import Flagging
-from hub.gather import Gatherer, settle_future
-from hub.gatherparts import Parts
-from hub.holds import HoldKeys
-from hub.identifiers import namespace_number
-from hub.identifying import Identifying
-from hub.keeping import Keeping
-from hub.lapse import Lapser
-from hub.linking import Linking
-from hub.lives import Lives
-from hub.locate import day_of_inquiry, locate_rows, stand_in_providers
-from hub.locating import Locating
-from hub.log import Log
-from hub.merger import Merger
-from hub.merging import Merging
 from hub.messages import Acquired, Answer, Inquiry, Resolved, Status, Withhold
-from hub.mislink import Mislinks
-from hub.mislinking import Mislinking
-from hub.notices import expire_notices
-from hub.payloadkeys import PayloadKeys
-from hub.payloadstore import expire_payloads
-from hub.periods import PeriodKeys, period_of, period_start
-from hub.permits import PermitNumbers, lapse_time
-from hub.personacts import PersonActs
-from hub.provide import Provider
-from hub.proxies import Proxies
-from hub.proxying import Proxying
+from hub.methods.alerts import Alerting
+from hub.methods.aliases import Lives
+from hub.methods.consents import Consenting
+from hub.methods.copies import Copies, CopyReader
+from hub.methods.counter import Countering
+from hub.methods.exchange import Exchanging
+from hub.methods.flags import Flagging
+from hub.methods.holders import Locating
+from hub.methods.identifiers import Identifying
+from hub.methods.links import Linking
+from hub.methods.marks import Acts
+from hub.methods.mislinks import Mislinking
+from hub.methods.persons import PersonActs
+from hub.methods.proxies import Proxying
+from hub.methods.releases import Releasing
+from hub.methods.requests import Filing
+from hub.methods.retention import Keeping
+from hub.methods.sending import SendingMethods
+from hub.methods.serving import SERVED, Serving
+from hub.methods.showing import Showing
+from hub.methods.suspension import Suspending
+from hub.mislinks.relink import Links
+from hub.mislinks.report import Mislinks
+from hub.persons.deaths import is_closed
+from hub.persons.dying import Dying
+from hub.persons.identifiers import namespace_number
+from hub.persons.locate import day_of_inquiry, locate_rows, stand_in_providers
+from hub.persons.merging import Merging
+from hub.persons.successions import NAME as SUCCESSIONS
+from hub.persons.uses import Uses
+from hub.protection.asked import Asked, Limit
+from hub.protection.askedlog import AskedLog
+from hub.protection.releases import Releases
+from hub.protection.screen import Screen
+from hub.protection.withholding import Office, Withholding
+from hub.provision.answers import Answering
+from hub.provision.collect import Collector
+from hub.provision.deliver import Deliverer
+from hub.provision.delivery import Delivery
+from hub.provision.lapse import Lapser
+from hub.provision.payloadkeys import PayloadKeys
+from hub.provision.payloadstore import expire_payloads
+from hub.provision.provide import Provider
 from hub.record import Prepared, must_prepare_again, prepare_chunk, write_chunk
-from hub.releases import Releases
-from hub.releasing import Releasing
-from hub.relink import Links
-from hub.requestgroups import RequestGroups
-from hub.requests import (
+from hub.records.append import Grown, Laid, grow_tree
+from hub.records.bodies import Heads
+from hub.records.holds import HoldKeys
+from hub.records.log import Log
+from hub.records.permits import PermitNumbers, lapse_time
+from hub.records.retain import resume_shredding
+from hub.requests.ahead import Ahead, look_ahead
+from hub.requests.batch import Batch, Decided
+from hub.requests.groups import RequestGroups
+from hub.requests.state import (
     Request,
     check_request,
     chunks_done,
@@ -99,22 +102,19 @@ from hub.requests import (
 )
 from hub.resolve import resolve_aliases
 from hub.respond import respond, respond_empty
-from hub.retain import resume_shredding
-from hub.screen import Screen
-from hub.sealed import unseal
-from hub.send import Sender
-from hub.sending import SendingMethods
-from hub.serving import SERVED, Serving
-from hub.showing import Showing
-from hub.small import SmallAnswers, SmallRows
-from hub.snapshot import Snapshot, State
+from hub.runs.merger import Merger
+from hub.sending.arrivals import Receiver
+from hub.sending.notices import expire_notices
+from hub.sending.send import Sender
+from hub.singles.gather import Gatherer, settle_future
+from hub.singles.gatherparts import Parts
+from hub.singles.small import SmallAnswers, SmallRows
+from hub.storage.periods import PeriodKeys, period_of, period_start
+from hub.storage.sealed import unseal
+from hub.storage.snapshot import Snapshot, State
+from hub.storage.workers import Workers
 from hub.store import Store
-from hub.successions import NAME as SUCCESSIONS
-from hub.suspending import Suspending
 from hub.tlog.checkpoint import LogKey
-from hub.uses import Uses
-from hub.withholding import Office, Withholding
-from hub.workers import Workers
 
 CHUNKS_AHEAD = 3
 """Chunks that are resolved while one is being written; each holds about 6 MB."""
@@ -694,7 +694,7 @@ class Hub(
             raise RequestError("write: expected a hub opened for writing, got a read-only one")
         return name
 
-    # -- the exchange, see ``exchanging.py``
+    # -- the exchange, see ``methods/exchange.py``
 
     def _catch_up(self) -> None:
         if self._delivery is None:

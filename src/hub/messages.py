@@ -576,7 +576,8 @@ class Arrivals:
     Attributes:
         about: :class:`Arrived`.
         aliases: uint8[N, 16], the receiver's own. number: uint64[N], by which it is taken.
-        payloads: N times bytes or None. corrects: N times None, or of an update the receiver's handle (``handles.py``)
+        payloads: N times bytes or None. corrects: N times None, or of an update the receiver's handle
+        (``records/handles.py``)
             of the record that it corrects the data of.
         valid_until: seconds since 1970 at which they lapse.
         cursor: hand the last one's to the next call as ``after`` to go on.

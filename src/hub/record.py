@@ -1,11 +1,11 @@
 """Stage 4 of 6: decisions and resolutions -> durable records in the log, one transaction a chunk.
 
-The bytes of a chunk stand in ``bodies.py``, of a request's state in ``requests.py``, of entries, tree and keys in
-docs/log.md. Records of a chunk stand in person-key order, those of one person in any (``append.order_by_person``):
-their order says nothing about the requester's rows.
+The bytes of a chunk stand in ``records/bodies.py``, of a request's state in ``requests/state.py``, of entries, tree and
+keys in docs/log.md. Records of a chunk stand in person-key order, those of one person in any
+(``append.order_by_person``): their order says nothing about the requester's rows.
 
 Everything that does not depend on the chunk's place in the log is done before the write lock is taken: encrypting,
-entries, leaves. Inside it are the nodes of the tree, the puts, and the commit (``append.py``).
+entries, leaves. Inside it are the nodes of the tree, the puts, and the commit (``records/append.py``).
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ import numpy.typing as npt
 
 from hub import _core
 from hub.aliases import NOBODY
-from hub.append import Grown, Laid, append_records, lay_records, make_fields, order_by_person
-from hub.batch import Batch, Decided, Destinations, Resolution
-from hub.bodies import ROW, Fields
 from hub.catalog import DecisionTable
-from hub.handles import REQUESTER
-from hub.holders import NAME as HOLDERS
-from hub.keys import Keys
-from hub.marks import Marking, NewMark, prepare_marks, put_new_marks
 from hub.messages import Kind, Status
-from hub.periods import PeriodKey, period_of
-from hub.permits import lapse_time
-from hub.requests import NO_RECORD_BIT, Request, put_lists, rows_of
-from hub.screen import Basis, Question, Screen
-from hub.snapshot import Commit
+from hub.persons.holders import NAME as HOLDERS
+from hub.protection.marks import Marking, NewMark, prepare_marks, put_new_marks
+from hub.protection.screen import Basis, Question, Screen
+from hub.records.append import Grown, Laid, append_records, lay_records, make_fields, order_by_person
+from hub.records.bodies import ROW, Fields
+from hub.records.handles import REQUESTER
+from hub.records.permits import lapse_time
+from hub.requests.batch import Batch, Decided, Destinations, Resolution
+from hub.requests.state import NO_RECORD_BIT, Request, put_lists, rows_of
+from hub.storage.keys import Keys
+from hub.storage.periods import PeriodKey, period_of
+from hub.storage.snapshot import Commit
 from hub.tlog.entry import Shared
 
 

@@ -20,12 +20,12 @@ from hub.aliases import (
     provider_map,
     table_number,
 )
-from hub.batch import Resolution
 from hub.errors import StorageError
 from hub.messages import Aliases, Status
-from hub.snapshot import Snapshot
-from hub.successions import Successions, successions_of
-from hub.workers import Workers
+from hub.persons.successions import Successions, successions_of
+from hub.requests.batch import Resolution
+from hub.storage.snapshot import Snapshot
+from hub.storage.workers import Workers
 
 _SIXTEEN_BYTES = np.complex128
 
@@ -44,7 +44,7 @@ def resolve_aliases(
 ) -> Resolution:
     """Translate a requester's aliases into persons and the providers' aliases.
 
-    A body that succeeded others (``successions.py``) is known by their aliases as well.
+    A body that succeeded others (``persons/successions.py``) is known by their aliases as well.
 
     Args:
         snapshot: held by the caller until it is done with the result's meaning.

@@ -11,10 +11,10 @@ import numpy as np
 
 from hub.errors import StorageError
 from hub.messages import Answer, Receipt, Status
-from hub.requests import NO_RECORD_BIT, Request, chunk_state, read_lists
-from hub.several import codes_of
-from hub.snapshot import Snapshot
-from hub.turns import no_rest
+from hub.requests.several import codes_of
+from hub.requests.state import NO_RECORD_BIT, Request, chunk_state, read_lists
+from hub.storage.snapshot import Snapshot
+from hub.storage.turns import no_rest
 
 
 def respond(

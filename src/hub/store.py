@@ -5,7 +5,7 @@ Folder:
 | name | what |
 |---|---|
 | ``env/`` | the LMDB environment (``data.mdb``, ``lock.mdb``) |
-| ``keys/`` | secret keys, see ``keys.py``; not part of a backup of ``env/`` |
+| ``keys/`` | secret keys, see ``storage/keys.py``; not part of a backup of ``env/`` |
 | ``hub.lock`` | held with ``flock`` by the one writing process; says its number |
 
 Sub-databases of the environment; numbers in keys are big endian:
@@ -15,48 +15,49 @@ Sub-databases of the environment; numbers in keys are big endian:
 | ``meta`` | a name | sealed, see below |
 | ``tables`` | u32 table, u32 prefix | block, see ``aliases.py`` |
 | ``changes`` | u64 commit | sealed: MessagePack, an array of [table, prefix, depth] of each block that it wrote |
-| ``pending`` | u32 addition, u32 part | sealed, see ``additions.py`` |
-| ``records`` | u64 index of the first record | chunk of records, see ``bodies.py`` |
+| ``pending`` | u32 addition, u32 part | sealed, see ``acquisition/additions.py`` |
+| ``records`` | u64 index of the first record | chunk of records, see ``records/bodies.py`` |
 | ``entries`` | u64 index of the first record | sealed: n x 32 bytes, entries of the log, see docs/log.md |
 | ``nodes`` | u8 level, u64 number of the first node | sealed: k x 32 bytes, complete nodes of the tree |
-| ``checkpoints`` | see ``kept.py`` | signed checkpoints that are kept |
-| ``runs``, ``rundir`` | see ``runs.py`` | which records are about whom |
-| ``marks`` | see ``marks.py`` | which records are withheld from histories, by whom |
-| ``corrections`` | u64 index of a record | sealed: how its corrections stand, see ``corrections.py`` |
-| ``events`` | u64 number, from 1 | sealed: what was done with marks and corrections, see ``events.py`` |
-| ``payloadkeys`` | u32 institution number | sealed: the key that its answers are sealed to, see ``payloadkeys.py`` |
-| ``flagged`` | u32 person | sealed: their flags by institution, see ``flags.py`` |
-| ``persons`` | u32 person | sealed: with whom they were merged, see ``persons.py`` |
-| ``deaths`` | see ``deaths.py`` | who has died, and when |
-| ``successions`` | u16 institution number | sealed: which body succeeded it, see ``successions.py`` |
-| ``holders`` | see ``holders.py`` | who holds whom, as a member of which class, since when and until when |
-| ``wanted`` | u16 institution number, 16 bytes of a pseudonym | sealed: an alias that is wanted, see ``wanted.py`` |
-| ``tickets`` | u64 number of a draw | sealed: tickets (取得番号) and what was delivered on them, see ``tickets.py`` |
-| ``claims``, ``linked`` | see ``claims.py`` | sealed: attributes that wait to be compared; held and replaced links |
-| ``released`` | u64 index of a held record | sealed: index of its release, see ``releases.py`` |
-| ``renewals`` | see ``identifiers.py`` | which identifier from outside took the place of which |
-| ``identified`` | see ``uses.py`` | how many identifiers were asked by, by day |
-| ``proxies`` | see ``proxystate.py`` | who may act for whom |
-| ``erasures``, ``holds``, ``held`` | see ``erasures.py``, ``holds.py`` | what retention erased, and what it must not |
-| ``inbox``, ``inboxes``, ``permits``, ``outcomes``, ``manual`` | see ``inbox.py`` | what waits for whom |
-| ``payloads`` | u64 index of a first record | sealed: what was answered or pushed, see ``payloadstore.py`` |
-| ``notices`` | u64 index of a first record | sealed: texts of notices, see ``notices.py`` |
-| ``mislinks`` | 16 bytes of SHA-256 of institution and id | sealed: reports of wrong links, see ``mislink.py`` |
+| ``checkpoints`` | see ``records/kept.py`` | signed checkpoints that are kept |
+| ``runs``, ``rundir`` | see ``runs/index.py`` | which records are about whom |
+| ``marks`` | see ``protection/marks.py`` | which records are withheld from histories, by whom |
+| ``corrections`` | u64 index of a record | sealed: how its corrections stand, see ``citizens/corrections.py`` |
+| ``events`` | u64 number, from 1 | sealed: what was done with marks and corrections, see ``records/events.py`` |
+| ``payloadkeys`` | u32 institution number | sealed: the key of its answers, see ``provision/payloadkeys.py`` |
+| ``flagged`` | u32 person | sealed: their flags by institution, see ``protection/flags.py`` |
+| ``persons`` | u32 person | sealed: with whom they were merged, see ``persons/merges.py`` |
+| ``deaths`` | see ``persons/deaths.py`` | who has died, and when |
+| ``successions`` | u16 institution number | sealed: which body succeeded it, see ``persons/successions.py`` |
+| ``holders`` | see ``persons/holders.py`` | who holds whom, as a member of which class, since when and until when |
+| ``wanted`` | u16 institution number, 16 bytes of a pseudonym | sealed: one that is wanted, see ``persons/wanted.py`` |
+| ``tickets`` | u64 number of a draw | sealed: tickets (取得番号) and their deliveries, see ``acquisition/tickets.py`` |
+| ``claims``, ``linked`` | see ``acquisition/claims.py`` | sealed: attributes to be compared; held and replaced links |
+| ``released`` | u64 index of a held record | sealed: index of its release, see ``protection/releases.py`` |
+| ``renewals`` | see ``persons/identifiers.py`` | which identifier from outside took the place of which |
+| ``identified`` | see ``persons/uses.py`` | how many identifiers were asked by, by day |
+| ``proxies`` | see ``citizens/proxystate.py`` | who may act for whom |
+| ``erasures`` | see ``records/erasures.py`` | what retention erased |
+| ``holds``, ``held`` | see ``records/holds.py`` | what it must not erase, and a copy of that |
+| ``inbox``, ``inboxes``, ``permits``, ``outcomes``, ``manual`` | see ``provision/inbox.py`` | what waits for whom |
+| ``payloads`` | u64 index of a first record | sealed: what was answered or pushed, see ``provision/payloadstore.py`` |
+| ``notices`` | u64 index of a first record | sealed: texts of notices, see ``sending/notices.py`` |
+| ``mislinks`` | 16 bytes of SHA-256 of institution and id | sealed: a reported wrong link, see ``mislinks/report.py`` |
 | ``catalogs`` | SHA-256 | sealed: a catalog as it was in force |
-| ``requests.<day>`` | 16 bytes of SHA-256 of requester and id, u32 part | sealed, see ``requests.py`` |
+| ``requests.<day>`` | 16 bytes of SHA-256 of requester and id, u32 part | sealed, see ``requests/state.py`` |
 
-What "sealed" means stands in ``sealed.py``, and how a value of an earlier commit is found. In ``meta``:
+What "sealed" means stands in ``storage/sealed.py``, and how a value of an earlier commit is found. In ``meta``:
 
 | key | value |
 |---|---|
-| ``format`` | MessagePack array: format (2), when it was made (seconds since 1970), fingerprint of ``keys.py`` |
-| ``state`` | MessagePack map, see ``State`` in ``snapshot.py`` |
+| ``format`` | MessagePack array: format (2), its making (seconds since 1970), fingerprint of ``storage/keys.py`` |
+| ``state`` | MessagePack map, see ``State`` in ``storage/snapshot.py`` |
 | ``origin`` | the log's name, UTF-8 |
 | ``catalog`` | digest of the catalog in force, 64 hex digits |
 | ``count``, u32 number (big endian) | u64 (little endian): entries of that institution or namespace |
 | ``tickets`` | u64 (little endian): number of the next draw of tickets |
 | ``served`` | the address at which the folder was served last, UTF-8; not there if it never was |
-| ``sums``, u32 table (big endian) | u64 (little endian): sum of an alias table, see ``sealed.py`` |
+| ``sums``, u32 table (big endian) | u64 (little endian): sum of an alias table, see ``storage/sealed.py`` |
 
 Crash order: LMDB writes the pages of a transaction, syncs, writes the meta page, syncs; a process that dies
 before the last step leaves the transaction before. ``state`` in ``meta`` is written in the transaction that it counts.
@@ -81,12 +82,12 @@ import msgspec
 from hub import _core
 from hub._pages import Pages, turns
 from hub.errors import FULL, BusyError, FullError, HubError, RequestError, StorageError
-from hub.keys import Keys, load_keys, make_keys, sync_folder
 from hub.limits import CHANGES_KEPT, MAP_BYTES, SUB_DATABASES_MAX
-from hub.sealed import full_error, storage_error, unseal, value_sum
-from hub.snapshot import SUM_MASK, Commit, Snapshot, State
-from hub.times import Times
-from hub.turns import Turns
+from hub.storage.keys import Keys, load_keys, make_keys, sync_folder
+from hub.storage.sealed import full_error, storage_error, unseal, value_sum
+from hub.storage.snapshot import SUM_MASK, Commit, Snapshot, State
+from hub.storage.times import Times
+from hub.storage.turns import Turns
 
 FORMAT = 2
 READERS_MAX = 1024

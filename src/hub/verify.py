@@ -4,7 +4,7 @@ Order: the environment's pages (``_walk.pyx``: page numbers, kinds, bounds, keys
 pages), sealed values and their sums, alias blocks and theirs; then from the bodies every entry, leaf, node, the root,
 the head and whatever else was signed and kept; then the index against the bodies, marks, corrections, flags and lives
 against their events and records, and the inboxes and texts of notices against the records that they follow from
-(``inboxcheck.py``, ``noticecheck.py``).
+(``checks/inboxes.py``, ``checks/notices.py``).
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ from hub import _hash
 from hub._core import slot_block
 from hub._walk import Walk
 from hub.aliases import BY_PERSON, check_table, count_aliases, count_entries, kinds_of, table_numbers
-from hub.bodies import ROW, Bodies, Heads, KeyGoneError, read_place
-from hub.consents import check_consents
-from hub.erasures import Erasure, expires_at, find_erasure, read_erasures
+from hub.checks.flags import check_flags
+from hub.checks.identifiers import check_identifiers
+from hub.checks.inboxes import check_inboxes, check_payload_values
+from hub.checks.links import check_tickets
+from hub.checks.marks import check_links, check_marks
+from hub.checks.mislinks import check_mislinks
+from hub.checks.notices import check_notices
+from hub.checks.persons import check_lives
+from hub.checks.proxies import check_proxies
+from hub.checks.runs import check_blocks, check_runs
+from hub.citizens.consents import check_consents
 from hub.errors import StorageError, TamperError
-from hub.flagcheck import check_flags
-from hub.held import check_held
-from hub.holds import HoldKeys
-from hub.identifiercheck import check_identifiers
-from hub.inboxcheck import check_inboxes, check_payload_values
-from hub.lifecheck import check_lives
-from hub.linkcheck import check_tickets
-from hub.log import Log, StoredTree
-from hub.markcheck import check_links, check_marks
 from hub.messages import Kind
-from hub.mislinkcheck import check_mislinks
-from hub.noticecheck import check_notices
-from hub.periods import PeriodKeys, period_name
-from hub.proxycheck import check_proxies
-from hub.releases import check_releases
-from hub.runcheck import check_blocks, check_runs
-from hub.runs import read_runs
-from hub.sealed import unseal, value_sum
-from hub.snapshot import STATE_KEY, SUM_MASK, Snapshot, table_sum_key
+from hub.protection.releases import check_releases
+from hub.protection.withholding import Office
+from hub.records.bodies import ROW, Bodies, Heads, KeyGoneError, read_place
+from hub.records.erasures import Erasure, expires_at, find_erasure, read_erasures
+from hub.records.held import check_held
+from hub.records.holds import HoldKeys
+from hub.records.log import Log, StoredTree
+from hub.runs.index import read_runs
+from hub.storage.periods import PeriodKeys, period_name
+from hub.storage.sealed import unseal, value_sum
+from hub.storage.snapshot import STATE_KEY, SUM_MASK, Snapshot, table_sum_key
+from hub.storage.workers import Workers
 from hub.store import Store
 from hub.tlog.entry import HASH_BYTES
-from hub.withholding import Office
-from hub.workers import Workers
 
 T = TypeVar("T")
 

@@ -12,14 +12,14 @@ import pytest
 from agency_desk import load, payload_of, register_of, town_agency
 
 import hub
-from hub import copies
 from hub.agency import Agency, compare
 from hub.agency.compare import Comparer
 from hub.agency.owncopy import ANSWERED, ASKED, LINES, TOLD
 from hub.catalog.moments import JAPAN
 from hub.errors import RequestError
 from hub.messages import Status
-from hub.requests import request_key
+from hub.methods import copies
+from hub.requests.state import request_key
 from inquiries import tax_inquiry
 from parties import DAY_S, Parties
 

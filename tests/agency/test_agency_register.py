@@ -15,8 +15,8 @@ from hub.agency.encode import make_payloads
 from hub.agency.ownids import decode_own_ids, raw_keys
 from hub.agency.register import read_register
 from hub.agency.runs import mix_keys
-from hub.columns import cells_of_texts
 from hub.errors import RequestError, StorageError
+from hub.files.columns import cells_of_texts
 
 
 @pytest.fixture

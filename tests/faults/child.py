@@ -49,23 +49,23 @@ import sent_life
 import ticketlife
 
 import hub
-import hub.additions
-import hub.delivery
-import hub.merger
-import hub.retain
+import hub.acquisition.additions
+import hub.provision.delivery
+import hub.records.retain
+import hub.runs.merger
 
 
 def run_job(job: dict[str, Any], fd: int, catalog: hub.Catalog) -> None:
     """Do one job; frames go to ``fd``."""
     options = job.get("options", {})
     # Merges begin at once, and are tried again soon.
-    hub.merger.DELAY_S, hub.merger.RETRY_S = 0.0, 0.02
+    hub.runs.merger.DELAY_S, hub.runs.merger.RETRY_S = 0.0, 0.02
     if job["job"] == "tickets":
         # Its records make work for the threads behind, which would take faults that are meant for its own steps.
-        hub.merger.DELAY_S = hub.delivery.DELAY_S = 3_600.0
+        hub.runs.merger.DELAY_S = hub.provision.delivery.DELAY_S = 3_600.0
     for name, value in job.get("limits", {}).items():
-        assert hasattr(hub.additions, name)
-        setattr(hub.additions, name, value)
+        assert hasattr(hub.acquisition.additions, name)
+        setattr(hub.acquisition.additions, name, value)
     match job["job"]:
         case "plan":
             plan = proof.Plan(job["seed"], proof.Profile(**job["profile"]), catalog)
@@ -96,8 +96,8 @@ def run_job(job: dict[str, Any], fd: int, catalog: hub.Catalog) -> None:
             os.write(fd, proof.frame(proof.OPENED))
         case "retain":
             for name, value in job["limits_of_retain"].items():
-                assert hasattr(hub.retain, name)
-                setattr(hub.retain, name, value)
+                assert hasattr(hub.records.retain, name)
+                setattr(hub.records.retain, name, value)
             os.write(fd, proof.frame(proof.STARTED))
             with hub.open(job["folder"], clock=lambda: job["now"]) as h:
                 os.write(fd, proof.frame(proof.OPENED))

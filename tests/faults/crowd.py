@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np
 
 import hub
-from hub.small import SmallAnswers
+from hub.singles.small import SmallAnswers
 from inquiries import tax_inquiry
 from smallrows import Asked, columns
 

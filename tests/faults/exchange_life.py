@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 
 import hub
-import hub.answers
-import hub.deliver
-import hub.delivery
-import hub.provide
-import hub.requests
-from hub.bodies import ROW, Bodies, links_of
+import hub.provision.answers
+import hub.provision.deliver
+import hub.provision.delivery
+import hub.provision.provide
+import hub.requests.state
 from hub.errors import RequestError
 from hub.messages import Kind, Reason, Status
+from hub.records.bodies import ROW, Bodies, links_of
 from inquiries import tax_inquiry
 
 START = 1_798_761_600  # 2027-01-01
@@ -54,10 +54,12 @@ STEPS = len(Step)
 ASKED = {"r0": Step.ASK_BULK, "r1": Step.ASK_SMALL, "r2": Step.ASK_AGAIN}
 
 SMALL = {
-    (hub.deliver, "PERMITS_PER_SEGMENT"): 3, (hub.deliver, "SMALL_SEGMENT"): 3, (hub.deliver, "SMALL_SEGMENTS"): 2,
-    (hub.deliver, "STRETCH_RECORDS_MAX"): 8,
-    (hub.deliver, "STEP_BYTES"): 1, (hub.provide, "ROWS_PER_CHUNK"): 4, (hub.requests, "ROWS_PER_CHUNK"): 4,
-    (hub.delivery, "DELAY_S"): 3_600.0,
+    (hub.provision.deliver, "PERMITS_PER_SEGMENT"): 3, (hub.provision.deliver, "SMALL_SEGMENT"): 3,
+    (hub.provision.deliver, "SMALL_SEGMENTS"): 2,
+    (hub.provision.deliver, "STRETCH_RECORDS_MAX"): 8,
+    (hub.provision.deliver, "STEP_BYTES"): 1, (hub.provision.provide, "ROWS_PER_CHUNK"): 4,
+    (hub.requests.state, "ROWS_PER_CHUNK"): 4,
+    (hub.provision.delivery, "DELAY_S"): 3_600.0,
 }  # fmt: skip
 """So small that each step is several transactions."""
 

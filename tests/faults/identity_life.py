@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 import hub
+from hub.citizens.proxystate import ProxyKind, ProxyState
 from hub.messages import Acquisition, Identity, Kind
-from hub.proxystate import ProxyKind, ProxyState
 
 PEOPLE = 8
 CODES = np.arange(PEOPLE, dtype=np.int64) + 90_000_000_000

@@ -24,7 +24,7 @@ from test_kill import WAIT_S, hear_until
 
 import hub
 import iolog
-from hub.log import default_head
+from hub.records.log import default_head
 
 SEED = int(os.environ.get("HUB_FAULT_SEED", "0")) or random.SystemRandom().randrange(1, 2**31)
 EVERY = os.environ.get("HUB_EVERY_STEP", "") == "1"

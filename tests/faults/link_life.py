@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 import hub
-import hub.delivery
-from hub.bodies import ROW, Bodies
+import hub.provision.delivery
 from hub.errors import RequestError
-from hub.events import EventKind
 from hub.messages import Kind, Status
+from hub.records.bodies import ROW, Bodies
+from hub.records.events import EventKind
 from inquiries import tax_inquiry
 
 START = 1_798_761_600  # 2027-01-01
@@ -46,7 +46,7 @@ STEPS = len(Step)
 
 def make_small() -> None:
     """For a process that does nothing else: nothing is sorted in meanwhile."""
-    hub.delivery.DELAY_S = 3_600.0
+    hub.provision.delivery.DELAY_S = 3_600.0
 
 
 class LifeClock:

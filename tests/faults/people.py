@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 import hub
-from hub.deaths import all_deaths
-from hub.events import EventKind
-from hub.persons import NOBODY, lives_of
+from hub.persons.deaths import all_deaths
+from hub.persons.merges import NOBODY, lives_of
+from hub.records.events import EventKind
 
 POPULATION = 60
 CODES = [f"{91_000_000_000 + number:011}" for number in range(POPULATION)]

@@ -75,7 +75,7 @@ LARGE = Profile(population=60_000, acquire_rows_max=100_000, inquire_rows_max=14
 
 PARTED = Profile(population=60_000, acquire_rows_max=12_000, inquire_rows_max=1_000, rows_min=500)
 PARTED_LIMITS = {"COMMIT_BYTES_MAX": 1 << 18, "ROWS_PER_PART": 3_000}
-"""Of ``hub.additions``: an acquisition of some thousand rows is then written down first and done in parts."""
+"""Of ``hub.acquisition.additions``: an acquisition of thousands is then written down first and done in parts."""
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 import hub
-import hub.delivery
-import hub.merger
-import hub.requestgroups
+import hub.provision.delivery
+import hub.requests.groups
+import hub.runs.merger
 from hub.errors import RequestError, StorageError
 from hub.messages import Status
 from inquiries import tax_inquiry
@@ -32,8 +32,8 @@ WAIT_S = 60.0
 
 def make_small() -> None:
     """For a process that does nothing else: nothing is sorted in or merged meanwhile, keys are folded soon."""
-    hub.delivery.DELAY_S = hub.merger.DELAY_S = 3_600.0
-    hub.requestgroups.FOLD_FROM = 20
+    hub.provision.delivery.DELAY_S = hub.runs.merger.DELAY_S = 3_600.0
+    hub.requests.groups.FOLD_FROM = 20
 
 
 class LifeClock:

@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 
 import hub
-import hub.deliver
-import hub.delivery
-import hub.notices
-import hub.notify
-import hub.push
-import hub.requests
-from hub.bodies import ROW, Bodies, links_of
+import hub.provision.deliver
+import hub.provision.delivery
+import hub.requests.state
+import hub.sending.notices
+import hub.sending.notify
+import hub.sending.push
 from hub.messages import Kind, Status
+from hub.records.bodies import ROW, Bodies, links_of
 from inquiries import tax_inquiry
 from test_push import catalog_with_pushes, push_of
 
@@ -53,10 +53,12 @@ class Step(IntEnum):
 STEPS = len(Step)
 
 SMALL = {
-    (hub.deliver, "PERMITS_PER_SEGMENT"): 3, (hub.deliver, "SMALL_SEGMENT"): 3, (hub.deliver, "SMALL_SEGMENTS"): 2,
-    (hub.deliver, "STRETCH_RECORDS_MAX"): 8,
-    (hub.deliver, "STEP_BYTES"): 1, (hub.notify, "ROWS_PER_CHUNK"): 4, (hub.push, "ROWS_PER_CHUNK"): 4,
-    (hub.notices, "NOTICE_ROWS_PER_VALUE"): 2, (hub.delivery, "DELAY_S"): 3_600.0,
+    (hub.provision.deliver, "PERMITS_PER_SEGMENT"): 3, (hub.provision.deliver, "SMALL_SEGMENT"): 3,
+    (hub.provision.deliver, "SMALL_SEGMENTS"): 2,
+    (hub.provision.deliver, "STRETCH_RECORDS_MAX"): 8,
+    (hub.provision.deliver, "STEP_BYTES"): 1, (hub.sending.notify, "ROWS_PER_CHUNK"): 4,
+    (hub.sending.push, "ROWS_PER_CHUNK"): 4,
+    (hub.sending.notices, "NOTICE_ROWS_PER_VALUE"): 2, (hub.provision.delivery, "DELAY_S"): 3_600.0,
 }  # fmt: skip
 """So small that most steps are several transactions."""
 

@@ -27,8 +27,8 @@ from nursery import Nursery, child_environment
 from proof import ITEM, OPENED, PROCEDURE, REQUESTER, ROLE, frame, pick_institutions
 
 import hub
-from hub.log import default_head
-from hub.sealed import seal
+from hub.records.log import default_head
+from hub.storage.sealed import seal
 from model import PORTAL
 from reader import Reader, Refused
 

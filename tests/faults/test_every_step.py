@@ -26,8 +26,8 @@ from proof import COUNTED, EXPORTED, FAILED, FRAME, REFUSED, STEPS, STOPPED, Clo
 
 import hub
 import iolog
-from hub.log import default_head
-from hub.rundir import read_directory
+from hub.records.log import default_head
+from hub.runs.directory import read_directory
 from hub.tlog.check import check_tiles
 from hub.tlog.verify import read_checkpoint
 

@@ -27,8 +27,8 @@ from child import wait_for_merges
 
 import hub
 from hub.errors import HubError, ProofError, StorageError, TamperError
-from hub.log import default_head
-from hub.rundir import read_directory
+from hub.records.log import default_head
+from hub.runs.directory import read_directory
 from hub.tlog.check import check_tiles
 from hub.tlog.verify import verify_proof
 from hub.verify import check_pages
@@ -128,7 +128,7 @@ def attempt(refused: list[str], call: Any) -> Any:
 def work(connection: Connection, folder: Path, portal: np.ndarray, key: str) -> None:
     """Answer for each (file, place, bit): flip it, ask everything, flip it back."""
     # What is shown is compared here, not when.
-    sys.modules["hub.showing"].HISTORY_STEP_S = 1e-6
+    sys.modules["hub.methods.showing"].HISTORY_STEP_S = 1e-6
     while (job := connection.recv()) is not None:
         name, at, bit = job
         path = Path(name)

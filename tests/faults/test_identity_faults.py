@@ -18,7 +18,7 @@ from proof import COUNTED, DONE, FAILED, FRAME, OPENED, STARTED, STOPPED
 from test_kill import SEED, WAIT_S, Pace, hear_until
 
 import iolog
-from hub.log import default_head
+from hub.records.log import default_head
 
 STEPS = identity_life.STEPS
 FAULTS = [(step, "any * {} EIO after") for step in STEPS]

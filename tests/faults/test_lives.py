@@ -20,7 +20,7 @@ from test_kill import SEED, WAIT_S, Pace, hear_until
 
 import hub
 import iolog
-from hub.log import default_head
+from hub.records.log import default_head
 
 FAULTS = ["any * {} EIO before", "any * {} EIO after", "any * {} ENOSPC before", "write * {} SHORT"]
 ROUNDS = 2

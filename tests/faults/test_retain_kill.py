@@ -16,11 +16,11 @@ from proof import DONE, OPENED, STARTED
 from test_kill import SEED, WAIT_S, hear_until
 
 import hub
-import hub.delivery
-from hub.bodies import read_place
-from hub.erasures import expires_at, read_erasures
-from hub.log import default_head
-from hub.periods import period_of
+import hub.provision.delivery
+from hub.records.bodies import read_place
+from hub.records.erasures import expires_at, read_erasures
+from hub.records.log import default_head
+from hub.storage.periods import period_of
 from hub.tlog.verify import verify_checkpoint, verify_consistency
 from inquiries import tax_inquiry
 
@@ -28,7 +28,7 @@ FIRST_DAY = 1_795_143_600
 """2026-11-20 in Japan."""
 QUARTER_S = 92 * 86_400
 LIMITS = {"STEP_VALUES": 4, "RUNS_STEP_BYTES": 1 << 10}
-"""Of ``hub.retain``: with the real ones a folder that is made in a second is erased in one step."""
+"""Of ``hub.records.retain``: with the real ones a folder that is made in a second is erased in one step."""
 OLD, INQUIRIES, ROWS = 2, 30, 40
 
 
@@ -97,7 +97,7 @@ class Expired:
 def expired(tmp_path_factory: pytest.TempPathFactory) -> Expired:
     with pytest.MonkeyPatch.context() as patch:
         # Nothing lapses by itself meanwhile: all lapses are of the quarter that is kept.
-        patch.setattr(hub.delivery, "DELAY_S", 3_600.0)
+        patch.setattr(hub.provision.delivery, "DELAY_S", 3_600.0)
         return Expired(tmp_path_factory.mktemp("expired") / "hub")
 
 

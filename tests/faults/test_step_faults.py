@@ -20,7 +20,7 @@ from proof import COUNTED, DONE, FAILED, FRAME, OPENED, SMALL, STARTED, STOPPED,
 
 import hub
 import iolog
-from hub.log import default_head
+from hub.records.log import default_head
 
 pytestmark = pytest.mark.preload
 

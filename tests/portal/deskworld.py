@@ -25,7 +25,7 @@ from hub.desk.web import Desk
 from hub.portal.config import HubSide, Limits, SignIn
 from hub.portal.demo import ACR, CLIENT, make_key
 from hub.portal.standin import Character, StandIn
-from hub.releases import _supervised
+from hub.protection.releases import _supervised
 from parties import Parties
 
 PENSION, ALLOWANCE = "19-8/73/75.3", "19-8/106/108.1"

@@ -13,10 +13,10 @@ from deskworld import SECTION, DeskWorld, operator_of
 from portalworld import fill, text_of
 from served import Network
 
-from hub import proxying
+from hub.citizens.proxystate import ProxyKind
 from hub.errors import RequestError, StorageError
 from hub.messages import Flag, Kind
-from hub.proxystate import ProxyKind
+from hub.methods import proxies as proxying
 from hub.tlog.entry import paper_code
 from hub.tlog.verify import verify_proof
 from parties import REVIEW, Parties
@@ -128,12 +128,12 @@ def test_the_record_is_durable_before_anything_is_shown(parties: Parties, monkey
         raise StorageError("write: full")
 
     with monkeypatch.context() as patch:
-        patch.setattr("hub.counter.append_records", fail)
+        patch.setattr("hub.citizens.counter.append_records", fail)
         with pytest.raises(StorageError):
             parties.h.counter_history(parties.town, parties.known[0], **WORDS)
     assert Kind.COUNTER_VIEW not in kinds(parties, 0)
     with monkeypatch.context() as patch:
-        patch.setattr("hub.countering.renumber", fail)
+        patch.setattr("hub.methods.counter.renumber", fail)
         with pytest.raises(StorageError):
             parties.h.counter_history(parties.town, parties.known[0], **WORDS)
     assert kinds(parties, 0).count(Kind.COUNTER_VIEW) == 1

@@ -85,7 +85,7 @@ def test_every_page_waits_for_its_step_whether_or_not_something_of_the_reader_is
     twins: PortalWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step = 0.25
-    monkeypatch.setattr("hub.showing.HISTORY_STEP_S", step)
+    monkeypatch.setattr("hub.methods.showing.HISTORY_STEP_S", step)
     for person in (HIDDEN, PLAIN, 2):
         with twins.signed_in(person) as browser:
             for path in ("/history", "/save/history.json"):

@@ -18,10 +18,10 @@ from pathlib import Path
 import pytest
 
 import hub
+from hub.citizens.proxystate import ProxyKind
 from hub.errors import RequestError
-from hub.events import EventKind
 from hub.messages import Flag, Kind, Status
-from hub.proxystate import ProxyKind
+from hub.records.events import EventKind
 
 OLD_TOWN, NEW_TOWN, THIRD_TOWN = "131016", "131024", "011002"
 AOI, REN, KEI = range(3)

@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hub.attributes import Attributes
 from hub.errors import RequestError
 from hub.messages import Acquisition, Differs, Kind
-from hub.mislinks import Mislink, find_mislinks
+from hub.mislinks.attributes import Attributes
+from hub.mislinks.detectors import Mislink, find_mislinks
 from linkworld import FIRST_CODE, LinkWorld
 
 HOME = "宮崎県宮崎市霧島1丁目2番地3"

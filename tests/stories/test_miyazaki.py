@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from hub.attributes import People
 from hub.messages import Acquisition, Differs, Kind, Status
-from hub.mislinks import Mislink, Run, find_doubles, find_mislinks
+from hub.mislinks.attributes import People
+from hub.mislinks.detectors import Mislink, Run, find_doubles, find_mislinks
 from linkworld import LinkWorld
 
 CERTIFICATES, SLIPPED, FROM = 8_279, 2_336, 3_105

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hub.attributes import Attributes, People
 from hub.messages import Acquisition, Differs
-from hub.mislinks import Mislink, find_mislinks
+from hub.mislinks.attributes import Attributes, People
+from hub.mislinks.detectors import Mislink, find_mislinks
 from linkworld import FIRST_CODE, LinkWorld
 
 HERE = Attributes(

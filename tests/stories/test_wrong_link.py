@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 import hub
-from hub.events import EventKind
 from hub.messages import Acquisition, Kind, Reason, Status
+from hub.records.events import EventKind
 from hub.tlog.verify import verify_proof
 from inquiries import tax_inquiry
 from parties import DAY_S, NOON, Clock

@@ -11,8 +11,8 @@ from guess import Pair, Sight
 from table import PORTAL, REQUESTER, TOWNS, Table
 
 import hub
-from hub.inbox import PERMITS_PER_SEGMENT
 from hub.limits import ROWS_PER_CHUNK
+from hub.provision.inbox import PERMITS_PER_SEGMENT
 
 Rows = list[tuple[int, str]]
 Sights = dict[str, dict[int, Sight]]

@@ -31,9 +31,9 @@ from plays import (
 from table import LIST_MAX, PORTAL, REQUESTER, TOWNS, Table
 
 from hub import _core
-from hub.inbox import PERMITS_PER_SEGMENT
-from hub.periods import PeriodKey
-from hub.permits import PermitNumbers
+from hub.provision.inbox import PERMITS_PER_SEGMENT
+from hub.records.permits import PermitNumbers
+from hub.storage.periods import PeriodKey
 
 GAMES = 2_000
 """Half of them to learn from. Three standard errors of the others are 4.7 points."""
@@ -125,7 +125,7 @@ def test_what_is_pushed_to_two_receivers(table: Table, pairs: int) -> None:
 
 
 def test_answers_that_take_several_transactions(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hub.provide.PAYLOAD_BYTES_PER_COMMIT_MAX", 100 * len(PAYLOAD))
+    monkeypatch.setattr("hub.provision.provide.PAYLOAD_BYTES_PER_COMMIT_MAX", 100 * len(PAYLOAD))
     hold(table, lambda: play_batches(table, GAMES, 500, [table.x]))
 
 
@@ -145,9 +145,9 @@ def test_a_clerk_who_decides_about_one_of_two(table: Table) -> None:
 def test_lists_of_what_is_withheld_protected_and_to_be_corrected(
     table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hub.acts.HISTORY_LIMIT_MAX", LIST_MAX)
+    monkeypatch.setattr("hub.methods.marks.HISTORY_LIMIT_MAX", LIST_MAX)
     # Histories are read here for a step on the way only.
-    monkeypatch.setattr(sys.modules["hub.showing"], "HISTORY_STEP_S", 1e-6)
+    monkeypatch.setattr(sys.modules["hub.methods.showing"], "HISTORY_STEP_S", 1e-6)
     hold(table, lambda: play_lists(table, GAMES))
 
 
@@ -202,7 +202,7 @@ def test_permits_that_are_handed_out_in_the_order_of_the_log_are_seen(
     table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     as_they_are = SimpleNamespace(order_by_key=lambda keys: np.arange(len(keys), dtype=np.uint32))
-    monkeypatch.setattr("hub.collect._core", as_they_are)
+    monkeypatch.setattr("hub.provision.collect._core", as_they_are)
     played = play_batches(table, PLANTED, 100, [table.x, table.y])
     see(table, played, table.x, table.y)
     see(table, played, table.x, PORTAL)
@@ -222,5 +222,5 @@ def test_records_in_the_order_of_the_rows_are_seen(table: Table, monkeypatch: py
 def test_records_of_one_person_in_the_order_of_the_rows_are_seen(
     table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hub.group.order_by_person", _core.order_by_key)
+    monkeypatch.setattr("hub.singles.group.order_by_person", _core.order_by_key)
     see(table, play_batches(table, PLANTED, 1, [table.x, table.y]), REQUESTER, PORTAL)

@@ -12,9 +12,9 @@ import pytest
 from desks import CITY, OTHER_CITY, QUESTION, Desk, World, two_desks
 from served import Network
 
-from hub.attributes import Attributes
 from hub.cli import main, make_parser
 from hub.desk.book import REQUEST_ID, Book, Line, State
+from hub.mislinks.attributes import Attributes
 from townsfolk import make_people, spelled_otherwise
 
 CLERKS = ["--clerk", "sato", "--second-clerk", "suzuki", "--reason", "as the register says"]

@@ -381,7 +381,7 @@ OPERATORS = {
     "extend_hold", "give_way", "held", "hold", "holds", "identified", "inquire_async", "inquire_rows", "inquire_soon",
     "inquire_together", "lapse", "leaves_at", "load_catalog", "mark_served", "page_of", "release_hold", "requesters_of",
     "resolve", "retain", "retention", "served_at", "stand_back", "stats", "succeed", "verify", "vitals",
-    "waiting_calls", "warm",
+    "waiting_calls", "warm", "warm_tables",
 }  # fmt: skip
 """Methods of whoever runs the folder, or that are of one process: why, stands in docs/wire.md."""
 

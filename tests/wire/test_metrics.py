@@ -21,7 +21,7 @@ import hub
 from hub.errors import RequestError
 from hub.messages import Status
 from hub.server import Server
-from hub.times import BOUNDS_S, Times
+from hub.storage.times import BOUNDS_S, Times
 from hub.wire.config import Metrics
 from hub.wire.metrics import SCRAPES_MAX, buckets_of
 from hub.wire.quotas import Quota

@@ -22,8 +22,8 @@ from hub.catalog import Catalog
 from hub.decode import decode_inquiry
 from hub.errors import BusyError, HubError, RequestError
 from hub.messages import Answer, Receipt
-from hub.requests import request_key
-from hub.small import Question, no_answers
+from hub.requests.state import request_key
+from hub.singles.small import Question, no_answers
 from hub.wire.calls import bind_arguments
 from hub.wire.config import Limits
 from hub.wire.frames import encode_frame

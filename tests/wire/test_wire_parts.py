@@ -17,7 +17,7 @@ def test_a_copy_of_many_rows_comes_in_parts(both: Both, monkeypatch: pytest.Monk
         both.ask(f"r{number}", [0, 1, 2, number])
     for permits in both.h.collect(both.town):
         both.h.provide(both.town, permits, Status.EMPTY)
-    monkeypatch.setattr("hub.copies.ROWS_PER_CHUNK", 3)
+    monkeypatch.setattr("hub.methods.copies.ROWS_PER_CHUNK", 3)
     asked = {"institution": "nenkin", "role": "requester"}
     answered = {"institution": both.town, "role": "provider"}
     for words, fewest in ((asked, 4), (answered, 6)):

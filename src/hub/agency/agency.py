@@ -29,7 +29,7 @@ from hub.decode import decode_aliases, decode_providers
 from hub.errors import RequestError
 from hub.limits import ROWS_PER_CHUNK
 from hub.messages import Aliases, Answer, Answers, Inquiry
-from hub.workers import Workers
+from hub.storage.workers import Workers
 
 
 class RegisterState(msgspec.Struct, frozen=True, kw_only=True):

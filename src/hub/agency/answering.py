@@ -36,7 +36,7 @@ from hub.agency.store import AgencyStore
 from hub.errors import RowsError
 from hub.limits import COLLECT_ROWS_MAX
 from hub.messages import Aliases, PermitInquiry, Permits, Reason, Status
-from hub.payloads import EMPTY_BYTES, seal_payload
+from hub.provision.payloads import EMPTY_BYTES, seal_payload
 
 PAGE_ROWS = 1 << 18
 """Permits that are collected together; the hub makes whole transactions of them."""

@@ -22,10 +22,10 @@ from hub.agency.agency import Agency
 from hub.agency.comparesums import Sums
 from hub.agency.differences import SHOWN_MAX, Comparison, Found, blame, row_place
 from hub.agency.owncopy import AskedRows, is_final, read_asked, read_requests
-from hub.copies import NOBODY, CopyReader, HubAsked, HubProvided
 from hub.decode import CLASSES_FROM
 from hub.errors import RequestError
 from hub.limits import REQUEST_DAYS
+from hub.methods.copies import NOBODY, CopyReader, HubAsked, HubProvided
 
 ALIGNED_MAX = 1_000
 """Rows of a chunk that are missing one by one; of more the end of the chunk is said to be missing."""

@@ -12,8 +12,8 @@ from hub.agency.agency import Agency
 from hub.agency.differences import Found, permit_place
 from hub.agency.owncopy import AnsweredRows, read_answered
 from hub.agency.runs import Words, mix_keys
-from hub.copies import CopyReader, HubProvided
 from hub.messages import Status
+from hub.methods.copies import CopyReader, HubProvided
 
 PARTS_BITS = 16
 LINES_AGAIN_MAX = 1 << 22

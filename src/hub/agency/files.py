@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hub.columns import Cells, cells_of_texts, decode_aliases, pad_bytes
 from hub.errors import RequestError
+from hub.files.columns import Cells, cells_of_texts, decode_aliases, pad_bytes
+from hub.files.tables import open_table
 from hub.messages import Aliases
-from hub.tables import open_table
 
 CHUNK_BYTES = 1 << 25
 """Of a CSV: a file that is given again must be cut in the same places, so this stays as it is."""

@@ -19,9 +19,9 @@ import numpy.typing as npt
 
 from hub.agency.layout import Column, Layout
 from hub.agency.ownids import fitting_ids
-from hub.columns import Cells, cells_of_texts, decode_aliases, find_lines, split_lines
 from hub.errors import RequestError
-from hub.tables import check_cp932, check_surely_cp932
+from hub.files.columns import Cells, cells_of_texts, decode_aliases, find_lines, split_lines
+from hub.files.tables import check_cp932, check_surely_cp932
 
 ROWS_AT_A_TIME = 1 << 14
 """Rows that are judged and encoded together: their bytes and places stay in the cache."""

@@ -33,7 +33,7 @@ from hub.decode import decode_aliases
 from hub.errors import RequestError, RowsError
 from hub.limits import ROWS_PER_BATCH_MAX
 from hub.messages import Aliases
-from hub.snapshot import Commit
+from hub.storage.snapshot import Commit
 
 BY_ALIAS, BY_OWN = "links.alias", "links.own"
 _COLUMNS = 4

@@ -4,7 +4,7 @@ Values are sealed, numbers in keys big endian, in values little endian:
 
 | database | key | value |
 |---|---|---|
-| ``requests`` | 16 bytes, ``request_key`` of the hub's ``requests.py`` | MessagePack array :class:`Asked` |
+| ``requests`` | 16 bytes, ``request_key`` of the hub's ``requests/state.py`` | MessagePack array :class:`Asked` |
 | ``asked`` | the same, u32 chunk | n x 16 bytes of alias, n x u32 provider's number, as asked; 65,536 rows a chunk |
 | ``told`` | the same, u32 chunk, u32 number | n x u8 status, n x u8 reason, see below |
 | ``answered`` | u64 number, 0 | u32 n, u32 0, n x u64 permit, n x 16 bytes of alias, n x u8 outcome, n x u8 reason |
@@ -32,7 +32,7 @@ from hub.agency.store import AgencyStore, Reader
 from hub.errors import RequestError, StorageError
 from hub.limits import ROWS_PER_CHUNK
 from hub.messages import Aliases, Status
-from hub.requests import request_key
+from hub.requests.state import request_key
 
 REQUESTS, ASKED, TOLD, ANSWERED = "requests", "asked", "told", "answered"
 CHUNKS_PER_COMMIT = 16

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hub.columns import Cells, cells_of_texts
 from hub.errors import RequestError
+from hub.files.columns import Cells, cells_of_texts
 from hub.limits import OWN_ID_BYTES_MAX
 
 SHORT_BYTES = 15

@@ -39,10 +39,10 @@ from hub.agency.runs import (
     write_blocks,
 )
 from hub.agency.store import AgencyStore, Reader, write_all
-from hub.columns import Cells, decode_aliases
 from hub.errors import RequestError, StorageError
+from hub.files.columns import Cells, decode_aliases
 from hub.limits import LOAD_CHUNK_BYTES_MAX, LOAD_ID_CHARS_MAX
-from hub.workers import Workers
+from hub.storage.workers import Workers
 
 T = TypeVar("T")
 

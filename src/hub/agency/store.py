@@ -8,12 +8,12 @@ Folder:
 | ``files/`` | large columns, one file each, named by 16 hex digits, see ``runs.py`` and ``register.py`` |
 | ``agency.lock`` | held with ``flock`` by the one writing process |
 
-Sub-databases; numbers in keys are big endian, in values little endian; all values are sealed (``sealed.py``):
+Sub-databases; numbers in keys are big endian, in values little endian; all values are sealed (``storage/sealed.py``):
 
 | name | key | value |
 |---|---|---|
 | ``meta`` | "format" | MessagePack array: format (1), when it was made (seconds since 1970), institution code |
-| | "state" | MessagePack map, ``State`` of ``snapshot.py``: commits and the sums of all databases |
+| | "state" | MessagePack map, ``State`` of ``storage/snapshot.py``: commits and the sums of all databases |
 | | "file" | u64, number of the last file that was named |
 | ``runs`` | a name | the runs of an index, see ``runs.py`` |
 | ``longids`` | 16 bytes of a key | an own id of more than 15 bytes, UTF-8, see ``links.py`` |
@@ -41,10 +41,10 @@ import lmdb
 import msgspec
 
 from hub.errors import BusyError, RequestError, StorageError
-from hub.keys import sync_folder
 from hub.limits import INSTITUTION_CODE_CHARS_MAX, MAP_BYTES
-from hub.sealed import storage_error, unseal, value_sum
-from hub.snapshot import STATE_KEY, SUM_MASK, Commit, State
+from hub.storage.keys import sync_folder
+from hub.storage.sealed import storage_error, unseal, value_sum
+from hub.storage.snapshot import STATE_KEY, SUM_MASK, Commit, State
 
 FORMAT = 1
 _FILE_NAME = re.compile("[0-9a-f]{16}")

@@ -15,9 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hub import _hash, ahead, append, deliver, merger, record
+from hub import _hash, record
 from hub import hub as whole
-from hub.log import Log
+from hub.provision import deliver
+from hub.records import append
+from hub.records.log import Log
+from hub.requests import ahead
+from hub.runs import merger
 from hub.store import Store
 
 SPANS: tuple[tuple[Any, str, str], ...] = (

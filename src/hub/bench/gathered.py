@@ -12,8 +12,8 @@ from hub.bench.log import Batch, Log, pension_inquiry
 from hub.bench.run import Run
 from hub.hub import Hub
 from hub.messages import Status
-from hub.requests import request_key
-from hub.small import Question, SmallAnswers, SmallRows
+from hub.requests.state import request_key
+from hub.singles.small import Question, SmallAnswers, SmallRows
 
 IN_FLIGHT = (64, 256)
 PARTS = 4

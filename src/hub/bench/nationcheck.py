@@ -10,8 +10,8 @@ from hub.bench.nationworld import NationWorld
 from hub.bench.report import Progress
 from hub.bench.truth import Truth
 from hub.bench.world import EVERYBODY, REQUESTER
-from hub.deliver import all_inboxes
 from hub.messages import Acquisition, Status
+from hub.provision.deliver import all_inboxes
 from hub.tlog.verify import verify_checkpoint, verify_consistency, verify_proof
 
 CITIZENS = 200

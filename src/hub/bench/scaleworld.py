@@ -14,8 +14,8 @@ from hub.bench import machine as machines
 from hub.bench.measure import forget_pages
 from hub.bench.report import Progress
 from hub.bench.world import EVERYBODY, FIRST_CODE, REQUESTER
-from hub.hugepages import huge_bytes
 from hub.limits import ROWS_PER_ACQUIRE_CHUNK
+from hub.storage.hugepages import huge_bytes
 
 DISK_PER_PERSON = 270
 """Three pairs of tables, what LMDB keeps of their older states, and the two columns of the model."""

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 import hub
-from hub.columns import Choices
 from hub.commands.options import add_folder, print_table, take_folder
 from hub.commands.progress import Progress, Stopping, add_progress
 from hub.errors import RequestError
-from hub.files import CAUSES, RejectedWriter, read_codes
+from hub.files.columns import Choices
+from hub.files.inquiries import CAUSES, RejectedWriter, read_codes
+from hub.files.tables import ENCODINGS, TableWriter
 from hub.messages import Acquisition
-from hub.tables import ENCODINGS, TableWriter
 
 EPILOG = """\
 CODES.csv has one column, code: resident record codes of 11 digits. Parquet and Arrow files are

@@ -17,16 +17,16 @@ import hub.agency
 from hub.agency.compare import compare
 from hub.agency.files import read_chunks, read_links
 from hub.agency.owncopy import read_answered, read_asked, read_requests
-from hub.columns import permit_column
 from hub.commands.adopt import ADOPT_EPILOG, run_adopt
 from hub.commands.opening import add_connection, find_place, is_address, open_hub
 from hub.commands.options import FOLDER_ONLY, print_table, take_alias
 from hub.commands.progress import Progress, Stopping, add_progress
 from hub.errors import RequestError, RowsError
-from hub.files import read_all_aliases
+from hub.files.columns import permit_column
+from hub.files.inquiries import read_all_aliases
+from hub.files.tables import ENCODINGS, TableWriter
 from hub.limits import FLAGS_PER_CALL_MAX
 from hub.messages import Reason, Status
-from hub.tables import ENCODINGS, TableWriter
 
 REQUESTED_COLUMNS = ("request", "row", "alias", "provider", "status", "reason", "told", "told_reason")
 ANSWERED_COLUMNS = ("permit", "alias", "outcome", "reason", "receipt")

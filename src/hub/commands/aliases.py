@@ -12,17 +12,17 @@ import numpy as np
 import numpy.typing as npt
 
 import hub
-from hub.columns import Choices
+from hub.acquisition.reissue import rows_max
 from hub.commands.acquire import STATUS_NAMES, check_result, report_rejected
 from hub.commands.opening import open_hub
 from hub.commands.options import add_folder, print_table, take_folder
 from hub.commands.progress import Progress, Stopping, add_progress
 from hub.errors import RequestError
-from hub.files import AliasFile, AliasPart, RejectedWriter, read_aliases, read_delivery
-from hub.lives import REGISTER
+from hub.files.columns import Choices
+from hub.files.inquiries import AliasFile, AliasPart, RejectedWriter, read_aliases, read_delivery
+from hub.files.tables import ENCODINGS, TableWriter
 from hub.messages import Acquired, Acquisition, Aliases, Differs
-from hub.reissue import rows_max
-from hub.tables import ENCODINGS, TableWriter
+from hub.methods.aliases import REGISTER
 
 REISSUE_ROWS = rows_max(1 << 32, 1 << 32)
 """Rows of one commit of these commands: as many as fit at an institution of any size."""

@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 
 import hub
-from hub.columns import Choices, payload_column, permit_column
 from hub.commands.acquire import report_rejected
 from hub.commands.exchange import join_rejected, spell_time
 from hub.commands.opening import open_hub
 from hub.commands.options import add_folder, take_folder
 from hub.commands.progress import Progress, Stopping, add_progress
 from hub.errors import RequestError, RowsError
-from hub.files import UNFIT, Rejected, RejectedWriter
+from hub.files.columns import Choices, payload_column, permit_column
+from hub.files.inquiries import UNFIT, Rejected, RejectedWriter
+from hub.files.sent import SentPart, read_taken
+from hub.files.tables import ENCODINGS, TableWriter
 from hub.limits import ARRIVED_ROWS
 from hub.messages import Arrivals
-from hub.sentfile import SentPart, read_taken
-from hub.tables import ENCODINGS, TableWriter
 
 COLUMNS = (
     "number", "alias", "payload", "corrects", "kind", "sender", "sender_name", "on_behalf_of", "procedure", "items",

@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 
 import hub
-from hub.blast import blast_rows
 from hub.commands.opening import open_hub
 from hub.commands.options import add_folder, print_table, spell_moment, take_alias, take_folder, take_moment
 from hub.commands.words import STATUS_WORDS
-from hub.tables import TableWriter
+from hub.files.tables import TableWriter
+from hub.mislinks.blast import blast_rows
 
 EPILOG = """\
 The alias is the institution's own, also one that is revoked or was replaced since, 32 hex digits; with

@@ -12,7 +12,7 @@ from hub.catalog import Procedure
 from hub.commands.opening import add_connection, find_place, open_hub
 from hub.commands.options import FOLDER_ONLY, add_folder, print_table, take_folder, text_width
 from hub.errors import RequestError
-from hub.tables import TableWriter
+from hub.files.tables import TableWriter
 
 SHOWN = 20
 

@@ -12,17 +12,17 @@ import numpy as np
 
 import hub
 from hub.catalog.moments import JAPAN
-from hub.columns import Choices, payload_column, permit_column
 from hub.commands.acquire import report_rejected
 from hub.commands.inquire import REASON_NAMES, STATUS_NAMES, print_statuses
 from hub.commands.opening import open_hub
 from hub.commands.options import add_folder, moment_of, print_table, take_folder
 from hub.commands.progress import Progress, Stopping, add_progress
 from hub.errors import RequestError, RowsError
-from hub.files import PARTS_MAX, UNFIT, AnswerPart, Rejected, RejectedWriter, read_answers
+from hub.files.columns import Choices, payload_column, permit_column
+from hub.files.inquiries import PARTS_MAX, UNFIT, AnswerPart, Rejected, RejectedWriter, read_answers
+from hub.files.tables import ENCODINGS, TableWriter
 from hub.limits import COLLECT_ROWS
 from hub.messages import Answers, Permits, Status
-from hub.tables import ENCODINGS, TableWriter
 
 PERMIT_COLUMNS = (
     "permit", "alias", "requester", "requester_name", "procedure", "items", "role", "section", "reference_date",

@@ -14,9 +14,9 @@ from hub.commands.opening import open_hub
 from hub.commands.options import add_folder, spell_moment, take_alias, take_folder, take_moment
 from hub.commands.words import spell_matter, spell_outcome, spell_parties
 from hub.errors import StorageError
+from hub.files.tables import TableWriter
 from hub.limits import HISTORY_LIMIT, HISTORY_LIMIT_MAX
 from hub.messages import Aliases, Record
-from hub.tables import TableWriter
 
 EPILOG = """\
 The alias is the person's alias at the disclosure portal, 32 hex digits; with --alias - it is read

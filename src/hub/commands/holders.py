@@ -13,9 +13,9 @@ from hub.commands.acquire import report_rejected
 from hub.commands.opening import open_hub
 from hub.commands.options import add_folder, print_table, take_folder
 from hub.commands.progress import Progress, Stopping, add_progress
-from hub.files import RejectedWriter
-from hub.holderfile import HolderPart, read_holders
-from hub.tables import ENCODINGS
+from hub.files.holders import HolderPart, read_holders
+from hub.files.inquiries import RejectedWriter
+from hub.files.tables import ENCODINGS
 
 EPILOG = """\
 FACTS.csv has the columns code,class,institution,from,to: a resident record code of 11 digits, the

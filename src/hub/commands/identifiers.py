@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 
 import hub
-from hub.columns import Choices
 from hub.commands.acquire import STATUS_NAMES, check_result, report_rejected
 from hub.commands.opening import open_hub
 from hub.commands.options import add_folder, print_table, take_folder
 from hub.commands.progress import Progress, Stopping, add_progress
-from hub.files import PART_ROWS, RejectedWriter
-from hub.identifierfile import IdentifierPart, read_identifiers
+from hub.files.columns import Choices
+from hub.files.identifiers import IdentifierPart, read_identifiers
+from hub.files.inquiries import PART_ROWS, RejectedWriter
+from hub.files.tables import ENCODINGS, TableWriter
 from hub.limits import ROWS_PER_REISSUE_MAX
-from hub.lives import REGISTER
 from hub.messages import Identity
-from hub.tables import ENCODINGS, TableWriter
+from hub.methods.aliases import REGISTER
 
 EPILOG = """\
 A namespace is a line of the catalog: namespace,name,issuer,relying,following (hub catalog import).

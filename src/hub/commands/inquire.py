@@ -19,7 +19,6 @@ import numpy as np
 
 import hub
 from hub.authorise import authorise
-from hub.columns import Choices
 from hub.commands.acquire import check_result, report_rejected
 from hub.commands.opening import open_hub
 from hub.commands.options import add_folder, print_table, take_folder, take_words
@@ -27,11 +26,12 @@ from hub.commands.progress import Progress, Stopping, add_progress
 from hub.commands.words import DENIALS, REASON_WORDS, STATUS_WORDS
 from hub.decode import decode_consents, has_classes
 from hub.errors import RequestError
-from hub.files import CAUSES, PART_ROWS, InquiryFile, InquiryPart, RejectedWriter, read_inquiry
+from hub.files.columns import Choices
+from hub.files.inquiries import CAUSES, PART_ROWS, InquiryFile, InquiryPart, RejectedWriter, read_inquiry
+from hub.files.tables import ENCODINGS, TableWriter
 from hub.limits import CLASSES_FROM, REQUEST_ID_CHARS_MAX
-from hub.locate import stand_in_providers
 from hub.messages import Answer, Inquiry, Reason, Status
-from hub.tables import ENCODINGS, TableWriter
+from hub.persons.locate import stand_in_providers
 
 RESULT_COLUMNS = ("row", "alias", "provider", "status", "rule", "reason")
 ID_CHARS_MAX = REQUEST_ID_CHARS_MAX - len(".0000")

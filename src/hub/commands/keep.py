@@ -13,7 +13,7 @@ from hub.catalog.words import quote
 from hub.commands.opening import is_address, open_hub
 from hub.commands.options import FOLDER_ONLY, add_folder, moment_of, print_table, spell_moment, take_folder
 from hub.errors import RequestError
-from hub.files import PARTS_MAX
+from hub.files.inquiries import PARTS_MAX
 from hub.limits import ROWS_PER_CHUNK
 
 INIT_EPILOG = """\

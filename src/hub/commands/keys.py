@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 
 import hub
-from hub.columns import decode_payloads, decode_texts, payload_column
 from hub.commands.acquire import check_result, report_rejected
 from hub.commands.opening import open_hub
 from hub.commands.options import add_folder, take_folder
 from hub.errors import RequestError
-from hub.files import COLUMNS, DATA, PAYLOAD_ROWS, SEALED, Rejected, RejectedWriter
+from hub.files.columns import decode_payloads, decode_texts, payload_column
+from hub.files.inquiries import COLUMNS, DATA, PAYLOAD_ROWS, SEALED, Rejected, RejectedWriter
+from hub.files.tables import ENCODINGS, TableWriter, open_table
 from hub.limits import PAYLOAD_BYTES_MAX
-from hub.payloads import KEY_BYTES, check_public_key
-from hub.tables import ENCODINGS, TableWriter, open_table
+from hub.provision.payloads import KEY_BYTES, check_public_key
 
 KEY_EPILOG = """\
 Once an institution has registered its public key, providers' answers to it must be sealed to that key;

@@ -12,22 +12,22 @@ import numpy as np
 import numpy.typing as npt
 
 import hub
-from hub.attributes import People
-from hub.columns import Choices
 from hub.commands.acquire import STATUS_NAMES, check_result, report_rejected
 from hub.commands.opening import open_hub
 from hub.commands.options import add_folder, print_table, take_folder
 from hub.commands.progress import Progress, Stopping, add_progress
 from hub.errors import RequestError
-from hub.files import UNREGISTERED, AliasPart, Rejected, RejectedWriter, read_aliases, read_delivery
+from hub.files.columns import Choices
+from hub.files.inquiries import UNREGISTERED, AliasPart, Rejected, RejectedWriter, read_aliases, read_delivery
+from hub.files.people import PeoplePart, read_claims, read_linked, read_register
+from hub.files.tables import ENCODINGS, TableWriter
 from hub.limits import LINKS_PER_CALL_MAX
 from hub.messages import Acquired, Acquisition, Differs
-from hub.mislinks import Findings, Mislink, find_doubles, find_mislinks
-from hub.payloads import KEY_BYTES
-from hub.peoplefile import PeoplePart, read_claims, read_linked, read_register
-from hub.register import compare_claims
-from hub.tables import ENCODINGS, TableWriter
-from hub.withholding import REGISTER
+from hub.mislinks.attributes import People
+from hub.mislinks.detectors import Findings, Mislink, find_doubles, find_mislinks
+from hub.mislinks.register import compare_claims
+from hub.protection.withholding import REGISTER
+from hub.provision.payloads import KEY_BYTES
 
 CLAIM_ROWS = 16_384
 """Rows of a part of claims: sealing takes a tenth of a millisecond each."""

@@ -16,11 +16,11 @@ from hub.commands.acquire import report_rejected
 from hub.commands.opening import find_place, is_address, open_hub
 from hub.commands.options import FOLDER_ONLY, add_folder, add_place, print_table, spell_moment, take_folder, take_moment
 from hub.commands.progress import Progress, Stopping, add_progress
-from hub.deathfile import read_deaths
 from hub.errors import RequestError
-from hub.files import RejectedWriter
+from hub.files.deaths import read_deaths
+from hub.files.inquiries import RejectedWriter
+from hub.files.tables import ENCODINGS, TableWriter
 from hub.limits import DEATHS_PER_CALL_MAX
-from hub.tables import ENCODINGS, TableWriter
 
 REGISTER = "jlis"
 

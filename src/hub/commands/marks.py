@@ -12,9 +12,9 @@ import hub
 from hub.commands.opening import is_address, open_hub
 from hub.commands.options import FOLDER_ONLY, add_folder, add_place, print_table, spell_moment, take_folder, take_moment
 from hub.errors import RequestError
-from hub.events import Event
 from hub.limits import HISTORY_LIMIT_MAX
 from hub.messages import Kind
+from hub.records.events import Event
 
 RECORD_HELP = """\
 A record is named by REQUEST_ID and ROW, counted from 0, of the requester's own inquiry (for 30 days),

@@ -11,7 +11,7 @@ from hub.commands.blast import summary
 from hub.commands.opening import open_hub
 from hub.commands.options import add_folder, print_table, take_alias, take_folder, take_moment
 from hub.errors import RequestError, StorageError
-from hub.mislink import SECTION
+from hub.mislinks.report import SECTION
 
 EPILOG = """\
 --wrong is the alias that led to the wrong citizen, also where it is revoked or replaced by now; --right

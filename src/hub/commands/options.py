@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from hub.catalog.moments import JAPAN
-from hub.columns import cells_of_texts, decode_aliases
 from hub.commands.opening import add_connection, find_place, is_address
 from hub.errors import RequestError
+from hub.files.columns import cells_of_texts, decode_aliases
 from hub.messages import Aliases
 
 FOLDER_ONLY = "only whoever holds the folder may do this"

@@ -6,10 +6,10 @@ import argparse
 import datetime as dt
 from typing import Any
 
+from hub.citizens.proxystate import ProxyKind
 from hub.commands.opening import open_hub
 from hub.commands.options import add_folder, print_table, spell_moment, take_alias, take_folder, take_moment
 from hub.errors import RequestError
-from hub.proxystate import ProxyKind
 
 EPILOG = """\
 Both people are named by their aliases at the portal, 32 hex digits; - reads one from the standard

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 import hub
-from hub.columns import Choices
 from hub.commands.acquire import report_rejected
 from hub.commands.exchange import join_rejected
 from hub.commands.history import Speller
@@ -21,11 +20,12 @@ from hub.commands.opening import open_hub
 from hub.commands.options import add_folder, print_table, spell_moment, take_alias, take_folder
 from hub.commands.progress import Progress, Stopping, add_progress
 from hub.errors import RequestError, RowsError
-from hub.files import UNFIT, Rejected, RejectedWriter
+from hub.files.columns import Choices
+from hub.files.inquiries import UNFIT, Rejected, RejectedWriter
+from hub.files.sent import SentFile, SentPart, read_notices, read_pushes, read_updates
+from hub.files.tables import ENCODINGS, TableWriter
 from hub.limits import HISTORY_LIMIT, HISTORY_LIMIT_MAX, NOTICE_BYTES_MAX, REQUEST_ID_CHARS_MAX, UPDATE_ROWS_MAX
 from hub.messages import Sent, Status
-from hub.sentfile import SentFile, SentPart, read_notices, read_pushes, read_updates
-from hub.tables import ENCODINGS, TableWriter
 
 RESULT_COLUMNS = ("row", "status", "reason")
 ID_CHARS_MAX = REQUEST_ID_CHARS_MAX - len(".0000")

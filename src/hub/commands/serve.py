@@ -101,7 +101,7 @@ def run_serve(arguments: argparse.Namespace) -> int:
 
 def run_key_sha256(path: Path) -> int:
     """Print the SHA-256 of a certificate's public key."""
-    from hub.trial import key_sha256_of
+    from hub.commands.trial import key_sha256_of
 
     with path.open("rb") as file:
         print(key_sha256_of(file.read(PEM_BYTES_MAX)))
@@ -110,7 +110,7 @@ def run_key_sha256(path: Path) -> int:
 
 def run_demo(folder: Path, port: int | None) -> int:
     """Make what there is to try, and serve it."""
-    from hub.trial import Trial
+    from hub.commands.trial import Trial
 
     port = DEMO_PORT if port is None else port
     if not 0 <= port <= 65_535:

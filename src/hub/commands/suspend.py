@@ -9,10 +9,10 @@ from hub.commands.opening import open_hub
 from hub.commands.options import add_folder, take_alias, take_folder
 from hub.commands.progress import Progress, Stopping, add_progress
 from hub.errors import RequestError
-from hub.files import read_all_aliases
+from hub.files.inquiries import read_all_aliases
+from hub.files.tables import ENCODINGS
 from hub.limits import FLAGS_PER_CALL_MAX
 from hub.messages import Aliases
-from hub.tables import ENCODINGS
 
 SUSPEND_EPILOG = """\
 The people are named by the institution's own aliases: one (--alias, - reads it from the standard

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from hub.errors import RequestError
-from hub.payloads import MAGIC, open_payload
+from hub.provision.payloads import MAGIC, open_payload
 
 TEXT_KEY = "回答"
 """The name under which an answer by hand stands, item by item, in the form that an agency's register answers in."""

@@ -22,7 +22,7 @@ from hub.limits import CASE_CHARS_MAX
 from hub.messages import Inquiry
 from hub.portal.site import FormError, NotFoundError
 from hub.portal.web import go
-from hub.withholding import same_clerk
+from hub.protection.withholding import same_clerk
 
 FOUND_SHOWN = 50
 WORDS_CHARS_MAX = 100

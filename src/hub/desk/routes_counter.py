@@ -20,7 +20,7 @@ from hub.limits import HISTORY_LIMIT_MAX
 from hub.portal.hubside import HubAwayError
 from hub.portal.site import FormError, NotFoundError
 from hub.portal.web import go, parse_day
-from hub.withholding import same_clerk
+from hub.protection.withholding import same_clerk
 
 CHECKS = {
     "card": ("個人番号カード", "My Number card"),

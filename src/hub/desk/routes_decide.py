@@ -19,9 +19,9 @@ from hub.desk.web import At, Desk
 from hub.errors import RequestError
 from hub.limits import REMARK_CHARS_MAX
 from hub.messages import OWN_DATA, REFUSALS, Acquisition, Differs, PermitInquiry, Reason, Status
-from hub.payloads import DATA_BYTES_MAX, seal_payload
 from hub.portal.site import NotFoundError
 from hub.portal.web import go
+from hub.provision.payloads import DATA_BYTES_MAX, seal_payload
 
 PERMITS_SHOWN = 500
 TEXT_CHARS_MAX = 2_000

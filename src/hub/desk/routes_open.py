@@ -12,7 +12,7 @@ from hub.desk.clerks import Clerk, clerk_of, who_of
 from hub.desk.web import LANGUAGES, Desk, assets
 from hub.portal.routes_site import signed_out_page, site_routes
 from hub.portal.signin import Proved
-from hub.withholding import same_clerk
+from hub.protection.withholding import same_clerk
 
 
 def open_routes(desk: Desk) -> list[HTTPRouteHandler]:

@@ -20,7 +20,7 @@ from hub.messages import Inquiry, Reason, Status
 from hub.portal.hubside import HubAwayError
 from hub.portal.site import FormError, NotFoundError
 from hub.portal.web import go
-from hub.withholding import TWO, same_clerk
+from hub.protection.withholding import TWO, same_clerk
 
 LOOKED_MAX = 20
 """Answers that one page of the list asks for."""

@@ -13,13 +13,12 @@ import jinja2
 from litestar import Response
 
 import hub.portal.view as portal_view
-from hub.counter import COUNTER_CLASSES, COUNTERS
+from hub.citizens.counter import COUNTER_CLASSES, COUNTERS
 from hub.desk.book import Book
 from hub.desk.clerks import Clerk
 from hub.desk.config import Config
 from hub.desk.residents import Residents
 from hub.errors import RequestError
-from hub.payloads import KEY_BYTES
 from hub.portal.hubside import HubSideClient
 from hub.portal.sentences import Teller
 from hub.portal.sessions import Session
@@ -28,6 +27,7 @@ from hub.portal.site import AnyRequest, NotFoundError, Page, Site
 from hub.portal.view import Words
 from hub.portal.web import HTML, language_of
 from hub.portal.wordlists import Language
+from hub.provision.payloads import KEY_BYTES
 
 ALLOWED = frozenset({
     "inquire", "answers", "release", "collect", "provide", "payload_key", "acquired", "confirm_links",

@@ -22,8 +22,8 @@ from nacl.public import PrivateKey
 from hub.catalog import Catalog, Institution
 from hub.errors import RequestError
 from hub.messages import OWN_DATA
-from hub.payloads import KEY_BYTES, open_payload
 from hub.portal.sessions import Session
+from hub.provision.payloads import KEY_BYTES, open_payload
 
 WAITING_MAX = 5
 """Looks of one session that wait; the oldest is forgotten by the portal, its record stays."""

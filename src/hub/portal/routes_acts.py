@@ -8,6 +8,8 @@ from typing import Any
 from litestar import Request, Response, get, post
 from litestar.handlers import HTTPRouteHandler
 
+from hub.citizens.proxies import Proxy
+from hub.citizens.proxystate import ProxyKind, ProxyState
 from hub.errors import RequestError
 from hub.limits import PROXY_LABEL_CHARS_MAX, REMARK_CHARS_MAX
 from hub.messages import Record
@@ -16,8 +18,6 @@ from hub.portal.routes_history import own_history, telling
 from hub.portal.sessions import Session
 from hub.portal.stories import fold_records
 from hub.portal.web import NotFoundError, Page, Portal, go, language_of, parse_day
-from hub.proxies import Proxy
-from hub.proxystate import ProxyKind, ProxyState
 
 NOTICE_ROWS, NOTICE_PAGES_MAX = 50, 20
 TICKET_DAYS, TICKET_PAGES_MAX = 730, 5

@@ -1,7 +1,7 @@
 """My consents: to whom, for what, since when, as the records say; withdraw one, or give it again.
 
 That somebody consented is what the requester stated of them, and stands in the records of what was asked; what the
-person said since is the hub's (``consents.py``). What is withheld is in neither list.
+person said since is the hub's (``citizens/consents.py``). What is withheld is in neither list.
 """
 
 from __future__ import annotations

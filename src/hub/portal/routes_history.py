@@ -11,7 +11,6 @@ from litestar.handlers import HTTPRouteHandler
 
 from hub.catalog.moments import JAPAN
 from hub.errors import RequestError
-from hub.handles import CORRECTABLE
 from hub.messages import Kind, Record
 from hub.portal.reading import Reader, address_of
 from hub.portal.sentences import Teller
@@ -19,6 +18,7 @@ from hub.portal.sessions import Session
 from hub.portal.stories import CORRECTIONS, EXCHANGE, Outcome, Story, fold_records, group_by_day, moment_of
 from hub.portal.web import Page, Portal, SignedOutError, language_of, parse_day
 from hub.portal.year import MANY_A_DAY, count_year, months_until, never_before
+from hub.records.handles import CORRECTABLE
 from hub.tlog.entry import paper_code
 
 FILTERED_PAGES_MAX = 10

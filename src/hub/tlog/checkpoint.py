@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from hub.errors import ProofError, RequestError, StorageError, TamperError
-from hub.sealed import storage_error
+from hub.storage.sealed import storage_error
 from hub.tlog.entry import HASH_BYTES
 from hub.tlog.verify import ED25519, check_name, hash_key, read_checkpoint
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from hub.errors import BusyError, ProofError, RequestError, StorageError, TamperError
-from hub.sealed import storage_error
+from hub.storage.sealed import storage_error
 from hub.tlog.check import TILE_HASHES, TILE_LEVELS, tile_path
 from hub.tlog.entry import HASH_BYTES
 from hub.tlog.tree import Hashes, hash_pairs, root

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from hub.copies import AnsweredCopy, AskedCopy
+from hub.methods.copies import AnsweredCopy, AskedCopy
 from hub.wire.packing import raw
 from hub.wire.results import Result, own
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from hub.copies import AnsweredCopy, AskedCopy
 from hub.errors import HubError, RequestError
 from hub.hub import Hub
 from hub.limits import ARRIVED_ROWS, ARRIVED_ROWS_MAX, WIRE_ANSWERS_BYTES, WIRE_ANSWERS_ROWS_MAX, WIRE_COPY_ROWS
 from hub.limits import WIRE_ANSWERS_STEP_ROWS as STEP
 from hub.messages import Answers, Arrivals, History
+from hub.methods.copies import AnsweredCopy, AskedCopy
 from hub.wire import results as r
 from hub.wire.copying import SomeCopy
 

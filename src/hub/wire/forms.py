@@ -12,12 +12,12 @@ import msgspec
 import numpy as np
 
 from hub.catalog import Catalog
+from hub.citizens.proxystate import ProxyKind
 from hub.decode import decode_aliases, decode_codes
 from hub.errors import RequestError
 from hub.limits import ALIAS_BYTES, UPDATE_ROWS_MAX
 from hub.messages import Arrivals
-from hub.proxystate import ProxyKind
-from hub.pseudonyms import decode_identifiers
+from hub.persons.pseudonyms import decode_identifiers
 from hub.wire.packing import (
     MEMBERS,
     PERMITS,

@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from hub.errors import HubError, StorageError, TamperError
 from hub.messages import Answer, Reason, Sent, Status
-from hub.times import Times
-from hub.turns import no_rest
+from hub.storage.times import Times
+from hub.storage.turns import no_rest
 from hub.wire.methods import METHODS
 from hub.wire.quotas import Account, Quotas
 

@@ -24,7 +24,7 @@ from hub.limits import (
     HISTORY_LIMIT_MAX,
 )
 from hub.messages import Inquiry, Notice, Push, Update, Wanted
-from hub.mislink import SECTION
+from hub.mislinks.report import SECTION
 from hub.wire import doing
 from hub.wire import forms as f
 from hub.wire import packing as p

@@ -17,7 +17,7 @@ from typing import Any, cast
 from hub.errors import HubError, RequestError
 from hub.hub import Hub
 from hub.messages import Reason, Status
-from hub.times import BOUNDS_S, Times
+from hub.storage.times import BOUNDS_S, Times
 from hub.wire.calls import Calls
 from hub.wire.config import Metrics, split_address
 from hub.wire.quotas import KINDS

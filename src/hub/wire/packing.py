@@ -25,10 +25,10 @@ import numpy.typing as npt
 from hub.catalog import Catalog
 from hub.decode import decode_alias, decode_aliases, decode_codes, decode_days, decode_providers
 from hub.errors import RequestError
-from hub.holders import OPEN
 from hub.limits import ALIAS_BYTES, ROWS_PER_BATCH_MAX, WIRE_LIST_MAX
 from hub.messages import Permits, Record, Withhold
-from hub.turns import no_rest
+from hub.persons.holders import OPEN
+from hub.storage.turns import no_rest
 
 NONE_SIZE = 0xFFFFFFFF
 """The size of a row that has nothing, not even nothing of length 0."""

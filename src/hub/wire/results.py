@@ -13,14 +13,10 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from hub.blast import BlastRadius
 from hub.catalog import Catalog
-from hub.consents import Consent
-from hub.corrections import CorrectionNotice
-from hub.dying import Closed, Deaths
-from hub.filing import RequestStatus
-from hub.handles import PartyRecord
-from hub.merging import Undecided
+from hub.citizens.consents import Consent
+from hub.citizens.corrections import CorrectionNotice
+from hub.citizens.proxies import Principal, Proxy
 from hub.messages import (
     Acquired,
     Answer,
@@ -39,9 +35,13 @@ from hub.messages import (
     Sent,
     Wanted,
 )
-from hub.mislink import MislinkReport
-from hub.proxies import Principal, Proxy
-from hub.requests import File
+from hub.methods.requests import RequestStatus
+from hub.mislinks.blast import BlastRadius
+from hub.mislinks.report import MislinkReport
+from hub.persons.dying import Closed, Deaths
+from hub.persons.merging import Undecided
+from hub.records.handles import PartyRecord
+from hub.requests.state import File
 from hub.tlog.proof import Proof
 from hub.wire.packing import Rows, column, pack_rows, raw, unpack_rows
 

@@ -21,7 +21,7 @@ from hub.decode import decode_inquiry
 from hub.errors import HubError, StorageError
 from hub.hub import Hub
 from hub.limits import CALLS_PER_GROUP_MAX
-from hub.small import Question, SmallAnswers, SmallRows
+from hub.singles.small import Question, SmallAnswers, SmallRows
 from hub.wire.config import Limits
 from hub.wire.ledger import OK, Outcomes, code_of, count_outcomes
 from hub.wire.methods import METHODS, REQUEST_DECODERS

@@ -12,15 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hub.blast import BlastRadius
-from hub.consents import Consent
-from hub.copies import AnsweredCopy, AskedCopy
-from hub.corrections import CorrectionNotice
-from hub.dying import Closed, Deaths
-from hub.filing import RequestStatus
-from hub.handles import PartyRecord
+from hub.citizens.consents import Consent
+from hub.citizens.corrections import CorrectionNotice
+from hub.citizens.proxies import Principal, Proxy
+from hub.citizens.proxystate import ProxyKind
 from hub.hub import Consents
-from hub.merging import Undecided
 from hub.messages import (
     Acquired,
     Aliases,
@@ -45,10 +41,14 @@ from hub.messages import (
     Wanted,
     Withhold,
 )
-from hub.mislink import MislinkReport
-from hub.proxies import Principal, Proxy
-from hub.proxystate import ProxyKind
-from hub.requests import File
+from hub.methods.copies import AnsweredCopy, AskedCopy
+from hub.methods.requests import RequestStatus
+from hub.mislinks.blast import BlastRadius
+from hub.mislinks.report import MislinkReport
+from hub.persons.dying import Closed, Deaths
+from hub.persons.merging import Undecided
+from hub.records.handles import PartyRecord
+from hub.requests.state import File
 
 class RemoteMethods:
     """Of :func:`hub.connect`."""

@@ -18,10 +18,10 @@ from hub.bench.measure import Timing, bytes_written
 from hub.bench.results import size_name
 from hub.bench.run import Run
 from hub.bench.world import FIRST_CODE, REQUESTER
-from hub.columns import Digits, encode_csv
+from hub.files.columns import Digits, encode_csv
 from hub.limits import ROWS_PER_CHUNK
 from hub.messages import Aliases, Status
-from hub.requests import request_key
+from hub.requests.state import request_key
 
 TOWN = "131016"
 ROWS_PER_CHUNK_OF_LOAD = 500_000

@@ -7,14 +7,14 @@ import time
 import numpy as np
 
 import hub
-from hub.attributes import Attributes, People
 from hub.bench.measure import Timing, bytes_written
 from hub.bench.results import size_name
 from hub.bench.run import Run
 from hub.limits import LINKS_PER_CALL_MAX
 from hub.messages import Acquisition
-from hub.mislinks import Mislink, find_mislinks
-from hub.register import compare_claims
+from hub.mislinks.attributes import Attributes, People
+from hub.mislinks.detectors import Mislink, find_mislinks
+from hub.mislinks.register import compare_claims
 
 TOWN = "131016"
 ROWS, ROWS_QUICK = 50_000, 5_000

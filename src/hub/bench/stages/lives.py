@@ -14,8 +14,8 @@ from hub.bench.results import size_name
 from hub.bench.run import Run
 from hub.bench.world import EVERYBODY, REQUESTER, World
 from hub.messages import Acquisition
-from hub.persons import aliases_of, holding
-from hub.workers import Workers
+from hub.persons.merges import aliases_of, holding
+from hub.storage.workers import Workers
 
 CALLS, CALLS_QUICK = 60, 15
 PROBES = 400

@@ -17,9 +17,9 @@ from hub.bench.machinelimits import COMMIT
 from hub.bench.measure import bytes_on_disk
 from hub.bench.results import size_name
 from hub.bench.run import Run
-from hub.erasures import expires_at
-from hub.periods import period_of
-from hub.snapshot import Commit
+from hub.records.erasures import expires_at
+from hub.storage.periods import period_of
+from hub.storage.snapshot import Commit
 from hub.store import NAMES, Store
 
 START = 1_795_143_600
@@ -145,7 +145,7 @@ class Layout(Protocol):
 
 
 class InEnvironment:
-    """Bodies are values of the environment, as in ``bodies.py``."""
+    """Bodies are values of the environment, as in ``records/bodies.py``."""
 
     name = "in LMDB"
 
