@@ -98,9 +98,6 @@ ENTRY = np.dtype(
 ENTRY_BYTES = 48
 assert ENTRY.itemsize == ENTRY_BYTES
 
-FEW = 1_024
-"""Permits that are looked at one by one, 0.1 us each; of more, which are of few inquiries mostly, the parts are."""
-
 HEAD_BYTES = 24
 INDEX_MASK = (1 << 48) - 1
 
@@ -370,14 +367,9 @@ def compact(permits: PermitRows) -> PermitRows:
     if len(permits.which) and permits.which.min() == permits.which.max():
         # Of one inquiry, as mostly.
         return permits._replace(which=np.zeros_like(permits.which), parts=[permits.parts[int(permits.which[0])]])
-    if len(permits.which) <= FEW:
-        which, parts = number_parts(permits.which, permits.parts)
-        return permits._replace(which=which, parts=parts)
     used = np.unique(permits.which)
     place, parts = number_parts(used, permits.parts)
-    of_part = np.zeros(int(used[-1]) + 1, dtype=np.uint32)
-    of_part[used] = place
-    return permits._replace(which=of_part[permits.which], parts=parts)
+    return permits._replace(which=place[np.searchsorted(used, permits.which)], parts=parts)
 
 
 def join(several: Sequence[PermitRows]) -> PermitRows:
