@@ -26,6 +26,9 @@ RATE_MAX = {64: 60_000, 256: 120_000}
 """So many requests a second are prepared."""
 
 BESIDE_ROWS = 10_000_000
+BESIDE_RATE = 4_000
+"""Single inquiries a second beside it: the clerks of a country; half of what there can be without it is more than is
+done beside it on a slow disk."""
 BESIDE_S = 60.0
 QUIET_S = 3.0
 """So long before the bulk the singles are alone, and for so much longer than it takes they may go on."""
@@ -48,6 +51,8 @@ def run(bench: Run) -> None:
             measure_idle(scene)
             measure_bulk(scene)
             rates = {connections: measure_singles(scene, connections) for connections in CONNECTIONS}
+            if not bench.options.quick:
+                measure_beside(scene, BESIDE_RATE, f" {BESIDE_RATE:,}/s")
             measure_beside(scene, rates[CONNECTIONS[0]] / 2)
         finally:
             server.close()
@@ -114,23 +119,23 @@ def measure_singles(scene: Scene, connections: int) -> float:
     return rate
 
 
-def measure_beside(scene: Scene, rate: float) -> None:
-    """Single inquiries at half of what was reached, before a large batch and while it is done."""
+def measure_beside(scene: Scene, rate: float, said: str = "") -> None:
+    """Single inquiries at a rate, before a large batch and while it is done; ``said`` is part of the cases' names."""
     bench, world, connections = scene.bench, scene.world, CONNECTIONS[0]
-    name = f"wire: single {connections} connections"
+    name = f"wire: single {connections} connections{said}"
     rows = bench.options.batch_rows if bench.options.quick else BESIDE_ROWS
     quiet = seconds_of(scene) if bench.options.quick else QUIET_S
     bench.progress.step(f"{name} beside bulk")
-    frames = scene.prepare(f"beside-{connections}", int(rate * (BESIDE_S + quiet)))
+    frames = scene.prepare(f"beside-{connections}{said.replace(' ', '-')}", int(rate * (BESIDE_S + quiet)))
     persons = bench.generator("wire beside").integers(0, world.persons, rows, dtype=np.uint32)
     aliases, providers = world.requester[persons], world.towns[world.home_town[persons]]
     with scene.connect() as remote:
-        load = scene.start("beside", connections, frames, quiet + BESIDE_S, rate=rate, forever=True)
+        load = scene.start(f"beside{said}", connections, frames, quiet + BESIDE_S, rate=rate, forever=True)
         try:
             load.go()
             time.sleep(quiet)
             begin = time.perf_counter()
-            answer = remote.inquire(pension_inquiry("bench-wire-beside"), aliases, providers)
+            answer = remote.inquire(pension_inquiry(f"bench-wire-beside{said}"), aliases, providers)
             end = time.perf_counter()
             load.go()
             outcome = load.finish()
@@ -139,7 +144,7 @@ def measure_beside(scene: Scene, rate: float) -> None:
     scene.note_asked(persons, answer.status)
     scene.check(f"{name} beside bulk", frames, outcome)
     bench.truth.check_column(f"{name} beside bulk", "bulk", answer.status, np.full(rows, Status.OK, dtype=np.uint8))
-    bench.results.add_timing("wire: bulk beside singles", Timing(rows, (end - begin,)))
+    bench.results.add_timing(f"wire: bulk beside singles{said}", Timing(rows, (end - begin,)))
     _compare(scene, name, outcome, begin, end)
 
 
