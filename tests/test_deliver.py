@@ -99,6 +99,7 @@ def test_commitments_become_zeros_as_the_plain_way_does_it() -> None:
     given = [shared(1, b"\xff" * 32, None), shared(2, b"\xc0" * 32, None), shared(3, bytes(32), "remark")]
     assert unsupervised(given) == [unsupervise(given[0]), unsupervise(given[1]), None]
     assert unsupervised([]) == []
+    assert unsupervised([None, given[0]]) == [None, unsupervise(given[0])]  # type: ignore[list-item]
     assert unsupervised([b"", b"\xc4\x20" + bytes(31) + b"\xc0", b"\xc4\x20" + bytes(32) + b"\xc1"]) == [None] * 3
     assert unsupervised([b"\xc4\x20" + b"x" * 32 + b"\xc0"]) == [b"\xc4\x20" + bytes(32) + b"\xc0"]
 

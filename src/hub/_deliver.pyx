@@ -99,9 +99,12 @@ def unsupervised(list shared not None):
     cdef const uint8_t* end
     cdef Py_ssize_t size
     for raw in shared:
-        size = PyBytes_GET_SIZE(raw)
+        size = 0 if raw is None else PyBytes_GET_SIZE(raw)
+        if size < END_BYTES:
+            found.append(None)
+            continue
         end = <const uint8_t*>PyBytes_AS_STRING(raw) + size - END_BYTES
-        if size < END_BYTES or end[0] != 0xC4 or end[1] != HASH_BYTES or end[END_BYTES - 1] != 0xC0:
+        if end[0] != 0xC4 or end[1] != HASH_BYTES or end[END_BYTES - 1] != 0xC0:
             found.append(None)
             continue
         own = PyBytes_FromStringAndSize(NULL, size)
