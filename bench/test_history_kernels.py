@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pytest
 
 import hub
-from hub import _proofs, _runs, _small, _walk
+from hub import _bodies, _proofs, _runs, _small, _walk
 from hub.runs.index import TIER0_BLOCK_ROWS, key_bytes_for
 from kernels import ROWS, pedantic, random_bytes, with_records
 
@@ -81,6 +81,19 @@ def test_find_entries_and_blocks(benchmark: Any, asked: hub.Hub, random: np.rand
     portal = asked.acquire("portal", FIRST_CODE + random.integers(0, ROWS, 32)).aliases
     found = pedantic(benchmark, lambda: [len(asked.history(alias, limit=100)) for alias in portal], rows=len(portal))
     assert set(found) == {4}
+
+
+# _bodies
+
+
+def test_read_records(benchmark: Any, asked: hub.Hub, random: np.random.Generator) -> None:
+    """A hundred records of a page of history: chunk, position and row of each, checked and decrypted."""
+    wanted = random.integers(0, 4 * ROWS, 100).tolist()
+    with asked._store.snapshot() as snapshot:
+        bodies = asked._office.bodies(snapshot)
+        read = pedantic(benchmark, lambda: bodies.read(wanted), rows=len(wanted))
+    assert [one.index for one in read] == wanted
+    assert len(_bodies.rows_of(read, False)) == len(wanted)
 
 
 # _pages

@@ -436,13 +436,13 @@ def test_every_record_is_screened_with_the_flags_of_its_own_commit(parties: Part
         thread.join()
     starts = [at for at, _ in switched]
     with h._store.snapshot() as snapshot:
-        located, rows = h._office.bodies(snapshot).read(list(range(asked)))
+        bodies = h._office.bodies(snapshot).read(list(range(asked)))
         hidden = [read_state(snapshot, index, PROVIDER)[0] for index in range(asked)]
-    assert [one.index for one in located] == list(range(asked))
-    for index, row in enumerate(rows):
+    for index, body in enumerate(bodies):
+        assert body.index == index
         on = switched[bisect.bisect_right(starts, index) - 1][1]
-        holder = int(row["provider"]) == h.catalog.institution(parties.town).number
-        assert int(row["outcome"]) == (Status.OK if on or holder else Status.NO_ALIAS_AT_PROVIDER)
+        holder = body.provider == h.catalog.institution(parties.town).number
+        assert body.outcome == (Status.OK if on or holder else Status.NO_ALIAS_AT_PROVIDER)
         assert hidden[index] == (on and holder)
     assert h.verify().problems == ()
 

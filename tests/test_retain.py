@@ -170,10 +170,10 @@ def test_the_erasure_is_itself_a_record_and_in_nobodys_history(aged: Aged) -> No
         with h._store.snapshot() as snapshot:
             erasure = retain.read_erasures(snapshot)[0]
             bodies = hub.methods.showing.Bodies(snapshot, h._periods, h._heads)
-            (located,), (row,) = bodies.read([erasure.recorded])
+            (told,) = bodies.read([erasure.recorded])
         assert (erasure.first, erasure.end, erasure.recorded) == (0, 63, 88)
-        assert (row["kind"], row["person"]) == (hub.Kind.ERASURE, 2**32 - 1)
-        assert located.chunk.shared[0].items[:2] == ("2026Q4", "records 0 to 62")
+        assert (told.kind, told.person) == (hub.Kind.ERASURE, 2**32 - 1)
+        assert told.chunk.shared[0].items[:2] == ("2026Q4", "records 0 to 62")
         for alias in aged.portal:
             assert all(record.kind == hub.Kind.INQUIRY for record in h.history(alias).records)
 
@@ -267,7 +267,7 @@ def test_a_history_under_way_when_a_period_goes_skips_it(aged: Aged) -> None:
             found = [one for some in find_records(snapshot, bodies, keys, person, 2**62, batch=10) for one in some]
             # Its heads were read before and are still in memory: another reader does not get one either.
             assert h._heads.find(0, int.from_bytes(snapshot.get("records", bytes(8))[:8], "little")) is None
-        assert [one.located.index >= 63 for one in found] == [True, True]
+        assert [one.index >= 63 for one in found] == [True, True]
 
 
 def test_a_head_that_stays_in_memory_is_not_served_once_the_key_is_gone(aged: Aged) -> None:

@@ -28,11 +28,19 @@ cdef packed struct Stored:
 
 ctypedef void (*BlockFunction)(Sha256* context, const uint8_t* block) noexcept nogil
 
+cdef enum:
+    SIDE = 16                   # messages that are hashed side by side, where the processor can
+
 # For other kernels; only where ``hub._hash.NATIVE`` is true.
 cdef BlockFunction block_function
 # ``block`` and ``blocks`` are padded message buffers.
 cdef void pad(uint8_t* message, int length) noexcept nogil
 cdef void hash_leaf(const uint8_t* entry, uint8_t* out, uint8_t* block) noexcept nogil
 cdef void hash_node(const uint8_t* left, const uint8_t* right, uint8_t* out, uint8_t* blocks) noexcept nogil
+# Whether SIDE messages are hashed side by side in the time that a few of them take; else not to be called.
+cdef bint has_lanes() noexcept nogil
+cdef void hash_side(const uint8_t* messages, size_t stride, int blocks, uint8_t* out) noexcept nogil
+# SIDE message buffers of so many bytes, each beginning alike and padded for a message of ``padded`` bytes.
+cdef void repeat_message(uint8_t* messages, size_t length, const char* begin, size_t begins, int padded) noexcept nogil
 # Pads a message in place, for which there must be room behind it (72 bytes), and hashes it.
 cdef void hash_message(uint8_t* message, size_t length, uint8_t* out) noexcept nogil

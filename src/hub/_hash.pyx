@@ -54,6 +54,16 @@ def use_lanes(int most):
 
 
 LANES_USED = use_lanes(LANES_MOST)
+if SIDE != LANES:
+    raise ImportError(f"hash: expected {SIDE} messages side by side, got {LANES}")
+
+
+cdef bint has_lanes() noexcept nogil:
+    return side_by_side
+
+
+cdef void hash_side(const uint8_t* messages, size_t stride, int blocks, uint8_t* out) noexcept nogil:
+    hash_lanes(messages, stride, blocks, out)
 
 
 cdef inline void start(Sha256* s) noexcept nogil:

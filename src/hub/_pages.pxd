@@ -87,6 +87,13 @@ cdef struct Filling:
     size_t last_bytes
     int64_t room                # entries that may still be looked at
 
+# A touch of the map that takes longer has waited for the disk: pages that are there take at most a microsecond.
+cdef enum:
+    SLOW_NS = 20_000
+
+cdef int64_t now() noexcept nogil
+cdef void touch_all(const uint8_t* const* at, const uint64_t* lengths, int64_t n) noexcept nogil
+
 cdef class Pages:
     cdef dict trees             # name -> Tree as bytes, as looked up in this transaction
     cdef const uint8_t* base    # address of page 0 in the map

@@ -9,12 +9,13 @@ Format: LMDB 0.9, 64 bit, native byte order; the structs stand in ``_pages.pxd``
 whose pages nobody changes.
 """
 
-from cpython.buffer cimport PyBUF_READ, PyBUF_SIMPLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_READ
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, memcpy, memset
 from posix.mman cimport MADV_WILLNEED, madvise
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 import numpy as np
 
@@ -29,6 +30,14 @@ cdef enum:
     NO_MEMORY = 3
     NOT_THERE = 4
     BLOCK_PAGES_MAX = 8
+    PAGES_MASK = 15             # of a block's slot: how many pages
+    GROUP = 1024                # blocks that a disk is asked for at once
+
+cdef extern from *:
+    """
+    static inline void hub_touch(const uint8_t* at) { (void)*(const volatile uint8_t*)at; }
+    """
+    void hub_touch(const uint8_t* at) noexcept nogil
 
 
 cdef inline uint64_t big_endian(const uint8_t* at) noexcept nogil:
@@ -43,18 +52,40 @@ cdef inline const uint8_t* key_of(const Node* node) noexcept nogil:
     return <const uint8_t*>node + NODE_HEAD
 
 
-def prefetch(list values not None):
-    """Tell the system that these parts of the map will be read, so that it reads them at once and beside each other."""
-    cdef Py_buffer view
-    cdef uint64_t begin, end, before = 0
-    for value in values:
-        PyObject_GetBuffer(value, &view, PyBUF_SIMPLE)
-        begin, end = <uint64_t>view.buf & ~<uint64_t>(PAGE - 1), <uint64_t>view.buf + view.len
-        PyBuffer_Release(&view)
-        if begin != before:
-            # Advice only: a failure costs time, nothing else.
-            madvise(<void*>begin, end - begin, MADV_WILLNEED)
-        before = begin
+cdef int64_t now() noexcept nogil:
+    """A clock in nanoseconds."""
+    cdef timespec found
+    clock_gettime(CLOCK_MONOTONIC, &found)
+    return <int64_t>found.tv_sec * 1_000_000_000 + found.tv_nsec
+
+
+cdef void touch_all(const uint8_t* const* at, const uint64_t* lengths, int64_t n) noexcept nogil:
+    """Have parts of the map in memory.
+
+    What is in memory takes nothing but this. Once a part had to come from the disk, all behind it are asked for, so
+    that the disk reads them beside each other: asking takes half a microsecond, also for what is there.
+    """
+    cdef int64_t i, k, begin = now(), end
+    cdef uint64_t first, before = 0
+    cdef const uint8_t* byte
+    cdef bint asked = False
+    for i in range(n):
+        byte = at[i]
+        while byte < at[i] + lengths[i]:
+            hub_touch(byte)
+            byte = <const uint8_t*>((<uint64_t>byte | (PAGE - 1)) + 1)
+        if asked:
+            continue
+        end = now()
+        if end - begin > SLOW_NS:
+            asked = True
+            for k in range(i + 1, n):
+                first = <uint64_t>at[k] & ~<uint64_t>(PAGE - 1)
+                if first != before:
+                    # Advice only: a failure costs time, nothing else.
+                    madvise(<void*>first, <uint64_t>at[k] + lengths[k] - first, MADV_WILLNEED)
+                before = first
+        begin = end
 
 
 def turns(uint64_t base, uint64_t length):
@@ -479,3 +510,31 @@ cdef class Pages:
             return found
         finally:
             free(search.found)
+
+    def read_in(self, const uint64_t[::1] slots not None):
+        """Have blocks in memory, as :meth:`blocks` names them: uint64[N], ascending, so that a disk reads in its order.
+
+        Raises:
+            StorageError: a block does not lie in the file.
+        """
+        cdef int64_t n = slots.shape[0], begin, i, count
+        cdef const uint8_t* at[GROUP]
+        cdef uint64_t lengths[GROUP]
+        cdef uint64_t first = <uint64_t>self.base, end = first + self.pages * PAGE
+        cdef bint outside = False
+        with nogil:
+            begin = 0
+            while begin < n:
+                count = min(<int64_t>GROUP, n - begin)
+                for i in range(count):
+                    at[i] = <const uint8_t*>(slots[begin + i] & ~<uint64_t>PAGES_MASK)
+                    lengths[i] = (slots[begin + i] & PAGES_MASK) * PAGE
+                    if <uint64_t>at[i] < first or <uint64_t>at[i] > end or lengths[i] > end - <uint64_t>at[i]:
+                        outside = True
+                        break
+                if outside:
+                    break
+                touch_all(at, lengths, count)
+                begin += count
+        if outside:
+            raise StorageError("blocks: expected places inside the file, got another")

@@ -13,8 +13,8 @@ from posix.mman cimport MADV_WILLNEED, madvise
 
 import numpy as np
 
-from hub._hash cimport hash_leaf, hash_node, pad
-from hub._pages cimport PAGE, Found, Pages, Tree
+from hub._hash cimport SIDE, has_lanes, hash_leaf, hash_node, hash_side, pad, repeat_message
+from hub._pages cimport PAGE, SLOW_NS, Found, Pages, Tree, now
 
 from hub import _hash
 from hub.errors import StorageError
@@ -30,6 +30,7 @@ cdef enum:
     BASES = 16                  # stored levels: 0, 4 ... 60
     BASES_ASKED = 3             # levels 0, 4, 8: the rows above are few and read by every path
     PATH_MAX = 64
+    FEW = 6                     # hashed one by one they take as long as SIDE side by side
 
 NATIVE = _hash.NATIVE
 
@@ -53,6 +54,8 @@ cdef class Paths:
     cdef Row rows[BASES]
     cdef uint8_t leaf_block[64]
     cdef uint8_t node_blocks[128]
+    cdef uint8_t leaves_blocks[SIDE * 64]
+    cdef uint8_t pairs_blocks[SIDE * 128]
     cdef uint8_t tops[PATH_MAX][HASH]
     cdef uint64_t tops_known
 
@@ -69,6 +72,8 @@ cdef class Paths:
         self.node_blocks[0] = 1
         pad(self.leaf_block, 33)
         pad(self.node_blocks, 65)
+        repeat_message(self.leaves_blocks, 64, b"", 0, 33)
+        repeat_message(self.pairs_blocks, 128, b"\1", 1, 65)
         self.tops_known = 0
 
     def __repr__(self):
@@ -119,7 +124,11 @@ cdef class Paths:
             there = min(there, count - done)
             memcpy(row.nodes[ROW + done], at, HASH * there)
             done += <int>there
-        if base == 0:
+        if base == 0 and done == SIDE and has_lanes():
+            for i in range(SIDE):
+                memcpy(self.leaves_blocks + 64 * i + 1, row.nodes[ROW + i], HASH)
+            hash_side(self.leaves_blocks, 64, 1, row.nodes[ROW])
+        elif base == 0:
             for i in range(ROW, ROW + done):
                 hash_leaf(row.nodes[i], row.nodes[i], self.leaf_block)
         row.known = 0xFFFF0000
@@ -180,28 +189,28 @@ cdef class Paths:
         self.tops_known |= <uint64_t>1 << parting
         return GOOD
 
-    cdef int make(self, uint64_t index, uint8_t* path, int* length) noexcept nogil:
-        """Siblings from a leaf up (RFC 6962, 2.1.1), as ``Walk.path`` of ``tlog/tree.py`` has them."""
-        cdef uint64_t parted = index ^ (self.size - 1), rest
+    cdef int make(self, int level, uint64_t number, uint8_t* path, int* length) noexcept nogil:
+        """Siblings from a complete node up (RFC 6962, 2.1.1), as ``Walk.path`` of ``tlog/tree.py`` has them."""
+        cdef uint64_t parted = number ^ ((self.size - 1) >> level), rest
         cdef int parting = 0, up, code
         length[0] = 0
         while parting < 63 and parted >> parting:
             parting += 1
         for up in range(parting - 1):
-            code = self.copy_node(up, index >> up ^ 1, path + HASH * length[0])
+            code = self.copy_node(level + up, number >> up ^ 1, path + HASH * length[0])
             if code != GOOD:
                 return code
             length[0] += 1
         if parting:
-            code = self.find_top(parting)
+            code = self.find_top(level + parting)
             if code != GOOD:
                 return code
-            memcpy(path + HASH * length[0], self.tops[parting], HASH)
+            memcpy(path + HASH * length[0], self.tops[level + parting], HASH)
             length[0] += 1
-        rest, up = index >> parting, parting
+        rest, up = number >> parting, parting
         while rest:
             if rest & 1:
-                code = self.copy_node(up, rest ^ 1, path + HASH * length[0])
+                code = self.copy_node(level + up, rest ^ 1, path + HASH * length[0])
                 if code != GOOD:
                     return code
                 length[0] += 1
@@ -228,6 +237,57 @@ cdef class Paths:
             last >>= 1
         return last == 0 and memcmp(computed, root, HASH) == 0
 
+    cdef int64_t lead(self, const uint8_t[:, ::1] leaves, const uint64_t[::1] indexes, const uint8_t[:, ::1] paths,
+                      const int[::1] counts, const uint8_t* root) noexcept nogil:
+        """The first path that does not lead from its leaf to a root, or -1; SIDE of them are followed at once."""
+        cdef uint8_t computed[SIDE * HASH]
+        cdef uint8_t hashed[SIDE * HASH]
+        cdef uint64_t at[SIDE]
+        cdef uint64_t last[SIDE]
+        cdef int64_t n = indexes.shape[0], i = 0
+        cdef const uint8_t* step
+        cdef uint8_t* pair
+        cdef int lane, number, up, most
+        while i < n:
+            number = <int>min(<int64_t>SIDE, n - i)
+            if not has_lanes() or number < FEW:
+                for lane in range(number):
+                    if not self.leads(&leaves[i + lane, 0], indexes[i + lane], &paths[i + lane, 0], counts[i + lane],
+                                      root):
+                        return i + lane
+                i += number
+                continue
+            most = 0
+            for lane in range(number):
+                at[lane], last[lane] = indexes[i + lane], self.size - 1
+                memcpy(computed + HASH * lane, &leaves[i + lane, 0], HASH)
+                most = max(most, counts[i + lane])
+            for up in range(most):
+                for lane in range(number):
+                    if up >= counts[i + lane]:
+                        continue
+                    step, pair = &paths[i + lane, HASH * up], self.pairs_blocks + 128 * lane + 1
+                    if at[lane] & 1 or at[lane] == last[lane]:
+                        memcpy(pair, step, HASH)
+                        memcpy(pair + HASH, computed + HASH * lane, HASH)
+                        while not at[lane] & 1 and at[lane]:
+                            at[lane] >>= 1
+                            last[lane] >>= 1
+                    else:
+                        memcpy(pair, computed + HASH * lane, HASH)
+                        memcpy(pair + HASH, step, HASH)
+                    at[lane] >>= 1
+                    last[lane] >>= 1
+                hash_side(self.pairs_blocks, 128, 2, hashed)
+                for lane in range(number):
+                    if up < counts[i + lane]:
+                        memcpy(computed + HASH * lane, hashed + HASH * lane, HASH)
+            for lane in range(number):
+                if last[lane] or memcmp(computed + HASH * lane, root, HASH):
+                    return i + lane
+            i += number
+        return -1
+
     cdef void ask(self, const uint64_t* indexes, int64_t n) noexcept nogil:
         """Ask the disk for the rows of the lower levels."""
         cdef const uint8_t* at
@@ -252,14 +312,15 @@ cdef class Paths:
             indexes: uint64[N], below the size. leaves: uint8[N, 32], what stands there. root: 32 bytes, signed.
 
         Returns:
-            list of N paths: list of 32 bytes each, from the leaf's sibling up.
+            list of N paths: 32 bytes for each step, from the leaf's sibling up.
 
         Raises:
             StorageError: what is stored does not lead from a record to the root; the first such record is named.
         """
-        cdef int64_t n = indexes.shape[0], i, bad = -1
+        cdef int64_t n = indexes.shape[0], i, bad = -1, begin, end
         cdef const uint8_t* wanted = root
-        cdef int code = GOOD, at
+        cdef int code = GOOD
+        cdef bint asked = False
         if leaves.shape[0] != n or (n and leaves.shape[1] != HASH) or len(root) != HASH:
             raise ValueError("proofs: expected a leaf for each index")
         found = np.empty((n, PATH_MAX * HASH), dtype=np.uint8)
@@ -267,19 +328,84 @@ cdef class Paths:
         cdef uint8_t[:, ::1] paths = found
         cdef int[::1] counts = lengths
         with nogil:
-            if n:
-                self.ask(&indexes[0], n)
+            begin = now()
             for i in range(n):
                 if indexes[i] >= self.size:
                     bad = i
                     break
-                code = self.make(indexes[i], &paths[i, 0], &counts[i])
-                if code != GOOD or not self.leads(&leaves[i, 0], indexes[i], &paths[i, 0], counts[i], wanted):
+                code = self.make(0, indexes[i], &paths[i, 0], &counts[i])
+                if code != GOOD:
                     bad = i
                     break
+                if asked:
+                    continue
+                end = now()
+                if end - begin > SLOW_NS and i + 1 < n:
+                    # The disk had to be waited for: it is asked for the others at once. What is there needs no asking.
+                    asked = True
+                    self.ask(&indexes[i + 1], n - i - 1)
+                begin = end
+            if bad < 0:
+                bad = self.lead(leaves, indexes, paths, counts, wanted)
         if bad >= 0:
             raise StorageError(f"record {indexes[bad]}: expected a path to the signed root, got a damaged tree")
-        result = []
-        for i in range(n):
-            result.append([(<const char*>&paths[i, HASH * at])[:HASH] for at in range(counts[i])])
-        return result
+        return [(<const char*>&paths[i, 0])[:HASH * counts[i]] for i in range(n)]
+
+    cdef int follow(self, uint64_t old, const uint8_t* path, int length, uint8_t* old_root,
+                    uint8_t* new_root) noexcept nogil:
+        """The two roots that a path leads to (RFC 9162, 2.1.4.2); its first node is there always."""
+        cdef uint64_t at = old - 1, last = self.size - 1
+        cdef int i
+        while at & 1:
+            at >>= 1
+            last >>= 1
+        memcpy(old_root, path, HASH)
+        memcpy(new_root, path, HASH)
+        for i in range(1, length):
+            if last == 0:
+                return BAD_TREE
+            if at & 1 or at == last:
+                hash_node(path + HASH * i, old_root, old_root, self.node_blocks)
+                hash_node(path + HASH * i, new_root, new_root, self.node_blocks)
+                while at and not at & 1:
+                    at >>= 1
+                    last >>= 1
+            else:
+                hash_node(new_root, path + HASH * i, new_root, self.node_blocks)
+            at >>= 1
+            last >>= 1
+        return GOOD if last == 0 else BAD_TREE
+
+    def consistency(self, uint64_t old, bytes root=None):
+        """The path between the tree of the first ``old`` entries and this one (RFC 6962, 2.1.2).
+
+        Args:
+            old: 1 to below the size. root: 32 bytes that this tree must lead to, or None.
+
+        Returns:
+            (list of 32 bytes each, root of the old tree, root of this one)
+
+        Raises:
+            StorageError: what is stored does not lead to the root.
+        """
+        cdef uint8_t path[(PATH_MAX + 1) * HASH]
+        cdef uint8_t old_root[HASH]
+        cdef uint8_t new_root[HASH]
+        cdef int level = 0, length = 0, code, at
+        if not 0 < old < self.size or (root is not None and len(root) != HASH):
+            raise ValueError(f"consistency: expected 1 to {self.size - 1} and 32 bytes, got others")
+        # The last complete subtree of the old tree is a node of both.
+        while not old >> level & 1:
+            level += 1
+        with nogil:
+            code = self.copy_node(level, (old - 1) >> level, path)
+            if code == GOOD:
+                code = self.make(level, (old - 1) >> level, path + HASH, &length)
+            if code == GOOD:
+                code = self.follow(old, path, length + 1, old_root, new_root)
+        if code != GOOD or (root is not None and (<const char*>new_root)[:HASH] != root):
+            raise StorageError(f"log from {old} to {self.size} records: expected a path to the signed root, "
+                               f"got a damaged tree")
+        # Where it is the whole old tree, whoever checks the path has it.
+        steps = [(<const char*>&path[HASH * at])[:HASH] for at in range(0 if (old - 1) >> level else 1, length + 1)]
+        return steps, (<const char*>old_root)[:HASH], (<const char*>new_root)[:HASH]

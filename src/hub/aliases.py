@@ -144,8 +144,12 @@ def check_slots(found: _core.Directory, numbers: npt.NDArray[np.uint32]) -> None
 
 
 def check_table(snapshot: Snapshot, table: int) -> int:
-    """Check every block of a table that has not been checked yet; returns the number of its blocks."""
+    """Check every block of a table that has not been checked yet; returns the number of its blocks.
+
+    All of them are in memory then: they are read in the order of the file, also those that were checked before.
+    """
     found = directory(snapshot, table)
+    snapshot.pages.read_in(np.sort(snapshot.blocks(table << 32, table << 32 | 0xFFFFFFFF)[:, 1]))
     check_slots(found, np.arange(1 << found.depth, dtype=np.uint32))
     return int(found.blocks)
 

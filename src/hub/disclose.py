@@ -6,24 +6,26 @@ import datetime as dt
 import hmac
 import struct
 from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from hub import _hash
+from hub import _bodies, _hash
+from hub._bodies import Body
 from hub.catalog import Catalog
 from hub.catalog.moments import bound_of
 from hub.errors import RequestError
-from hub.history import Found, find_all_records
+from hub.history import find_all_records
 from hub.limits import HISTORY_LIMIT_MAX
 from hub.messages import History, Kind, Record, Status, parties_of
 from hub.persons.merges import Lives
 from hub.protection.marks import Visibility
-from hub.records.bodies import ROW, ROW_BYTES, Bodies, link_of
+from hub.records.bodies import Bodies, Chunk
 from hub.records.log import Log
 from hub.storage.keys import Keys
 from hub.storage.periods import PeriodKeys
 from hub.storage.snapshot import Snapshot
-from hub.tlog.entry import hash_shared
 from hub.tlog.proof import Proof
 
 RECORDS_AT_A_TIME = 32
@@ -50,7 +52,7 @@ def disclose_history(
     procedure: str | None,
     limit: int,
     cursor: str | None,
-    prove: Callable[[list[Found], list[Record]], list[Proof]],
+    prove: Callable[[list[Body], list[Record]], list[Proof]],
     visibility: Visibility,
     disclosure: str,
     lives: Lives,
@@ -82,8 +84,9 @@ def disclose_history(
     number = None if institution is None else catalog.institution(institution).number
     if procedure is not None:
         catalog.procedure(procedure)
+    filtered = not all(given is None for given in (first, end, procedure, number, kind))
     below = _FIRST if cursor is None else _read_cursor(keys, lives.members(person), cursor)
-    found: list[Found] = []
+    found: list[Body] = []
     for batch in find_all_records(
         snapshot,
         bodies,
@@ -95,19 +98,19 @@ def disclose_history(
         batch=-(-(limit + 1) // RECORDS_AT_A_TIME) * RECORDS_AT_A_TIME,
     ):
         for one, root in zip(batch, visibility.roots(batch), strict=True):
-            if root is None or (leave_out and int(one.row["kind"]) in leave_out):
+            if root is None or one.kind in leave_out:
                 continue
-            chunk = one.located.chunk
-            decision = int(one.row["decision"])
-            shared = chunk.shared[decision]
-            requested_at = chunk.fields.times[decision][0]
+            if not filtered:
+                found.append(one)
+                continue
+            requested_at = one.chunk.fields.times[one.decision][0]
             # A resumed inquiry keeps the time of its first chunk, so an older record may stand behind a newer one.
             if (
                 (first is not None and requested_at < first)
                 or (end is not None and requested_at >= end)
-                or (procedure is not None and shared.procedure != procedure)
+                or (procedure is not None and one.chunk.shared[one.decision].procedure != procedure)
                 or (number is not None and not _is_of(institution, number, (one, root)))
-                or (kind is not None and (int(one.row["kind"]), int(one.row["outcome"])) != (kind, Status.OK))
+                or (kind is not None and (one.kind, one.outcome) != (kind, Status.OK))
             ):
                 continue
             found.append(one)
@@ -119,16 +122,16 @@ def disclose_history(
     return History(records, after, lambda: prove(found, records), disclosure)
 
 
-def _is_of(institution: str | None, number: int, records: Sequence[Found]) -> bool:
+def _is_of(institution: str | None, number: int, records: Sequence[Body]) -> bool:
     """Whether an institution asked or was asked in a record, or in the one whose correction it is about."""
     return any(
-        one.row["provider"] == number or one.located.chunk.shared[one.row["decision"]].requester == institution
+        one.provider == number or one.chunk.shared[one.decision].requester == institution
         for one in records
     )
 
 
 def prove_records(
-    log: Log, snapshot: Snapshot, bodies: Bodies, keys: Keys, found: list[Found], records: list[Record]
+    log: Log, snapshot: Snapshot, bodies: Bodies, keys: Keys, found: list[Body], records: list[Record]
 ) -> list[Proof]:
     """The proofs of some records, each with the disclosure key of its own person, against the latest checkpoint.
 
@@ -138,39 +141,41 @@ def prove_records(
     """
     if not found:
         return []
-    located = [one.located for one in found]
-    salts = bodies.salts(located)
+    salts = bodies.salts(found)
     # One row each, with its own shared fields: their decisions are numbered anew.
-    rows = np.array([one.row for one in found], dtype=ROW)
-    decisions = rows["decision"].tolist()
-    rows["decision"] = np.arange(len(found))
-    fields = [one.located.chunk.fields for one in found]
+    rows = _bodies.rows_of(found, True)
     committed, leaves = np.empty((len(found), 48), np.uint8), np.empty((len(found), 32), np.uint8)
     _hash.hash_records(
         salts,
-        keys.disclosure_keys(np.ascontiguousarray(rows["person"])),
-        rows.view(np.uint8).reshape(-1, ROW_BYTES),
-        np.frombuffer(
-            b"".join(hash_shared(one.shared[at]) for one, at in zip(fields, decisions, strict=True)), np.uint8
-        ).reshape(-1, 32),
-        np.array([one.times[at] for one, at in zip(fields, decisions, strict=True)], dtype=np.int64),
+        keys.disclosure_keys(np.array([one.person for one in found], np.uint32)),
+        rows,
+        np.frombuffer(b"".join([one.chunk.shared.hash_of(one.decision) for one in found]), np.uint8).reshape(-1, 32),
+        np.array([one.chunk.fields.times[one.decision] for one in found], dtype=np.int64),
         committed=committed,
         leaves=leaves,
     )
-    checkpoint, paths = log.prove(snapshot, [one.located.index for one in found], leaves)
+    checkpoint, paths = log.prove(snapshot, [one.index for one in found], leaves)
     return [
         Proof(
-            one.located.index,
+            one.index,
             path,
             checkpoint=checkpoint,
             record=record,
-            salt=salt.tobytes(),
-            shared=one.located.chunk.fields.shared[one.row["decision"]],
-            row=row.tobytes(),
-            leaf=leaf.tobytes(),
+            salt=salt,
+            shared=one.chunk.fields.shared[one.decision],
+            row=row,
+            leaf=leaf,
         )
-        for one, path, record, salt, row, leaf in zip(found, paths, records, salts, committed, leaves, strict=True)
+        for one, path, record, salt, row, leaf in zip(
+            found, paths, records, _pieces(salts), _pieces(committed), _pieces(leaves), strict=True
+        )
     ]
+
+
+def _pieces(column: npt.NDArray[np.uint8]) -> list[bytes]:
+    """uint8[N, k] -> N times k bytes."""
+    whole, each = column.tobytes(), column.shape[1]
+    return [whole[at : at + each] for at in range(0, len(whole), each)]
 
 
 def _finite(moment: float | None) -> float | None:
@@ -178,33 +183,53 @@ def _finite(moment: float | None) -> float | None:
     return None if moment is None else min(max(moment, -(2.0**62)), 2.0**62)
 
 
-def _record(catalog: Catalog, catalog_of: Callable[[str], Catalog], found: Found) -> Record:
-    chunk = found.located.chunk
-    # Taken apart once: a field of a numpy row costs as much as all of them.
-    _, provider, decision, outcome, kind, _ = found.row.item()
-    shared = chunk.shared[decision]
-    requested_at, provided_at = chunk.fields.times[decision]
-    names = catalog_of(shared.catalog)
-    gives, receives = parties_of(kind, catalog.code_by_number(provider), shared.requester)
+class _Told(NamedTuple):
+    """What all records of a decision have in common for people to read.
+
+    Attributes:
+        common: fields of :class:`hub.Record`. names: the law as it was held then, which knows what bodies were called.
+    """
+
+    requester: str
+    common: dict[str, Any]
+    names: Catalog
+
+
+def _told(catalog_of: Callable[[str], Catalog], chunk: Chunk, decision: int) -> _Told:
+    found: _Told | None = chunk.shared.told.get(decision)
+    if found is None:
+        shared = chunk.shared[decision]
+        requested_at, provided_at = chunk.fields.times[decision]
+        common = {
+            "requested_at": dt.datetime.fromtimestamp(requested_at, dt.UTC),
+            "provided_at": dt.datetime.fromtimestamp(provided_at, dt.UTC) if provided_at else None,
+            "on_behalf_of": shared.on_behalf_of,
+            "procedure": shared.procedure,
+            "items": shared.items,
+            "role": shared.role,
+            "section": shared.section,
+            "legal_basis": shared.legal_basis,
+            "inquiry": shared.inquiry.hex(),
+            "remark": shared.remark,
+        }
+        found = chunk.shared.told[decision] = _Told(shared.requester, common, catalog_of(shared.catalog))
+    return found
+
+
+def _record(catalog: Catalog, catalog_of: Callable[[str], Catalog], one: Body) -> Record:
+    requester, common, names = _told(catalog_of, one.chunk, one.decision)
+    kind, outcome = one.kind, one.outcome
+    gives, receives = parties_of(kind, catalog.code_by_number(one.provider), requester)
     return Record(
         kind=_KINDS.get(kind) or Kind(kind),
-        requested_at=dt.datetime.fromtimestamp(requested_at, dt.UTC),
-        provided_at=dt.datetime.fromtimestamp(provided_at, dt.UTC) if provided_at else None,
         requester=receives,
-        on_behalf_of=shared.on_behalf_of,
         provider=gives,
-        procedure=shared.procedure,
-        items=shared.items,
-        role=shared.role,
-        section=shared.section,
-        legal_basis=shared.legal_basis,
-        outcome=_STATUSES.get(outcome) or Status(outcome),
-        inquiry=shared.inquiry.hex(),
-        index=found.located.index,
-        link=link_of(found.row),
-        remark=shared.remark,
+        outcome=_STATUSES[outcome] if outcome in _STATUSES else Status(outcome),
+        index=one.index,
+        link=one.link,
         requester_name=names.name_of(receives),
         provider_name=names.name_of(gives),
+        **common,
     )
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from hub._bodies import Body
 from hub.errors import StorageError
-from hub.records.bodies import Bodies, KeyGoneError, Located
+from hub.records.bodies import Bodies, KeyGoneError
 from hub.records.erasures import read_erasures
 from hub.runs.index import find_indexes
 from hub.storage.periods import PeriodKeys
@@ -20,16 +20,6 @@ from hub.storage.snapshot import Snapshot
 
 class GapError(StorageError):
     """Some records are in no run of the index: a page of it is damaged, or a period has lost its key."""
-
-
-class Found(NamedTuple):
-    """One record about a person: where it stands, and its row (a ``ROW``)."""
-
-    located: Located
-    row: np.void
-
-    def __repr__(self) -> str:
-        return f"Found(index={self.located.index})"
 
 
 def person_keys(periods: PeriodKeys, person: int) -> dict[int, int]:
@@ -53,7 +43,7 @@ def find_records(
     since: float | None = None,
     until: float | None = None,
     batch: int,
-) -> Iterator[list[Found]]:
+) -> Iterator[list[Body]]:
     """The records about a person with an index under ``below``, newest first, in batches read together.
 
     Args:
@@ -91,10 +81,8 @@ def find_records(
         check=check,
     )
     while some := list(islice(indexes, batch)):
-        located, rows = _read(bodies, some)
         # Two persons may share a key of 64 bits.
-        same = (rows["person"] == person).tolist()
-        yield [Found(one, row) for one, row, own in zip(located, rows, same, strict=True) if own]
+        yield [one for one in _read(bodies, some) if one.person == person]
 
 
 def find_all_records(
@@ -107,7 +95,7 @@ def find_all_records(
     since: float | None = None,
     until: float | None = None,
     batch: int,
-) -> Iterator[list[Found]]:
+) -> Iterator[list[Body]]:
     """As :func:`find_records`, of several persons who are one now or were (``persons/merges.py``)."""
     found = [
         find_records(
@@ -118,20 +106,20 @@ def find_all_records(
     if len(found) == 1:
         return found[0]
     records = (_one_by_one(batches) for batches in found)
-    return _batches(heapq.merge(*records, key=lambda one: -one.located.index), batch)
+    return _batches(heapq.merge(*records, key=lambda one: -one.index), batch)
 
 
-def _one_by_one(batches: Iterator[list[Found]]) -> Iterator[Found]:
+def _one_by_one(batches: Iterator[list[Body]]) -> Iterator[Body]:
     for some in batches:
         yield from some
 
 
-def _batches(records: Iterator[Found], batch: int) -> Iterator[list[Found]]:
+def _batches(records: Iterator[Body], batch: int) -> Iterator[list[Body]]:
     while some := list(islice(records, batch)):
         yield some
 
 
-def _read(bodies: Bodies, indexes: list[int]) -> tuple[list[Located], npt.NDArray[np.void]]:
+def _read(bodies: Bodies, indexes: list[int]) -> list[Body]:
     try:
         return bodies.read(indexes)
     except KeyGoneError:

@@ -396,8 +396,8 @@ class Verifier:
                     self._check_gone(snapshot, name, erasure)
                 if find_erasure(snapshot, erasure.recorded) is not None:
                     continue
-                (located,), (row,) = self._bodies(snapshot).read([erasure.recorded])
-                if row["kind"] != Kind.ERASURE or located.chunk.shared[row["decision"]].items != erasure.items:
+                (told,) = self._bodies(snapshot).read([erasure.recorded])
+                if told.kind != Kind.ERASURE or told.chunk.shared[told.decision].items != erasure.items:
                     raise StorageError(f"{name}: expected record {erasure.recorded} to tell of it, found it does not")
 
     def _check_gone(self, snapshot: Snapshot, name: str, erasure: Erasure) -> None:

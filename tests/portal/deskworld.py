@@ -173,5 +173,4 @@ def ask_the_town(world: DeskWorld, person: int, request_id: str) -> Any:
 def operator_of(h: hub.Hub, index: int) -> str | None:
     """Whom a record's supervisors read."""
     with h._store.snapshot() as snapshot:
-        located, rows = h._office.bodies(snapshot).read([index])
-        return _supervised(located[0], int(rows[0]["decision"])).operator
+        return _supervised(h._office.bodies(snapshot).read([index])[0]).operator

@@ -195,7 +195,7 @@ def _read_linked(
                 kept[begin:end] = True
         begin = end
     if few:
-        linked[few] = bodies.read(links[few].tolist())[1]
+        linked[few] = bodies.rows(links[few].tolist())
         kept[few] = True
     return linked, np.flatnonzero(kept)
 

@@ -41,7 +41,6 @@ import numpy as np
 from hub.aliases import NOBODY, find_aliases
 from hub.catalog.moments import JAPAN
 from hub.errors import RequestError, StorageError
-from hub.history import Found
 from hub.limits import CORRECTION_DAYS, CORRECTIONS_PER_RECORD_MAX, REMARK_CHARS_MAX, SECTION_CHARS_MAX
 from hub.messages import Kind, Record, Status
 from hub.persons.merges import lives_of
@@ -312,14 +311,13 @@ class Corrections:
         refused = RequestError("record: expected one of an inquiry in the history that was disclosed, got another")
         if not 0 <= index < min(size, snapshot.state.records) or bodies.is_erased(index):
             raise refused
-        located, rows = bodies.read([index])
-        found = Found(located[0], rows[0])
-        if found.row["person"] not in lives_of(snapshot).sources(person) or found.row["kind"] not in CORRECTABLE:
+        found = bodies.read([index])[0]
+        if found.person not in lives_of(snapshot).sources(person) or found.kind not in CORRECTABLE:
             raise refused
         root = office.visibility(snapshot, bodies, person).roots([found])[0]
         if root is None:
             raise refused
-        return stood(root.located, root.row)
+        return stood(root)
 
     def _holder(self, root: Stood, institution: str | None) -> str:
         holders = self._holders(root)[:-1]

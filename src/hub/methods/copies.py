@@ -151,10 +151,10 @@ class CopyReader:
         bodies = self._office.bodies(snapshot)
         low, high = int(indexes.min()), int(indexes.max())
         if len(indexes) <= 64:
-            return bodies.read(indexes.tolist())[1]
+            return bodies.rows(indexes.tolist())
         located = bodies.locate(low)
         if located.chunk.first + located.chunk.rows <= high:
-            return bodies.read(indexes.tolist())[1]
+            return bodies.rows(indexes.tolist())
         _, rows = bodies.whole(located.chunk.first)
         return rows.view(ROW)[:, 0][indexes - located.chunk.first]
 
@@ -259,8 +259,8 @@ class CopyReader:
     def is_blocked(self, index: int, person: int, provider: int) -> bool:
         """Whether a permit is for own data that its person's flag at the provider (NO_SELF) keeps back."""
         with self._office.store.snapshot() as snapshot:
-            located, rows = self._office.bodies(snapshot).read([index])
-            shared = located[0].chunk.shared[int(rows[0]["decision"])]
+            body = self._office.bodies(snapshot).read([index])[0]
+            shared = body.chunk.shared[body.decision]
             flagged = self._office.flagged.of(snapshot).no_self(
                 current(snapshot, np.array([person], np.uint32)), successions_of(snapshot).now(provider)
             )

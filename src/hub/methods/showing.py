@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 
+from hub._bodies import Body
 from hub.aliases import CLOSED, REVOKED, find_persons
 from hub.catalog import Catalog
 from hub.citizens.corrections import make_disclosure
 from hub.decode import decode_alias
 from hub.disclose import disclose_history, prove_records
 from hub.errors import RequestError
-from hub.history import Found, GapError
+from hub.history import GapError
 from hub.limits import HISTORY_LIMIT, HISTORY_STEP_S
 from hub.messages import History, Record, Status
 from hub.persons.merges import lives_of
@@ -198,7 +199,7 @@ class Showing(ABC):
             raise RequestError("alias: expected one of the portal's, got another")
         return int(persons[0])
 
-    def _prove(self, found: list[Found], records: list[Record]) -> list[Proof]:
+    def _prove(self, found: list[Body], records: list[Record]) -> list[Proof]:
         with self._store.snapshot() as snapshot:
             bodies = Bodies(snapshot, self._periods, self._heads)
             return prove_records(self._published(), snapshot, bodies, self._store.keys, found, records)

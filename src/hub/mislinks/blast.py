@@ -302,10 +302,10 @@ class _Search:
             self._snapshot, bodies, self._office.periods, sources, _FIRST, since=low, until=high, batch=_AT_A_TIME
         ):
             for one in batch:
-                chunk, decision = one.located.chunk, int(one.row["decision"])
-                if int(one.row["provider"]) in self._numbers or chunk.shared[decision].requester in self._codes:
+                chunk, decision = one.chunk, one.decision
+                if one.provider in self._numbers or chunk.shared[decision].requester in self._codes:
                     moments = chunk.fields.moments
-                    record = stood(one.located, one.row)
+                    record = stood(one)
                     # What ends a question is told apart by it.
                     if record.kind in _ENDS or self._office.owner(self._snapshot, record) == person:
                         yield record, moments[decision] if moments else 0

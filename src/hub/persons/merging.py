@@ -368,9 +368,9 @@ class Merging:
         first = min(merge.since for merge in ended)
         for batch in find_records(snapshot, bodies, keys, person, snapshot.state.records, batch=_AT_A_TIME):
             for one in batch:
-                if one.located.index < first:
+                if one.index < first:
                     return
-                record = stood(one.located, one.row)
+                record = stood(one)
                 if record.kind in QUESTIONS or record.link is None:
                     yield record
 

@@ -92,14 +92,13 @@ class AskedLog:
         earliest = since - (REQUEST_DAYS + 1) * _DAY_S
         for batch in find_records(snapshot, bodies, keys, person, _ALL, since=earliest, batch=_RECORDS_AT_A_TIME):
             for one in batch:
-                chunk, row = one.located.chunk, one.row
-                if chunk.time < since:
+                if one.chunk.time < since:
                     return
-                shared = chunk.shared[row["decision"]]
+                shared = one.chunk.shared[one.decision]
                 found = shared.requester, shared.items
-                counts = row["kind"] in QUESTIONS and row["outcome"] in COUNTED and row["provider"] != 0
+                counts = one.kind in QUESTIONS and one.outcome in COUNTED and one.provider != 0
                 if counts and count_together(found, question):
-                    yield Rows(found, row["person"].reshape(1), row["provider"].reshape(1))
+                    yield Rows(found, np.array([one.person], np.uint32), np.array([one.provider], np.uint16))
 
 
     def _rows_of(self, shared: list[bytes], rows: np.ndarray, requester: str | None) -> Iterator[Rows]:

@@ -65,14 +65,14 @@ class Lately:
         asked: dict[str, set[int]] = {}
         read = 0
         for one in chain.from_iterable(batches):
-            if one.located.index < self._first:
+            if one.index < self._first:
                 break
             if read == LATELY_RECORDS_MAX:
                 return None
             read += 1
-            if one.row["kind"] not in QUESTIONS:
+            if one.kind not in QUESTIONS:
                 continue
-            record = stood(one.located, one.row)
+            record = stood(one)
             if record.requested_at >= self._since and office.owner(snapshot, record) == person:
                 asked.setdefault(record.shared.requester, set()).add(record.provider)
         return {requester: len(providers) for requester, providers in asked.items()}

@@ -48,12 +48,12 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from hub._bodies import Body
 from hub.aliases import RESIDENT_CODES, find_aliases
 from hub.errors import StorageError
-from hub.history import Found
 from hub.messages import Kind, Withhold
 from hub.persons.merges import Lives
-from hub.records.bodies import Bodies, link_of
+from hub.records.bodies import Bodies
 from hub.records.events import EventKind, Told, encrypt_event, put_event
 from hub.records.handles import PROVIDER, REQUESTER, Stood, provider_is_party, read_stood, stood
 from hub.storage.confidential import HUB, Vault, encrypt
@@ -70,6 +70,7 @@ LINKS_MAX = 8
 more is damage."""
 
 _ON, _LIFT_ASKED = 1, 2
+_UNMARKED = False, 0
 _MARK = struct.Struct("<BBHIQ")
 _PROTECTION = struct.Struct("<B7sqQ")
 _ALONE = Workers(1)
@@ -255,7 +256,7 @@ def has_marks(snapshot: Snapshot) -> bool:
 class Visibility:
     """What of one person's records may be shown, in one snapshot.
 
-    The same look-ups are made for every record, whether it has marks or not.
+    In a hub that has marks the same look-ups are made for every record, whether it has some or not.
 
     Args:
         person: who it is now; records of whoever was merged into them are theirs. lives: of the same snapshot.
@@ -270,72 +271,75 @@ class Visibility:
         self._lives, self._number_of = lives, number_of
         self._members = frozenset(lives.members(person))
         self._protections = read_protections(snapshot, vault, keys, self._members)
+        # Of the whole hub, as it is told by the time at which histories leave: without one nothing is looked up.
+        self._marked = has_marks(snapshot)
 
     def __repr__(self) -> str:
         return "Visibility()"
 
-    def roots(self, found: Sequence[Found]) -> list[Found | None]:
+    def roots(self, found: Sequence[Body]) -> list[Body | None]:
         """Of each record the one that it goes back to (itself, mostly), or None where it may not be shown.
 
         Raises:
             StorageError: a mark is damaged, or a link does not lead to a record of the same person.
         """
         roots = self._follow(found)
-        keys = [mark_key(root.located.index, side) for root in roots if root for side in (REQUESTER, PROVIDER)]
+        if not self._marked:
+            shown = [root if root and self._may_be_shown(root, _UNMARKED, _UNMARKED) else None for root in roots]
+            return self._without_hidden_releases(shown)
+        keys = [mark_key(root.index, side) for root in roots if root for side in (REQUESTER, PROVIDER)]
         database = self._snapshot.databases[NAME]
         with self._snapshot.reading:
             values = [self._snapshot.txn.get(key, db=database) for key in keys]
             marks = [
-                (False, 0) if value is None else _open_mark(key, bytes(value))[:2]
+                _UNMARKED if value is None else _open_mark(key, bytes(value))[:2]
                 for key, value in zip(keys, values, strict=True)
             ]
         states = iter(marks)
         shown = [root if root and self._may_be_shown(root, next(states), next(states)) else None for root in roots]
         return self._without_hidden_releases(shown)
 
-    def _without_hidden_releases(self, roots: list[Found | None]) -> list[Found | None]:
+    def _without_hidden_releases(self, roots: list[Body | None]) -> list[Body | None]:
         """Roots, but for releases of held records that may not be shown."""
-        released = [(at, one) for at, one in enumerate(roots) if one and int(one.row["kind"]) == Kind.RELEASE]
+        released = [(at, one) for at, one in enumerate(roots) if one and one.kind == Kind.RELEASE]
         if released:
-            links = [_earlier(one.located.index, link_of(one.row)) for _, one in released]
-            places, located, rows = self._bodies.read_kept(links)
-            held = [Found(linked, row) for linked, row in zip(located, rows, strict=True)]
+            links = [_earlier(one.index, one.link) for _, one in released]
+            places, held = self._bodies.read_kept(links)
             shown = dict(zip(places, self.roots(held), strict=True))
             for place, (at, _) in enumerate(released):
                 if shown.get(place) is None:
                     roots[at] = None
         return roots
 
-    def _follow(self, found: Sequence[Found]) -> list[Found | None]:
+    def _follow(self, found: Sequence[Body]) -> list[Body | None]:
         """The records that these go back to, a link of all of them at a time: half of a history follows another."""
-        roots: list[Found | None] = list(found)
-        # As a plain int: numpy asks a member of an enum for nine attributes before it compares.
-        following = [(at, one) for at, one in enumerate(found) if int(one.row["kind"]) in FOLLOWING]
+        roots: list[Body | None] = list(found)
+        following = [(at, one) for at, one in enumerate(found) if one.kind in FOLLOWING]
         for _ in range(LINKS_MAX):
             if not following:
                 return roots
-            links = [_earlier(one.located.index, link_of(one.row)) for _, one in following]
-            places, located, rows = self._bodies.read_kept(links)
+            links = [_earlier(one.index, one.link) for _, one in following]
+            places, linked = self._bodies.read_kept(links)
             for at, _ in following:
                 roots[at] = None
             before, following = following, []
-            for place, linked, row in zip(places, located, rows, strict=True):
+            for place, one in zip(places, linked, strict=True):
                 at, follower = before[place]
-                if row["person"] != follower.row["person"]:
-                    raise StorageError(f"record {linked.index}: expected a record of the same person, got another's")
-                roots[at] = one = Found(linked, row)
-                if int(row["kind"]) in FOLLOWING:
+                if one.person != follower.person:
+                    raise StorageError(f"record {one.index}: expected a record of the same person, got another's")
+                roots[at] = one
+                if one.kind in FOLLOWING:
                     following.append((at, one))
         for _, one in following:
-            raise _too_many(one.located.index)
+            raise _too_many(one.index)
         return roots
 
-    def _may_be_shown(self, root: Found, requester: tuple[bool, int], provider: tuple[bool, int]) -> bool:
+    def _may_be_shown(self, root: Body, requester: tuple[bool, int], provider: tuple[bool, int]) -> bool:
         if requester[0] or provider[0]:
             return False
         if not self._protections and not self._lives.any_split:
             return True
-        record = stood(root.located, root.row)
+        record = stood(root)
         if not owners_of(self._lives, record, self._number_of) <= self._members:
             return False
         protection = covering(self._protections, record)

@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from hub._bodies import Body
 from hub.aliases import find_aliases
 from hub.errors import RequestError, StorageError
 from hub.limits import REMARK_CHARS_MAX, REQUEST_DAYS
@@ -31,7 +32,7 @@ from hub.protection.marks import Marking, prepare_marks, put_new_marks, read_mar
 from hub.protection.screen import default_marks
 from hub.protection.withholding import Office, check_clerk, check_text, took_part
 from hub.records.append import append_records, lay_records, make_fields
-from hub.records.bodies import ROW, Located, Supervised, pack_link
+from hub.records.bodies import ROW, Supervised, pack_link
 from hub.records.events import EventKind, Told
 from hub.records.handles import PROVIDER, REQUESTER, Stood, make_handle, provider_is_party, read_stood, stood
 from hub.records.permits import lapse_time
@@ -85,11 +86,11 @@ class Releases:
         bodies = self._office.bodies(snapshot)
         if index >= snapshot.state.records or bodies.is_erased(index):
             raise RequestError("handle: expected one of a record that is kept, got another")
-        located, rows = bodies.read([index])
-        record = stood(located[0], rows[0])
+        body = bodies.read([index])[0]
+        record = stood(body)
         if record.kind != Kind.INQUIRY or record.outcome != Status.HELD or record.shared.requester != code:
             raise RequestError("handle: expected a row of its own that is held, got another")
-        return record, _supervised(located[0], int(rows[0]["decision"]))
+        return record, _supervised(body)
 
     def _outcome(self, snapshot: Snapshot, record: Stood) -> Status:
         """What the row comes to now: whom a clerk must answer for everybody knows, see ``screen.py``."""
@@ -209,10 +210,10 @@ def _parse(key: bytes, value: Any) -> int:
     return int.from_bytes(body, "little")
 
 
-def _supervised(located: Located, decision: int) -> Supervised:
+def _supervised(body: Body) -> Supervised:
     """Who asked, as only supervisors may read it."""
-    stored = located.chunk.fields.supervised
+    stored = body.chunk.fields.supervised
     try:
-        return msgspec.msgpack.decode(stored[decision if len(stored) > 1 else 0], type=Supervised)
+        return msgspec.msgpack.decode(stored[body.decision if len(stored) > 1 else 0], type=Supervised)
     except (msgspec.DecodeError, IndexError):
-        raise StorageError(f"record {located.index}: expected who asked, got something else") from None
+        raise StorageError(f"record {body.index}: expected who asked, got something else") from None

@@ -169,7 +169,7 @@ class Office:
             snapshot, bodies, self.periods, sources, _ALL, since=low, until=high, batch=_AT_A_TIME
         ):
             for one in batch:
-                record = stood(one.located, one.row)
+                record = stood(one)
                 if (
                     record.kind in MARKED
                     and (low is None or record.requested_at >= low)

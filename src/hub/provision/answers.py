@@ -125,7 +125,7 @@ class Answering:
         at = held[releases >= 0]
         if len(at):
             rows.indexes[at] = releases[releases >= 0]
-            _, found = self._office.bodies(state.snapshot).read(rows.indexes[at].tolist())
+            found = self._office.bodies(state.snapshot).rows(rows.indexes[at].tolist())
             rows.status[at] = found["outcome"]
 
     def _outcomes(self, state: State, indexes: npt.NDArray[np.int64]) -> Outcomes:
@@ -137,7 +137,7 @@ class Answering:
         """The inboxes in which these permits can be."""
         if len(indexes) > FEW_ROWS:
             return state.providers()
-        _, rows = self._office.bodies(state.snapshot).read(indexes.tolist())
+        rows = self._office.bodies(state.snapshot).rows(indexes.tolist())
         return [state.inbox(number) for number in np.unique(rows["provider"]).tolist()]
 
     def _answer(
@@ -163,11 +163,11 @@ class Answering:
         if not len(at) or not flagged.has(Flag.NO_SELF):
             return
         bodies = self._office.bodies(state.snapshot)
-        located, first = bodies.read([int(rows.indexes[at[0]])])
+        first = bodies.read([int(rows.indexes[at[0]])])[0]
         # All rows of a request are of one procedure.
-        if not located[0].chunk.shared[int(first[0]["decision"])].procedure.startswith(OWN_DATA):
+        if not first.chunk.shared[first.decision].procedure.startswith(OWN_DATA):
             return
-        _, found = bodies.read(rows.indexes[at].tolist())
+        found = bodies.rows(rows.indexes[at].tolist())
         persons = current(state.snapshot, np.ascontiguousarray(found["person"]))
         numbers = successions_of(state.snapshot).current(found["provider"].astype(np.uint32))
         blocked = at[flagged.no_self(persons, numbers)]

@@ -225,12 +225,12 @@ class Provider:
         flagged = self._office.flagged.of(state.snapshot)
         blocked = np.zeros(len(rows), np.bool_)
         if flagged.has(Flag.NO_SELF):
-            located, found = self._office.bodies(state.snapshot).read(indexes[rows].tolist())
-            persons = current(state.snapshot, np.ascontiguousarray(found["person"]))
-            numbers = successions_of(state.snapshot).current(found["provider"].astype(np.uint32))
+            found = self._office.bodies(state.snapshot).read(indexes[rows].tolist())
+            persons = current(state.snapshot, np.array([one.person for one in found], np.uint32))
+            numbers = successions_of(state.snapshot).current(np.array([one.provider for one in found], np.uint32))
             blocked = flagged.no_self(persons, numbers)
-            for at, (one, row) in enumerate(zip(located, found, strict=True)):
-                blocked[at] &= one.chunk.shared[int(row["decision"])].procedure.startswith(OWN_DATA)
+            for at, one in enumerate(found):
+                blocked[at] &= one.chunk.shared[one.decision].procedure.startswith(OWN_DATA)
         return blocked
 
     def _check_open(

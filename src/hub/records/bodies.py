@@ -41,16 +41,17 @@ import struct
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, overload
+from typing import Any, NamedTuple, overload
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from hub._pages import prefetch
+from hub import _bodies
+from hub._bodies import Body
 from hub.errors import StorageError
-from hub.storage.periods import PeriodKey, PeriodKeys, counter, period_name
+from hub.storage.periods import PeriodKey, PeriodKeys, period_name
 from hub.storage.snapshot import Snapshot
 from hub.tlog.entry import Shared, decode_shared, hash_shared
 
@@ -152,11 +153,14 @@ class Decisions(Sequence[Shared]):
         StorageError: when one is asked for that is not as it should be.
     """
 
-    __slots__ = ("_found", "_raw")
+    __slots__ = ("_found", "_hashes", "_raw", "told")
 
     def __init__(self, raw: Sequence[bytes]) -> None:
         self._raw = raw
         self._found: dict[int, Shared] = {}
+        self._hashes: dict[int, bytes] = {}
+        self.told: dict[int, Any] = {}
+        """What ``disclose.py`` makes of a decision for people to read, the same in every record of it."""
 
     def __repr__(self) -> str:
         return f"Decisions({len(self._raw)})"
@@ -176,6 +180,13 @@ class Decisions(Sequence[Shared]):
             found = self._found[at] = decode_shared(self._raw[at])
         return found
 
+    def hash_of(self, at: int) -> bytes:
+        """What the entries of a decision commit to, 32 bytes."""
+        found = self._hashes.get(at)
+        if found is None:
+            found = self._hashes[at] = hash_shared(self._raw[at])
+        return found
+
 
 class Chunk(NamedTuple):
     """The head of a chunk, checked and decrypted.
@@ -183,7 +194,7 @@ class Chunk(NamedTuple):
     Attributes:
         first, rows: index of its first record, and how many it has. period, time, nonce: see the byte table.
         fields: as stored. shared: their decisions, decoded when first asked for.
-        rows_at: where the rows begin. sums: uint64, of each 256 rows.
+        rows_at: where the rows begin. sums: of each 256 rows, 8 bytes each, as stored.
     """
 
     first: int
@@ -192,9 +203,9 @@ class Chunk(NamedTuple):
     time: int
     nonce: bytes
     fields: Fields
-    shared: Sequence[Shared]
+    shared: Decisions
     rows_at: int
-    sums: npt.NDArray[np.uint64]
+    sums: bytes
 
     def __repr__(self) -> str:
         return f"Chunk(first={self.first}, rows={self.rows})"
@@ -234,23 +245,11 @@ def pack_link(index: int) -> tuple[int, int, int]:
     return link & 0xFFFF, link >> 16 & 0xFFFF, link >> 32
 
 
-class Located:
-    """One record: its index in the log, the chunk it stands in, its position there."""
+class Located(NamedTuple):
+    """Where one record stands: the chunk, and its position there."""
 
-    __slots__ = ("chunk", "index", "position")
-
-    def __init__(self, chunk: Chunk, position: int) -> None:
-        self.index = chunk.first + position
-        self.chunk = chunk
-        self.position = position
-
-    def __repr__(self) -> str:
-        return f"Located(index={self.index})"
-
-    @property
-    def counter(self) -> bytes:
-        """What its salt and the key stream of its row come from."""
-        return counter(self.chunk.nonce, self.position)
+    chunk: Chunk
+    position: int
 
 
 def supervise(blind: bytes, decision: int, supervised: bytes) -> bytes:
@@ -438,35 +437,30 @@ class Bodies:
         self._found[period] = key
         return key
 
-    def read(self, indexes: Sequence[int]) -> tuple[list[Located], npt.NDArray[np.void]]:
-        """Some records: where they stand, and their rows, decrypted: ``ROW``[N], in their order.
+    def read(self, indexes: Sequence[int]) -> list[Body]:
+        """Some records, in the order of their indexes.
 
-        All heads and then all rows are asked of the disk before the first one is waited for.
+        Where the disk has to be waited for, it is asked for all heads and then all rows at once.
 
         Raises:
             StorageError: a chunk's head or the rows around one are damaged, or a period's key is gone.
         """
-        places = [self._place(index) for index in indexes]
-        prefetch([value[:HEAD_BYTES] for _, value in places])
-        located, pieces = [], []
-        for index, (key, value) in zip(indexes, places, strict=True):
-            one = Located(self._check_head(key, value), index - int.from_bytes(key, "big"))
-            if one.position >= one.chunk.rows:
-                raise StorageError(f"record {index}: expected a chunk that holds it, got none")
-            at = one.chunk.rows_at + ROW_BYTES * ROWS_PER_PIECE * (one.position // ROWS_PER_PIECE)
-            located.append(one)
-            pieces.append(value[at : at + ROW_BYTES * ROWS_PER_PIECE])
-        prefetch(pieces)
-        stored = []
-        for one, rows in zip(located, pieces, strict=True):
-            piece, place = divmod(one.position, ROWS_PER_PIECE)
-            self._check_piece(one.chunk, piece, rows)
-            stored.append(rows[ROW_BYTES * place : ROW_BYTES * (place + 1)])
-        raw = np.frombuffer(b"".join(stored), dtype=np.uint8).reshape(-1, ROW_BYTES)
-        plain = self._by_period(located, lambda key, counters, at: key.decrypt_rows_at(counters, raw[at]))
-        return located, plain.view(ROW)[:, 0]
+        wanted = list(indexes)
+        chunks, rows = self._read(wanted)
+        return _bodies.bodies_of(wanted, chunks, rows)
 
-    def read_kept(self, indexes: Sequence[int]) -> tuple[list[int], list[Located], npt.NDArray[np.void]]:
+    def rows(self, indexes: Sequence[int]) -> npt.NDArray[np.void]:
+        """As :meth:`read`, but only the rows: ``ROW``[N]."""
+        return self._read(list(indexes))[1].view(ROW)[:, 0]
+
+    def _read(self, indexes: list[int]) -> tuple[list[Chunk], npt.NDArray[np.uint8]]:
+        """Chunks and decrypted rows, uint8[N, 16], of some records."""
+        chunks, counters, stored = _bodies.read_rows(
+            self._snapshot.pages, indexes, self._heads.find, self._check_head, self._key
+        )
+        return chunks, self._by_period(chunks, lambda key, at: key.decrypt_rows_at(counters[at], stored[at]))
+
+    def read_kept(self, indexes: Sequence[int]) -> tuple[list[int], list[Body]]:
         """:meth:`read` of those records that were not erased, and their places among the indexes.
 
         Raises:
@@ -477,27 +471,30 @@ class Bodies:
         begin = int.from_bytes(kept[0][0], "big") if kept else 1 << 64
         places = [at for at, index in enumerate(indexes) if index >= begin]
         try:
-            return places, *self.read([indexes[at] for at in places])
+            return places, self.read([indexes[at] for at in places])
         except KeyGoneError:
             places = [at for at in places if self.readable(indexes[at])]
-            return places, *self.read([indexes[at] for at in places])
+            return places, self.read([indexes[at] for at in places])
 
-    def salts(self, located: Sequence[Located]) -> npt.NDArray[np.uint8]:
+    def salts(self, bodies: list[Body]) -> npt.NDArray[np.uint8]:
         """The salts of some records: uint8[N, 16]."""
-        return self._by_period(located, lambda key, counters, at: key.salts_at(counters))
+        counters = _bodies.counters_of(bodies)
+        return self._by_period([one.chunk for one in bodies], lambda key, at: key.salts_at(counters[at]))
 
     def _by_period(
-        self,
-        located: Sequence[Located],
-        call: Callable[[PeriodKey, npt.NDArray[np.uint8], npt.NDArray[np.int64]], npt.NDArray[np.uint8]],
+        self, chunks: list[Chunk], call: Callable[[PeriodKey, Any], npt.NDArray[np.uint8]]
     ) -> npt.NDArray[np.uint8]:
-        """Call with each period's key, the counters of its records and their places; the results in order."""
-        out = np.empty((len(located), ROW_BYTES), dtype=np.uint8)
-        periods = np.array([one.chunk.period for one in located])
-        counters = np.frombuffer(b"".join(one.counter for one in located), dtype=np.uint8).reshape(-1, 16)
-        for period in np.unique(periods).tolist():
-            at = np.flatnonzero(periods == period)
-            out[at] = call(self.key_of(located[at[0]].chunk), np.ascontiguousarray(counters[at]), at)
+        """Call with each period's key and the places of its records; the results in order, uint8[N, 16]."""
+        periods = [chunk.period for chunk in chunks]
+        if not periods:
+            return np.empty((0, ROW_BYTES), dtype=np.uint8)
+        if periods.count(periods[0]) == len(periods):
+            return call(self.key_of(chunks[0]), slice(None))
+        out = np.empty((len(chunks), ROW_BYTES), dtype=np.uint8)
+        of_all = np.array(periods)
+        for period in set(periods):
+            at = np.flatnonzero(of_all == period)
+            out[at] = call(self.key_of(chunks[at[0]]), at)
         return out
 
     def whole(self, first: int) -> tuple[Chunk, npt.NDArray[np.uint8]]:
@@ -541,7 +538,7 @@ class Bodies:
         return fields, own.crypt_rows(nonce, np.ascontiguousarray(rows))
 
     def _check_piece(self, chunk: Chunk, piece: int, rows: memoryview) -> None:
-        if xxhash.xxh3_64_intdigest(rows) != int(chunk.sums[piece]):
+        if xxhash.xxh3_64_intdigest(rows) != int.from_bytes(chunk.sums[8 * piece : 8 * piece + 8], "little"):
             first = chunk.first + piece * ROWS_PER_PIECE
             raise StorageError(f"records from {chunk.first}: expected the stored checksum, got damaged rows at {first}")
 
@@ -563,15 +560,14 @@ class Bodies:
             return kept
         rows_at = _check_head(key, value)
         encrypted = bytes(value[HEAD_BYTES : HEAD_BYTES + fields_bytes])
-        chunk = self._decode(first, n, period, time, nonce, encrypted, rows_at)
-        chunk.sums[:] = np.frombuffer(value[_padded(HEAD_BYTES + fields_bytes) : rows_at], dtype="<u8")
+        sums = bytes(value[_padded(HEAD_BYTES + fields_bytes) : rows_at])
+        chunk = self._decode(first, n, period, time, nonce, encrypted, rows_at, sums)
         self._heads.keep(head_sum, chunk)
         return chunk
 
     def _decode(
-        self, first: int, rows: int, period: int, time: int, nonce: bytes, encrypted: bytes, rows_at: int
+        self, first: int, rows: int, period: int, time: int, nonce: bytes, encrypted: bytes, rows_at: int, sums: bytes
     ) -> Chunk:
-        sums = np.empty(-(-rows // ROWS_PER_PIECE), dtype=np.uint64)
         key = self._key(period, first)
         try:
             fields = msgspec.msgpack.decode(key.crypt_fields(nonce, encrypted), type=Fields)

@@ -24,10 +24,11 @@ import numpy as np
 import numpy.typing as npt
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
+from hub._bodies import Body
 from hub.catalog import Catalog
 from hub.errors import RequestError
 from hub.messages import Kind, Status, parties_of
-from hub.records.bodies import Bodies, Located, link_of
+from hub.records.bodies import Bodies
 from hub.records.permits import PermitNumbers
 from hub.requests.groups import RequestGroups
 from hub.requests.state import chunk_state, record_of_row, request_key
@@ -121,17 +122,17 @@ class PartyRecord(msgspec.Struct, frozen=True, kw_only=True):
         return f"PartyRecord({self.kind.name})"
 
 
-def stood(located: Located, row: np.void) -> Stood:
-    """A located record and its row (a ``ROW``), decoded."""
-    chunk, decision = located.chunk, int(row["decision"])
+def stood(body: Body) -> Stood:
+    """A record that was read, decoded."""
+    chunk, decision = body.chunk, body.decision
     requested_at, provided_at = chunk.fields.times[decision]
     return Stood(
-        index=located.index,
-        person=int(row["person"]),
-        kind=int(row["kind"]),
-        outcome=int(row["outcome"]),
-        link=link_of(row),
-        provider=int(row["provider"]),
+        index=body.index,
+        person=body.person,
+        kind=body.kind,
+        outcome=body.outcome,
+        link=body.link,
+        provider=body.provider,
         period=chunk.period,
         requested_at=requested_at,
         provided_at=provided_at,
@@ -146,8 +147,7 @@ def read_stood(bodies: Bodies, index: int) -> Stood:
     Raises:
         StorageError: there is none, it is damaged, or its period's key is gone.
     """
-    located, rows = bodies.read([index])
-    return stood(located[0], rows[0])
+    return stood(bodies.read([index])[0])
 
 
 def provider_is_party(record: Stood) -> bool:

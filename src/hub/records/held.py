@@ -77,7 +77,7 @@ def _prove_piece(store: Store, log: Log, catalog: Catalog, piece: Piece) -> list
         leaves = np.frombuffer(b"".join(one.proof.leaf for one in found), dtype=np.uint8).reshape(-1, HASH_BYTES)
         checkpoint, paths = log.prove(snapshot, piece.indexes, leaves)
     for one, path in zip(found, paths, strict=True):
-        one.proof.checkpoint, one.proof.path = checkpoint, path
+        one.proof.checkpoint, one.proof.joined_path = checkpoint, path
     return found
 
 

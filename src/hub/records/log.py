@@ -27,7 +27,13 @@ from hub.store import Store
 from hub.tlog.checkpoint import HeadFile, LogKey
 from hub.tlog.entry import HASH_BYTES
 from hub.tlog.tree import EMPTY_ROOT, consistency_path, inclusion_paths, root, root_from_peaks
-from hub.tlog.verify import Checkpoint, read_checkpoint, verify_checkpoint, verify_inclusion
+from hub.tlog.verify import (
+    Checkpoint,
+    read_checkpoint,
+    verify_checkpoint,
+    verify_consistency,
+    verify_inclusion,
+)
 
 logger = logging.getLogger("hub")
 
@@ -44,10 +50,12 @@ class StoredTree:
     gets it.
     """
 
-    def __init__(self, snapshot: Snapshot, checkpoint: str, size: int) -> None:
+    def __init__(self, snapshot: Snapshot, checkpoint: str, size: int, signed: bytes = EMPTY_ROOT) -> None:
+        """Args: signed: the root that the checkpoint has."""
         self._snapshot = snapshot
         self.checkpoint = checkpoint
         self.size = size
+        self.signed = signed
 
     def __repr__(self) -> str:
         return f"StoredTree(size={self.size})"
@@ -109,7 +117,7 @@ class RenewedTree(StoredTree):
 
 def prove_slowly(
     tree: StoredTree, indexes: Sequence[int], leaves: npt.NDArray[np.uint8], root: bytes
-) -> list[list[bytes]]:
+) -> list[bytes]:
     """What ``_proofs`` does, where it has no libcrypto."""
     paths = inclusion_paths(tree, indexes, tree.size)
     for index, leaf, path in zip(indexes, leaves, paths, strict=True):
@@ -117,7 +125,21 @@ def prove_slowly(
             verify_inclusion(leaf.tobytes(), index, tree.size, path, root)
         except ProofError:
             raise StorageError(f"record {index}: expected a path to the signed root, got a damaged tree") from None
-    return paths
+    return [b"".join(path) for path in paths]
+
+
+def prove_consistency_slowly(tree: StoredTree, old: int, new: int, signed: bytes) -> list[bytes]:
+    """What ``_proofs`` does, where it has no libcrypto; its roots are made anew from what is stored."""
+    path = consistency_path(tree, old, new)
+    try:
+        new_root = root(tree, new)
+        verify_consistency(old, root(tree, old), new, new_root, path)
+        verify_consistency(new, new_root, tree.size, signed, consistency_path(tree, new, tree.size))
+    except ProofError:
+        raise StorageError(
+            f"log from {old} to {new} records: expected a path to the signed root, got a damaged tree"
+        ) from None
+    return path
 
 
 def default_head(folder: Path) -> Path:
@@ -278,7 +300,7 @@ class Log:
         note, covered = head
         if covered.size > snapshot.state.records:
             raise BusyError("log: expected a snapshot that its head covers, got an older one")
-        return StoredTree(snapshot, note, covered.size)
+        return StoredTree(snapshot, note, covered.size, covered.root)
 
     def renewed_tree(self) -> RenewedTree:
         """The tree up to the latest checkpoint, for whoever reads for long; to be closed."""
@@ -288,14 +310,14 @@ class Log:
 
     def prove(
         self, snapshot: Snapshot, indexes: Sequence[int], leaves: npt.NDArray[np.uint8]
-    ) -> tuple[str, list[list[bytes]]]:
+    ) -> tuple[str, list[bytes]]:
         """Paths of some records to the latest checkpoint; each is checked before it is given out.
 
         Args:
             leaves: uint8[N, 32], of the records at ``indexes``.
 
         Returns:
-            (checkpoint, a path for each index).
+            (checkpoint, a path for each index: 32 bytes a step).
 
         Raises:
             StorageError: what is stored does not lead to the signed root: a damaged entry or node, it is named.
@@ -304,27 +326,36 @@ class Log:
         tree = self.tree(snapshot)
         if indexes and max(indexes) >= tree.size:
             raise BusyError("proof: expected a record that the checkpoint covers, got a newer one")
-        head = read_checkpoint(tree.checkpoint)
         if _proofs.NATIVE:
             paths = _proofs.Paths(snapshot.pages, tree.size)
-            return tree.checkpoint, paths.prove(np.array(indexes, dtype=np.uint64), leaves, head.root)
-        return tree.checkpoint, prove_slowly(tree, indexes, leaves, head.root)
+            return tree.checkpoint, paths.prove(np.array(indexes, dtype=np.uint64), leaves, tree.signed)
+        return tree.checkpoint, prove_slowly(tree, indexes, leaves, tree.signed)
 
     def consistency(self, snapshot: Snapshot, old_size: int, new_size: int) -> list[bytes]:
-        """RFC 6962 consistency proof between two sizes that the head covers.
+        """RFC 6962 consistency proof between two sizes that the head covers; it leads to the signed root.
 
         Raises:
             RequestError: not 0 <= old_size <= new_size <= size.
+            StorageError: what is stored does not lead to the signed root.
         """
-        size = self.tree(snapshot).size
+        tree = self.tree(snapshot)
         for value in (old_size, new_size):
             if isinstance(value, bool) or not isinstance(value, int):
                 raise RequestError(f"size: expected a number, got {type(value).__name__}")
-        if not 0 <= old_size <= new_size <= size:
-            raise RequestError(f"size: expected 0 <= old <= new <= {size}, got others")
+        if not 0 <= old_size <= new_size <= tree.size:
+            raise RequestError(f"size: expected 0 <= old <= new <= {tree.size}, got others")
         if old_size in (0, new_size):
             return []
-        return consistency_path(StoredTree(snapshot, "", size), old_size, new_size)
+        signed = tree.signed
+        if not _proofs.NATIVE:
+            return prove_consistency_slowly(tree, old_size, new_size, signed)
+        if new_size == tree.size:
+            return _proofs.Paths(snapshot.pages, new_size).consistency(old_size, signed)[0]
+        path, _, new_root = _proofs.Paths(snapshot.pages, new_size).consistency(old_size)
+        # Nobody signed this size's root here: what the path leads to must be what the signed root has under it.
+        if _proofs.Paths(snapshot.pages, tree.size).consistency(new_size, signed)[1] != new_root:
+            raise StorageError(f"log from {old_size} to {new_size} records: expected one root, got a damaged tree")
+        return path
 
     def _leave_foreign(self) -> None:
         """Put another log's head out of the way of an empty log.

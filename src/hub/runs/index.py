@@ -45,8 +45,8 @@ that order. n follows from the length.
 
 from __future__ import annotations
 
-import heapq
 import struct
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -257,8 +257,8 @@ def find_indexes(
                 found += _runs.find_entries(cursor, period, key, min(below, INDEX_MAX), low, high, spans)
     if check is not None:
         check(sorted(spans))
-    # Periods may have indexes between each other's where the year's quarter ended: what is found waits in a heap until
-    # no other run can hold a newer one.
+    # Periods may have indexes between each other's where the year's quarter ended: what is found waits until no
+    # other run can hold a newer one.
     found.sort(key=lambda entry: entry[0], reverse=True)
     waiting: list[int] = []
     at, step = 0, FIND_RUNS_FIRST
@@ -268,11 +268,11 @@ def find_indexes(
         while upto < len(found) and blocks < step:
             blocks += found[upto][7] is None
             upto += 1
-        for index in _search(snapshot, keys, min(below, INDEX_MAX), found[at:upto]):
-            heapq.heappush(waiting, -index)
+        waiting = sorted(waiting + _search(snapshot, keys, min(below, INDEX_MAX), found[at:upto]))
         newest = found[upto][0] if upto < len(found) else -1
-        while waiting and -waiting[0] > newest:
-            yield -heapq.heappop(waiting)
+        certain = bisect_right(waiting, newest)
+        yield from reversed(waiting[certain:])
+        del waiting[certain:]
         at, step = upto, min(2 * step, FIND_RUNS_MAX)
 
 

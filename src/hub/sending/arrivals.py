@@ -126,9 +126,9 @@ class Receiver(Collector):
             return None
         bodies = self._office.bodies(state.snapshot)
         while not bodies.is_erased(link):
-            _, rows = bodies.read([link])
-            following = link_of(rows[0])
-            if following is None or rows[0]["kind"] != Kind.PROVISION:
+            (one,) = bodies.read([link])
+            following = one.link
+            if following is None or one.kind != Kind.PROVISION:
                 number = successions_of(state.snapshot).now(box % ARRIVALS)
                 return make_handle(self._office.keys, number, link)
             link = following
@@ -209,7 +209,7 @@ def _read_rows(
         if end - begin > FEW:
             table[own] = bodies.whole(chunk.first)[1].view(ROW)[ascending[begin:end] - chunk.first, 0]
         else:
-            table[own] = bodies.read(ascending[begin:end].tolist())[1]
+            table[own] = bodies.rows(ascending[begin:end].tolist())
         chunk_of[own] = len(chunks)
         chunks.append(chunk)
         begin = end

@@ -23,6 +23,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from hub._bodies import Body
 from hub.aliases import NOBODY
 from hub.catalog import Catalog
 from hub.decode import decode_aliases
@@ -42,7 +43,7 @@ from hub.persons.successions import Successions, find_known_persons, successions
 from hub.protection.flags import Flagged
 from hub.protection.withholding import Office, check_text
 from hub.provision.inbox import ended_by, status_of
-from hub.records.bodies import Located, link_of, pack_link
+from hub.records.bodies import pack_link
 from hub.records.handles import stood
 from hub.records.permits import PermitNumbers
 from hub.sending.push import Carrying, check_items, check_sent
@@ -181,16 +182,15 @@ class Updating(Carrying):
         bodies = self._office.bodies(snapshot)
         if any(bodies.is_erased(index) for index in ends.tolist()):
             raise RequestError("permits: expected ones whose records are kept, got an older one")
-        located, rows = bodies.read(ends.tolist())
         found, wrong = [], []
         successions = successions_of(snapshot)
-        for at, (one, row) in enumerate(zip(located, rows, strict=True)):
-            shared = one.chunk.shared[int(row["decision"])]
+        for at, one in enumerate(bodies.read(ends.tolist())):
+            shared = one.chunk.shared[one.decision]
             receiver = successions.now(catalog.institution(shared.requester).number)
-            if self._owner(snapshot, one, row) is None:
+            if self._owner(snapshot, one) is None:
                 wrong.append(at)
                 continue
-            found.append(Received(at, int(row["person"]), receiver, one.index, shared))
+            found.append(Received(at, one.person, receiver, one.index, shared))
         if wrong:
             message = "permits: expected ones whose person is certain, got one of persons who were split"
             raise RowsError(f"{message} in row {wrong[0]}", rows=wrong, cause="split")
@@ -217,13 +217,12 @@ class Updating(Carrying):
         lapsed: set[int] = set()
         for batch in find_all_records(snapshot, bodies, self._office.periods, sources, _ALL, batch=_AT_A_TIME):
             for one in batch:
-                if self._owner(snapshot, one.located, one.row) != person:
+                if self._owner(snapshot, one) != person:
                     continue
-                kind, outcome = int(one.row["kind"]), int(one.row["outcome"])
-                if kind == Kind.TAKEN and outcome == Status.LAPSED:
-                    lapsed.add(link_of(one.row) or 0)
+                if one.kind == Kind.TAKEN and one.outcome == Status.LAPSED:
+                    lapsed.add(one.link or 0)
                     continue
-                got = self._got(catalog, successions, at, one.located, one.row)
+                got = self._got(catalog, successions, at, one)
                 if got is None or items.isdisjoint(got.shared.items) or got.record in lapsed:
                     continue
                 shared = got.shared
@@ -234,30 +233,28 @@ class Updating(Carrying):
                     newest[name] = got
         return list(newest.values())
 
-    def _owner(self, snapshot: Snapshot, located: Located, row: np.void) -> int | None:
+    def _owner(self, snapshot: Snapshot, body: Body) -> int | None:
         """Whom a record is about now, None where that is not who its number says (``persons/merges.py``).
 
         What two who were merged received as one and is another's by now cannot be corrected: what follows a record has
         its number, and would arrive with the other's alias.
         """
-        record = stood(located, row)
+        record = stood(body)
         if record.link is not None:
             record = msgspec.structs.replace(record, index=record.link)
         owner = self._office.owner(snapshot, record)
         return owner if owner == lives_of(snapshot).now(record.person) else None
 
-    def _got(
-        self, catalog: Catalog, successions: Successions, at: int, located: Located, row: np.void
-    ) -> Received | None:
+    def _got(self, catalog: Catalog, successions: Successions, at: int, body: Body) -> Received | None:
         """What a record says that somebody got of this institution, or of one that it succeeded, or None."""
-        person, provider, decision, outcome, kind, _ = row.item()
-        shared = located.chunk.shared[decision]
+        person, provider, outcome, kind = body.person, body.provider, body.outcome, body.kind
+        shared = body.chunk.shared[body.decision]
         requester = catalog.institution(shared.requester).number
         if kind == Kind.PROVISION and outcome == Status.PROVIDED and successions.now(provider) == self.number:
-            return Received(at, person, successions.now(requester), located.index, shared)
+            return Received(at, person, successions.now(requester), body.index, shared)
         sent = outcome in (Status.OK, Status.NO_ALIAS_AT_PROVIDER)
         if kind == Kind.PUSH and successions.now(requester) == self.number and sent:
-            return Received(at, person, successions.now(provider), located.index, shared, outcome != Status.OK)
+            return Received(at, person, successions.now(provider), body.index, shared, outcome != Status.OK)
         return None
 
     # -- what becomes of it

@@ -86,17 +86,13 @@ class PeriodKey:
         return _stream(self._salts, nonce, np.zeros((rows, 16), dtype=np.uint8))
 
     def decrypt_rows_at(self, counters: Bytes, rows: Bytes) -> Bytes:
-        """Decrypt rows of any chunks of the period; counters as of :func:`counter`: both uint8[N, 16]."""
+        """Decrypt rows of any chunks of the period; both uint8[N, 16]; a counter is the chunk's nonce
+        and the position there, u32 big endian."""
         return encrypt_blocks(self._row_blocks, counters) ^ rows
 
     def salts_at(self, counters: Bytes) -> Bytes:
         """The salts of records of any chunks of the period: uint8[N, 16]."""
         return encrypt_blocks(self._salt_blocks, counters)
-
-
-def counter(nonce: bytes, position: int) -> bytes:
-    """The 16 bytes whose encryption is the key stream of a record of a chunk."""
-    return nonce + position.to_bytes(4, "big")
 
 
 def _stream(key: algorithms.AES, nonce: bytes, rows: Bytes) -> Bytes:
@@ -178,7 +174,7 @@ class PeriodKeys:
     def periods(self) -> list[int]:
         """The periods that have a key, ascending."""
         with self._lock:
-            names = [path.name for path in self._folder.iterdir()] if self._folder.exists() else []
+            names = os.listdir(self._folder) if self._folder.exists() else []
             found = sorted(4 * int(match[1]) + int(match[2]) - 1 for name in names if (match := _FILE.fullmatch(name)))
             # What another process shredded must not stay in this one's memory.
             for period in self._known.keys() - set(found):

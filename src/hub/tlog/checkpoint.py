@@ -100,6 +100,7 @@ class HeadFile:
         self._size = -1
         self._failed = False
         self.damaged: tuple[int, ...] = ()
+        self._picked: tuple[bytes, int, tuple[int, ...], tuple[int, str]] | None = None
 
     def __repr__(self) -> str:
         return f"HeadFile(size={self._size if self._size >= 0 else None})"
@@ -126,6 +127,11 @@ class HeadFile:
         raise TamperError("head: expected a whole slot, got none")
 
     def _pick(self, raw: bytes) -> tuple[int, str] | None:
+        if self._picked is not None and raw == self._picked[0]:
+            # The same bytes as last time say the same.
+            _, self._slot, self.damaged, picked = self._picked
+            self._size = picked[0]
+            return picked
         damaged, best = [], None
         for slot in range(SLOTS):
             part = raw[slot * SLOT_BYTES : (slot + 1) * SLOT_BYTES]
@@ -139,8 +145,9 @@ class HeadFile:
         self.damaged = tuple(damaged)
         if best is None:
             return None
-        self._slot, (self._size, note) = best
-        return self._size, note
+        self._slot, (self._size, _) = best
+        self._picked = raw, self._slot, self.damaged, best[1]
+        return best[1]
 
     def write(self, size: int, note: str) -> None:
         """Make a checkpoint durable; the one before stays until it is.
@@ -242,7 +249,7 @@ def unpack_slot(slot: bytes) -> tuple[int, str] | None:
     if len(slot) != SLOT_BYTES or int.from_bytes(slot[:8], "little") != xxhash.xxh3_64_intdigest(rest):
         return None
     count = int.from_bytes(rest[:4], "little")
-    if count > NOTE_BYTES_MAX or any(rest[4 + count :]):
+    if count > NOTE_BYTES_MAX or rest[4 + count :].strip(b"\0"):
         return None
     try:
         return read_checkpoint(rest[4 : 4 + count]).size, rest[4 : 4 + count].decode()

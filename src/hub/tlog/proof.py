@@ -6,7 +6,7 @@ import base64
 from collections.abc import Sequence
 
 from hub.messages import Record
-from hub.tlog.entry import encode_extra, hash_entry, hash_leaf, hash_shared
+from hub.tlog.entry import HASH_BYTES, encode_extra, hash_entry, hash_leaf, hash_shared
 
 HEADER = "c2sp.org/tlog-proof@v1"
 
@@ -17,18 +17,18 @@ class Proof:
     Attributes:
         index: position in the log.
         leaf: RFC 6962 leaf hash, 32 bytes, computed from salt, shared and row.
-        path: hashes of 32 bytes from the leaf's sibling up to below the root.
+        path: hashes of 32 bytes from the leaf's sibling up to below the root. joined_path: all of them in one piece.
         checkpoint: the signed note that the path leads to.
         record: what the proof is about, as the citizen reads it.
         salt: 16 bytes. shared: encoded shared fields. row: 48 bytes; see ``tlog/entry.py``.
     """
 
-    __slots__ = ("checkpoint", "index", "leaf", "path", "record", "row", "salt", "shared")
+    __slots__ = ("checkpoint", "index", "joined_path", "leaf", "record", "row", "salt", "shared")
 
     def __init__(
         self,
         index: int,
-        path: Sequence[bytes],
+        path: Sequence[bytes] | bytes,
         *,
         checkpoint: str,
         record: Record,
@@ -37,10 +37,10 @@ class Proof:
         row: bytes,
         leaf: bytes | None = None,
     ) -> None:
-        """Args: leaf: where it was hashed already."""
+        """Args: path: hashes, or all of them joined. leaf: where it was hashed already."""
         self.index = index
         self.leaf = hash_leaf(hash_entry(salt, hash_shared(shared), row)) if leaf is None else leaf
-        self.path = list(path)
+        self.joined_path = path if isinstance(path, bytes) else b"".join(path)
         self.checkpoint = checkpoint
         self.record = record
         self.salt = salt
@@ -48,7 +48,11 @@ class Proof:
         self.row = row
 
     def __repr__(self) -> str:
-        return f"Proof(path={len(self.path)} hashes)"
+        return f"Proof(path={len(self.joined_path) // HASH_BYTES} hashes)"
+
+    @property
+    def path(self) -> list[bytes]:
+        return [self.joined_path[at : at + HASH_BYTES] for at in range(0, len(self.joined_path), HASH_BYTES)]
 
     def text(self) -> str:
         """The proof as a file, usually ``.tlog-proof``; it reveals the record to who reads it, not the person."""

@@ -371,7 +371,7 @@ class ShownHistory(NamedTuple):
 
 
 def _pack_proofs(proofs: list[Proof]) -> list[ProofBody]:
-    return [ProofBody(p.index, p.leaf, b"".join(p.path), p.checkpoint, p.salt, p.shared, p.row) for p in proofs]
+    return [ProofBody(p.index, p.leaf, p.joined_path, p.checkpoint, p.salt, p.shared, p.row) for p in proofs]
 
 
 def _pack_history(shown: ShownHistory) -> HistoryBody:
@@ -388,8 +388,8 @@ def make_proofs(body: HistoryBody) -> list[Proof]:
     """The proofs of a page that came with them."""
     return [
         Proof(
-            p.index, [p.path[at : at + 32] for at in range(0, len(p.path), 32)], checkpoint=p.checkpoint, record=record,
-            salt=p.salt, shared=p.shared, row=p.row, leaf=p.leaf,
+            p.index, p.path, checkpoint=p.checkpoint, record=record, salt=p.salt, shared=p.shared, row=p.row,
+            leaf=p.leaf,
         )
         for p, record in zip(body.proofs, body.records, strict=True)
     ]  # fmt: skip
