@@ -1,7 +1,6 @@
 """Public names of the kernel that finds records. Shapes stand in the docstrings of ``_bodies.pyx``."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +24,6 @@ def read_rows(
     indexes: list[int],
     find_kept: Callable[[int, int], Chunk | None],
     check_head: Callable[[bytes, memoryview], Chunk],
-    check_key: Callable[[int, int], Any],
 ) -> tuple[list[Chunk], npt.NDArray[np.uint8], npt.NDArray[np.uint8]]: ...
 def bodies_of(indexes: list[int], chunks: list[Chunk], rows: npt.NDArray[np.uint8]) -> list[Body]: ...
 def counters_of(bodies: list[Body]) -> npt.NDArray[np.uint8]: ...

@@ -116,15 +116,13 @@ cdef int fill_counter(uint8_t* out, object nonce, uint32_t position) except -1:
     return 0
 
 
-def read_rows(Pages pages not None, list indexes not None, object find_kept not None, object check_head not None,
-              object check_key not None):
+def read_rows(Pages pages not None, list indexes not None, object find_kept not None, object check_head not None):
     """Chunks, key stream counters and rows of some records.
 
     Args:
         pages: of the snapshot. indexes: N numbers.
         find_kept: (first, head sum) -> the chunk that is known by them, or None.
-        check_head: (key, value) -> the chunk, checked and decoded. check_key: (period, first), raises where there is
-            no key; called once for records behind each other.
+        check_head: (key, value) -> the chunk, checked and decoded.
 
     Returns:
         list of N ``Chunk``, uint8[N, 16] counters, uint8[N, 16] rows as stored.
@@ -138,7 +136,6 @@ def read_rows(Pages pages not None, list indexes not None, object find_kept not 
     cdef uint8_t key[8]
     cdef uint64_t index, first, head_sum, position, rows, rows_at, at, size, sum
     cdef int code, shift
-    cdef int64_t period = -1
     cdef bytes sums
     cdef list chunks = []
     counters, stored = np.empty((n, ROW_BYTES), np.uint8), np.empty((n, ROW_BYTES), np.uint8)
@@ -177,9 +174,6 @@ def read_rows(Pages pages not None, list indexes not None, object find_kept not 
             if chunk is None or <uint64_t>chunk[1] != rows \
                     or places[i].value_bytes != <uint64_t>chunk[7] + ROW_BYTES * rows:
                 chunk = check_head(first.to_bytes(8, "big"), PyMemory(places[i].value, places[i].value_bytes))
-            if chunk[2] != period:
-                check_key(chunk[2], first)
-                period = chunk[2]
             position, rows, rows_at = index - first, chunk[1], chunk[7]
             if position >= rows:
                 raise StorageError(f"record {index}: expected a chunk that holds it, got none")

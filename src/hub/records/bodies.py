@@ -455,9 +455,7 @@ class Bodies:
 
     def _read(self, indexes: list[int]) -> tuple[list[Chunk], npt.NDArray[np.uint8]]:
         """Chunks and decrypted rows, uint8[N, 16], of some records."""
-        chunks, counters, stored = _bodies.read_rows(
-            self._snapshot.pages, indexes, self._heads.find, self._check_head, self._key
-        )
+        chunks, counters, stored = _bodies.read_rows(self._snapshot.pages, indexes, self._heads.find, self._check_head)
         return chunks, self._by_period(chunks, lambda key, at: key.decrypt_rows_at(counters[at], stored[at]))
 
     def read_kept(self, indexes: Sequence[int]) -> tuple[list[int], list[Body]]:
