@@ -199,3 +199,14 @@ def test_damage_leads_nowhere_outside_the_file(file: File) -> None:
         at = (found[:, 1] & ~np.uint64(PAGE - 1)) - np.uint64(memory.ctypes.data)
         assert (at + (found[:, 1] & np.uint64(31)) * np.uint64(PAGE) <= len(memory)).all()
     assert 300 < refused < 3_000
+
+
+def test_blocks_are_read_in_and_none_outside_the_file(file: File) -> None:
+    memory, pages = file.pages(file.data)
+    slots = np.sort(pages.blocks(b"tables", *EVERYTHING)[:, 1])
+    pages.read_in(slots)
+    pages.read_in(slots[:0])
+    begin, end = memory.ctypes.data, memory.ctypes.data + len(memory)
+    for outside in (begin - PAGE | 1, end | 1, end - PAGE | 2, (1 << 63) | 15, 1):
+        with pytest.raises(StorageError, match="inside the file"):
+            pages.read_in(np.append(slots, np.uint64(outside)))
