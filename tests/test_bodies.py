@@ -16,7 +16,7 @@ import hub
 from hub import _bodies
 from hub._pages import Pages
 from hub.errors import StorageError
-from hub.records.bodies import Bodies, Heads, KeyGoneError
+from hub.records.bodies import Bodies, Chunk, Heads, KeyGoneError
 from hub.storage.periods import PeriodKeys
 from inquiries import tax_inquiry
 
@@ -105,6 +105,10 @@ def test_a_damaged_file_gives_an_error_or_the_record_as_it_was(copied: Copied, k
             continue
         assert [summed(one) for one in found] == [copied.whole[index] for index in wanted], (SEED, number)
     assert refused, SEED
+
+
+def test_the_kernel_knows_a_chunk_by_the_places_of_its_fields() -> None:
+    assert [Chunk._fields[place] for place in (0, 1, 4, 7, 8)] == ["first", "rows", "nonce", "rows_at", "sums"]
 
 
 def test_rows_are_given_back_as_they_are_stored(copied: Copied) -> None:

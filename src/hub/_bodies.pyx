@@ -25,6 +25,12 @@ cdef enum:
     ROW_BYTES = 16
     PIECE_ROWS = 256
     NONCE_BYTES = 12
+    # Fields of a ``Chunk``, a tuple, by their places.
+    FIRST = 0
+    ROWS = 1
+    NONCE = 4
+    ROWS_AT = 7
+    SUMS = 8
 
 cdef object digest = xxhash.xxh3_64_intdigest
 
@@ -134,7 +140,7 @@ def read_rows(Pages pages not None, list indexes not None, object find_kept not 
     cdef Tree tree
     cdef Found found
     cdef uint8_t key[8]
-    cdef uint64_t index, first, head_sum, position, rows, rows_at, at, size, sum
+    cdef uint64_t index, first, head_sum, position, rows, rows_at, at, row_sum
     cdef int code, shift
     cdef bytes sums
     cdef list chunks = []
@@ -171,10 +177,10 @@ def read_rows(Pages pages not None, list indexes not None, object find_kept not 
             index, first = indexes[i], places[i].first
             head_sum, rows = load(places[i].value, 8), load(places[i].value + 12, 4)
             chunk = find_kept(first, head_sum)
-            if chunk is None or <uint64_t>chunk[1] != rows \
-                    or places[i].value_bytes != <uint64_t>chunk[7] + ROW_BYTES * rows:
-                chunk = check_head(first.to_bytes(8, "big"), PyMemory(places[i].value, places[i].value_bytes))
-            position, rows, rows_at = index - first, chunk[1], chunk[7]
+            if chunk is None or <uint64_t>chunk[ROWS] != rows \
+                    or places[i].value_bytes != <uint64_t>chunk[ROWS_AT] + ROW_BYTES * rows:
+                chunk = check_head(first.to_bytes(8, "big"), view_of(places[i].value, places[i].value_bytes))
+            position, rows, rows_at = index - first, chunk[ROWS], chunk[ROWS_AT]
             if position >= rows:
                 raise StorageError(f"record {index}: expected a chunk that holds it, got none")
             at = rows_at + ROW_BYTES * (position - position % PIECE_ROWS)
@@ -189,17 +195,16 @@ def read_rows(Pages pages not None, list indexes not None, object find_kept not 
         for i in range(n):
             chunk = chunks[i]
             position = <uint64_t>indexes[i] - places[i].first
-            sums = chunk[8]
+            sums = chunk[SUMS]
             at = position // PIECE_ROWS
-            size = len(sums)
-            if 8 * (at + 1) > size:
+            if 8 * (at + 1) > <uint64_t>len(sums):
                 raise StorageError(f"records from {places[i].first}: expected sums of all rows, got less")
-            sum = load(<const uint8_t*>PyBytes_AS_STRING(sums) + 8 * at, 8)
-            if <uint64_t>digest(PyMemory(wanted[i], lengths[i])) != sum:
+            row_sum = load(<const uint8_t*>PyBytes_AS_STRING(sums) + 8 * at, 8)
+            if <uint64_t>digest(view_of(wanted[i], lengths[i])) != row_sum:
                 raise StorageError(f"records from {places[i].first}: expected the stored checksum, got damaged rows "
                                    f"at {places[i].first + at * PIECE_ROWS}")
             memcpy(&stored_view[i, 0], wanted[i] + ROW_BYTES * (position % PIECE_ROWS), ROW_BYTES)
-            fill_counter(&counters_view[i, 0], chunk[4], <uint32_t>position)
+            fill_counter(&counters_view[i, 0], chunk[NONCE], <uint32_t>position)
         return chunks, counters, stored
     finally:
         PyMem_Free(places)
@@ -207,7 +212,8 @@ def read_rows(Pages pages not None, list indexes not None, object find_kept not 
         PyMem_Free(lengths)
 
 
-cdef object PyMemory(const uint8_t* at, uint64_t size):
+cdef object view_of(const uint8_t* at, uint64_t size):
+    """A part of the map, not copied."""
     return PyMemoryView_FromMemory(<char*>at, <Py_ssize_t>size, PyBUF_READ)
 
 
@@ -226,7 +232,7 @@ def bodies_of(list indexes not None, list chunks not None, const uint8_t[:, ::1]
         body = Body.__new__(Body)
         body.chunk = chunks[i]
         body.index = indexes[i]
-        body.position = <uint32_t>(body.index - <uint64_t>body.chunk[0])
+        body.position = <uint32_t>(body.index - <uint64_t>body.chunk[FIRST])
         memcpy(&body.stored, &rows[i, 0], ROW_BYTES)
         made.append(body)
     return made
@@ -240,7 +246,7 @@ def counters_of(list bodies not None):
     cdef uint8_t[:, ::1] view = counters
     for i in range(n):
         body = <Body?>bodies[i]
-        fill_counter(&view[i, 0], body.chunk[4], body.position)
+        fill_counter(&view[i, 0], body.chunk[NONCE], body.position)
     return counters
 
 
