@@ -10,7 +10,7 @@ import lmdb
 import numpy as np
 import pytest
 
-from hub._pages import Pages
+from hub._pages import Pages, read_in
 from hub._small import Filter, probe
 from hub.errors import StorageError
 
@@ -201,12 +201,10 @@ def test_damage_leads_nowhere_outside_the_file(file: File) -> None:
     assert 300 < refused < 3_000
 
 
-def test_blocks_are_read_in_and_none_outside_the_file(file: File) -> None:
+def test_blocks_are_read_in_also_more_than_a_group_of_them(file: File) -> None:
     memory, pages = file.pages(file.data)
     slots = np.sort(pages.blocks(b"tables", *EVERYTHING)[:, 1])
-    pages.read_in(slots)
-    pages.read_in(slots[:0])
-    begin, end = memory.ctypes.data, memory.ctypes.data + len(memory)
-    for outside in (begin - PAGE | 1, end | 1, end - PAGE | 2, (1 << 63) | 15, 1):
-        with pytest.raises(StorageError, match="inside the file"):
-            pages.read_in(np.append(slots, np.uint64(outside)))
+    # The last page of the memory is the last of the file: a step too far would end the process.
+    for some in (slots, np.tile(slots, 5), slots[:1], slots[:0]):
+        read_in(some)
+    assert memory.tobytes() == file.data

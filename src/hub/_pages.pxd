@@ -102,6 +102,7 @@ cdef class Pages:
     cdef const PageHead* page(self, uint64_t number, int flags) noexcept nogil
     cdef const Node* node(self, const PageHead* page, int at, int is_leaf) noexcept nogil
     cdef int find_tree(self, const char* name, size_t name_bytes, Tree* tree) noexcept nogil
+    cdef void touch_values(self, const Search* search, const PageHead* page) noexcept nogil
     cdef int walk(self, Search* search, uint64_t number, int depth) noexcept nogil
     cdef int floor(self, Found* found, uint64_t number, int depth, const uint8_t* key, size_t key_bytes) noexcept nogil
     cdef int locate(self, Found* found, const Node* node) noexcept nogil

@@ -58,7 +58,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from hub import _core
+from hub import _core, _pages
 from hub.errors import StorageError
 from hub.messages import Aliases
 from hub.storage.sealed import unseal
@@ -74,6 +74,9 @@ CLOSED, REPLACED, REVOKED = 32, 64, 128
 """Flags of a by-alias entry; one that is closed or revoked answers ``Status.REVOKED``."""
 
 UNCHECKED, NOT_LOADED = 250, 251
+BLOCKS_TOGETHER = 1024
+"""Blocks that are asked of the disk at once before the first is checked: 32 MiB at most."""
+
 NOBODY = 0xFFFFFFFF
 
 
@@ -133,7 +136,10 @@ def check_slots(found: _core.Directory, numbers: npt.NDArray[np.uint32]) -> None
     Raises:
         StorageError: a block is damaged or does not belong there; it is named, nothing was answered from it.
     """
-    for slot, prefix, depth in _core.unchecked_blocks(found, numbers):
+    unchecked = sorted(_core.unchecked_blocks(found, numbers))
+    for at, (slot, prefix, depth) in enumerate(unchecked):
+        if at % BLOCKS_TOGETHER == 0:
+            _pages.read_in(np.array([one[0] for one in unchecked[at : at + BLOCKS_TOGETHER]], np.uint64))
         block = _core.slot_block(slot)
         name = f"block {found.table:08x}/{prefix:08x}"
         if int.from_bytes(block[:8], "little") != xxhash.xxh3_64_intdigest(block[8:]):
@@ -149,7 +155,7 @@ def check_table(snapshot: Snapshot, table: int) -> int:
     All of them are in memory then: they are read in the order of the file, also those that were checked before.
     """
     found = directory(snapshot, table)
-    snapshot.pages.read_in(np.sort(snapshot.blocks(table << 32, table << 32 | 0xFFFFFFFF)[:, 1]))
+    _pages.read_in(np.sort(snapshot.blocks(table << 32, table << 32 | 0xFFFFFFFF)[:, 1]))
     check_slots(found, np.arange(1 << found.depth, dtype=np.uint32))
     return int(found.blocks)
 
