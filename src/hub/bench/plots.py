@@ -15,7 +15,8 @@ from markupsafe import Markup
 
 WIDTH, HEIGHT = 760, 380
 LEFT, RIGHT, TOP, BOTTOM = 70, 190, 14, 46
-LAST_APART = 1.2
+LABEL_WIDTH = 34
+"""Of a number at an axis, about."""
 
 
 class Point(msgspec.Struct, omit_defaults=True):
@@ -131,9 +132,9 @@ def _axes(curve: Curve, x: Scale, y: Scale) -> list[Markup]:
         )
     ticks = x.ticks()
     last = max((point.x for series in curve.series.values() for point in series), default=0.0)
-    # Where the curve ends has its number, unless another one stands there.
-    if ticks and last > LAST_APART * ticks[-1]:
-        ticks.append(last)
+    # Where the curve ends has its number, before others that would stand on it.
+    if ticks and last > ticks[-1]:
+        ticks = [*(tick for tick in ticks if x.place(last) - x.place(tick) > LABEL_WIDTH), last]
     for tick in ticks:
         at = x.place(tick)
         parts.append(Markup('<path class="axis" d="M{:.1f} {}v5"/>').format(at, bottom))

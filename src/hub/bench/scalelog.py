@@ -33,7 +33,9 @@ PAGE = 100
 RECORDS_EACH = 110
 CITIZENS = 40
 BATCH_ROWS = 1_000_000
-INQUIRY_SIZES = tuple(10**power for power in range(7))
+INQUIRY_SIZES, INQUIRY_SIZES_LARGE = tuple(10**power for power in range(5)), (100_000, 1_000_000)
+LARGE_FROM = 10_000_000
+"""Records from which on larger calls are measured as well: before, they would be most of the log."""
 INQUIRY_SECONDS = 1.0
 DISK_KEPT = 2_000_000_000
 MERGE_WAIT_S = 300.0
@@ -90,7 +92,8 @@ class HistoryCurves:
             HubError, OSError, MemoryError: the log could not grow on; the curve says so.
         """
         self.world.build(self.progress)
-        self._measure_calls()
+        self._measure_calls(INQUIRY_SIZES, self.points[0] // 2)
+        large_done = False
         for wanted in self.points:
             point, lack = reach(self.records, wanted, self._lacks)
             if lack:
@@ -105,6 +108,9 @@ class HistoryCurves:
                 self._settle(point)
                 self.pace.grown()
                 self._measure_histories(point)
+                if point >= LARGE_FROM and not large_done:
+                    large_done = True
+                    self._measure_calls(INQUIRY_SIZES_LARGE, 2 * point)
                 self.pace.measured()
             except (HubError, OSError, MemoryError) as error:
                 self._stop(f"stopped on the way to {size_name(point)} records: {cause_of(error)}")
@@ -123,14 +129,16 @@ class HistoryCurves:
             return f"{machines.gib(needed)} of disk are needed, {machines.gib(free)} are free"
         return self.pace.lacks(point - self.records)
 
-    def _measure_calls(self) -> None:
-        for rows in INQUIRY_SIZES:
-            if rows > min(self.points[0] // 4, self.world.persons):
+    def _measure_calls(self, sizes: tuple[int, ...], records_max: int) -> None:
+        """Calls of these sizes, one behind the other, as long as the log stays below so many records."""
+        self.world.hub.warm_tables([REQUESTER], self.world.town_codes)
+        for rows in sizes:
+            if rows > min(records_max // 2, self.world.persons):
                 break
             self.progress.step(f"inquiry: calls of {rows:,} rows")
             seconds: list[float] = []
             begin = time.perf_counter()
-            while time.perf_counter() - begin < INQUIRY_SECONDS and self.records + rows <= self.points[0] // 2:
+            while time.perf_counter() - begin < INQUIRY_SECONDS and self.records + rows <= records_max:
                 seconds.append(self._ask(self._draw(rows)))
             if seconds:
                 low, middle, high = np.percentile(rows / np.array(seconds), [5, 50, 95]).tolist()
