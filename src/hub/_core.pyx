@@ -10,10 +10,29 @@ from cpython.memoryview cimport PyMemoryView_FromMemory
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
+from posix.mman cimport MADV_WILLNEED, madvise
 
 import numpy as np
 
+from hub._pages cimport now
+
 from hub.errors import StorageError
+
+cdef extern from *:
+    """
+    #include <stdint.h>
+    #include <sys/resource.h>
+    /* What this thread has had from disks so far, in blocks of 512 bytes: 0 where the system does not say. */
+    static inline uint64_t hub_blocks_read(void) {
+    #ifdef __linux__
+        struct rusage used;
+        return getrusage(1 /* RUSAGE_THREAD */, &used) ? 0 : (uint64_t)used.ru_inblock;
+    #else
+        return 0;
+    #endif
+    }
+    """
+    uint64_t hub_blocks_read() noexcept nogil
 
 cdef extern from *:
     """
@@ -91,6 +110,8 @@ cdef enum:
     ROW_UNKNOWN = 1
     ROW_REVOKED = 2
     ROW_NO_ALIAS = 3
+    TURNS_CLOCKED = 8           # of a look-up, together
+    TURNS_SLOW_NS = 100_000     # they take 13,000 where the tables are in memory
     ROW_UNCHECKED = 250         # a block of the row has not been checked yet in this process
     ROW_NOT_LOADED = 251        # the provider's directory is not in the map yet
 
@@ -494,24 +515,53 @@ cdef inline int take_aliases(const Batch* t, Probe* queue, int count) noexcept n
     return move_on(queue, late)
 
 
+cdef inline void ask_disk(const Probe* queue, int begin, int end) noexcept nogil:
+    """Ask the disk for the buckets of the last probes of a queue."""
+    cdef int k
+    for k in range(begin, end):
+        # Advice only: a failure costs time, nothing else.
+        madvise(<void*>(<uint64_t>queue[k].at & ~<uint64_t>(PAGE_BYTES - 1)), PAGE_BYTES, MADV_WILLNEED)
+
+
 cdef int64_t resolve_rows(const Batch* t) noexcept nogil:
     """Alias -> person -> the provider's alias; returns how many rows have to be done again.
 
     Two queues of probes, each read from front to back once a turn. Rows that do not end in their bucket stay for the
     next turn, however long their chain. A turn's order leaves every fetch the time of one other step to travel.
+
+    Where memory does not hold the tables, a turn waits for the disk, bucket by bucket. So a few turns together are
+    clocked; behind slow ones that read from the disk it is asked for what enters, a turn before that is looked at.
     """
     cdef Probe first[QUEUE_ROWS + 1]
     cdef Probe second[QUEUE_ROWS + 1]
-    cdef int waiting = 0, going = 0
-    cdef int64_t row = 0, end, again = 0
+    cdef int waiting = 0, going = 0, entered, turn = 0
+    cdef bint asking = False
+    cdef int64_t row = 0, end, again = 0, began = now(), clock
+    # A system call: small batches, which are never clocked, are not to pay for it.
+    cdef uint64_t before = hub_blocks_read() if t.n > TURNS_CLOCKED * GROUP_ROWS else 0, read
     while row < t.n or waiting or going:
+        turn += 1
+        if turn == TURNS_CLOCKED and row < t.n:
+            clock = now()
+            if asking or clock - began > TURNS_SLOW_NS:
+                # Slow because of the disk, not of whoever else is on this processor.
+                read = hub_blocks_read()
+                asking, before = read != before, read
+                clock = now()
+            began, turn = clock, 0
+        entered = going
         # A queue that chains have filled is emptied before more is put in.
         if waiting + going <= QUEUE_ROWS:
             going = take_persons(t, first, &waiting, second, going)
+        if asking:
+            ask_disk(second, entered, going)
+        entered = waiting
         if row < t.n and waiting + GROUP_ROWS <= QUEUE_ROWS:
             end = min(row + GROUP_ROWS, t.n)
             waiting = aim_at_aliases(t, row, end, first, waiting)
             row = end
+        if asking:
+            ask_disk(first, entered, waiting)
         going = take_aliases(t, second, going)
     for row in range(t.n):
         again += t.status[row] >= ROW_UNCHECKED
