@@ -169,7 +169,8 @@ def kill_often(
         with nursery.start(**bench.job("")) as child:
             for _ in range(begun(rng) if begun is not None else rng.randint(1, bench.steps)):
                 heard += hear_until(child, None, STARTED, WAIT_S)
-            heard += hear_until(child, None, 0, rng.uniform(0, 0.02))
+            # At once, or so much later that it is within the step or in one of the next, however quick the disk is.
+            heard += hear_until(child, None, 0, rng.choice((0.0, 0.0, rng.uniform(0, 0.002), rng.uniform(0, 0.02))))
             child.kill()
             heard += hear_until(child, None, 0, WAIT_S)
             child.wait()
