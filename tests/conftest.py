@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 
 import hub
+from hub import _hash
 
 # No test depends on the clock; a failing example is printed so that it can be run again.
 settings.register_profile("hub", deadline=None, print_blob=True)
@@ -44,3 +45,13 @@ def town(opened: hub.Hub) -> str:
 def codes() -> np.ndarray:
     """A hundred resident record codes."""
     return np.arange(100, dtype=np.int64) + 10**9
+
+
+@pytest.fixture(params=[0, 1, 2], ids=["one by one", "SHA instructions", "AVX-512"])
+def lanes(request: pytest.FixtureRequest) -> Iterator[int]:
+    """Hashing with each kind of instructions that this processor has, in turn."""
+    if _hash.use_lanes(request.param) != request.param:
+        _hash.use_lanes(_hash.LANES_MOST)
+        pytest.skip("the processor does not have them")
+    yield request.param
+    _hash.use_lanes(_hash.LANES_MOST)

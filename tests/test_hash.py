@@ -49,18 +49,10 @@ def tree_hash(leaves: list[bytes]) -> bytes:
     return hashlib.sha256(b"\1" + tree_hash(leaves[:half]) + tree_hash(leaves[half:])).digest()
 
 
+pytestmark = pytest.mark.usefixtures("lanes")
+
 LANES = 16
 """Messages that are hashed side by side; what is left of them goes one behind the other."""
-
-
-@pytest.fixture(params=[0, 1, 2], ids=["one by one", "SHA instructions", "AVX-512"], autouse=True)
-def lanes(request: pytest.FixtureRequest) -> Iterator[int]:
-    """Every test with each kind of instructions that this processor has."""
-    if _hash.use_lanes(request.param) != request.param:
-        _hash.use_lanes(_hash.LANES_MOST)
-        pytest.skip("the processor does not have them")
-    yield request.param
-    _hash.use_lanes(_hash.LANES_MOST)
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2, LANES - 1, LANES, LANES + 1, 500])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import hub
-from hub import _bodies, _hash, _proofs
+from hub import _bodies, _proofs
 from hub.errors import StorageError
 from hub.records.log import StoredTree, prove_consistency_slowly, prove_slowly
 from hub.storage.sealed import seal
@@ -45,16 +45,6 @@ def opened(folder: Path) -> Iterator[Any]:
         stored = h._published().tree(snapshot)
         leaves = np.frombuffer(stored.leaf_hashes(0, RECORDS), np.uint8).reshape(-1, 32).copy()
         yield snapshot, stored, leaves
-
-
-@pytest.fixture(params=[0, 1, 2])
-def lanes(request: pytest.FixtureRequest) -> Iterator[int]:
-    """One message at a time; side by side with the processor's instructions for it; with AVX-512."""
-    if _hash.use_lanes(request.param) != request.param:
-        _hash.use_lanes(_hash.LANES_MOST)
-        pytest.skip("this processor has no such instructions")
-    yield request.param
-    _hash.use_lanes(_hash.LANES_MOST)
 
 
 @pytest.mark.usefixtures("lanes")

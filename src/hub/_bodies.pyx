@@ -14,7 +14,8 @@ from libc.string cimport memcpy
 import numpy as np
 import xxhash
 
-from hub._pages cimport Found, Pages, Tree, touch_all
+from hub._hash cimport Stored
+from hub._pages cimport Found, Pages, Tree, big_endian, touch_all
 
 from hub.errors import StorageError
 
@@ -41,15 +42,6 @@ cdef struct Place:
     uint64_t value_bytes
 
 
-cdef packed struct Row:
-    uint32_t person
-    uint16_t provider
-    uint16_t decision
-    uint8_t outcome
-    uint8_t kind
-    uint16_t link[3]            # little endian, 48 bits
-
-
 cdef class Body:
     """One record: where it stands, and what its row says; see the byte table of ``records/bodies.py``.
 
@@ -61,7 +53,7 @@ cdef class Body:
     cdef readonly object chunk
     cdef readonly uint64_t index
     cdef readonly uint32_t position
-    cdef Row stored
+    cdef Stored stored
 
     def __init__(self):
         raise TypeError("bodies: expected a record that was read")
@@ -99,14 +91,6 @@ cdef class Body:
 cdef inline uint64_t load(const uint8_t* at, int size) noexcept nogil:
     cdef uint64_t x = 0
     memcpy(&x, at, size)
-    return x
-
-
-cdef inline uint64_t big_endian(const uint8_t* at) noexcept nogil:
-    cdef uint64_t x = 0
-    cdef int i
-    for i in range(8):
-        x = x << 8 | at[i]
     return x
 
 
@@ -266,5 +250,5 @@ def rows_of(list bodies not None, bint numbered):
         body = <Body?>bodies[i]
         memcpy(&view[i, 0], &body.stored, ROW_BYTES)
         if numbered:
-            (<Row*>&view[i, 0]).decision = <uint16_t>i
+            (<Stored*>&view[i, 0]).decision = <uint16_t>i
     return rows

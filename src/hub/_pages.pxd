@@ -61,6 +61,14 @@ cdef inline int compare(const uint8_t* a, size_t a_bytes, const uint8_t* b, size
     cdef int order = memcmp(a, b, min(a_bytes, b_bytes))
     return order if order else (a_bytes > b_bytes) - (a_bytes < b_bytes)
 
+cdef inline uint64_t big_endian(const uint8_t* at) noexcept nogil:
+    """Eight bytes of a key as a number."""
+    cdef uint64_t x = 0
+    cdef int i
+    for i in range(8):
+        x = x << 8 | at[i]
+    return x
+
 # A range of keys of 8 bytes on its way through a tree, and what was found of it.
 cdef struct Search:
     uint64_t first              # as numbers, big endian

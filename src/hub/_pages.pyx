@@ -41,14 +41,6 @@ cdef extern from *:
     void hub_touch(const uint8_t* at) noexcept nogil
 
 
-cdef inline uint64_t big_endian(const uint8_t* at) noexcept nogil:
-    cdef uint64_t x = 0
-    cdef int i
-    for i in range(8):
-        x = x << 8 | at[i]
-    return x
-
-
 cdef inline const uint8_t* key_of(const Node* node) noexcept nogil:
     return <const uint8_t*>node + NODE_HEAD
 
