@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pytest
 
 import hub
-from hub import _core
+from hub import _blocks, _columns, _core
 from hub.authorise import authorise
 from hub.bench.log import pension_inquiry
 from hub.bench.towns import towns_of
@@ -65,6 +65,19 @@ def test_acquire_new(benchmark: Any, tmp_path: Path, codes: npt.NDArray[np.int64
         pedantic(benchmark, lambda: h.acquire(next(bodies).code, codes))
 
 
+def test_build_blocks(benchmark: Any, random: np.random.Generator) -> None:
+    aliases, persons = random.integers(0, 256, (ROWS, 16), dtype=np.uint8), np.arange(ROWS, dtype=np.uint32)
+    empty = _core.Directory(0, np.zeros(1, np.uint64), 0, 0)
+
+    def build() -> None:
+        table = _blocks.TableBuild(empty, 0, 1, 0, aliases, persons)
+        staging = np.empty(table.staging_bytes(1 << 40), np.uint8)
+        blocks = np.empty((len(staging) // 4096, 4), np.uint64)
+        assert table.build(0, table.unit_count, staging, blocks)[0] == table.unit_count
+
+    pedantic(benchmark, build)
+
+
 def test_authorise(benchmark: Any, random: np.random.Generator) -> None:
     catalog = hub.Catalog.japan()
     numbers = np.array([body.number for body in towns_of(catalog)], dtype=np.uint32)
@@ -75,32 +88,32 @@ def test_authorise(benchmark: Any, random: np.random.Generator) -> None:
 
 def test_order_by_key(benchmark: Any, random: np.random.Generator) -> None:
     keys = random.integers(0, (1 << 64) - 1, ROWS, dtype=np.uint64)
-    pedantic(benchmark, lambda: _core.order_by_key(keys))
+    pedantic(benchmark, lambda: _columns.order_by_key(keys))
 
 
 def test_first_rows(benchmark: Any, random: np.random.Generator) -> None:
     keys = random.integers(0, 256, (ROWS, 16), dtype=np.uint8)
-    pedantic(benchmark, lambda: _core.first_rows(keys))
+    pedantic(benchmark, lambda: _columns.first_rows(keys))
 
 
 def test_mark_keys(benchmark: Any, random: np.random.Generator) -> None:
     keys = random.integers(0, 256, (ROWS, 16), dtype=np.uint8)
     bitmaps = np.zeros((2, 1 << (8 * ROWS - 1).bit_length() >> 6), dtype=np.uint64)
-    pedantic(benchmark, lambda: _core.mark_keys(keys, bitmaps[0], bitmaps[1]))
+    pedantic(benchmark, lambda: _columns.mark_keys(keys, bitmaps[0], bitmaps[1]))
 
 
 def test_code_blocks(benchmark: Any, codes: npt.NDArray[np.int64]) -> None:
-    pedantic(benchmark, lambda: _core.code_blocks(codes, 10**11))
+    pedantic(benchmark, lambda: _columns.code_blocks(codes, 10**11))
 
 
 def test_hex_encode(benchmark: Any, random: np.random.Generator) -> None:
     aliases = random.integers(0, 256, (ROWS, 16), dtype=np.uint8)
-    pedantic(benchmark, lambda: _core.hex_encode(aliases))
+    pedantic(benchmark, lambda: _columns.hex_encode(aliases))
 
 
 def test_hex_decode(benchmark: Any, random: np.random.Generator) -> None:
-    texts = _core.hex_encode(random.integers(0, 256, (ROWS, 16), dtype=np.uint8))
-    pedantic(benchmark, lambda: _core.hex_decode(texts))
+    texts = _columns.hex_encode(random.integers(0, 256, (ROWS, 16), dtype=np.uint8))
+    pedantic(benchmark, lambda: _columns.hex_decode(texts))
 
 
 def test_fetch_limit(benchmark: Any, random: np.random.Generator) -> None:

@@ -1,17 +1,13 @@
-"""The native core against plain Python: blocks that grow and split, look-ups, sorting, text."""
+"""The native core against plain Python: blocks that grow and split, look-ups."""
 
 from __future__ import annotations
-
-import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import hub
-from hub import _core
+from hub import _blocks, _core
 from hub.errors import StorageError
 
 PAGE = 4096
@@ -44,10 +40,10 @@ class Memory:
     ) -> int:
         rows = None
         if bits:
-            order, starts = _core.rows_by_window(aliases, persons, self.kind, bits)
+            order, starts = _blocks.rows_by_window(aliases, persons, self.kind, bits)
             rows = order[starts[window] : starts[window + 1]]
             persons_in, persons = persons, persons[rows]
-        build = _core.TableBuild(
+        build = _blocks.TableBuild(
             self.directory,
             self.kind,
             1,
@@ -128,11 +124,11 @@ def test_entries_are_changed_beside_those_that_come(seed: int, size: int, more: 
     for table in (by_alias, by_person):
         table.insert(aliases[:size], persons[:size])
     # In one build: new entries, marks by alias, other aliases and removals by person.
-    what = np.where(rng.random(size) < share, rng.choice([_core.REPLACE, _core.REMOVE], size), -1)
+    what = np.where(rng.random(size) < share, rng.choice([_blocks.REPLACE, _blocks.REMOVE], size), -1)
     changed = np.flatnonzero(what >= 0)
     order = rng.permutation(len(changed) + more)
     who = np.concatenate((persons[changed], persons[size:]))[order]
-    marks = np.concatenate((np.full(len(changed), _core.MARK | 128), np.full(more, 5))).astype(np.uint16)[order]
+    marks = np.concatenate((np.full(len(changed), _blocks.MARK | 128), np.full(more, 5))).astype(np.uint16)[order]
     named = np.concatenate((aliases[changed], aliases[size:]))[order]
     assert by_alias.insert(named, who, edits=marks) == 0
     other = rng.integers(0, 256, (len(aliases), 16), np.uint8)
@@ -145,8 +141,8 @@ def test_entries_are_changed_beside_those_that_come(seed: int, size: int, more: 
     assert (found == persons).all()
     assert (status == np.where(revoked, 2, 0)).all()
     back, status = by_person.aliases_of(persons)
-    removed = np.concatenate((what == _core.REMOVE, np.zeros(more, np.bool_)))
-    replaced = np.concatenate((what == _core.REPLACE, np.zeros(more, np.bool_)))
+    removed = np.concatenate((what == _blocks.REMOVE, np.zeros(more, np.bool_)))
+    replaced = np.concatenate((what == _blocks.REPLACE, np.zeros(more, np.bool_)))
     expected = np.where(replaced[:, None], other, aliases) * ~removed[:, None]
     assert (status == np.where(removed, 3, 0)).all()
     assert (back == expected).all()
@@ -163,11 +159,11 @@ def test_a_change_that_finds_no_entry_is_counted(kind: int) -> None:
     aliases, persons = random_rows(8, 4_000)
     table = Memory(kind)
     table.insert(aliases[:3_000], persons[:3_000])
-    edit = _core.REMOVE if kind else _core.MARK | 1
+    edit = _blocks.REMOVE if kind else _blocks.MARK | 1
     assert table.insert(aliases[2_000:], persons[2_000:], edits=np.full(2_000, edit, np.uint16)) == 1_000
-    assert _core.TableBuild(table.directory, kind, 1, 0, aliases, persons).missed == 0
+    assert _blocks.TableBuild(table.directory, kind, 1, 0, aliases, persons).missed == 0
     with pytest.raises(ValueError, match="one length"):
-        _core.TableBuild(table.directory, kind, 1, 0, aliases, persons, edits=np.zeros(3_999, np.uint16))
+        _blocks.TableBuild(table.directory, kind, 1, 0, aliases, persons, edits=np.zeros(3_999, np.uint16))
 
 
 def test_an_alias_that_shares_its_first_half_with_another_is_not_that_one() -> None:
@@ -295,20 +291,20 @@ def test_windows_one_by_one_make_the_same_table(kind: int, before: int) -> None:
 
 def test_rows_of_another_window_are_refused() -> None:
     aliases, persons = random_rows(12, 1000)
-    order, starts = _core.rows_by_window(aliases, persons, 0, 2)
+    order, starts = _blocks.rows_by_window(aliases, persons, 0, 2)
     assert sorted(order.tolist()) == list(range(1000))
     assert starts.tolist() == [0, *np.cumsum(np.bincount(aliases[:, 7] >> 6, minlength=4)).tolist()]
     empty = _core.Directory(0, np.zeros(1, np.uint64), 0, 0)
     for rows in (order[starts[1] : starts[2]], np.array([1000], np.uint32)):
         with pytest.raises(ValueError, match="rows"):
-            _core.TableBuild(empty, 0, 1, 0, aliases, persons, window=0, window_bits=2, rows=rows)
+            _blocks.TableBuild(empty, 0, 1, 0, aliases, persons, window=0, window_bits=2, rows=rows)
     with pytest.raises(ValueError, match="rows"):
-        _core.TableBuild(empty, 0, 1, 0, aliases, persons, window=0, window_bits=2)
+        _blocks.TableBuild(empty, 0, 1, 0, aliases, persons, window=0, window_bits=2)
 
 
 def test_staging_memory_that_cannot_hold_one_unit_is_refused() -> None:
     aliases, persons = random_rows(6, 1000)
-    build = _core.TableBuild(_core.Directory(0, np.zeros(1, np.uint64), 0, 0), 0, 1, 0, aliases, persons)
+    build = _blocks.TableBuild(_core.Directory(0, np.zeros(1, np.uint64), 0, 0), 0, 1, 0, aliases, persons)
     with pytest.raises(ValueError, match="staging"):
         build.build(0, build.unit_count, np.empty(4096, np.uint8), np.empty((9, 4), np.uint64))
 
@@ -354,81 +350,3 @@ def page_value(pages: int, at: int = 16) -> np.ndarray:
 def test_a_directory_with_gaps_or_overlaps_is_refused(prefixes: list[int], words: str) -> None:
     with pytest.raises(StorageError, match=words):
         _core.load_directory(0, np.array([(prefix, 0) for prefix in prefixes], np.uint64))
-
-
-@given(st.lists(st.integers(0, 5), max_size=200))
-def test_first_rows_finds_the_first_of_equal_keys(picks: list[int]) -> None:
-    pool, _ = random_rows(9, 6)
-    pool[1, :8] = pool[0, :8]
-    keys = np.ascontiguousarray(pool[picks]) if picks else np.empty((0, 16), np.uint8)
-    assert _core.first_rows(keys).tolist() == [picks.index(pick) for pick in picks]
-
-
-def test_keys_that_are_marked_twice_are_found() -> None:
-    keys, _ = random_rows(10, 3000)
-    keys = np.concatenate([keys, keys[[5, 2999, 5, 17]]])
-    seen, twice = np.zeros(512, np.uint64), np.zeros(512, np.uint64)
-    assert _core.mark_keys(keys[:3000], seen, twice) + _core.mark_keys(keys[3000:], seen, twice) >= 4
-    rows = _core.marked_rows(keys, twice).tolist()
-    assert rows == sorted(rows)
-    assert {5, 17, 2999, 3000, 3001, 3002, 3003} <= set(rows)
-    assert len(rows) < 1200
-    with pytest.raises(ValueError, match="bitmaps"):
-        _core.mark_keys(keys, np.zeros(3, np.uint64), np.zeros(3, np.uint64))
-    with pytest.raises(ValueError, match="bitmaps"):
-        _core.mark_keys(keys, np.zeros(4, np.uint64), np.zeros(2, np.uint64))
-
-
-@given(st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 40), max_size=300))
-def test_order_by_key_is_a_stable_order(keys: list[int]) -> None:
-    order = _core.order_by_key(np.array(keys, np.uint64)).tolist()
-    assert order == sorted(range(len(keys)), key=lambda row: keys[row])
-
-
-@given(st.lists(st.integers(0, 10**11 - 1), max_size=50))
-def test_codes_as_text_and_as_numbers_make_the_same_blocks(codes: list[int]) -> None:
-    numbers, bad = _core.parse_codes([f"{code:011d}" for code in codes])
-    assert bad == -1
-    assert numbers.tolist() == codes
-    blocks, bad = _core.code_blocks(numbers, 10**11)
-    assert bad == -1
-    assert [bytes(block) for block in blocks] == [b"\x0b" + f"{code:011d}".encode() + bytes(4) for code in codes]
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "1234567890", "123456789012", "1234567890a", "\uff11" * 11, " 1234567890", 12345678901, None, "-1234567890"],
-)
-def test_what_is_not_eleven_digits_is_named_by_its_row(text: object) -> None:
-    assert _core.parse_codes(["00000000001", text])[1] == 1  # type: ignore[list-item]
-
-
-@given(st.binary(min_size=0, max_size=160))
-def test_hex_goes_there_and_back(raw: bytes) -> None:
-    aliases = np.frombuffer(raw[: len(raw) // 16 * 16], np.uint8).reshape(-1, 16)
-    texts = _core.hex_encode(aliases)
-    assert texts == [bytes(alias).hex() for alias in aliases]
-    for form in (texts, [text.upper() for text in texts], [text.encode() for text in texts]):
-        back, good = _core.hex_decode(form)
-        assert good.all()
-        assert (back == aliases).all()
-
-
-@pytest.mark.parametrize(
-    "text", ["", "0" * 31, "0" * 33, "g" + "0" * 31, " " + "0" * 31, "\uff10" * 32, None, 5, "0" * 31 + "\n"]
-)
-def test_what_is_not_hex_is_marked_and_zero(text: object) -> None:
-    aliases, good = _core.hex_decode([text, "f" * 32])  # type: ignore[list-item]
-    assert good.tolist() == [False, True]
-    assert not aliases[0].any()
-
-
-def test_the_stub_names_what_the_core_has() -> None:
-    stub = Path(hub.__file__).with_name("_core.pyi").read_text()
-    named = set(re.findall(r"^(?:def|class) (\w+)|^(\w+):", stub, re.M))
-    names = {a or b for a, b in named}
-    missing = {name for name in names if not hasattr(_core, name)}
-    assert not missing
-    source = Path(hub.__file__).with_name("_core.pyx").read_text()
-    public = set(re.findall(r"^def ([a-z]\w+)\(", source, re.M))
-    assert public <= names

@@ -15,7 +15,10 @@ SOURCE = Path(hub.__file__).parent
 
 STAGES = {"decode", "authorise", "resolve", "record", "respond", "disclose"}
 
-NATIVE = {"_asked", "_bodies", "_core", "_deliver", "_hash", "_pages", "_proofs", "_runs", "_small", "_walk", "_wire"}
+NATIVE = {
+    "_asked", "_blocks", "_bodies", "_columns", "_core", "_deliver", "_hash", "_pages", "_proofs", "_runs", "_small",
+    "_walk", "_wire",
+}
 
 # A package, or a module of it that stands elsewhere than the rest; within one, imports need only not go round.
 LAYERS = [

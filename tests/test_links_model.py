@@ -51,7 +51,7 @@ class Game:
     # -- what the hub has
 
     def aliases(self) -> dict[int, bytes]:
-        pseudonyms = self.h._store.keys.pseudonyms(hub._core.code_blocks(CODES, 10**11)[0])
+        pseudonyms = self.h._store.keys.pseudonyms(hub._columns.code_blocks(CODES, 10**11)[0])
         with self.h._store.snapshot() as snapshot:
             persons, _, unknown = find_persons(snapshot, RESIDENT_CODES, pseudonyms, self.h._workers)
             found, none = find_aliases(snapshot, self.number, persons, self.h._workers)

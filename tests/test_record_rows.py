@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub import _core
+from hub import _columns
 from hub.records.bodies import ROW
 
 
@@ -18,7 +18,7 @@ def test_records_are_laid_out_as_the_columns_say(rows: int, seed: int) -> None:
     decision, status = random.integers(0, 2**16, rows, np.uint16), random.integers(0, 20, rows, np.uint8)
     place = random.permutation(rows)[: random.integers(0, rows + 1)]
     table = np.empty((len(place), 16), np.uint8)
-    state = _core.place_records(persons, providers, decision, status, place, 7, 0x80, table)
+    state = _columns.place_records(persons, providers, decision, status, place, 7, 0x80, table)
     stored, position = status | 0x80, np.zeros(rows, np.uint16)
     stored[place] = status[place]
     position[place] = np.arange(len(place))
@@ -34,4 +34,4 @@ def test_records_are_laid_out_as_the_columns_say(rows: int, seed: int) -> None:
 def test_a_record_of_no_row_is_refused(place: int) -> None:
     columns = (np.zeros(3, kind) for kind in (np.uint32, np.uint32, np.uint16, np.uint8))
     with pytest.raises(IndexError):
-        _core.place_records(*columns, np.array([0, place]), 0, 0x80, np.empty((2, 16), np.uint8))
+        _columns.place_records(*columns, np.array([0, place]), 0, 0x80, np.empty((2, 16), np.uint8))

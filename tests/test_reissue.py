@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import hub
-from hub import _core, limits
+from hub import _blocks, limits
 from hub.acquisition import additions, reissue
 from hub.aliases import BY_ALIAS, find_persons
 from hub.errors import RequestError, StorageError
@@ -154,7 +154,7 @@ def test_a_read_only_hub_ends_nothing(tmp_path: Path, codes: np.ndarray) -> None
 def test_flags_of_a_person_go_on_with_the_new_alias(bodies: Bodies) -> None:
     store, number = bodies.h._store, bodies.h.catalog.institution("nenkin").number
     persons = np.arange(N, dtype=np.uint32)
-    flags = additions.Addition(number, bodies.mine, persons, edits=np.full(N, _core.MARK | 5, np.uint16))
+    flags = additions.Addition(number, bodies.mine, persons, edits=np.full(N, _blocks.MARK | 5, np.uint16))
     with store.acquiring, store.commit() as commit, store.snapshot() as snapshot:
         parts = additions.cut_parts(snapshot, flags, BY_ALIAS, commit.state.commit)
         additions.put_parts(commit, parts, bodies.h._workers)
@@ -307,7 +307,7 @@ def test_a_step_that_fails_keeps_nothing_of_the_call(
 def test_tables_that_disagree_fail_a_reissue_and_keep_nothing(bodies: Bodies) -> None:
     store, number = bodies.h._store, bodies.h.catalog.institution("nenkin").number
     gone = additions.Addition(
-        number, bodies.mine[:1], np.zeros(1, np.uint32), edits=np.full(1, _core.REMOVE, np.uint16)
+        number, bodies.mine[:1], np.zeros(1, np.uint32), edits=np.full(1, _blocks.REMOVE, np.uint16)
     )
     with store.commit() as commit, store.snapshot() as snapshot:
         additions.put_parts(commit, additions.cut_parts(snapshot, gone, 1, commit.state.commit), bodies.h._workers)

@@ -52,7 +52,7 @@ def answers(world: LinkWorld, aliases: np.ndarray) -> list[int]:
 def holders(world: LinkWorld) -> np.ndarray:
     """Each person's alias at the town, zeros where there is none; nobody gets one by this."""
     h = world.h
-    pseudonyms = h._store.keys.pseudonyms(hub._core.code_blocks(world.codes, 10**11)[0])
+    pseudonyms = h._store.keys.pseudonyms(hub._columns.code_blocks(world.codes, 10**11)[0])
     with h._store.snapshot() as snapshot:
         persons = find_persons(snapshot, RESIDENT_CODES, pseudonyms, h._workers)[0]
         return find_aliases(snapshot, h.catalog.institution(world.town).number, persons, h._workers)[0]

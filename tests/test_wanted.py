@@ -223,7 +223,7 @@ def test_a_damaged_entry_is_not_answered_from(country: Country) -> None:
 
 def test_codes_come_back_from_their_pseudonyms_whatever_their_digits(country: Country) -> None:
     codes = np.array([0, 1, 10**11 - 1, 12_345_678_901], np.int64)
-    blocks = hub._core.code_blocks(codes, 10**11)[0]
+    blocks = hub._columns.code_blocks(codes, 10**11)[0]
     keys = country.h._store.keys
     assert keys.resident_codes(keys.pseudonyms(blocks)).tolist() == codes.tolist()
     assert keys.resident_codes(np.empty((0, 16), np.uint8)).tolist() == []

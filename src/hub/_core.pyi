@@ -1,4 +1,4 @@
-"""Public names of the native core. Shapes and units stand in the docstrings of ``_core.pyx``."""
+"""Public names of the look-up. Shapes and units stand in the docstrings of ``_core.pyx``."""
 
 import numpy as np
 import numpy.typing as npt
@@ -7,10 +7,6 @@ BUILD: str
 MAGIC: int
 CHECKED_BIT: int
 NOBODY: int
-MARK: int
-REPLACE: int
-REMOVE: int
-LEAD: int
 
 class Directory:
     slots_array: npt.NDArray[np.uint64]
@@ -26,40 +22,6 @@ class DirectoryMap:
     def set(self, institution: int, directory: Directory) -> None: ...
     def copy(self, size: int) -> DirectoryMap: ...
     def loaded(self) -> dict[int, Directory]: ...
-
-def rows_by_window(
-    aliases: npt.NDArray[np.uint8], persons: npt.NDArray[np.uint32], kind: int, bits: int
-) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]: ...
-
-class TableBuild:
-    unit_count: int
-    partition_bits: int
-    window: int
-    window_bits: int
-    memory: npt.NDArray[np.uint8]
-    table: int
-    kind: int
-    generation: int
-    missed: int
-    def __init__(
-        self,
-        directory: Directory,
-        kind: int,
-        generation: int,
-        entries_before: int,
-        aliases: npt.NDArray[np.uint8],
-        persons: npt.NDArray[np.uint32],
-        *,
-        window: int = 0,
-        window_bits: int = 0,
-        rows: npt.NDArray[np.uint32] | None = None,
-        memory: npt.NDArray[np.uint8] | None = None,
-        edits: npt.NDArray[np.uint16] | None = None,
-    ) -> None: ...
-    def staging_bytes(self, most: int) -> int: ...
-    def build(
-        self, unit: int, end: int, staging: npt.NDArray[np.uint8], blocks: npt.NDArray[np.uint64]
-    ) -> tuple[int, int]: ...
 
 def load_directory(table: int, found: npt.NDArray[np.uint64]) -> Directory: ...
 def patch_directory(old: Directory, changed: list[tuple[int, int, int]]) -> Directory: ...
@@ -113,24 +75,6 @@ def probe_person(
     aliases: npt.NDArray[np.uint8],
     status: npt.NDArray[np.uint8],
 ) -> int: ...
-def first_rows(keys: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint32]: ...
-def mark_keys(keys: npt.NDArray[np.uint8], seen: npt.NDArray[np.uint64], twice: npt.NDArray[np.uint64]) -> int: ...
-def marked_rows(keys: npt.NDArray[np.uint8], bitmap: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint32]: ...
-def code_blocks(codes: npt.NDArray[np.int64], above: int) -> tuple[npt.NDArray[np.uint8], int]: ...
-def parse_codes(codes: list[str]) -> tuple[npt.NDArray[np.int64], int]: ...
-def order_by_key(keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint32]: ...
-def place_records(
-    persons: npt.NDArray[np.uint32],
-    providers: npt.NDArray[np.uint32],
-    decision: npt.NDArray[np.uint16],
-    status: npt.NDArray[np.uint8],
-    place: npt.NDArray[np.intp],
-    kind: int,
-    no_record: int,
-    table: npt.NDArray[np.uint8],
-) -> npt.NDArray[np.uint8]: ...
-def hex_decode(texts: list[str] | list[bytes]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]: ...
-def hex_encode(aliases: npt.NDArray[np.uint8]) -> list[str]: ...
 def fetch_limit(
     memory: npt.NDArray[np.uint8], order: npt.NDArray[np.uint64], lines_first: int, lines_second: int
 ) -> int: ...

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from hub import _core
+from hub import _columns
 from hub.catalog import Catalog, Consents
 from hub.catalog.words import is_plain
 from hub.errors import RequestError
@@ -216,7 +216,7 @@ def decode_codes(codes: Any) -> npt.NDArray[np.int64]:
         _check_rows(len(numbers))
     elif isinstance(codes, list | tuple):
         _check_rows(len(codes))
-        numbers, bad = _core.parse_codes(list(codes))
+        numbers, bad = _columns.parse_codes(list(codes))
         if bad >= 0:
             raise RequestError(f"codes: expected 11 digits in every row, got something else in row {bad}")
     else:

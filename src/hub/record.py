@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from hub import _core
+from hub import _columns
 from hub.aliases import NOBODY
 from hub.catalog import DecisionTable
 from hub.messages import Kind, Status
@@ -90,7 +90,7 @@ def prepare_chunk(
     place = known[order]
     table = np.empty(len(place), dtype=ROW)
     stored = table.view(np.uint8).reshape(-1, ROW.itemsize)
-    state = _core.place_records(
+    state = _columns.place_records(
         resolution.persons, providers, decision, status, place, Kind.INQUIRY, NO_RECORD_BIT, stored
     )
     position = state[3 * len(status) :].view(np.uint16)

@@ -11,7 +11,10 @@ from pathlib import Path
 import hub
 
 SUITES = Path(__file__).parents[2] / "bench"
-KERNELS = {"_bodies", "_core", "_hash", "_deliver", "_asked", "_small", "_wire", "_runs", "_proofs", "_walk", "_pages"}
+KERNELS = {
+    "_blocks", "_bodies", "_columns", "_core", "_hash", "_deliver", "_asked", "_small", "_wire", "_runs", "_proofs",
+    "_walk", "_pages",
+}
 
 
 def test_every_suite_of_kernels_runs() -> None:

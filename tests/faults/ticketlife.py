@@ -130,7 +130,7 @@ def run_lives(
 def holders(h: hub.Hub) -> np.ndarray:
     """Each person's alias at the town, zeros for none; nobody gets one by this."""
     number, workers = h.catalog.institution(TOWN).number, h._workers
-    pseudonyms = h._store.keys.pseudonyms(hub._core.code_blocks(CODES, 10**11)[0])
+    pseudonyms = h._store.keys.pseudonyms(hub._columns.code_blocks(CODES, 10**11)[0])
     with h._store.snapshot() as snapshot:
         persons = find_persons(snapshot, RESIDENT_CODES, pseudonyms, workers)[0]
         return find_aliases(snapshot, number, persons, workers)[0]

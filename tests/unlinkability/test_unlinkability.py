@@ -30,7 +30,7 @@ from plays import (
 )
 from table import LIST_MAX, PORTAL, REQUESTER, TOWNS, Table
 
-from hub import _core
+from hub import _columns
 from hub.provision.inbox import PERMITS_PER_SEGMENT
 from hub.records.permits import PermitNumbers
 from hub.storage.periods import PeriodKey
@@ -202,7 +202,7 @@ def test_permits_that_are_handed_out_in_the_order_of_the_log_are_seen(
     table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     as_they_are = SimpleNamespace(order_by_key=lambda keys: np.arange(len(keys), dtype=np.uint32))
-    monkeypatch.setattr("hub.provision.collect._core", as_they_are)
+    monkeypatch.setattr("hub.provision.collect._columns", as_they_are)
     played = play_batches(table, PLANTED, 100, [table.x, table.y])
     see(table, played, table.x, table.y)
     see(table, played, table.x, PORTAL)
@@ -222,5 +222,5 @@ def test_records_in_the_order_of_the_rows_are_seen(table: Table, monkeypatch: py
 def test_records_of_one_person_in_the_order_of_the_rows_are_seen(
     table: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hub.singles.group.order_by_person", _core.order_by_key)
+    monkeypatch.setattr("hub.singles.group.order_by_person", _columns.order_by_key)
     see(table, play_batches(table, PLANTED, 1, [table.x, table.y]), REQUESTER, PORTAL)

@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from hub import _core
+from hub import _columns
 from hub.acquisition.additions import Addition, Seed, add_entries, complete_pending, fresh_seed
 from hub.aliases import RESIDENT_CODES, Persons, Statuses, count_aliases, find_aliases, find_persons
 from hub.errors import StorageError
@@ -70,7 +70,7 @@ def code_pseudonyms(keys: Keys, codes: npt.NDArray[np.int64], above: int, worker
         # Pieces that stay in the cache between the two steps.
         for start in range(rows.start, rows.stop, _ROWS_PER_PIECE):
             piece = slice(start, min(start + _ROWS_PER_PIECE, rows.stop))
-            out[piece] = keys.pseudonyms(_core.code_blocks(codes[piece], above)[0])
+            out[piece] = keys.pseudonyms(_columns.code_blocks(codes[piece], above)[0])
 
     workers.over_slices(len(codes), encrypt)
     return out
@@ -163,7 +163,7 @@ def _first_and_rank(
 ) -> tuple[npt.NDArray[np.int64] | None, npt.NDArray[np.int64] | None]:
     """Rows where a key occurs first, and for every row the rank of its key among those; None where none repeats."""
     some = _maybe_repeated(keys, workers)
-    first = _core.first_rows(keys[some])
+    first = _columns.first_rows(keys[some])
     again = first != np.arange(len(some), dtype=np.uint32)
     if not again.any():
         return None, None
@@ -182,11 +182,11 @@ def _maybe_repeated(keys: Aliases, workers: Workers) -> npt.NDArray[np.uint32]:
     """
     words = 1 << max(0, (8 * len(keys) - 1).bit_length() - 6)
     seen, twice = np.zeros(words, np.uint64), np.zeros(words, np.uint64)
-    if not sum(workers.over_slices(len(keys), lambda rows: _core.mark_keys(keys[rows], seen, twice))):
+    if not sum(workers.over_slices(len(keys), lambda rows: _columns.mark_keys(keys[rows], seen, twice))):
         return np.empty(0, np.uint32)
 
     def look_up(rows: slice) -> npt.NDArray[np.uint32]:
-        return _core.marked_rows(keys[rows], twice) + np.uint32(rows.start)
+        return _columns.marked_rows(keys[rows], twice) + np.uint32(rows.start)
 
     return np.concatenate(workers.over_slices(len(keys), look_up))
 

@@ -39,7 +39,7 @@ import numpy.typing as npt
 import xxhash
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from hub import _core
+from hub import _blocks, _core
 from hub.aliases import (
     BY_PERSON,
     RESIDENT_CODES,
@@ -415,7 +415,7 @@ class _Windows:
         with self._lock:
             if self._order is None:
                 addition = self.addition
-                self._order = _core.rows_by_window(addition.aliases, addition.persons, self.kind, self.bits)
+                self._order = _blocks.rows_by_window(addition.aliases, addition.persons, self.kind, self.bits)
         rows, starts = self._order
         return rows[starts[window] : starts[window + 1]]
 
@@ -443,7 +443,7 @@ class _Part:
     def build(self, room: _Room) -> None:
         """Sort the entries and build the blocks, as many as there is room for."""
         self.room = room
-        self._build = _core.TableBuild(
+        self._build = _blocks.TableBuild(
             self.directory,
             self.kind,
             self.generation,

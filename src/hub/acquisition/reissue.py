@@ -11,7 +11,7 @@ import os
 
 import numpy as np
 
-from hub._core import MARK, REMOVE, REPLACE
+from hub._blocks import MARK, REMOVE, REPLACE
 from hub.acquisition.additions import BLOCK_BYTES, Addition, complete_pending, cut_parts, put_parts
 from hub.aliases import (
     BY_ALIAS,

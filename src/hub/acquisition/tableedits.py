@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hub._core import LEAD, MARK, REMOVE
+from hub._blocks import LEAD, MARK, REMOVE
 from hub.acquisition.additions import Addition, cut_parts, put_parts
 from hub.aliases import BY_ALIAS, BY_PERSON, count_aliases, count_key, find_persons
 from hub.storage.snapshot import Commit, Snapshot

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from hub import _core
+from hub import _columns
 from hub.agency.store import AgencyStore, Reader, write_all
 from hub.errors import StorageError
 
@@ -106,7 +106,8 @@ def order_keys(hi: Words, lo: Words, shift: int = 0) -> npt.NDArray[np.integer]:
     Args:
         shift: so many upper bits of hi are the same in all rows.
     """
-    order: npt.NDArray[np.integer] = _core.order_by_key(hi << np.uint64(shift) if shift else np.ascontiguousarray(hi))
+    keys = hi << np.uint64(shift) if shift else np.ascontiguousarray(hi)
+    order: npt.NDArray[np.integer] = _columns.order_by_key(keys)
     ordered = hi[order]
     ties = np.flatnonzero(ordered[1:] == ordered[:-1])
     if len(ties) and (lo[order[ties]] > lo[order[ties + 1]]).any():

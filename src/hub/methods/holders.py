@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from hub._core import code_blocks
+from hub._columns import code_blocks
 from hub.aliases import NOBODY, RESIDENT_CODES, count_aliases, find_persons
 from hub.catalog import Catalog
 from hub.decode import CODES_ABOVE, decode_codes, decode_days, decode_providers

@@ -10,7 +10,7 @@ import datetime as dt
 from abc import ABC, abstractmethod
 from typing import Any
 
-from hub._core import code_blocks
+from hub._columns import code_blocks
 from hub.citizens.corrections import CorrectionNotice, Corrections
 from hub.decode import CODES_ABOVE, decode_alias, decode_codes
 from hub.limits import HISTORY_LIMIT, HISTORY_LIMIT_MAX

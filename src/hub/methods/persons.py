@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hub._core import code_blocks
+from hub._columns import code_blocks
 from hub.acquisition.acquire import Barred
 from hub.aliases import RESIDENT_CODES, Persons, Statuses
 from hub.catalog import Catalog

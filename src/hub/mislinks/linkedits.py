@@ -7,7 +7,7 @@ import os
 import numpy as np
 import numpy.typing as npt
 
-from hub._core import MARK, REMOVE, REPLACE
+from hub._blocks import MARK, REMOVE, REPLACE
 from hub.acquisition.additions import Addition, cut_parts, put_parts
 from hub.aliases import (
     BY_ALIAS,

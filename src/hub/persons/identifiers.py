@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hub import _core
-from hub._core import MARK, REMOVE
+from hub import _columns
+from hub._blocks import MARK, REMOVE
 from hub.acquisition.additions import Addition, add_entries, complete_pending, cut_parts, put_parts
 from hub.acquisition.reissue import rows_max
 from hub.aliases import (
@@ -94,7 +94,7 @@ def register(
         status = np.full(len(pseudonyms), Acquisition.ALREADY, np.uint8)
         status[persons == NOBODY] = Acquisition.NONE
         named = status != Acquisition.NONE
-        first = _core.first_rows(pseudonyms)
+        first = _columns.first_rows(pseudonyms)
         ended = named & (found == Status.REVOKED)
         again_rows = ended & (flags & REPLACED == 0) if again else np.zeros(len(status), np.bool_)
         _refuse(ended & ~again_rows, "have not ended")
@@ -153,7 +153,7 @@ def renew(
     """
     n = len(old)
     both = np.concatenate((old, new))
-    first = _core.first_rows(both).astype(np.int64)
+    first = _columns.first_rows(both).astype(np.int64)
     rows = np.arange(n)
     # The same pair twice is done once; any other repetition would make a fork, or a chain within one call.
     again = first[:n] < rows
@@ -196,7 +196,7 @@ def revoke(store: Store, number: int, pseudonyms: Aliases, workers: Workers, *, 
         _check_rows(store, number, len(pseudonyms))
         with store.snapshot() as snapshot:
             persons, _, found = find_persons(snapshot, number, pseudonyms, workers)
-        first = _core.first_rows(pseudonyms)
+        first = _columns.first_rows(pseudonyms)
         rows = np.flatnonzero((found == Status.OK) & (first == np.arange(len(first))))
         if len(rows):
             edits = np.full(len(rows), MARK | REVOKED, np.uint16)

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from hub import _core
+from hub import _columns
 from hub.errors import RequestError
 from hub.exchange import Exchange, Open, State
 from hub.limits import COLLECT_ROWS_MAX
@@ -137,7 +137,7 @@ class Collector:
                     break
         found = state.between(inbox, place.first, place.below, waiting=True)
         rows, numbers, aliases, by_clerk = self._held(state, provider, found, manual)
-        order = _core.order_by_key(numbers)
+        order = _columns.order_by_key(numbers)
         if place.number:
             order = order[int(numbers[order].searchsorted(np.uint64(place.number), side="right")) :]
         if len(order) > limit:

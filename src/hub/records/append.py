@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from hub import _core, _hash
+from hub import _columns, _hash
 from hub.errors import StorageError
 from hub.records.bodies import ROW_BYTES, Fields, Joined, lay_out, set_place, supervise
 from hub.runs.index import add_run
@@ -96,7 +96,7 @@ def make_fields(
 
 def order_by_chance(rows: int) -> npt.NDArray[np.uint32]:
     """uint32[rows]: an order that nobody can foresee."""
-    return _core.order_by_key(np.frombuffer(os.urandom(8 * rows), np.uint64))
+    return _columns.order_by_key(np.frombuffer(os.urandom(8 * rows), np.uint64))
 
 
 def order_by_person(person_keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint32]:
@@ -105,7 +105,7 @@ def order_by_person(person_keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint3
     In the order in which they came, records of one person would tell who sees their indexes, the portal, in which order
     the requester has the rows; and so of two persons who are asked about at the same providers, whose row is whose.
     """
-    order = _core.order_by_key(person_keys)
+    order = _columns.order_by_key(person_keys)
     keys = person_keys[order]
     again = np.flatnonzero(keys[1:] == keys[:-1])
     if len(again):
