@@ -85,7 +85,8 @@ def main() -> None:
         ext_modules=extensions,
         options={
             "build": {"build_base": str(build_base)},
-            "build_ext": {"force": flags_changed(Path("build"), flags)},
+            # Each module is compiled by itself: as many at a time as there are processors.
+            "build_ext": {"force": flags_changed(Path("build"), flags), "parallel": os.cpu_count() or 1},
         },
     )
 

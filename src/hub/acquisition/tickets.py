@@ -40,7 +40,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from hub.acquisition.claims import LINKED, Link, claim_key, find_link, forget_draw
 from hub.aliases import NOBODY, Persons, Statuses, find_aliases, find_persons
@@ -48,8 +47,9 @@ from hub.errors import RequestError, StorageError
 from hub.limits import CLAIMS_PER_COMMIT, TICKET_DAYS
 from hub.messages import Acquired, Acquisition, Aliases
 from hub.persons.merges import current
+from hub.storage.blockcipher import BlockCipher
 from hub.storage.confidential import Vault
-from hub.storage.keys import Keys, decrypt_blocks, encrypt_blocks
+from hub.storage.keys import Keys
 from hub.storage.sealed import unseal
 from hub.storage.snapshot import Commit, Snapshot
 from hub.storage.workers import Workers
@@ -136,7 +136,7 @@ def make_tickets(keys: Keys, institution: int, draws: Any, positions: Any) -> Al
     blocks = np.zeros(len(draws), _BLOCK)
     blocks["draw"] = np.asarray(draws, np.uint64) | np.uint64(institution << _DRAW_BITS)
     blocks["position"] = positions
-    return encrypt_blocks(_cipher(keys), blocks.view(np.uint8).reshape(-1, 16))
+    return _cipher(keys).encrypt(blocks.view(np.uint8).reshape(-1, 16))
 
 
 def _purge(commit: Commit, now: int) -> None:
@@ -259,7 +259,7 @@ def find_draw(snapshot: Snapshot, number: int, now: int) -> Draw | None:
 
 def look_up(snapshot: Snapshot, keys: Keys, tickets: Aliases, now: int) -> Found:
     """What some tickets (uint8[N, 16], untrusted) are."""
-    blocks = decrypt_blocks(_cipher(keys), tickets).view(_BLOCK)[:, 0]
+    blocks = _cipher(keys).decrypt(tickets).view(_BLOCK)[:, 0]
     n = len(blocks)
     draw = blocks["draw"] & np.uint64((1 << _DRAW_BITS) - 1)
     institution = (blocks["draw"] >> np.uint64(_DRAW_BITS)).astype(np.uint32)
@@ -382,5 +382,5 @@ def _key(draw: int) -> bytes:
     return draw.to_bytes(8, "big")
 
 
-def _cipher(keys: Keys) -> Cipher[modes.ECB]:
-    return Cipher(algorithms.AES(keys.derive("tickets")), modes.ECB())
+def _cipher(keys: Keys) -> BlockCipher:
+    return BlockCipher(keys.derive("tickets"))

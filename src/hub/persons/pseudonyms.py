@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from hub.errors import RequestError
 from hub.limits import IDENTIFIER_BYTES_MAX, ROWS_PER_BATCH_MAX
 from hub.messages import Aliases
-from hub.storage.keys import Keys, encrypt_blocks
+from hub.storage.blockcipher import BlockCipher
+from hub.storage.keys import Keys
 
 SHORT_BYTES_MAX = 15
 """An identifier up to here fits a block of AES with its length, and who holds the key can read it back."""
@@ -93,8 +93,7 @@ def pseudonyms_of(keys: Keys, namespace: str, identifiers: Identifiers) -> Alias
         for length in np.flatnonzero(np.bincount(size)).tolist():
             rows = np.flatnonzero(size == length)
             blocks[rows, 1 : 1 + length] = data[first[rows, None] + np.arange(length)]
-        cipher = Cipher(algorithms.AES(keys.derive_namespace(namespace)), modes.ECB())
-        out[short] = encrypt_blocks(cipher, blocks)
+        out[short] = BlockCipher(keys.derive_namespace(namespace)).encrypt(blocks)
     long = np.flatnonzero(~short)
     if len(long):
         key, view = keys.derive_namespace(f"{namespace}/long"), data.data

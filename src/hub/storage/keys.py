@@ -27,10 +27,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from hub.errors import FULL, FullError, StorageError
 from hub.messages import Aliases
+from hub.storage.blockcipher import BlockCipher
 
 KEY_BYTES = 32
 NAMES = ("identifiers", "disclosure", "cursors", "log")
@@ -42,11 +42,12 @@ class Keys:
     """The keys of one folder. Never printed, never logged."""
 
     def __init__(self, identifiers: bytes, disclosure: bytes, cursors: bytes, log: bytes) -> None:
-        self._disclosure = Cipher(algorithms.AES(disclosure), modes.ECB())
+        self._derived: dict[str, bytes] = {}
+        self._disclosure = BlockCipher(disclosure)
         self.log_seed = log
         self._cursors = cursors
         self._identifiers = identifiers
-        self._resident_codes = Cipher(algorithms.AES(self.derive_namespace(RESIDENT_RECORD_CODE)), modes.ECB())
+        self._resident_codes = BlockCipher(self.derive_namespace(RESIDENT_RECORD_CODE))
         self.fingerprint = hashlib.sha256(b"hub/keys/2" + identifiers + disclosure + cursors + log).digest()[:16]
         """Stored in the environment, so that keys of another folder are noticed."""
 
@@ -55,7 +56,7 @@ class Keys:
 
     def pseudonyms(self, blocks: Aliases) -> Aliases:
         """Resident record codes as length-tagged blocks (uint8[N, 16]) to keyed pseudonyms (uint8[N, 16])."""
-        return encrypt_blocks(self._resident_codes, blocks)
+        return self._resident_codes.encrypt(blocks)
 
     def resident_codes(self, pseudonyms: Aliases) -> npt.NDArray[np.int64]:
         """Pseudonyms (uint8[N, 16]) back to resident record codes: int64[N].
@@ -63,9 +64,7 @@ class Keys:
         Raises:
             StorageError: one is no code's under this key.
         """
-        out = np.empty(pseudonyms.size + 15, dtype=np.uint8)
-        self._resident_codes.decryptor().update_into(pseudonyms.tobytes(), out.data)
-        blocks = out[: pseudonyms.size].reshape(-1, 16)
+        blocks = self._resident_codes.decrypt(np.ascontiguousarray(pseudonyms))
         digits = blocks[:, 1:12].astype(np.int64) - ord("0")
         if (blocks[:, 0] != 11).any() or blocks[:, 12:].any() or ((digits < 0) | (digits > 9)).any():
             raise StorageError("pseudonym: expected one of a resident record code, got something else")
@@ -80,7 +79,7 @@ class Keys:
         """
         blocks = np.zeros((len(persons), 4), dtype=np.uint32)
         blocks[:, 0] = persons
-        return encrypt_blocks(self._disclosure, blocks.view(np.uint8))
+        return self._disclosure.encrypt(blocks.view(np.uint8))
 
     def derive_namespace(self, name: str) -> bytes:
         """A key of 32 bytes for the identifiers of a namespace, or for one use of it such as ``mykey/long``."""
@@ -88,27 +87,14 @@ class Keys:
 
     def derive(self, name: str) -> bytes:
         """A key of 32 bytes for one use of the hub's own, such as ``marks``; comes from ``identifiers.key``."""
-        return hmac.digest(self._identifiers, f"hub/own/{name}/1".encode(), "sha256")
+        found = self._derived.get(name)
+        if found is None:
+            found = self._derived[name] = hmac.digest(self._identifiers, f"hub/own/{name}/1".encode(), "sha256")
+        return found
 
     def cursor_tag(self, text: bytes) -> bytes:
         """Eight bytes that only this hub can put under a cursor."""
         return hmac.digest(self._cursors, text, "sha256")[:8]
-
-
-def encrypt_blocks(cipher: Cipher[modes.ECB], blocks: Aliases) -> Aliases:
-    """Encrypt each block of 16 bytes for itself: uint8[N, 16] to the same."""
-    # Every block is another person: the equal-blocks weakness of ECB is the determinism that is wanted here.
-    # The library asks for room for one block more than it writes.
-    out = np.empty(blocks.size + 15, dtype=np.uint8)
-    cipher.encryptor().update_into(blocks.data.cast("B") if blocks.size else b"", out.data)
-    return out[: blocks.size].reshape(-1, 16)
-
-
-def decrypt_blocks(cipher: Cipher[modes.ECB], blocks: Aliases) -> Aliases:
-    """What :func:`encrypt_blocks` made of blocks, undone."""
-    out = np.empty(blocks.size + 15, dtype=np.uint8)
-    cipher.decryptor().update_into(blocks.data.cast("B") if blocks.size else b"", out.data)
-    return out[: blocks.size].reshape(-1, 16)
 
 
 def make_keys(folder: Path) -> None:

@@ -7,6 +7,7 @@ key: unlinking that one file shreds them everywhere, in the environment and in e
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import hmac
 import os
 import re
@@ -18,7 +19,8 @@ import numpy.typing as npt
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from hub.storage.keys import encrypt_blocks, make_key_file, read_key, shred_key_file
+from hub.storage.blockcipher import BlockCipher
+from hub.storage.keys import make_key_file, read_key, shred_key_file
 
 JAPAN_TIME = dt.timezone(dt.timedelta(hours=9), "JST")
 NONCE_BYTES = 12
@@ -49,20 +51,25 @@ def period_end(period: int) -> int:
     return int(dt.datetime(year, 3 * quarter + 1, 1, tzinfo=JAPAN_TIME).timestamp())
 
 
+@functools.lru_cache(1024)
+def _named(file: str) -> int | None:
+    """The period whose key has this file name."""
+    match = _FILE.fullmatch(file)
+    return None if match is None else 4 * int(match[1]) + int(match[2]) - 1
+
+
 class PeriodKey:
     """What one period's key can do. Never printed, never logged."""
 
     def __init__(self, period: int, key: bytes) -> None:
         self.period = period
         names = ("rows", "fields", "salts", "persons")
-        rows, fields, salts, persons = (
-            algorithms.AES(hmac.digest(key, f"hub/period/{name}/1".encode(), "sha256")) for name in names
-        )
-        self._rows, self._fields, self._salts = rows, fields, salts
-        self._persons = Cipher(persons, modes.ECB())
+        rows, fields, salts, persons = (hmac.digest(key, f"hub/period/{name}/1".encode(), "sha256") for name in names)
+        self._rows, self._fields, self._salts = algorithms.AES(rows), algorithms.AES(fields), algorithms.AES(salts)
+        self._persons = BlockCipher(persons)
         self.marks = AESGCM(hmac.digest(key, b"hub/period/marks/1", "sha256"))
         """Encrypts what is kept beside the period's records: marks, events, states of corrections."""
-        self._row_blocks, self._salt_blocks = Cipher(rows, modes.ECB()), Cipher(salts, modes.ECB())
+        self._row_blocks, self._salt_blocks = BlockCipher(rows), BlockCipher(salts)
 
     def __repr__(self) -> str:
         return f"PeriodKey({period_name(self.period)})"
@@ -71,7 +78,7 @@ class PeriodKey:
         """Person numbers (uint32[N]) to person keys of this period (uint64[N])."""
         blocks = np.zeros((len(persons), 4), dtype=np.uint32)
         blocks[:, 0] = persons
-        return np.ascontiguousarray(encrypt_blocks(self._persons, blocks.view(np.uint8)).view(np.uint64)[:, 0])
+        return np.ascontiguousarray(self._persons.encrypt(blocks.view(np.uint8)).view(np.uint64)[:, 0])
 
     def crypt_rows(self, nonce: bytes, rows: Bytes) -> Bytes:
         """Encrypt or decrypt the rows of a whole chunk: uint8[N, 16] to the same."""
@@ -88,11 +95,11 @@ class PeriodKey:
     def decrypt_rows_at(self, counters: Bytes, rows: Bytes) -> Bytes:
         """Decrypt rows of any chunks of the period; both uint8[N, 16]; a counter is the chunk's nonce
         and the position there, u32 big endian."""
-        return encrypt_blocks(self._row_blocks, counters) ^ rows
+        return self._row_blocks.encrypt(counters) ^ rows
 
     def salts_at(self, counters: Bytes) -> Bytes:
         """The salts of records of any chunks of the period: uint8[N, 16]."""
-        return encrypt_blocks(self._salt_blocks, counters)
+        return self._salt_blocks.encrypt(counters)
 
 
 def _stream(key: algorithms.AES, nonce: bytes, rows: Bytes) -> Bytes:
@@ -174,8 +181,11 @@ class PeriodKeys:
     def periods(self) -> list[int]:
         """The periods that have a key, ascending."""
         with self._lock:
-            names = os.listdir(self._folder) if self._folder.exists() else []
-            found = sorted(4 * int(match[1]) + int(match[2]) - 1 for name in names if (match := _FILE.fullmatch(name)))
+            try:
+                names = os.listdir(self._folder)
+            except FileNotFoundError:
+                names = []
+            found = sorted(period for period in map(_named, names) if period is not None)
             # What another process shredded must not stay in this one's memory.
             for period in self._known.keys() - set(found):
                 del self._known[period]
