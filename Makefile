@@ -34,6 +34,9 @@ CHECK_MACHINE = $(if $(MISSING),$(error hub cannot be built: $(MISSING) not foun
 NATIVE := setup.py pyproject.toml $(wildcard src/hub/_*.pyx src/hub/_*.pxd)
 BUILD_REQUIRES = $(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")'
 
+# What extras need, by itself: to install the package with them would compile it once more.
+EXTRA_REQUIRES = $(PY) -c 'import sys, tomllib; extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]; print(*(r for name in sys.argv[1].split(",") for r in extras[name]), sep="\n")'
+
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
@@ -118,5 +121,5 @@ $(VENV)/.extra-bench: EXTRAS = bench
 $(VENV)/.extra-peers: EXTRAS = bench,peers
 $(VENV)/.extra-%: $(VENV)/.built pyproject.toml
 	@echo "installing $(EXTRAS)"
-	@$(PIP) install --no-build-isolation -e ".[$(EXTRAS)]"
+	@$(EXTRA_REQUIRES) $(EXTRAS) | xargs -d '\n' $(PIP) install --no-compile
 	@touch $@
