@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,27 @@ def test_make_alone_lists_the_targets(tree: Path) -> None:
     assert done.returncode == 0
     for target in ("build", "demo", "test", "lint", "bench", "debug", "sanitize", "clean"):
         assert f"make {target} " in done.stdout
+
+
+@needs_make
+@pytest.mark.parametrize("name", ["test", "lint", "bench", "peers"])
+def test_extras_are_installed_without_the_package(tree: Path, name: str) -> None:
+    """With the package they would compile it once more."""
+    environment = tree / ".venv"
+    (environment / "bin").mkdir(parents=True)
+    python = environment / "bin/python"
+    # Python, but for pip: what that is asked for is printed.
+    shown = 'if [ "$1" = -m ]; then printf "%s\\n" "$@"; else'
+    python.write_text(f"#!/bin/sh\n{shown} exec '{sys.executable}' \"$@\"; fi\n")
+    python.chmod(0o755)
+    (environment / ".built").touch()
+    done = run("make", "-o", ".venv/.built", f".venv/.extra-{name}", cwd=tree)
+    assert done.returncode == 0, done.stderr
+    first, *words = done.stdout.splitlines()
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    asked = first.removeprefix("installing ").split(",")
+    assert name in asked
+    assert words[words.index("install") + 1 :] == ["--no-compile", *(one for extra in asked for one in extras[extra])]
 
 
 @needs_make
