@@ -9,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from hub.storage.blockcipher import BlockCipher
+from hub.storage.periods import PeriodKey
 
 KEY = bytes(range(32))
 
@@ -25,6 +26,7 @@ def test_every_call_is_as_the_first() -> None:
         assert encrypted.shape == (rows, 16)
         assert encrypted.tobytes() == expected(blocks)
         assert (cipher.decrypt(encrypted) == blocks).all()
+        assert [cipher.encrypt_one(block.tobytes()) for block in blocks] == [block.tobytes() for block in encrypted]
     assert repr(cipher) == "BlockCipher()"
 
 
@@ -53,4 +55,11 @@ def test_what_is_no_whole_block_is_refused_and_leaves_nothing_behind() -> None:
             cipher.encrypt(wrong)
     with pytest.raises((ValueError, TypeError)):
         cipher.encrypt(np.zeros((4, 32), np.uint8)[:, ::2])
-    assert cipher.encrypt(one).tobytes() == before
+    with pytest.raises(ValueError, match="16 bytes, got 15"):
+        cipher.encrypt_one(bytes(15))
+    assert cipher.encrypt(one).tobytes() == before == cipher.encrypt_one(bytes(16))
+
+
+def test_a_persons_key_is_the_same_alone_and_among_others() -> None:
+    key, persons = PeriodKey(8100, KEY), np.array([0, 1, 70_000, 2**32 - 1], np.uint32)
+    assert [key.person_key(person) for person in persons.tolist()] == key.person_keys(persons).tolist()

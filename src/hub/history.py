@@ -6,9 +6,6 @@ import heapq
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-import numpy as np
-import numpy.typing as npt
-
 from hub._bodies import Body
 from hub.errors import StorageError
 from hub.records.bodies import Bodies, KeyGoneError
@@ -24,12 +21,11 @@ class GapError(StorageError):
 
 def person_keys(periods: PeriodKeys, person: int) -> dict[int, int]:
     """A person's key in each period that can still be read."""
-    one: npt.NDArray[np.uint32] = np.array([person], dtype=np.uint32)
     found = {}
     for period in periods.periods():
         key = periods.of(period)
         if key is not None:
-            found[period] = int(key.person_keys(one)[0])
+            found[period] = key.person_key(person)
     return found
 
 

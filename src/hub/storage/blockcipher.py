@@ -42,6 +42,18 @@ class BlockCipher:
         self._encryptors.append(context)
         return out
 
+    def encrypt_one(self, block: bytes) -> bytes:
+        """As :meth:`encrypt`, of a single block."""
+        if len(block) != BLOCK_BYTES:
+            raise ValueError(f"block: expected {BLOCK_BYTES} bytes, got {len(block)}")
+        try:
+            context = self._encryptors.pop()
+        except IndexError:
+            context = self._cipher.encryptor()
+        out: bytes = context.update(block)
+        self._encryptors.append(context)
+        return out
+
     def decrypt(self, blocks: Aliases) -> Aliases:
         """What :meth:`encrypt` made of blocks, undone."""
         try:

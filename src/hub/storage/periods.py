@@ -11,6 +11,7 @@ import functools
 import hmac
 import os
 import re
+import struct
 import threading
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from hub.storage.keys import make_key_file, read_key, shred_key_file
 
 JAPAN_TIME = dt.timezone(dt.timedelta(hours=9), "JST")
 NONCE_BYTES = 12
+_PERSON = struct.Struct("<I12x")
 _FILE = re.compile(r"(\d{4})Q([1-4])\.key")
 
 Bytes = npt.NDArray[np.uint8]
@@ -79,6 +81,10 @@ class PeriodKey:
         blocks = np.zeros((len(persons), 4), dtype=np.uint32)
         blocks[:, 0] = persons
         return np.ascontiguousarray(self._persons.encrypt(blocks.view(np.uint8)).view(np.uint64)[:, 0])
+
+    def person_key(self, person: int) -> int:
+        """The person key of one person."""
+        return int.from_bytes(self._persons.encrypt_one(_PERSON.pack(person))[:8], "little")
 
     def crypt_rows(self, nonce: bytes, rows: Bytes) -> Bytes:
         """Encrypt or decrypt the rows of a whole chunk: uint8[N, 16] to the same."""
