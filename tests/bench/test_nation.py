@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -17,10 +18,10 @@ import pytest
 
 import hub
 from hub.bench.clocks import ABOUT
-from hub.bench.ending import FOUND, INTERRUPTED, OK, USAGE
+from hub.bench.ending import FOUND, INTERRUPTED, OK, USAGE, Interrupts
 from hub.bench.nation import main
 from hub.bench.nationask import DENIED, NOT_HELD, UNKNOWN, expected_status, parts_of
-from hub.bench.nationrun import Needs, Sizes, needs_of
+from hub.bench.nationrun import NationRun, Needs, Sizes, needs_of
 from hub.bench.nationworld import NationWorld, is_built, world_folder
 from hub.bench.report import Progress
 from hub.messages import Status
@@ -169,6 +170,33 @@ def test_an_interrupted_run_writes_what_was_done_and_its_folder_goes(tmp_path: P
     assert 0 < content["measured"]["rows"] < 200_000
     assert "interrupted" in errors
     assert [path.name for path in tmp_path.iterdir()] == ["nation.json"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_that_was_swallowed_is_met_again(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with Interrupts() as interrupts:
+        interrupts.look()
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(number)
+        with pytest.raises(KeyboardInterrupt):
+            interrupts.look()
+    assert signal.getsignal(number) == before
+
+
+def test_a_run_ends_at_the_next_inquiry_where_an_interrupt_was_swallowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = NationRun._ask_part
+
+    def swallow(self: NationRun, *rest: Any) -> None:
+        ask(self, *rest)
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(NationRun, "_ask_part", swallow)
+    assert main(arguments(tmp_path, "--rows", "100")) == INTERRUPTED
+    assert content_of(tmp_path)["measured"]["rows"] == 100
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,46 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
+from types import FrameType
+from typing import Any
 
 from hub.bench.report import Progress
 from hub.errors import HubError
 
 OK, FOUND, USAGE, INTERRUPTED = 0, 1, 2, 130
 """Exit statuses: 1 where an answer was wrong or the run could not go on."""
+
+
+class Interrupts:
+    """SIGINT and SIGTERM as a ``KeyboardInterrupt`` that does not get lost.
+
+    It is raised wherever the main thread is, also in a library's callback that swallows it: whoever works for long
+    looks again, and meets it there.
+    """
+
+    def __init__(self) -> None:
+        self.met = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Interrupts:
+        self._before = {number: signal.signal(number, self._meet) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def look(self) -> None:
+        """Raise it once more where there was one."""
+        if self.met:
+            raise KeyboardInterrupt
+
+    def _meet(self, number: int, frame: FrameType | None) -> None:
+        self.met = True
+        raise KeyboardInterrupt
 
 
 def run_to_end(tool: str, done: str, progress: Progress, work: Callable[[], object]) -> int:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -26,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from hub.bench import machine as machines
-from hub.bench.ending import FOUND, OK, USAGE, run_to_end
+from hub.bench.ending import FOUND, OK, USAGE, Interrupts, run_to_end
 from hub.bench.nationrun import NationRun, Sizes, needs_of
 from hub.bench.nationtext import document_of, text_of
 from hub.bench.nationworld import NationWorld, is_built, world_folder
@@ -53,11 +52,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"nation: {refusal}", file=sys.stderr)
         return FOUND
     temporary = Path(tempfile.mkdtemp(prefix="hub-nation-", dir=given.folder))
-    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        return measure(sizes, kept if given.keep else None, temporary, progress, given.json, build_only=given.build)
+        with Interrupts() as interrupts:
+            run = NationRun(sizes, progress, interrupts)
+            return measure(run, kept if given.keep else None, temporary, given.json, build_only=given.build)
     finally:
-        signal.signal(signal.SIGTERM, before)
         shutil.rmtree(temporary, ignore_errors=True)
 
 
@@ -101,13 +100,13 @@ def read_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def measure(
-    sizes: Sizes, kept: Path | None, temporary: Path, progress: Progress, json_file: Path | None, *, build_only: bool
+    run: NationRun, kept: Path | None, temporary: Path, json_file: Path | None, *, build_only: bool
 ) -> int:
     """Build or take up the world, run, check; print and write what was found, complete or not."""
     machine = machines.describe(temporary)
     print(machine_text(machine))
     neighbours = machines.Neighbours()
-    run = NationRun(sizes, progress)
+    sizes, progress = run.sizes, run.progress
 
     def work() -> None:
         open_world(run, kept, temporary, build_only=build_only)
@@ -152,11 +151,3 @@ def report(run: NationRun, machine: dict[str, Any], json_file: Path | None, stat
             print(f"nation: write {json_file}: {error.strerror}", file=sys.stderr)
             return FOUND
     return FOUND if status == OK and run.truth.problems else status
-
-
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -13,6 +13,7 @@ import numpy as np
 
 from hub.bench import machine as machines
 from hub.bench.clocks import Clocks, MemoryWatch, Spent
+from hub.bench.ending import Interrupts
 from hub.bench.measure import bytes_on_disk, bytes_read, bytes_written
 from hub.bench.nationask import Part, draw, parts_of
 from hub.bench.nationcheck import check_run, check_world
@@ -117,9 +118,10 @@ class NationRun:
         world: that it asks; None until it is opened. asked: the inquiries that were answered.
     """
 
-    def __init__(self, sizes: Sizes, progress: Progress) -> None:
+    def __init__(self, sizes: Sizes, progress: Progress, interrupts: Interrupts) -> None:
         self.sizes = sizes
         self.progress = progress
+        self._interrupts = interrupts
         self.truth = Truth()
         self.measured = Measured()
         self.world: NationWorld | None = None
@@ -140,6 +142,7 @@ class NationRun:
         with MemoryWatch() as memory, clocks.running():
             try:
                 for part in parts_of(self.sizes.persons, self.sizes.inquiries, self.sizes.rows):
+                    self._interrupts.look()
                     self._ask_part(world, part, clocks, begin)
                     last = time.perf_counter()
             finally:
