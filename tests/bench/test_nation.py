@@ -172,16 +172,23 @@ def test_an_interrupted_run_writes_what_was_done_and_its_folder_goes(tmp_path: P
     assert [path.name for path in tmp_path.iterdir()] == ["nation.json"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupt_that_was_swallowed_is_met_again(number: signal.Signals) -> None:
-    before = signal.getsignal(number)
-    with Interrupts() as interrupts:
-        interrupts.look()
-        with contextlib.suppress(KeyboardInterrupt):
-            signal.raise_signal(number)
-        with pytest.raises(KeyboardInterrupt):
+    before = signal.signal(number, signal.SIG_DFL)
+    try:
+        with Interrupts() as interrupts:
             interrupts.look()
-    assert signal.getsignal(number) == before
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.raise_signal(number)
+            with pytest.raises(KeyboardInterrupt):
+                interrupts.look()
+        assert signal.getsignal(number) == signal.SIG_DFL
+        signal.signal(number, signal.SIG_IGN)
+        with Interrupts() as interrupts:
+            signal.raise_signal(number)
+            interrupts.look()
+    finally:
+        signal.signal(number, before)
 
 
 def test_a_run_ends_at_the_next_inquiry_where_an_interrupt_was_swallowed(

@@ -6,24 +6,21 @@ Exit status: 0 all measured and every answer right; 1 an answer differed from th
 
 from __future__ import annotations
 
-import contextlib
 import re
 import shlex
 import shutil
-import signal
 import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from hub.bench import html
 from hub.bench import machine as machines
 from hub.bench.arguments import USAGE, Files, read_arguments
-from hub.bench.ending import FOUND, INTERRUPTED, OK, run_to_end
+from hub.bench.ending import FOUND, INTERRUPTED, OK, Interrupts, run_to_end
 from hub.bench.report import Progress, document, limits_text, machine_text, table, write_json
 from hub.bench.run import MEMORY_BYTES_PER_PERSON, Options, Run
 from hub.bench.runpage import page_of
@@ -47,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"bench: make a folder in {options.folder}: {error.strerror}", file=sys.stderr)
         return USAGE
     try:
-        with interruptible():
+        with Interrupts():
             return measure(options, folder, files, command_of(argv))
     except KeyboardInterrupt:
         # Before anything was measured, or while it was being written.
@@ -55,21 +52,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """SIGTERM and a closed terminal end as Ctrl-C does, so that folders and peers' servers go and results stay."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def command_of(argv: Sequence[str]) -> str:

@@ -16,10 +16,10 @@ OK, FOUND, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
 class Interrupts:
-    """SIGINT and SIGTERM as a ``KeyboardInterrupt`` that does not get lost.
+    """Ctrl-C, SIGTERM and a closed terminal end a run in one way, so that folders and servers go and results stay.
 
-    It is raised wherever the main thread is, also in a library's callback that swallows it: whoever works for long
-    looks again, and meets it there.
+    ``KeyboardInterrupt`` is raised wherever the main thread is, also in a library's callback that swallows it: whoever
+    works for long looks again, and meets it there. What was ignored before (``nohup``) stays ignored.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,9 @@ class Interrupts:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupts:
-        self._before = {number: signal.signal(number, self._meet) for number in (signal.SIGINT, signal.SIGTERM)}
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) != signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._meet)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -24,7 +23,7 @@ from typing import Any
 from markupsafe import Markup
 
 from hub.bench import machine as machines
-from hub.bench.ending import FOUND, OK, USAGE, run_to_end
+from hub.bench.ending import FOUND, OK, USAGE, Interrupts, run_to_end
 from hub.bench.html import Page, Section, lacks, write_page
 from hub.bench.plots import Curve, draw, short_number
 from hub.bench.report import Progress, machine_text, write_json
@@ -55,11 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"scale: make a folder in {given.folder}: {error.strerror}", file=sys.stderr)
         return USAGE
-    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        return measure(given, folder)
+        with Interrupts():
+            return measure(given, folder)
     finally:
-        signal.signal(signal.SIGTERM, before)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -235,10 +233,6 @@ def show(content: dict[str, Any], curves: list[Curve], seconds: float) -> None:
         print(f"WRONG     {problem}", file=sys.stderr)
     verdict = "all as the model's" if not content["problems"] else f"{len(content['problems'])} differ from the model"
     print(f"truth     {content['rows_checked']:,} rows checked, {verdict}; took {seconds:.0f} s")
-
-
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

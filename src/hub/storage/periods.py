@@ -83,7 +83,7 @@ class PeriodKey:
         return np.ascontiguousarray(self._persons.encrypt(blocks.view(np.uint8)).view(np.uint64)[:, 0])
 
     def person_key(self, person: int) -> int:
-        """The person key of one person."""
+        """The person key of one person, a number of 64 bits: what :meth:`person_keys` has for each of many."""
         return int.from_bytes(self._persons.encrypt_one(_PERSON.pack(person))[:8], "little")
 
     def crypt_rows(self, nonce: bytes, rows: Bytes) -> Bytes:

@@ -10,18 +10,17 @@ import argparse
 import dataclasses
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
 import numpy as np
 
 from hub.bench import machine as machines
+from hub.bench.ending import Interrupts
 from hub.bench.gate import counts
 from hub.bench.gate.builds import BuildError, Built, build_both, find_repository
 from hub.bench.gate.floors import Floor, read_floors
@@ -54,7 +53,12 @@ DISK_BYTES_PER_PERSON, DISK_BYTES_LEAST = 1_500, 1 << 30
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the gate with these arguments; returns the exit status."""
     given = read_arguments(argv)
-    before = signal.signal(signal.SIGTERM, interrupt)
+    with Interrupts():
+        return judge(given)
+
+
+def judge(given: argparse.Namespace) -> int:
+    """Build, measure and tell; the exit status."""
     folder: Path | None = None
     try:
         repository = find_repository(Path.cwd())
@@ -79,7 +83,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("gate: interrupted before anything was measured", file=sys.stderr)
         return INTERRUPTED
     finally:
-        signal.signal(signal.SIGTERM, before)
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -121,11 +124,6 @@ def find_floors(asked: Path | None, repository: Path) -> dict[str, Floor]:
     """The file that was named, or the repository's, if it has one."""
     path = asked or repository / "bench" / "floors.toml"
     return read_floors(path) if asked is not None or path.is_file() else {}
-
-
-def interrupt(number: int, frame: FrameType | None) -> None:
-    """End as Ctrl-C does, so that folders and processes go and results stay."""
-    raise KeyboardInterrupt
 
 
 def run(given: argparse.Namespace, repository: Path, cache: Path, floors: dict[str, Floor], folder: Path) -> int:
