@@ -174,7 +174,7 @@ class Store:
             if create:
                 self._make_folder()
             self._take_lock()
-        if any(store.folder.resolve() == self.folder.resolve() and not store.closed for store in _open_stores):
+        if any(not store.closed and store.folder.resolve() == self.folder.resolve() for store in _open_stores):
             # LMDB allows one environment a folder and process; the open hub can be used from all threads.
             raise RequestError(f"open {self.folder}: already open in this process")
         if not exists:
@@ -322,12 +322,15 @@ class Store:
 
     def _open_databases(self, env: lmdb.Environment, *, create: bool) -> dict[str, Any]:
         found = {}
-        for name in NAMES:
-            try:
-                found[name] = env.open_db(name.encode(), create=create)
-            except lmdb.NotFoundError as error:
-                if name not in ADDED_LATER:
-                    raise StorageError(f"open {self.folder}: expected a hub, a database is missing") from error
+        # In one transaction where there may be one: each name is a transaction of its own otherwise, with its syncs
+        # where it is new.
+        with contextlib.nullcontext() if self.readonly else env.begin(write=True) as txn:
+            for name in NAMES:
+                try:
+                    found[name] = env.open_db(name.encode(), txn=txn, create=create)
+                except lmdb.NotFoundError as error:
+                    if name not in ADDED_LATER:
+                        raise StorageError(f"open {self.folder}: expected a hub, a database is missing") from error
         missing = [name for name in NAMES if name not in found]
         if missing:
             self._add_databases(env, found, missing)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import sys
 from collections.abc import Iterator
@@ -15,12 +14,10 @@ for place in (ROOT / "tests", ROOT / "tools", ROOT / "tests" / "faults"):
     if str(place) not in sys.path:
         sys.path.insert(0, str(place))
 
+import watch  # noqa: E402
 from nursery import Nursery  # noqa: E402
 
 import iolog  # noqa: E402
-
-TEST_S_MAX = 240
-"""A fault may make the hub wait for ever; then the run ends here, with the stacks of all threads."""
 
 
 @pytest.fixture(scope="session")
@@ -35,9 +32,9 @@ def terminal(request: pytest.FixtureRequest) -> Iterator[int]:
 
 @pytest.fixture(autouse=True)
 def watchdog(terminal: int) -> Iterator[None]:
-    faulthandler.dump_traceback_later(TEST_S_MAX, exit=True, file=terminal)
+    watch.begin(terminal)
     yield
-    faulthandler.cancel_dump_traceback_later()
+    watch.end()
 
 
 @pytest.fixture(scope="session")

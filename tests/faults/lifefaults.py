@@ -7,7 +7,6 @@ A bench prepares a life and copies it for each fault. A life is a module with ST
 
 from __future__ import annotations
 
-import faulthandler
 import os
 import random
 import shutil
@@ -29,7 +28,6 @@ from hub.records.log import default_head
 SEED = int(os.environ.get("HUB_FAULT_SEED", "0")) or random.SystemRandom().randrange(1, 2**31)
 EVERY = os.environ.get("HUB_EVERY_STEP", "") == "1"
 WAYS = ("KILL before", "KILL after", "EIO before", "EIO after", "ENOSPC before")
-CALL_S_MAX = 120
 
 
 class Bench(Protocol):
@@ -113,9 +111,7 @@ def live(bench: Bench, nursery: Nursery, fail: str) -> tuple[int, list[int], int
     return done, heard, counted
 
 
-def fail_calls(
-    bench: Bench, recorded: Nursery, terminal: int, *, sample: int, calls_min: int, failed_in: int
-) -> None:
+def fail_calls(bench: Bench, recorded: Nursery, *, sample: int, calls_min: int, failed_in: int) -> None:
     """Fail durable calls of a life, in one way by turns; with ``HUB_EVERY_STEP=1`` each of them in every way.
 
     Args:
@@ -135,8 +131,6 @@ def fail_calls(
     stopped_at: Counter[int] = Counter()
     outcomes: Counter[str] = Counter()
     for number, way in chosen:
-        # The watchdog of one test, for each call.
-        faulthandler.dump_traceback_later(CALL_S_MAX, exit=True, file=terminal)
         done, heard, _ = live(bench, recorded, f"any * {number} {way}")
         try:
             bench.go_on(done)

@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import watch
+
 CHILD = Path(__file__).with_name("child.py")
 
 
@@ -72,6 +74,7 @@ class Nursery:
 
     def start(self, **job: Any) -> Job:
         """Begin a job; one at a time."""
+        watch.moves()
         return Job(self._connection, job)
 
     def close(self) -> None:

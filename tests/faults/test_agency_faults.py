@@ -61,8 +61,8 @@ def recorded(bench: Bench, recorder: Path) -> Iterator[Nursery]:
 
 
 @pytest.mark.preload
-def test_every_call_of_an_agencys_life_failed_leaves_one_state(bench: Bench, recorded: Nursery, terminal: int) -> None:
-    fail_calls(bench, recorded, terminal, sample=24, calls_min=60, failed_in=5)
+def test_every_call_of_an_agencys_life_failed_leaves_one_state(bench: Bench, recorded: Nursery) -> None:
+    fail_calls(bench, recorded, sample=24, calls_min=60, failed_in=5)
 
 
 def test_an_agency_survives_12_kills(bench: Bench, nursery: Nursery) -> None:

@@ -34,10 +34,8 @@ def recorded(bench: HubBench, recorder: Path) -> Iterator[Nursery]:
 
 
 @pytest.mark.preload
-def test_every_call_of_an_exchange_failed_leaves_each_row_in_one_state(
-    bench: HubBench, recorded: Nursery, terminal: int
-) -> None:
-    fail_calls(bench, recorded, terminal, sample=60, calls_min=60, failed_in=5)
+def test_every_call_of_an_exchange_failed_leaves_each_row_in_one_state(bench: HubBench, recorded: Nursery) -> None:
+    fail_calls(bench, recorded, sample=60, calls_min=60, failed_in=5)
 
 
 def test_an_exchange_survives_30_kills(bench: HubBench, nursery: Nursery) -> None:

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import watch
 from child import wait_for_merges
 
 import hub
@@ -223,6 +224,7 @@ class Flipper:
             worker.close()
 
     def _flip(self, worker: Worker, name: str) -> None:
+        watch.moves()
         path = self._pick(name)
         at, bit = self._rng.randrange(path.stat().st_size), self._rng.randrange(8)
         where = f"{name} {path.name} at {at} bit {bit}"

@@ -27,10 +27,8 @@ def recorded(bench: HubBench, recorder: Path) -> Iterator[Nursery]:
 
 
 @pytest.mark.preload
-def test_every_call_failed_leaves_each_step_whole_or_not_done(
-    bench: HubBench, recorded: Nursery, terminal: int
-) -> None:
-    fail_calls(bench, recorded, terminal, sample=50, calls_min=40, failed_in=5)
+def test_every_call_failed_leaves_each_step_whole_or_not_done(bench: HubBench, recorded: Nursery) -> None:
+    fail_calls(bench, recorded, sample=50, calls_min=40, failed_in=5)
 
 
 def test_a_report_survives_25_kills(bench: HubBench, nursery: Nursery) -> None:

@@ -27,10 +27,8 @@ def recorded(bench: HubBench, recorder: Path) -> Iterator[Nursery]:
 
 
 @pytest.mark.preload
-def test_every_call_failed_leaves_each_inquiry_whole_or_not_there(
-    bench: HubBench, recorded: Nursery, terminal: int
-) -> None:
-    fail_calls(bench, recorded, terminal, sample=30, calls_min=40, failed_in=5)
+def test_every_call_failed_leaves_each_inquiry_whole_or_not_there(bench: HubBench, recorded: Nursery) -> None:
+    fail_calls(bench, recorded, sample=30, calls_min=40, failed_in=5)
 
 
 def test_inquiries_as_columns_survive_15_kills(bench: HubBench, nursery: Nursery) -> None:

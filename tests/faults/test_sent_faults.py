@@ -33,10 +33,8 @@ def recorded(bench: HubBench, recorder: Path) -> Iterator[Nursery]:
 
 
 @pytest.mark.preload
-def test_durable_calls_failed_leave_what_is_sent_in_one_state(
-    bench: HubBench, recorded: Nursery, terminal: int
-) -> None:
-    fail_calls(bench, recorded, terminal, sample=30, calls_min=60, failed_in=6)
+def test_durable_calls_failed_leave_what_is_sent_in_one_state(bench: HubBench, recorded: Nursery) -> None:
+    fail_calls(bench, recorded, sample=30, calls_min=60, failed_in=6)
 
 
 def test_what_is_sent_survives_kills(bench: HubBench, nursery: Nursery) -> None:

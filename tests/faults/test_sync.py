@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import watch
 from nursery import CHILD, child_environment
 from proof import DONE, FRAME, LARGE, OPENED, SMALL, Clock, Plan, Profile, Witness, perform
 
@@ -132,6 +133,7 @@ def _ends_sync(event: iolog.Event) -> bool:
 
 def check_state(state: State, place: Path) -> None:
     """Reopen one rebuilt folder and hold it against what was acknowledged."""
+    watch.moves()
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
     iolog.write_image(state.image, place)

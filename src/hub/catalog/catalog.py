@@ -438,9 +438,13 @@ class Catalog:
         """SHA-256 of the catalog's content, 64 hex digits: equal catalogs have the same."""
         return hashlib.sha256(self._payload).hexdigest()
 
+    @functools.cached_property
+    def _stored(self) -> bytes:
+        return store_payload(self._payload)
+
     def dump(self) -> bytes:
         """The catalog for storing; see :mod:`hub.catalog.tables` for the format."""
-        return store_payload(self._payload)
+        return self._stored
 
     @staticmethod
     def load(stored: bytes) -> Catalog:
