@@ -23,6 +23,7 @@ from hub.messages import Acquisition, Status
 
 Aliases = npt.NDArray[np.uint8]
 PORTAL = "portal"
+MANUAL, WITHHELD = int(hub.Flag.MANUAL), int(hub.Flag.WITHHELD)
 
 
 class Line(NamedTuple):
@@ -242,7 +243,7 @@ class Model:
         this = len(self.requests)
         named = {number for number in numbers if number in self._codes}
         decisions = {number: self.decide(inquiry, self._codes[number], at) for number in named}
-        lines: dict[tuple[str, Status], Line] = {}
+        lines: dict[tuple[str, Status], tuple[Line, list[dict[int, int]]]] = {}
         holders: dict[int, tuple[str, ...]] = {}
         for row, (alias, number) in enumerate(zip(_split(aliases), numbers, strict=True)):
             person = person_of.get(alias)
@@ -262,12 +263,15 @@ class Model:
             answer.rule[row] = decision.rule
             answer.reason[row] = decision.reason
             if person is not None:
-                line = lines.get((provider, outcome))
-                if line is None:
-                    line = lines[provider, outcome] = self._line(inquiry, decision, provider, outcome, at)
-                parties = [inquiry.requester] + [provider] * (outcome == Status.OK and provider != "")
-                if any(self.flags_of(code, person) & hub.Flag.WITHHELD for code in parties):
-                    self.withheld.add(len(self.records))
+                known = lines.get((provider, outcome))
+                if known is None:
+                    parties = [inquiry.requester] + [provider] * (outcome == Status.OK and provider != "")
+                    flagged = [self.flags[code] for code in parties if code in self.flags]
+                    known = lines[provider, outcome] = self._line(inquiry, decision, provider, outcome, at), flagged
+                line, flagged = known
+                for flags in flagged:
+                    if flags.get(person, 0) & WITHHELD:
+                        self.withheld.add(len(self.records))
                 self._by_person.setdefault(person, []).append(len(self.records))
                 self.records.append((this, person, line))
         answer.holders.update(holders)
@@ -275,7 +279,7 @@ class Model:
         return answer
 
     def _is_manual(self, person: int | None) -> bool:
-        return person is not None and any(self.flags_of(code, person) & hub.Flag.MANUAL for code in self.flags)
+        return bool(self.flags) and person is not None and any(f.get(person, 0) & MANUAL for f in self.flags.values())
 
     @staticmethod
     def _line(inquiry: hub.Inquiry, decision: Any, provider: str, outcome: Status, at: int) -> Line:
