@@ -8,6 +8,8 @@ SHELL := /bin/sh
 VENV ?= .venv
 PY := $(VENV)/bin/python
 PIP = $(PY) -m pip --disable-pip-version-check --no-input -q
+# Tests start hundreds of processes: without kept bytecode each of them compiles every module again.
+unexport PYTHONDONTWRITEBYTECODE
 # Arguments handed on: make test ARGS="-k resolve -x", make demo ARGS="--residents 100000 --keep"
 ARGS ?=
 

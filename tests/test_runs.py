@@ -528,6 +528,8 @@ def test_the_merger_stops_with_a_store_that_may_not_write(index: Index) -> None:
 
 
 FORKED = multiprocessing.get_context("forkserver")
+# What a forked process needs is imported once, in the one that forks; an environment is opened behind that.
+FORKED.set_forkserver_preload(["hub.store", "hypothesis", "pytest"])
 
 
 def plan_chunk(seed: int, number: int) -> npt.NDArray[np.uint64]:
