@@ -44,3 +44,20 @@ def test_an_end_is_found_wherever_its_permit_stands(first: int, rows: int) -> No
         way(PROVIDER, indexes, found)
         assert (status_of(found.words) == Status.EMPTY).all()
         assert ended_by(found.words).tolist() == list(range(first + rows, first + 2 * rows))
+
+
+@pytest.mark.parametrize("asked", [1, 3, 250])
+def test_few_permits_are_asked_about_among_many_small_ends(asked: int) -> None:
+    tail, first, ended = Tail(1_000), 1_000, 200
+    tail.take(first, *chunk(Kind.INQUIRY, Status.OK, 300, None))  # type: ignore[arg-type]
+    for number in range(ended):
+        tail.take(first + 300 + number, *chunk(Kind.PROVISION, Status.EMPTY, 1, first + number))  # type: ignore[arg-type]
+    for begin in (first, first + ended - asked // 2, first + 300 - asked):
+        indexes = np.arange(begin, begin + asked, dtype=np.uint64)
+        for way in (tail.end, lambda provider, indexes, found: tail.end_from(provider, int(indexes[0]), found)):
+            found = Outcomes(np.zeros(asked, np.uint64), np.zeros(asked, np.uint32))
+            way(PROVIDER, indexes, found)
+            known = indexes < first + ended
+            assert (status_of(found.words) == np.where(known, Status.EMPTY, 0)).all()
+            assert ended_by(found.words)[known].tolist() == (indexes[known] + 300).tolist()
+            assert ((found.released > 0) == known).all()

@@ -372,6 +372,12 @@ class Tail:
             place = (links[low:high] - np.uint64(first)).astype(np.intp)
             outcomes.words[place] = ends.words[low:high]
             outcomes.released[place] = ends.released[low:high]
-        for link, (word_of_end, released) in found.small.items():
+        if len(found.small) > below - first:
+            for link in range(first, below):
+                one = found.small.get(link)
+                if one is not None:
+                    outcomes.words[link - first], outcomes.released[link - first] = one
+            return
+        for link, (ended, released) in found.small.items():
             if first <= link < below:
-                outcomes.words[link - first], outcomes.released[link - first] = word_of_end, released
+                outcomes.words[link - first], outcomes.released[link - first] = ended, released
