@@ -31,6 +31,8 @@ from second_basics import Damaged, Values, aes, ctr, expect, sha256
 M64 = (1 << 64) - 1
 KEY_NAMES = ("identifiers", "disclosure", "cursors", "log")
 DERIVED = {"records", "entries", "nodes", "runs"}
+UNSEALED = {"keys", "files", "tables", "records"}
+"""Files, and what has sums in a layout of its own."""
 RESIDENT_CODES = 1 << 23
 CORRECTION_ASKED, CORRECTION, CONFIRMATION, ERASURE, PROVISION, LAPSE, RELEASE = 2, 3, 4, 5, 6, 7, 8
 PUSH, UPDATE, NOTICE, TAKEN = 9, 10, 11, 12
@@ -80,10 +82,14 @@ class Reader:
         self.tables: dict[tuple[int, int], dict[bytes, bytes]] = {}
         self.flags: dict[tuple[int, bytes], int] = {}
         self.roots: dict[int, bytes] = {}
+        self.subtrees: dict[tuple[int, int], bytes] = {}
         for name in databases:
             reader = READERS.get(name.split(".")[0])
             if reader is None:
                 raise Damaged(f"no reader for {name}")
+        # Every sealed value first: most of what is not as it was written is found before anything is derived.
+        for name in databases.keys() - UNSEALED:
+            self.opened(name)
         for name, reader in READERS.items():
             for database in databases:
                 if database.split(".")[0] == name:
@@ -379,8 +385,11 @@ class Reader:
         """RFC 6962, 2.1."""
         if size <= 1:
             return self.leaves[first] if size else sha256()
-        half = 1 << (size - 1).bit_length() - 1
-        return sha256(b"\1", self.root(first, half), self.root(first + half, size - half))
+        if (first, size) not in self.subtrees:
+            half = 1 << (size - 1).bit_length() - 1
+            whole = sha256(b"\1", self.root(first, half), self.root(first + half, size - half))
+            self.subtrees[first, size] = whole
+        return self.subtrees[first, size]
 
     def read_nodes(self, name: str) -> None:
         ends: dict[int, int] = {}
