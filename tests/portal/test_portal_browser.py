@@ -72,7 +72,11 @@ class Citizen:
         self.page.goto(self.address + "/signin")
         self.page.get_by_role("button", name="マイナンバーカードで").click()
         self.page.get_by_role("link", name=name).click()
-        self.page.wait_for_url("**/history")
+        try:
+            self.page.wait_for_url("**/history")
+        except Exception as error:
+            error.add_note(f"the browser is at {self.page.url.partition('?')[0]}: {self.text()[:200]!r}")
+            raise
 
     def go(self, path: str) -> None:
         self.page.goto(self.address + path)
