@@ -1,5 +1,6 @@
 """The command line on real folders: results, statuses, what is refused and what is never repeated."""
 
+import argparse
 import csv
 import io
 import json
@@ -18,7 +19,7 @@ import numpy as np
 import pytest
 
 import hub
-from hub.cli import main
+from hub.cli import main, make_parser
 from hub.commands.inquire import ID_CHARS_MAX
 from hub.files.columns import Choices
 from hub.files.tables import TableWriter
@@ -680,3 +681,23 @@ def test_a_folder_that_is_being_written_is_named(desk: Desk) -> None:
 def test_python_m_hub_is_the_command_line() -> None:
     done = subprocess.run([sys.executable, "-m", "hub", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("hub ")
+
+
+def commands_of(parser: argparse.ArgumentParser, words: str = "") -> dict[str, str]:
+    """What can be typed -> its help."""
+    found: dict[str, str] = {}
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, below in action.choices.items():
+                found |= {f"{words}{name}": below.format_help()} | commands_of(below, f"{words}{name} ")
+    return found
+
+
+def test_a_command_that_is_made_alone_is_the_one_among_all() -> None:
+    everything = commands_of(make_parser())
+    names = [name for name in everything if " " not in name]
+    assert len(names) > 50
+    for name in names:
+        expected = {words: text for words, text in everything.items() if words.split()[0] == name}
+        assert commands_of(make_parser(name)) == expected
+    assert commands_of(make_parser("nobody")) == everything

@@ -14,7 +14,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from hub.commands import (
     acquire,
@@ -97,8 +97,33 @@ class Parser(argparse.ArgumentParser):
         self.exit(EXIT_REQUEST, f"{self.prog}: {message} (see {self.prog} --help)\n")
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The whole command line."""
+class _Unasked:
+    """Stands for the parser of a command that was not asked for: takes what is added to it and makes nothing."""
+
+    def __getattr__(self, name: str) -> _Unasked:
+        return self
+
+    def __call__(self, *_: object, **__: object) -> _Unasked:
+        return self
+
+
+class _OneCommand:
+    """Takes all commands and adds the one that was asked for."""
+
+    def __init__(self, commands: Any, name: str) -> None:
+        self._commands, self._name = commands, name
+        self.found = False
+
+    def add_parser(self, name: str, **options: Any) -> Any:
+        """As of what ``add_subparsers`` gives."""
+        if name != self._name:
+            return _Unasked()
+        self.found = True
+        return self._commands.add_parser(name, **options)
+
+
+def make_parser(asked: str | None = None) -> argparse.ArgumentParser:
+    """The whole command line, or as much of it as the command with this name needs: a hundred take a while to make."""
     parser = Parser(prog="hub", description=DESCRIPTION, epilog=EPILOG)
     parser.add_argument("--version", action="version", version=f"hub {_version()}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=Parser)
@@ -107,9 +132,10 @@ def make_parser() -> argparse.ArgumentParser:
         agency, keys, history, proxies, marks, flag, suspend, blast, mislink, lives, retain, tlog, serve, portal, desk,
         bench,
     )  # fmt: skip
+    only = None if asked is None else _OneCommand(commands, asked)
     for module in modules:
-        module.add_commands(commands)
-    return parser
+        module.add_commands(only or commands)
+    return parser if only is None or only.found else make_parser()
 
 
 def _version() -> str:
@@ -121,8 +147,10 @@ def _version() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
-    arguments = make_parser().parse_args(argv)
-    arguments.argv = list(sys.argv[1:] if argv is None else argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    asked = words[0] if words and not words[0].startswith("-") else None
+    arguments = make_parser(asked).parse_args(words)
+    arguments.argv = words
     try:
         status: int = arguments.run(arguments)
         sys.stdout.flush()
