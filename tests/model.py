@@ -279,7 +279,7 @@ class Model:
         return answer
 
     def _is_manual(self, person: int | None) -> bool:
-        return bool(self.flags) and person is not None and any(f.get(person, 0) & MANUAL for f in self.flags.values())
+        return person is not None and any(f.get(person, 0) & MANUAL for f in self.flags.values())
 
     @staticmethod
     def _line(inquiry: hub.Inquiry, decision: Any, provider: str, outcome: Status, at: int) -> Line:

@@ -1,6 +1,5 @@
 """The command line on real folders: results, statuses, what is refused and what is never repeated."""
 
-import argparse
 import csv
 import io
 import json
@@ -19,6 +18,7 @@ import numpy as np
 import pytest
 
 import hub
+from commandlist import commands_of
 from hub.cli import main, make_parser
 from hub.commands.inquire import ID_CHARS_MAX
 from hub.files.columns import Choices
@@ -683,21 +683,13 @@ def test_python_m_hub_is_the_command_line() -> None:
     assert done.stdout.startswith("hub ")
 
 
-def commands_of(parser: argparse.ArgumentParser, words: str = "") -> dict[str, str]:
-    """What can be typed -> its help."""
-    found: dict[str, str] = {}
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for name, below in action.choices.items():
-                found |= {f"{words}{name}": below.format_help()} | commands_of(below, f"{words}{name} ")
-    return found
-
-
 def test_a_command_that_is_made_alone_is_the_one_among_all() -> None:
-    everything = commands_of(make_parser())
+    def helps(asked: str | None = None) -> dict[str, str]:
+        return {words: parser.format_help() for words, parser in commands_of(make_parser(asked))}
+
+    everything = helps()
     names = [name for name in everything if " " not in name]
     assert len(names) > 50
     for name in names:
-        expected = {words: text for words, text in everything.items() if words.split()[0] == name}
-        assert commands_of(make_parser(name)) == expected
-    assert commands_of(make_parser("nobody")) == everything
+        assert helps(name) == {words: text for words, text in everything.items() if words.split()[0] == name}
+    assert helps("nobody") == everything

@@ -9,7 +9,7 @@ from hub.messages import Kind, Status
 from hub.provision.inbox import Outcomes, ended_by, status_of
 from hub.provision.tail import SMALL_ROWS, Tail
 from hub.records.append import make_fields
-from hub.records.bodies import ROW, pack_link
+from hub.records.bodies import ROW, Fields, pack_link
 from hub.tlog.entry import Shared
 
 PROVIDER, PERSON = 7, 5
@@ -20,7 +20,7 @@ SHARED = Shared(
 )  # fmt: skip
 
 
-def chunk(kind: Kind, outcome: Status, rows: int, follows: int | None) -> tuple[object, np.ndarray]:
+def chunk(kind: Kind, outcome: Status, rows: int, follows: int | None) -> tuple[Fields, np.ndarray]:
     """Fields and rows of a chunk, whose records follow ``follows`` and the ones behind it."""
     table = np.zeros(rows, dtype=ROW)
     table["person"], table["provider"], table["kind"], table["outcome"] = PERSON, PROVIDER, kind, outcome
@@ -34,9 +34,9 @@ def chunk(kind: Kind, outcome: Status, rows: int, follows: int | None) -> tuple[
 @pytest.mark.parametrize("first", [0, 65_534, 65_535, 1 << 20, (1 << 32) - 2, 1 << 40])
 def test_an_end_is_found_wherever_its_permit_stands(first: int, rows: int) -> None:
     tail = Tail(first)
-    tail.take(first, *chunk(Kind.INQUIRY, Status.OK, rows, None))  # type: ignore[arg-type]
+    tail.take(first, *chunk(Kind.INQUIRY, Status.OK, rows, None))
     assert len(tail.left(PROVIDER, first, first + rows).indexes) == rows
-    tail.take(first + rows, *chunk(Kind.PROVISION, Status.EMPTY, rows, first))  # type: ignore[arg-type]
+    tail.take(first + rows, *chunk(Kind.PROVISION, Status.EMPTY, rows, first))
     assert tail.upto == first + 2 * rows
     indexes = np.arange(first, first + rows, dtype=np.uint64)
     for way in (tail.end, lambda provider, _, found: tail.end_from(provider, first, found)):
@@ -49,9 +49,9 @@ def test_an_end_is_found_wherever_its_permit_stands(first: int, rows: int) -> No
 @pytest.mark.parametrize("asked", [1, 3, 250])
 def test_few_permits_are_asked_about_among_many_small_ends(asked: int) -> None:
     tail, first, ended = Tail(1_000), 1_000, 200
-    tail.take(first, *chunk(Kind.INQUIRY, Status.OK, 300, None))  # type: ignore[arg-type]
+    tail.take(first, *chunk(Kind.INQUIRY, Status.OK, 300, None))
     for number in range(ended):
-        tail.take(first + 300 + number, *chunk(Kind.PROVISION, Status.EMPTY, 1, first + number))  # type: ignore[arg-type]
+        tail.take(first + 300 + number, *chunk(Kind.PROVISION, Status.EMPTY, 1, first + number))
     for begin in (first, first + ended - asked // 2, first + 300 - asked):
         indexes = np.arange(begin, begin + asked, dtype=np.uint64)
         for way in (tail.end, lambda provider, indexes, found: tail.end_from(provider, int(indexes[0]), found)):

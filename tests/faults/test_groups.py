@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import watch
 from crowd import FRAME, PERSONS, TOWN, inquiry_of
 from nursery import child_environment
 
@@ -36,6 +37,7 @@ Acknowledged = dict[tuple[int, int], int]
 def start(
     folder: Path, first: int, each: int, out: int, kind: str, extra: dict[str, str] | None = None
 ) -> subprocess.Popen:
+    watch.moves()
     command = [sys.executable, str(CROWD), str(folder), str(first), str(CALLERS), str(each), str(out), kind]
     return subprocess.Popen(command, env=child_environment(extra), pass_fds=[out])
 

@@ -13,7 +13,7 @@ from nursery import Nursery, child_environment
 
 PROGRAM = """
 import time, watch
-watch.STILL_S_MAX = 1
+watch.TEST_S_MAX = watch.STEP_S_MAX = 1
 watch.begin(2)
 def waits_for_ever():
     time.sleep(600)
@@ -27,8 +27,9 @@ def run(before: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=child_environment(), capture_output=True, text=True, timeout=300, check=False)
 
 
-def test_a_test_that_waits_for_ever_is_ended_with_its_stacks() -> None:
-    ended = run("")
+@pytest.mark.parametrize("before", ["", "watch.TEST_S_MAX = 600; watch.begin(2); watch.moves()"], ids=["test", "step"])
+def test_a_test_that_waits_for_ever_is_ended_with_its_stacks(before: str) -> None:
+    ended = run(before)
     assert ended.returncode == 1
     assert "waits_for_ever" in ended.stderr
 
@@ -45,4 +46,4 @@ def test_each_process_that_is_to_die_begins_the_time_anew(nursery: Nursery, monk
         for _ in range(3):
             with nursery.start(job="create", folder=os.devnull):
                 pass
-    assert begun == [watch.STILL_S_MAX] * 3
+    assert begun == [watch.STEP_S_MAX] * 3

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import faulthandler
 
-STILL_S_MAX = 240
-"""For how long a test may come to nothing new."""
+TEST_S_MAX, STEP_S_MAX = 240, 120
+"""For how long a test may come to nothing new: from its begin, and from a fault on."""
 
 _terminal: int | None = None
 
@@ -18,13 +18,13 @@ def begin(terminal: int) -> None:
     """Watch a test; stacks go to this descriptor."""
     global _terminal
     _terminal = terminal
-    moves()
+    faulthandler.dump_traceback_later(TEST_S_MAX, exit=True, file=terminal)
 
 
 def moves() -> None:
     """A test came to its next fault: its time begins anew. Nothing outside of a test."""
     if _terminal is not None:
-        faulthandler.dump_traceback_later(STILL_S_MAX, exit=True, file=_terminal)
+        faulthandler.dump_traceback_later(STEP_S_MAX, exit=True, file=_terminal)
 
 
 def end() -> None:

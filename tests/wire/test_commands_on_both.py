@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import base64
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from desks import CITY, OTHER_CITY, QUESTION, Desk, World, two_desks
 from served import Network
 
+from commandlist import commands_of
 from hub.cli import main, make_parser
 from hub.desk.book import REQUEST_ID, Book, Line, State
 from hub.mislinks.attributes import Attributes
@@ -294,15 +294,6 @@ def test_a_command_does_the_same_on_a_folder_and_at_an_address(desks: tuple[Desk
 
 
 # -- which there are
-
-
-def commands_of(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:
-    """All that can be typed, ``tlog key`` and the like."""
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for name, below in action.choices.items():
-                further = list(commands_of(below))
-                yield from [(f"{name} {more}", one) for more, one in further] or [(name, below)]
 
 
 def test_every_command_that_takes_an_address_is_played() -> None:

@@ -151,3 +151,7 @@ def report(run: NationRun, machine: dict[str, Any], json_file: Path | None, stat
             print(f"nation: write {json_file}: {error.strerror}", file=sys.stderr)
             return FOUND
     return FOUND if status == OK and run.truth.problems else status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
